@@ -61,10 +61,15 @@ impl Clock {
         offset.wrapping_add(passed) / 1_000_000
     }
 
+    /// Returns the time since the clock began. It never goes back.
+    pub fn passed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Reads both clocks of the system.
     pub fn look(&self) -> Look {
         Look {
-            passed: self.began.elapsed(),
+            passed: self.passed(),
             system: system(),
         }
     }

@@ -6,7 +6,7 @@
 //! round leaves out users who are back, because they will leave again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use trunkline_storage::StateEntry;
 
@@ -43,9 +43,10 @@ pub struct Departures {
     in_records: Vec<usize>,
     /// Whether the store refused the latest record.
     refused: bool,
-    round_began: Instant,
+    /// When the round began, in the monotonic time of the clock, as all times here.
+    round_began: Duration,
     /// The time of the next turn with something to do.
-    next: Instant,
+    next: Duration,
 }
 
 /// The result of one turn.
@@ -60,7 +61,7 @@ impl Departures {
     /// Returns the part that stores the last-seen times of a hub. It counts the stored times in
     /// `metrics`.
     pub fn new(hub: Arc<Hub>, limits: &HubLimits, metrics: Arc<SequencerMetrics>) -> Self {
-        let now = Instant::now();
+        let now = hub.clock.passed();
         Self {
             hub,
             metrics,
@@ -80,12 +81,12 @@ impl Departures {
         &self.hub.clock
     }
 
-    /// Returns the time until the next turn has something to do.
-    pub(super) fn rest(&self) -> Duration {
+    /// Returns the time from `now` until the next turn has something to do.
+    pub(super) fn rest(&self, now: Duration) -> Duration {
         if self.rate == 0 {
             return Duration::MAX;
         }
-        self.next.saturating_duration_since(Instant::now())
+        self.next.saturating_sub(now)
     }
 
     /// Returns the next user of this round; `None` when the round is over.
@@ -106,7 +107,7 @@ impl Departures {
     }
 
     /// Begins a round, unless one is under way.
-    pub(super) fn begin_round(&mut self, now: Instant) {
+    pub(super) fn begin_round(&mut self, now: Duration) {
         if self.stripe == STRIPES {
             self.round_began = now;
             self.stripe = 0;
@@ -119,7 +120,7 @@ impl Departures {
         self.in_records.clear();
         self.list.clear();
         self.stripe = STRIPES;
-        self.next = Instant::now() + RETRY;
+        self.next = self.clock().passed() + RETRY;
     }
 
     /// Notes that the batch is committed or given up.
@@ -133,9 +134,9 @@ impl Departures {
         }
     }
 
-    /// Puts last-seen times into records of the batch, if some are due. Puts fewer in if `others_wait`.
-    pub(super) fn store(&mut self, batch: &mut OpenBatch, others_wait: bool) {
-        let now = Instant::now();
+    /// Puts last-seen times into records of the batch, if some are due at the time `now`. Puts fewer in
+    /// if `others_wait`.
+    pub(super) fn store(&mut self, batch: &mut OpenBatch, now: Duration, others_wait: bool) {
         if self.rate == 0 || now < self.next {
             return;
         }

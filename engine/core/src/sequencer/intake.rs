@@ -19,7 +19,7 @@ use crate::turns::{Entry, FairQueue, Flow, Form, Weights};
 const QUANTUM: Cost = Cost::micros(200);
 
 /// The maximum number of positions that one commit stores.
-const POSITIONS: usize = 128;
+const POSITIONS: usize = 64;
 
 /// The number of waiting positions above which the unused memory of their list is freed.
 const KEPT_POSITIONS: usize = 1 << 12;

@@ -32,6 +32,7 @@ mod keys;
 mod membership;
 mod messages;
 mod outbox;
+mod pace;
 mod positions;
 mod price;
 mod reactions;
@@ -46,12 +47,12 @@ mod tests;
 mod time;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_storage::{Batch, CommitError, Reader, TimelineId, Writer};
 
-use crate::clock::Look;
+use crate::clock::{Clock, Look};
 use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::event::Body;
@@ -70,6 +71,7 @@ use intake::Intake;
 use membership::{GroupCommand, Membership};
 use messages::{Messages, ReactionChange};
 use outbox::{Outbox, Published};
+use pace::Pace;
 use receipts::{Held, Receipt, Receipts};
 use recent::Recent;
 use refused::{CORRUPT, CommitFirst, DISK_FULL, OUTCOME_UNKNOWN, Refused, STORE_SHORT, Stop};
@@ -83,7 +85,7 @@ pub use departures::Departures;
 const IN_ORDER: Cost = Cost::micros(1_000);
 
 /// The cost of the commands that one commit takes in turns, at which it takes no more. The last
-/// command may exceed it: a command is one decision. Receipts that are due get as much in addition.
+/// command may exceed it: a command is one decision.
 const IN_TURNS: Cost = Cost::micros(500);
 
 /// The cost of a commit that a command needs before its decision.
@@ -93,10 +95,13 @@ const COMMIT: Cost = Cost::micros(100);
 pub struct Sequencer {
     intake: Intake,
     batch: OpenBatch,
-    /// The cost of the commit under construction.
-    spent: Cost,
+    pace: Pace,
+    /// Returns the time since the clock began.
+    passed: fn(&Clock) -> Duration,
     /// Whether commands wait for the next commit.
     others_wait: bool,
+    /// Whether more receipts are due than the last commit took.
+    receipts_wait: bool,
     recent: Recent,
     messages: Messages,
     receipts: Receipts,
@@ -147,8 +152,10 @@ impl Sequencer {
         let batch = OpenBatch::new(writer, store);
         Self {
             intake: Intake::new(*batch.ids(), weights),
-            spent: Cost::NONE,
+            pace: Pace::new(),
+            passed: Clock::passed,
             others_wait: false,
+            receipts_wait: false,
             time: Time::start(batch.store(), batch.ids(), departures.clock()),
             recent: Recent::new(conversations, Groups::new(rules.group_cache)),
             messages: Messages::new(&rules, Arc::clone(&metrics)),
@@ -170,6 +177,7 @@ impl Sequencer {
             let next = commands.next(self.rest());
             let look = self.departures.clock().look();
             self.look(look);
+            self.pace.begin(look.passed);
             if commands.hurries() {
                 self.receipts.hurry();
             }
@@ -188,13 +196,13 @@ impl Sequencer {
             }
             self.store_positions();
             self.others_wait = self.intake.has_commands() || !commands.is_empty();
-            self.departures.store(&mut self.batch, self.others_wait);
+            self.departures
+                .store(&mut self.batch, look.passed, self.others_wait);
             self.commit();
-            self.spent = Cost::NONE;
         }
         self.others_wait = false;
         self.receipts.hurry();
-        self.commit();
+        self.commit_all();
         self.store_all_departures();
         self.time.mark(&mut self.batch);
         self.commit_batch();
@@ -210,11 +218,11 @@ impl Sequencer {
 
     /// Returns how long the sequencer may wait for a command before other work is due.
     fn rest(&self) -> Duration {
-        if !self.intake.is_empty() {
+        if !self.intake.is_empty() || self.receipts_wait {
             return Duration::ZERO;
         }
-        let rest = TICK.min(self.departures.rest());
         let now = self.batch.moment().passed;
+        let rest = TICK.min(self.departures.rest(Duration::from_millis(now)));
         let due = self.receipts.next_due();
         due.map_or(rest, |due| {
             rest.min(Duration::from_millis(due.saturating_sub(now)))
@@ -227,9 +235,13 @@ impl Sequencer {
     }
 
     /// Returns whether the commit under construction may take another batch of commands. While
-    /// commands take turns, a batch costs no more than moving it to them.
+    /// commands take turns, a batch costs no more than moving it to them, and only the clock counts.
     fn takes_more(&self) -> bool {
-        self.intake.has_commands() || (self.spent < IN_ORDER && !self.is_full())
+        if self.intake.has_commands() {
+            !self.pace.is_late()
+        } else {
+            !self.pace.is_over(IN_ORDER) && !self.is_full()
+        }
     }
 
     /// Takes a batch of commands: decides them in order, or lets them wait for their turns.
@@ -243,6 +255,7 @@ impl Sequencer {
         if decided < batch.commands.len() {
             let bytes = self.intake.queue(&mut batch, decided);
             commands.hold(bytes);
+            self.look_at_pace();
         }
         commands.give_back(batch);
     }
@@ -251,7 +264,7 @@ impl Sequencer {
     /// Returns how many it decided.
     fn decide_in_order(&mut self, batch: &CommandBatch) -> usize {
         for (number, command) in batch.commands.iter().enumerate() {
-            if self.spent >= IN_ORDER || self.is_full() {
+            if self.pace.is_over(IN_ORDER) || self.is_full() {
                 return number;
             }
             let body = &batch.bodies[command.body.clone()];
@@ -264,7 +277,8 @@ impl Sequencer {
     /// the bytes that they took while they waited.
     fn turn(&mut self) -> usize {
         let mut bytes = 0;
-        while self.spent < IN_TURNS
+        self.pace.begin_turns(self.now());
+        while !self.pace.is_over(IN_TURNS)
             && !self.is_full()
             && let Some(entry) = self.intake.next()
         {
@@ -275,6 +289,18 @@ impl Sequencer {
         }
         self.metrics.waiting.set(self.intake.len() as u64);
         bytes
+    }
+
+    /// Returns the time since the clock began.
+    fn now(&self) -> Duration {
+        (self.passed)(self.departures.clock())
+    }
+
+    /// Looks at the clock for the commit under construction.
+    #[cold]
+    fn look_at_pace(&mut self) {
+        let now = self.now();
+        self.pace.look(now);
     }
 
     /// Stores some of the positions that wait.
@@ -288,25 +314,28 @@ impl Sequencer {
 
     /// Adds to the cost of the commit what was read and stored since the last call.
     fn spend_work(&mut self) {
-        self.spent += price::decided(self.batch.take_work());
+        self.pace.spend(price::decided(self.batch.take_work()));
     }
 
     /// Decides a command and answers it, unless the answer has to wait. Returns the cost.
     fn answer(&mut self, command: Asked<'_>) -> Cost {
-        let before = self.spent;
+        let before = self.pace.spent();
         self.batch.touch(1);
         let is_ack = matches!(command.action, Action::Ack { .. });
         let decision = self.decide(command);
         self.spend_work();
         let mut decision = match decision {
             Ok(Some(decision)) => decision,
-            Ok(None) => return self.spent.minus(before),
+            Ok(None) => return self.pace.spent().minus(before),
             Err(refused) if is_ack => Decision::private(refused.outcome().of_ack()),
             Err(refused) => Decision::private(refused.outcome()),
         };
         self.batch.tell(decision.audience.len());
-        self.spent += price::routed(&decision.audience);
-        let cost = self.spent.minus(before);
+        self.pace.spend(price::routed(&decision.audience));
+        let cost = self.pace.spent().minus(before);
+        if self.pace.wants_look() {
+            self.look_at_pace();
+        }
         decision.cost += cost;
         let reply_to = command.reply_to.clone();
         let body = if is_ack { 0 } else { command.body.len() };
@@ -385,14 +414,14 @@ impl Sequencer {
         self.membership.change(batch, recent, asked)
     }
 
-    /// Puts receipts that are due into the batch until it is full, or, while commands wait, until
-    /// they have cost as much as a turn. Returns whether more are due.
+    /// Puts receipts that are due into the batch, until it is full or they have cost their share of a
+    /// commit. Returns whether more are due.
     fn store_due(&mut self) -> bool {
         let all = self.receipts.is_pressed();
-        let before = self.spent;
+        let before = self.pace.spent();
         loop {
-            let spent = self.spent.minus(before);
-            if self.batch.is_full() || (self.others_wait && spent >= IN_TURNS) {
+            let spent = self.pace.spent().minus(before);
+            if self.batch.is_full() || spent >= self.pace.share() {
                 return true;
             }
             match self.receipts.pop(&self.batch, all) {
@@ -421,11 +450,11 @@ impl Sequencer {
     fn store_all_departures(&mut self) {
         // The second round stores users who left behind the first one.
         for _ in 0..2 {
-            self.departures.begin_round(Instant::now());
+            self.departures.begin_round(self.now());
             loop {
                 let is_over = self.departures.store_more(&mut self.batch);
                 if self.is_full() || is_over {
-                    self.commit();
+                    self.commit_all();
                 }
                 if is_over {
                     break;
@@ -435,25 +464,34 @@ impl Sequencer {
         self.departures.warn_of_rest();
     }
 
-    /// Commits the batch and the receipts that are due, and tells the shards.
+    /// Commits the batch and some of the receipts that are due, and tells the shards.
     fn commit(&mut self) {
-        loop {
-            let more = self.store_due();
-            if self.batch.has_records() {
-                self.time.mark(&mut self.batch);
-            }
+        self.receipts_wait = self.store_due();
+        if self.batch.has_records() {
+            self.time.mark(&mut self.batch);
+        }
+        if self.others_wait || self.receipts_wait {
+            let began = self.now();
             self.commit_batch();
-            if !more || self.others_wait {
-                break;
-            }
+            self.pace.committed(self.now().saturating_sub(began));
+        } else {
+            self.commit_batch();
         }
         self.receipts.show();
+    }
+
+    /// Commits the batch and all receipts that are due, and tells the shards.
+    fn commit_all(&mut self) {
+        self.commit();
+        while self.receipts_wait {
+            self.commit();
+        }
     }
 
     /// Commits the batch because the next decision needs that.
     fn commit_first(&mut self) {
         self.commit_batch();
-        self.spent += COMMIT;
+        self.pace.spend(COMMIT);
     }
 
     /// Commits the batch and tells the shards.

@@ -1,5 +1,6 @@
 //! Tests of the order in which the sequencer decides the commands of several users.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use trunkline_storage::{Options, Position, Store, TimelineId};
 use super::conversations::MIN_CONVERSATIONS;
 use super::fixture::{Caller, push_command};
 use super::{Sequencer, SequencerParts, departures};
+use crate::clock::Clock;
 use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::event::Body;
@@ -71,7 +73,7 @@ impl Waiting {
         let directory = Arc::new(Directory::new(Position::ZERO));
         directory.enter(ids.user("", "bob"), 0, DeviceMark([0; 4]));
         let metrics = Arc::<SequencerMetrics>::default();
-        let sequencer = Sequencer::new(SequencerParts {
+        let mut sequencer = Sequencer::new(SequencerParts {
             writer: opened.writer,
             store: opened.reader,
             conversation_cache: MIN_CONVERSATIONS,
@@ -82,6 +84,8 @@ impl Waiting {
             weights: Arc::new(weights),
             metrics: Arc::clone(&metrics),
         });
+        // Time stands still: only costs end a commit, however slow the machine is.
+        sequencer.passed = |_| Duration::ZERO;
         let (to, commands) = queue();
         Self {
             ids,
@@ -263,6 +267,44 @@ fn many_small_batches_end_a_commit_too() {
     assert_eq!(answers.len(), 4_000);
     let most = of_commit.values().max().unwrap();
     assert!((100..=800).contains(most), "{most} in a commit");
+}
+
+/// Returns a time a second later than at the last call of this thread, so that each look at the clock
+/// finds the time of a commit used up.
+fn rushing(_: &Clock) -> Duration {
+    thread_local! {
+        static SECONDS: Cell<u64> = const { Cell::new(1 << 32) };
+    }
+    SECONDS.set(SECONDS.get() + 1);
+    Duration::from_secs(SECONDS.get())
+}
+
+#[test]
+fn the_clock_ends_a_commit_that_costs_little() {
+    let largest = |passed| {
+        let mut waiting = Waiting::new();
+        waiting.sequencer.passed = passed;
+        for user in 0..100 {
+            waiting.put(|ids, commands| send(ids, commands, &format!("user{user}"), "hi"));
+        }
+        waiting.put(|ids, commands| {
+            for number in 0..10 {
+                create(ids, commands, "alice", number);
+            }
+        });
+        let ids = waiting.ids;
+        let mut of_commit = HashMap::<_, [usize; 2]>::new();
+        for answer in waiting.decide() {
+            let kind = usize::from(answer.user == ids.user("", "alice"));
+            of_commit.entry(answer.commit).or_default()[kind] += 1;
+        }
+        let most = |kind: usize| of_commit.values().map(|counts| counts[kind]).max();
+        [most(0).unwrap(), most(1).unwrap()]
+    };
+    assert_eq!(largest(|_| Duration::ZERO)[0], 100);
+    let [sends, changes] = largest(rushing);
+    assert!((5..50).contains(&sends), "{sends} messages in a commit");
+    assert_eq!(changes, 1, "changes of groups in a commit");
 }
 
 #[test]

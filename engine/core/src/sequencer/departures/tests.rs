@@ -80,16 +80,17 @@ impl World {
 
     /// Takes a turn that is due. Returns the time until the next one.
     fn turn(&mut self) -> Duration {
-        let now = Instant::now();
+        let now = self.hub.clock.passed();
         self.sequencer.departures.next = now;
         self.store_due();
-        self.sequencer.commit();
+        self.sequencer.commit_all();
         self.sequencer.departures.next - now
     }
 
     fn store_due(&mut self) {
         let sequencer = &mut self.sequencer;
-        sequencer.departures.store(&mut sequencer.batch, false);
+        let now = sequencer.now();
+        sequencer.departures.store(&mut sequencer.batch, now, false);
     }
 
     fn stored(&self, users: impl Iterator<Item = u128>) -> usize {
@@ -144,9 +145,9 @@ fn a_turn_stores_a_limited_number_and_the_next_one_waits() {
         assert!(rest >= Duration::from_millis(500), "{rest:?}");
         ends.push(world.sequencer.batch.last_position().0);
         // Before the next turn is due, nothing is stored.
-        world.sequencer.departures.next = Instant::now() + RETRY;
+        world.sequencer.departures.next = world.hub.clock.passed() + RETRY;
         world.store_due();
-        world.sequencer.commit();
+        world.sequencer.commit_all();
         assert_eq!(world.stored(users()), turn * TURN);
         assert!(!world.hub.unsaved.is_empty());
         for user in users() {
@@ -221,6 +222,9 @@ fn a_rate_of_zero_stores_nothing() {
     world.turn();
     world.sequencer.store_all_departures();
     assert_eq!(world.stored(1..=1), 0);
-    assert_eq!(world.sequencer.departures.rest(), Duration::MAX);
+    assert_eq!(
+        world.sequencer.departures.rest(Duration::ZERO),
+        Duration::MAX
+    );
     assert_eq!(world.hub.state(id(1), None).devices, 0);
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
 use super::super::route::Device;
-use crate::event::ConversationName;
+use crate::event::{ConversationName, MOST_PARTS};
 use crate::exchange::ReplyTo;
 use crate::ids::{Side, UserId};
 use crate::messaging::Messaging;
@@ -16,6 +16,10 @@ use crate::state::{Acked, Marks, Member};
 
 /// The maximum number of waiting acknowledgements. When it is reached, all become receipts.
 pub(super) const MOST_HELD: usize = 65_536;
+
+/// The maximum number of members of a conversation that become receipts at once. More of them wait for
+/// the next commits, so that a large group does not hold up other conversations.
+const MOST_AT_ONCE: usize = 2 * MOST_PARTS;
 
 /// The number of milliseconds on a clock that never goes back.
 pub(in crate::sequencer) type Instant = u64;
@@ -212,17 +216,26 @@ impl Hold {
     }
 
     /// Removes and returns the next conversation that is due at `now`, or any conversation if `all`
-    /// are due.
+    /// are due. Takes at most [`MOST_AT_ONCE`] members; the others stay due.
     pub(super) fn pop(&mut self, now: Instant, all: bool) -> Option<Held> {
         for number in 0..self.queues.len() {
             while let Some(&(due, conversation)) = self.queues[number].front() {
                 if due > now && !all {
                     break;
                 }
-                self.queues[number].pop_front();
                 // The entry may be old: the conversation was stored earlier, and waits again.
-                let is_due = |held: &Held| all || held.due <= now;
-                if self.held.get(&conversation).is_some_and(is_due) {
+                let is_due = |held: &&mut Held| all || held.due <= now;
+                let mut held = self.held.get_mut(&conversation).filter(is_due);
+                if let Some(held) = &mut held
+                    && let Some(from) = held.members.len().checked_sub(MOST_AT_ONCE + 1)
+                {
+                    let last = held.split_off(from + 1);
+                    self.forget_places(&last);
+                    return Some(last);
+                }
+                let is_due = held.is_some();
+                self.queues[number].pop_front();
+                if is_due {
                     return self.take(conversation);
                 }
             }
@@ -233,19 +246,24 @@ impl Hold {
     /// Removes and returns the waiting acknowledgements of a conversation.
     pub(super) fn take(&mut self, conversation: TimelineId) -> Option<Held> {
         let held = self.held.remove(&conversation)?;
-        for reader in &held.members {
-            self.places.remove(&Waiting {
-                conversation,
-                user: reader.user,
-            });
-            self.commands -= reader.commands.len();
-        }
+        self.forget_places(&held);
         if self.held.is_empty() && self.held.capacity() > MOST_HELD / 16 {
             // The maps give the memory of a burst back.
             self.held = HashMap::default();
             self.places = HashMap::default();
         }
         Some(held)
+    }
+
+    /// Forgets the places of members that were taken out.
+    fn forget_places(&mut self, taken: &Held) {
+        for reader in &taken.members {
+            self.places.remove(&Waiting {
+                conversation: taken.conversation,
+                user: reader.user,
+            });
+            self.commands -= reader.commands.len();
+        }
     }
 }
 
@@ -266,6 +284,18 @@ impl Held {
         }
     }
 
+    /// Takes out the members from index `from` on.
+    fn split_off(&mut self, from: usize) -> Self {
+        Self {
+            conversation: self.conversation,
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            both: self.both,
+            members: self.members.split_off(from),
+            due: self.due,
+        }
+    }
+
     /// Returns the name of the conversation.
     pub(super) fn name(&self) -> ConversationName<'_> {
         ConversationName {
@@ -281,7 +311,7 @@ impl Held {
 
     /// Returns the waiting members, as many at a time as one receipt has parts.
     pub(in crate::sequencer) fn receipts(&self) -> impl Iterator<Item = &[Reader]> {
-        self.members.chunks(crate::event::MOST_PARTS)
+        self.members.chunks(MOST_PARTS)
     }
 
     /// Returns the number of waiting members.
@@ -386,6 +416,40 @@ mod tests {
         assert_eq!((held.len(), held.members[0].marks), (1, marks(3, 3)));
         assert_eq!((held.namespace(), held.name().name), ("acme", "g:eng"));
         assert!(hold.len() == 0 && hold.reader(waiting).is_none());
+    }
+
+    #[test]
+    fn a_crowd_is_due_a_part_at_a_time_and_nobody_is_lost() {
+        let mut hold = hold();
+        let users = 3 * MOST_AT_ONCE as u128 + 5;
+        for user in 0..users {
+            enter(&mut hold, 1, user, marks(1, 1), 0);
+        }
+        enter(&mut hold, 2, 0, marks(1, 1), 0);
+        let mut told = Vec::new();
+        while let Some(held) = hold.pop(READ, false) {
+            assert!(held.len() <= MOST_AT_ONCE);
+            assert_eq!(held.name().name, "g:eng");
+            told.extend(
+                held.members
+                    .iter()
+                    .map(|reader| (held.conversation.0, reader.user.0)),
+            );
+            let left = users as usize + 1 - told.len();
+            assert_eq!(hold.len(), left);
+            if left > 1 {
+                // Who waits still joins, and who has a receipt begins again.
+                let waiting = |user| Waiting {
+                    conversation: TimelineId(1),
+                    user: TimelineId(user),
+                };
+                assert!(hold.reader(waiting(0)).is_some());
+                assert!(hold.reader(waiting(users - 1)).is_none());
+            }
+        }
+        told.sort_unstable();
+        let expected = (0..users).map(|user| (1, user)).chain([(2, 0)]);
+        assert_eq!(told, expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -10,7 +10,6 @@ use trunkline_storage::{Options, Page, Position, Record, Store};
 use super::super::batch::Moment;
 use super::super::fixture::{AB, Caller, NOW, push_command};
 use super::super::{Sequencer, SequencerParts, conversations::MIN_CONVERSATIONS, departures};
-use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::event::{Body, RecordKind, parts_for};
 use crate::exchange::{
@@ -93,7 +92,7 @@ impl World {
             let device = ids.device_mark(ids.user("", user), "phone");
             directory.enter(ids.user("", user), 0, device);
         }
-        let sequencer = Sequencer::new(SequencerParts {
+        let mut sequencer = Sequencer::new(SequencerParts {
             writer: opened.writer,
             store: opened.reader,
             conversation_cache: MIN_CONVERSATIONS,
@@ -104,6 +103,8 @@ impl World {
             weights: Arc::default(),
             metrics: Arc::new(SequencerMetrics::default()),
         });
+        // Time stands still: only costs end a commit.
+        sequencer.passed = |_| Duration::ZERO;
         Self {
             disk,
             sequencer,
@@ -158,13 +159,13 @@ impl World {
         });
         let decided = self.sequencer.decide_in_order(&batch);
         self.sequencer.intake.queue(&mut batch, decided);
-        self.sequencer.commit();
+        self.sequencer.commit_all();
         while self.sequencer.intake.has_commands() {
-            self.sequencer.spent = Cost::NONE;
+            self.sequencer.pace.begin(self.sequencer.now());
             self.sequencer.turn();
-            self.sequencer.commit();
+            self.sequencer.commit_all();
         }
-        self.sequencer.spent = Cost::NONE;
+        self.sequencer.pace.begin(self.sequencer.now());
         let mut told = Vec::new();
         while let Some(mail) = self.mailbox.take() {
             let Mail::Committed(Committed { batch, items, .. }) = mail else {
