@@ -130,6 +130,11 @@ impl OpenBatch {
         self.recipients += recipients;
     }
 
+    /// Counts names that a command looks up in a list.
+    pub(super) fn name(&self, names: usize) {
+        self.work.set(self.work.get().named(names));
+    }
+
     /// Returns what was read and stored since the last call, and counts from zero again.
     pub(super) fn take_work(&self) -> Work {
         self.work.take()

@@ -1,25 +1,35 @@
 //! Changes of a set whose entries are spread over several values.
+//!
+//! A change has two steps. First entries are looked up, taken out and noted for insertion, in the
+//! buckets as they are stored. Then [`Buckets::write`] finds the new form of the set, and moves each
+//! entry once, however many come and go.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use trunkline_storage::TimelineId;
+use trunkline_storage::{IdBuildHasher, TimelineId};
 
 use super::batch::{Changes, OpenBatch};
 use super::refused::Refused;
-use crate::state::{self, Bucket, BucketEntry, Move, Spread};
+use crate::state::{self, Bucket, BucketEntry, Spread};
 
 /// A set under change. It reads the buckets that the changes concern, and no others.
 pub(super) struct Buckets<'b, E> {
     batch: &'b OpenBatch,
     /// The key of the set, from which the keys of its buckets follow.
     set: TimelineId,
+    /// How the entries are spread in the store.
     spread: Spread,
-    /// The buckets read so far, by number.
-    read: BTreeMap<u32, Read<E>>,
+    /// The buckets read so far, by their [`place`].
+    read: HashMap<u64, Read<E>, IdBuildHasher>,
+    /// The entries to insert, with their hashes.
+    added: Vec<(u64, E)>,
+    /// The number of entries that were taken out.
+    removed: usize,
 }
 
 /// A bucket that was read.
 struct Read<E> {
+    number: u32,
     entries: Vec<E>,
     is_changed: bool,
 }
@@ -31,7 +41,9 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
             batch,
             set,
             spread,
-            read: BTreeMap::new(),
+            read: HashMap::default(),
+            added: Vec::new(),
+            removed: 0,
         }
     }
 
@@ -41,19 +53,20 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
         let spread = Spread::in_one(entries.len());
         let mut set = Self::new(batch, set, spread);
         let first = Read {
+            number: 0,
             entries,
             is_changed: true,
         };
-        set.read.insert(0, first);
+        set.read.insert(place(0), first);
         set
     }
 
     /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
-        self.spread.len()
+        (self.spread.len() + self.added.len()).saturating_sub(self.removed)
     }
 
-    /// Returns the entries of the bucket for this hash.
+    /// Returns the stored entries of the bucket for this hash, without those to insert.
     ///
     /// # Errors
     /// The store could not be read, or the bucket has another form.
@@ -62,18 +75,14 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
         Ok(&self.bucket(bucket)?.entries)
     }
 
-    /// Adds an entry that is not in the set.
-    ///
-    /// # Errors
-    /// The store could not be read, or a bucket has another form.
-    pub(super) fn insert(&mut self, entry: E) -> Result<(), Refused> {
-        let step = self.spread.add();
-        self.carry_out(step)?;
-        self.put(entry)
+    /// Adds an entry that is not in the set. `hash` is its hash. It is in no bucket before
+    /// [`write`](Self::write).
+    pub(super) fn insert(&mut self, hash: u64, entry: E) {
+        self.added.push((hash, entry));
     }
 
-    /// Removes and returns the entry with this hash for which `is_it` returns true; `None` if there
-    /// is none.
+    /// Removes and returns the stored entry with this hash for which `is_it` returns true; `None` if
+    /// there is none.
     ///
     /// # Errors
     /// The store could not be read, or a bucket has another form.
@@ -89,12 +98,11 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
         };
         let taken = bucket.entries.remove(at);
         bucket.is_changed = true;
-        let step = self.spread.remove();
-        self.carry_out(step)?;
+        self.removed += 1;
         Ok(Some(taken))
     }
 
-    /// Returns all entries.
+    /// Returns all stored entries that were not taken out.
     ///
     /// # Errors
     /// The store could not be read, or a bucket has another form.
@@ -107,9 +115,19 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
     }
 
     /// Adds the changed buckets to `changes`. Returns how the entries are spread, for the head.
-    pub(super) fn write(self, changes: &mut Changes) -> Spread {
-        let changed = self.read.into_iter().filter(|(_, read)| read.is_changed);
-        for (number, Read { entries, .. }) in changed {
+    ///
+    /// # Errors
+    /// The store could not be read, or a bucket has another form.
+    pub(super) fn write(mut self, changes: &mut Changes) -> Result<Spread, Refused> {
+        self.settle()?;
+        let changed = self.read.into_values().filter(|read| read.is_changed);
+        let mut changed: Vec<_> = changed.collect();
+        changed.sort_unstable_by_key(|read| read.number);
+        changes.reserve(changed.len());
+        for Read {
+            number, entries, ..
+        } in changed
+        {
             let value = if entries.is_empty() {
                 Vec::new()
             } else {
@@ -117,35 +135,43 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
             };
             changes.push((self.batch.ids().bucket(self.set, number), value));
         }
-        self.spread
+        Ok(self.spread)
     }
 
-    /// Moves the entries of buckets that were split or merged.
-    fn carry_out(&mut self, step: Option<Move>) -> Result<(), Refused> {
-        let from = match step {
-            None => return Ok(()),
-            Some(Move::Split { from, to }) => {
-                // There is nothing to read in a new bucket.
-                let new = Read {
-                    entries: Vec::new(),
-                    is_changed: true,
-                };
-                self.read.insert(to, new);
-                from
-            }
-            Some(Move::Merge { from, .. }) => from,
-        };
-        let from = self.bucket(from)?;
-        from.is_changed = true;
-        for entry in std::mem::take(&mut from.entries) {
-            self.put(entry)?;
+    /// Gives the set the form for its new number of entries, and puts those to insert into their
+    /// buckets.
+    fn settle(&mut self) -> Result<(), Refused> {
+        let added = std::mem::take(&mut self.added);
+        let before = self.spread;
+        let after = before.changed(added.len(), self.removed);
+        let mut moved = Vec::new();
+        for from in before.left_for(after) {
+            let from = self.bucket(from)?;
+            from.is_changed = true;
+            moved.append(&mut from.entries);
+        }
+        self.spread = after;
+        for number in before.buckets().max(1)..after.buckets() {
+            // There is nothing to read in a new bucket.
+            let new = Read {
+                number,
+                entries: Vec::new(),
+                is_changed: true,
+            };
+            self.read.insert(place(number), new);
+        }
+        for entry in moved {
+            self.put(entry.hash(self.batch.ids()), entry)?;
+        }
+        for (hash, entry) in added {
+            self.put(hash, entry)?;
         }
         Ok(())
     }
 
     /// Puts an entry into its bucket.
-    fn put(&mut self, entry: E) -> Result<(), Refused> {
-        let bucket = self.spread.bucket(entry.hash(self.batch.ids()));
+    fn put(&mut self, hash: u64, entry: E) -> Result<(), Refused> {
+        let bucket = self.spread.bucket(hash);
         let bucket = self.bucket(bucket)?;
         bucket.entries.push(entry);
         bucket.is_changed = true;
@@ -153,17 +179,23 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
     }
 
     fn bucket(&mut self, number: u32) -> Result<&mut Read<E>, Refused> {
-        use std::collections::btree_map::Entry;
-        match self.read.entry(number) {
+        use std::collections::hash_map::Entry;
+        match self.read.entry(place(number)) {
             Entry::Occupied(read) => Ok(read.into_mut()),
-            Entry::Vacant(place) => {
+            Entry::Vacant(vacant) => {
                 let key = self.batch.ids().bucket(self.set, number);
                 let bucket: Option<Bucket<E>> = self.batch.decoded(key)?;
-                Ok(place.insert(Read {
+                Ok(vacant.insert(Read {
+                    number,
                     entries: bucket.map_or_else(Vec::new, |bucket| bucket.entries),
                     is_changed: false,
                 }))
             }
         }
     }
+}
+
+/// Returns the key of a bucket in the map of those that were read: its number, spread over 64 bits.
+fn place(number: u32) -> u64 {
+    u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

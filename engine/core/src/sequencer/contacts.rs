@@ -1,7 +1,5 @@
 //! The contacts that a user has chosen. Only the user learns of them: a contact is not told.
 
-use std::collections::BTreeMap;
-
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, TimelineId};
 
@@ -12,6 +10,7 @@ use super::decision::Decision;
 use super::refused::{CORRUPT, Refused};
 use crate::event::{Body, CONTACTS};
 use crate::exchange::Outcome;
+use crate::ids::Ids;
 use crate::state::{self, Contact, Contacts, MAX_CONTACTS};
 
 const TOO_MANY: Refused = Refused::new(
@@ -40,13 +39,14 @@ pub(super) fn change(
 ) -> Result<Decision, Refused> {
     let named = Body::read(command.body).ok_or(CORRUPT)?.members;
     let (add, remove) = named.split_at_checked(change.added).ok_or(CORRUPT)?;
+    batch.name(named.len());
     let key = command.conversation;
     let watch = change.watch;
     let done = Decision::private(Outcome::Contacts { watch });
     let mut contacts = stored(batch, key)?;
     let mut is_changed = false;
-    for (name, is_wanted) in wanted(add, remove) {
-        is_changed |= set(batch, &mut contacts, name, is_wanted)?;
+    for wanted in wanted(batch.ids(), add, remove) {
+        is_changed |= set(&mut contacts, wanted)?;
     }
     if !is_changed {
         return Ok(done);
@@ -56,7 +56,7 @@ pub(super) fn change(
     }
     let is_empty = contacts.len() == 0;
     let mut changes = Changes::new();
-    let users = contacts.write(&mut changes);
+    let users = contacts.write(&mut changes)?;
     let head = if is_empty {
         Vec::new()
     } else {
@@ -90,40 +90,57 @@ fn stored(batch: &OpenBatch, key: TimelineId) -> Result<Buckets<'_, Contact>, Re
     }
 }
 
-/// Returns each named user once, and whether the user is a contact after the command. A user who is
-/// named in both lists is none.
-fn wanted<'a>(add: &[&'a str], remove: &[&'a str]) -> BTreeMap<&'a str, bool> {
-    let add = add.iter().map(|name| (*name, true));
-    add.chain(remove.iter().map(|name| (*name, false)))
-        .collect()
+/// A user whom a command names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted<'a> {
+    hash: u64,
+    name: &'a str,
+    /// Whether the user is a contact after the command.
+    is_contact: bool,
+}
+
+/// Returns each named user once, in the order of the hashes. A user who is named in both lists is no
+/// contact.
+fn wanted<'a>(ids: &Ids, add: &[&'a str], remove: &[&'a str]) -> Vec<Wanted<'a>> {
+    let all = add.iter().map(|name| (name, true));
+    let all = all.chain(remove.iter().map(|name| (name, false)));
+    let mut all: Vec<_> = all
+        .map(|(name, is_contact)| Wanted {
+            hash: Contact::hash_of(ids, name),
+            name,
+            is_contact,
+        })
+        .collect();
+    all.sort_unstable();
+    // The first of two stays: the one that is removed.
+    all.dedup_by_key(|one| (one.hash, one.name));
+    all
 }
 
 /// Adds or removes one contact. Returns whether that changed the set.
 ///
 /// # Errors
 /// The store could not be read, or has contacts of another form.
-fn set(
-    batch: &OpenBatch,
-    contacts: &mut Buckets<'_, Contact>,
-    name: &str,
-    is_wanted: bool,
-) -> Result<bool, Refused> {
-    let hash = Contact::hash_of(batch.ids(), name);
+fn set(contacts: &mut Buckets<'_, Contact>, wanted: Wanted<'_>) -> Result<bool, Refused> {
+    let Wanted {
+        hash,
+        name,
+        is_contact,
+    } = wanted;
     let is_it = |contact: &Contact| contact.0 == name;
-    if !is_wanted {
+    if !is_contact {
         return Ok(contacts.take(hash, is_it)?.is_some());
     }
     if contacts.near(hash)?.iter().any(is_it) {
         return Ok(false);
     }
-    contacts.insert(Contact(name.to_owned()))?;
+    contacts.insert(hash, Contact(name.to_owned()));
     Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Fixture;
-    use super::super::price::Work;
+    use super::super::fixture::{Fixture, most};
     use super::*;
     use crate::exchange::Action;
 
@@ -206,13 +223,38 @@ mod tests {
             apply(&mut fixture, &[format!("user-{n}")], &[]).unwrap();
             work.push(fixture.batch.take_work());
         }
-        let most = |work: &[Work]| {
-            let reads = work.iter().map(|work| work.reads).max().unwrap();
-            (reads, work.iter().map(|work| work.log_bytes).max().unwrap())
-        };
         let ((few, few_bytes), (many, many_bytes)) = (most(&work[..20]), most(&work[980..]));
         assert!(many <= few + 2, "{few} {many}");
         assert!(many_bytes < 3 * few_bytes, "{few_bytes} {many_bytes}");
+    }
+
+    #[test]
+    fn changes_of_all_sizes_leave_the_right_contacts() {
+        let mut fixture = Fixture::new();
+        let mut expected = std::collections::BTreeSet::new();
+        let mut random = 1_u64;
+        let mut next = move |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+            (random >> 33) % below
+        };
+        for step in 0..200 {
+            // Long lists and short ones, which let the set grow and shrink in turn.
+            let longest = [900, 20, 2][step % 3];
+            let mut named = |most: u64| -> Vec<_> {
+                let count = next(most + 1);
+                (0..count).map(|_| format!("user-{}", next(900))).collect()
+            };
+            let (add, remove) = match step % 2 {
+                0 => (named(longest), named(longest / 10)),
+                _ => (named(longest / 10), named(longest)),
+            };
+            expected.extend(add.iter().cloned());
+            expected.retain(|name| !remove.contains(name));
+            let remove: Vec<_> = remove.iter().map(String::as_str).collect();
+            apply(&mut fixture, &add, &remove).unwrap();
+            let expected: Vec<_> = expected.iter().cloned().collect();
+            assert_eq!(names(&fixture), expected, "{step}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::decision::Decision;
 use super::groups::Groups;
 use super::membership::{GroupCommand, Membership};
 use super::messages::Messages;
+use super::price::Work;
 use super::recent::Recent;
 use super::refused::{Refused, Stop};
 use crate::event::{Body, BodyNames, both};
@@ -143,6 +144,12 @@ pub(super) fn push_command(
         names: BodyNames::of(&body),
         action,
     });
+}
+
+/// Returns the most reads, and the most bytes of log, that one of these decisions took.
+pub(super) fn most(work: &[Work]) -> (usize, usize) {
+    let reads = work.iter().map(|work| work.reads).max().unwrap();
+    (reads, work.iter().map(|work| work.log_bytes).max().unwrap())
 }
 
 impl Fixture {

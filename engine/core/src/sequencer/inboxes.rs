@@ -69,14 +69,16 @@ pub(super) fn update(
             after,
             first,
         } => {
-            let near = windows.near(Window::hash_of(channel))?;
+            let hash = Window::hash_of(channel);
+            let near = windows.near(hash)?;
             if near.iter().all(|window| window.channel != channel) {
-                windows.insert(Window {
+                let window = Window {
                     channel,
                     after,
                     until: 0,
                     first,
-                })?;
+                };
+                windows.insert(hash, window);
             }
         }
         WindowChange::Close { channel, until } => {
@@ -86,7 +88,7 @@ pub(super) fn update(
             }
         }
     }
-    inbox.open = windows.write(changes);
+    inbox.open = windows.write(changes)?;
     changes.push((key, state::encode(&inbox)));
     Ok(())
 }
@@ -156,7 +158,7 @@ pub(super) fn mark_hiding(
     let mut inbox = decode(&value)?;
     if !inbox.hides {
         inbox.hides = true;
-        inbox.open = open_windows(batch, key, &mut inbox, changes)?.write(changes);
+        inbox.open = open_windows(batch, key, &mut inbox, changes)?.write(changes)?;
         changes.push((key, state::encode(&inbox)));
     }
     Ok(())
@@ -182,8 +184,7 @@ fn read(batch: &OpenBatch, changes: &Changes, key: TimelineId) -> Result<Vec<u8>
 mod tests {
     use trunkline_storage::Draft;
 
-    use super::super::fixture::Fixture;
-    use super::super::price::Work;
+    use super::super::fixture::{Fixture, most};
     use super::*;
 
     /// Changes the inbox of Alice with a record of its own.
@@ -238,15 +239,7 @@ mod tests {
             apply(&mut fixture, change);
             work.push(fixture.batch.take_work());
         }
-        let most = |range: std::ops::Range<usize>| {
-            let range = &work[range];
-            let reads = range.iter().map(|work| work.reads).max().unwrap();
-            (
-                reads,
-                range.iter().map(|work| work.log_bytes).max().unwrap(),
-            )
-        };
-        let ((few, few_bytes), (many, many_bytes)) = (most(0..20), most(990..1_010));
+        let ((few, few_bytes), (many, many_bytes)) = (most(&work[..20]), most(&work[990..1_010]));
         assert!(many <= few + 2, "{few} {many}");
         assert!(many_bytes < 3 * few_bytes, "{few_bytes} {many_bytes}");
         assert_eq!(opened(&fixture).len(), 1_010);
@@ -268,8 +261,7 @@ mod tests {
             apply(&mut fixture, close(channel));
             work.push(fixture.batch.take_work());
         }
-        let most = |work: &[Work]| work.iter().map(|work| work.log_bytes).max().unwrap();
-        let (few, many) = (most(&work[..20]), most(&work[200..]));
+        let ((_, few), (_, many)) = (most(&work[..20]), most(&work[200..]));
         assert!(many <= few + 16, "{few} {many}");
         let key = fixture.ids().inbox(fixture.user("alice"));
         let value = fixture.batch.value(key).unwrap().unwrap();

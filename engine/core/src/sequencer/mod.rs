@@ -324,6 +324,9 @@ impl Sequencer {
         let is_ack = matches!(command.action, Action::Ack { .. });
         let decision = self.decide(command);
         self.spend_work();
+        if self.pace.wants_look() {
+            self.look_at_pace();
+        }
         let mut decision = match decision {
             Ok(Some(decision)) => decision,
             Ok(None) => return self.pace.spent().minus(before),
@@ -333,9 +336,6 @@ impl Sequencer {
         self.batch.tell(decision.audience.len());
         self.pace.spend(price::routed(&decision.audience));
         let cost = self.pace.spent().minus(before);
-        if self.pace.wants_look() {
-            self.look_at_pace();
-        }
         decision.cost += cost;
         let reply_to = command.reply_to.clone();
         let body = if is_ack { 0 } else { command.body.len() };

@@ -93,10 +93,10 @@ impl Pace {
         Cost::nanos(self.share.as_nanos() as u64)
     }
 
-    /// Notes how long a commit took, for the next ones: they take commands half as long, within 250 µs
-    /// and 1 ms. So a slow disk gets fewer and larger commits, and nobody waits much longer.
+    /// Notes how long a commit took, for the next ones: they take commands a quarter as long, within
+    /// 250 µs and 1 ms. So a slow disk gets fewer and larger commits, and nobody waits much longer.
     pub(super) fn committed(&mut self, time: Duration) {
-        self.share = (time / 2).clamp(LEAST, MOST);
+        self.share = (time / 4).clamp(LEAST, MOST);
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_slow_disk_gets_larger_commits_within_limits() {
         let mut pace = Pace::new();
-        for (commit, share) in [(0, 250), (600, 300), (50_000, 1_000), (100, 250)] {
+        for (commit, share) in [(0, 250), (1_200, 300), (50_000, 1_000), (100, 250)] {
             pace.committed(Duration::from_micros(commit));
             pace.begin(Duration::ZERO);
             assert_eq!(pace.share(), Cost::micros(share), "{commit}");

@@ -34,6 +34,10 @@ const LOOK_UP: Cost = Cost::nanos(20);
 /// bytes that go to the connection are counted apart.
 const PUSH: Cost = Cost::nanos(1_000);
 
+/// The cost of a name in a list of contacts: its hash, and its place among the others. The values that
+/// a change of contacts reads and sets have a price of their own.
+const NAME: Cost = Cost::nanos(150);
+
 /// The estimated nanoseconds per byte of a body that names users. A name of 8 bytes stands for about
 /// four values.
 const NAMED_BYTE: u64 = 800;
@@ -51,6 +55,8 @@ pub(super) struct Work {
     pub(super) entries: usize,
     /// The bytes that entered the log.
     pub(super) log_bytes: usize,
+    /// The names that were looked up in a list of contacts.
+    pub(super) names: usize,
 }
 
 impl Work {
@@ -59,6 +65,14 @@ impl Work {
         Self {
             reads: self.reads + 1,
             read_bytes: self.read_bytes + bytes,
+            ..self
+        }
+    }
+
+    /// Counts names that were looked up.
+    pub(super) fn named(self, names: usize) -> Self {
+        Self {
+            names: self.names + names,
             ..self
         }
     }
@@ -102,6 +116,9 @@ pub(super) fn decided(work: Work) -> Cost {
     if work.entries > 0 {
         cost += ENTRY.times(work.entries);
     }
+    if work.names > 0 {
+        cost += NAME.times(work.names);
+    }
     cost
 }
 
@@ -139,6 +156,8 @@ mod tests {
         assert_eq!(two, one + READ + Cost::micros(10));
         let set = decided(Work::default().wrote(3, 0, 1_024));
         assert_eq!(set, none + SET.times(3) + Cost::of_log(1_024));
+        let named = decided(Work::default().named(9));
+        assert_eq!(named, none + NAME.times(9));
         let group = decided(Work::default().wrote(0, 200, 0));
         assert_eq!(group, none + ENTRY.times(200 - FREE_ENTRIES));
     }

@@ -45,7 +45,7 @@ pub(super) fn set(
     } else if reactions.list.len() <= SMALL_REACTIONS {
         changes.push((key, state::encode(&reactions)));
     } else {
-        spread(batch, key, &reactions, changes);
+        spread(batch, key, &reactions, changes)?;
     }
     Ok(true)
 }
@@ -89,7 +89,15 @@ fn list(value: &[u8]) -> Result<Reactions<'_>, Refused> {
 }
 
 /// Adds the values of a list that became too long for one value.
-fn spread(batch: &OpenBatch, key: TimelineId, reactions: &Reactions<'_>, changes: &mut Changes) {
+///
+/// # Errors
+/// The store could not be read.
+fn spread(
+    batch: &OpenBatch,
+    key: TimelineId,
+    reactions: &Reactions<'_>,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
     let entries = reactions.list.iter().zip(0..);
     let entries = entries.map(|(&(user, reaction), order)| Reacted {
         user: user.to_owned(),
@@ -102,11 +110,12 @@ fn spread(batch: &OpenBatch, key: TimelineId, reactions: &Reactions<'_>, changes
         changes.push((count_key(batch, key, reaction), count));
     }
     let head = ReactionHead {
-        spread: Buckets::gathered(batch, key, entries.collect()).write(changes),
+        spread: Buckets::gathered(batch, key, entries.collect()).write(changes)?,
         different: different.len() as u32,
         next: reactions.list.len() as u64,
     };
     changes.push((key, state::encode(&head)));
+    Ok(())
 }
 
 /// Sets or removes a reaction to a message that has many.
@@ -144,11 +153,12 @@ fn set_among_many(
             is_known: count > 0,
         };
         room.check().map_err(no_room)?;
-        all.insert(Reacted {
+        let reacted = Reacted {
             user: user.to_owned(),
             reaction: reaction.to_owned(),
             order: head.next,
-        })?;
+        };
+        all.insert(hash, reacted);
         head.next += 1;
         head.different += u32::from(count == 0);
         count += 1;
@@ -157,7 +167,7 @@ fn set_among_many(
     let counted = state::encode(&ReactionCount(count));
     changes.push((count_key, value_of(count == 0, counted)));
     let is_empty = all.len() == 0;
-    head.spread = all.write(changes);
+    head.spread = all.write(changes)?;
     changes.push((key, value_of(is_empty, state::encode(&head))));
     Ok(true)
 }
@@ -184,8 +194,7 @@ fn no_room(full: Full) -> Refused {
 mod tests {
     use trunkline_storage::Draft;
 
-    use super::super::fixture::Fixture;
-    use super::super::price::Work;
+    use super::super::fixture::{Fixture, most};
     use super::*;
 
     const KEY: TimelineId = TimelineId(7);
@@ -305,10 +314,6 @@ mod tests {
             react(&mut fixture, &format!("user-{n}"), "like", false);
             work.push(fixture.batch.take_work());
         }
-        let most = |work: &[Work]| {
-            let reads = work.iter().map(|work| work.reads).max().unwrap();
-            (reads, work.iter().map(|work| work.log_bytes).max().unwrap())
-        };
         let ((few, few_bytes), (many, many_bytes)) = (most(&work[..20]), most(&work[980..]));
         assert!(many <= few + 2, "{few} {many}");
         assert!(many_bytes < 2 * few_bytes, "{few_bytes} {many_bytes}");

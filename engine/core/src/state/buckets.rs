@@ -28,15 +28,6 @@ pub(crate) struct Spread {
     moves: u32,
 }
 
-/// The two buckets between which entries move when the number of buckets changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Move {
-    /// Some entries of `from` move to the new bucket `to`.
-    Split { from: u32, to: u32 },
-    /// All entries of the last bucket, `from`, move to `into`.
-    Merge { from: u32, into: u32 },
-}
-
 impl Spread {
     /// Returns a set whose entries are all in one bucket, however many there are. Later changes
     /// split it step by step.
@@ -76,44 +67,42 @@ impl Spread {
         bucket as u32
     }
 
-    /// Counts one more entry. An empty set gets its first bucket. Returns the entries to move, if
-    /// any.
-    pub(crate) fn add(&mut self) -> Option<Move> {
-        self.entries += 1;
-        if self.buckets == 0 {
-            self.buckets = 1;
+    /// Returns the set after `added` entries came and `removed` went. It splits or merges one bucket
+    /// for each of them at most, so a change rewrites a few buckets, however far the set is from its
+    /// best form.
+    pub(crate) fn changed(self, added: usize, removed: usize) -> Self {
+        let mut spread = self;
+        spread.entries = (spread.entries + added as u64).saturating_sub(removed as u64);
+        if spread.buckets == 0 && spread.entries > 0 {
+            spread.buckets = 1;
         }
-        self.split_if_full()
+        for _ in 0..added + removed {
+            let buckets = u64::from(spread.buckets);
+            if spread.entries > buckets * SPLIT_ABOVE {
+                spread.buckets += 1;
+            } else if spread.buckets > 1 && spread.entries < buckets * MERGE_BELOW {
+                spread.buckets -= 1;
+            } else {
+                break;
+            }
+            spread.moves = spread.moves.wrapping_add(1);
+        }
+        spread
     }
 
-    /// Adds a bucket if there are too many entries for those that exist. Returns the entries to
-    /// move.
-    pub(crate) fn split_if_full(&mut self) -> Option<Move> {
-        if self.entries <= u64::from(self.buckets) * SPLIT_ABOVE {
-            return None;
-        }
-        let to = self.buckets;
-        self.buckets += 1;
-        self.moves = self.moves.wrapping_add(1);
-        Some(Move::Split {
-            from: sibling(to),
-            to,
-        })
-    }
-
-    /// Counts one entry less. Returns the entries to move, if any.
-    pub(crate) fn remove(&mut self) -> Option<Move> {
-        self.entries = self.entries.saturating_sub(1);
-        if self.buckets <= 1 || self.entries >= u64::from(self.buckets) * MERGE_BELOW {
-            return None;
-        }
-        self.buckets -= 1;
-        self.moves = self.moves.wrapping_add(1);
-        let from = self.buckets;
-        Some(Move::Merge {
-            from,
-            into: sibling(from),
-        })
+    /// Returns the buckets of this form whose entries are elsewhere in the form `after`: those that
+    /// are split, or that merge into others. A bucket may come several times.
+    pub(crate) fn left_for(self, after: Self) -> impl Iterator<Item = u32> {
+        let before = self.buckets.max(1);
+        let new = before..after.buckets;
+        let split = new.map(move |to| {
+            let mut from = to;
+            while from >= before {
+                from = sibling(from);
+            }
+            from
+        });
+        split.chain(after.buckets.max(1)..before)
     }
 }
 
@@ -149,23 +138,23 @@ mod tests {
 
     use super::*;
 
-    /// Moves entries as `step` says, and checks that each is where its hash says.
-    fn apply(sets: &mut BTreeMap<u32, Vec<u64>>, spread: Spread, step: Option<Move>) {
-        let moved = match step {
-            None => return,
-            Some(Move::Split { from, .. }) => sets.insert(from, Vec::new()),
-            Some(Move::Merge { from, .. }) => sets.remove(&from),
-        };
-        for hash in moved.unwrap_or_default() {
-            let bucket = spread.bucket(hash);
-            let (from, to) = match step {
-                Some(Move::Split { from, to }) => (from, to),
-                Some(Move::Merge { into, .. }) => (into, into),
-                None => unreachable!(),
-            };
-            assert!(bucket == from || bucket == to, "{bucket}: {step:?}");
-            sets.entry(bucket).or_default().push(hash);
+    /// Moves entries as a change of the form demands.
+    fn apply(sets: &mut BTreeMap<u32, Vec<u64>>, before: Spread, after: Spread) {
+        let left = before.left_for(after);
+        let moved: Vec<_> = left.filter_map(|from| sets.remove(&from)).collect();
+        for hash in moved.into_iter().flatten() {
+            sets.entry(after.bucket(hash)).or_default().push(hash);
         }
+    }
+
+    /// Checks that each entry is where its hash says.
+    fn check(sets: &BTreeMap<u32, Vec<u64>>, spread: Spread) {
+        for (number, set) in sets {
+            let is_there = |hash: &u64| spread.bucket(*hash) == *number;
+            assert!(set.iter().all(is_there), "{number} {spread:?}");
+        }
+        let all: usize = sets.values().map(Vec::len).sum();
+        assert_eq!(all, spread.len());
     }
 
     fn hash(n: u64) -> u64 {
@@ -174,24 +163,40 @@ mod tests {
 
     #[test]
     fn entries_stay_where_their_hash_says_and_buckets_stay_small() {
-        let (mut spread, mut sets) = (Spread::default(), BTreeMap::new());
-        for n in 0..5_000 {
-            let step = spread.add();
-            apply(&mut sets, spread, step);
-            let bucket = spread.bucket(hash(n));
-            sets.entry(bucket).or_default().push(hash(n));
+        for step in [1, 7, 1_000] {
+            let (mut spread, mut sets) = (Spread::default(), BTreeMap::new());
+            for first in (0..5_000).step_by(step) {
+                let added = first..(first + step as u64).min(5_000);
+                let after = spread.changed((added.end - added.start) as usize, 0);
+                apply(&mut sets, spread, after);
+                for n in added {
+                    sets.entry(after.bucket(hash(n))).or_default().push(hash(n));
+                }
+                spread = after;
+                if first % 50 == 0 {
+                    check(&sets, spread);
+                }
+            }
+            assert_eq!((spread.len(), spread.buckets()), (5_000, 834));
+            let largest = sets.values().map(Vec::len).max().unwrap();
+            assert!(largest < 40, "{largest}");
+            for first in (0..5_000).step_by(step) {
+                let removed = first..(first + step as u64).min(5_000);
+                let count = (removed.end - removed.start) as usize;
+                for n in removed {
+                    let set = sets.get_mut(&spread.bucket(hash(n))).unwrap();
+                    let at = set.iter().position(|&one| one == hash(n)).unwrap();
+                    set.remove(at);
+                }
+                let after = spread.changed(0, count);
+                apply(&mut sets, spread, after);
+                spread = after;
+                if first % 50 == 0 {
+                    check(&sets, spread);
+                }
+            }
+            assert_eq!((spread.len(), spread.buckets()), (0, 1));
         }
-        assert_eq!((spread.len(), spread.buckets()), (5_000, 834));
-        let largest = sets.values().map(Vec::len).max().unwrap();
-        assert!(largest < 40, "{largest}");
-        for n in 0..5_000 {
-            let set = sets.get_mut(&spread.bucket(hash(n))).unwrap();
-            let at = set.iter().position(|&one| one == hash(n)).unwrap();
-            set.remove(at);
-            let step = spread.remove();
-            apply(&mut sets, spread, step);
-        }
-        assert_eq!((spread.len(), spread.buckets()), (0, 1));
     }
 
     #[test]
@@ -199,29 +204,36 @@ mod tests {
         let mut spread = Spread::in_one(1_000);
         let mut sets = BTreeMap::from([(0, (0..1_000).map(hash).collect::<Vec<_>>())]);
         let mut steps = 0;
-        while let Some(step) = spread.split_if_full() {
-            apply(&mut sets, spread, Some(step));
+        loop {
+            // One entry comes and one goes: a step of splitting, and no other change.
+            let after = spread.changed(1, 1);
+            assert!(after.buckets() - spread.buckets() <= 2);
+            if after == spread {
+                break;
+            }
+            apply(&mut sets, spread, after);
+            check(&sets, after);
+            spread = after;
             steps += 1;
         }
-        assert_eq!((steps, spread.buckets()), (166, 167));
+        assert_eq!((steps, spread.buckets()), (83, 167));
         assert!(sets.values().all(|set| set.len() < 40));
         assert_eq!(Spread::in_one(0), Spread::default());
     }
 
     #[test]
     fn a_reader_notices_that_entries_moved() {
-        let mut spread = Spread::in_one(6);
-        let before = spread;
-        assert_eq!(spread.remove(), None);
+        let before = Spread::in_one(6);
+        let spread = before.changed(0, 1);
         assert!(spread.is_laid_out_as(before), "one entry went");
-        spread.add();
-        assert!(spread.add().is_some() && !spread.is_laid_out_as(before));
+        let spread = spread.changed(1, 0).changed(1, 0);
+        assert!(spread.buckets() == 2 && !spread.is_laid_out_as(before));
         let mut again = spread;
         while again.buckets() > 1 {
-            again.remove();
+            again = again.changed(0, 1);
         }
         while again.buckets() < spread.buckets() {
-            again.add();
+            again = again.changed(1, 0);
         }
         assert!(!again.is_laid_out_as(spread), "back, but by moves");
     }

@@ -20,7 +20,7 @@ mod tally;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use advance::Advance;
-pub(crate) use buckets::{Bucket, Entry as BucketEntry, Move, Spread};
+pub(crate) use buckets::{Bucket, Entry as BucketEntry, Spread};
 pub(crate) use contacts::{Contact, Contacts, MAX_CONTACTS};
 pub(crate) use created::Created;
 pub(crate) use direct::{Acked, Direct, Marks};
@@ -63,8 +63,11 @@ impl Form<'_> for LastSeen {
 
 /// Returns the bytes of a value, its tag first.
 pub(crate) fn encode<'a, T: Form<'a> + Serialize>(value: &T) -> Vec<u8> {
+    // Most values fit, so that the vector need not grow byte by byte.
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(T::TAG);
     // A vector takes everything, and none of the values holds a type that cannot be written.
-    postcard::to_extend(value, vec![T::TAG]).unwrap_or_default()
+    postcard::to_extend(value, bytes).unwrap_or_default()
 }
 
 /// Reads what [`encode`] wrote, in this version or an earlier one; `None` for anything else.
