@@ -75,6 +75,11 @@ pub struct Stats {
     /// The bytes written to make and merge runs. The sum with [`bytes`](Self::bytes) is all that
     /// the store wrote for its records.
     pub merge_bytes: u64,
+    /// The bytes of the runs that are to be merged by now, the merge under way included; 0 without
+    /// [`Options::runs`]. Merging writes about as many bytes.
+    ///
+    /// [`Options::runs`]: crate::Options::runs
+    pub merge_due_bytes: u64,
     /// The number of run files.
     pub runs: usize,
     /// The size of all run files in bytes.
@@ -99,6 +104,7 @@ pub(crate) struct Counters {
     run_failures: AtomicU64,
     waits: AtomicU64,
     merge_bytes: AtomicU64,
+    merge_due_bytes: AtomicU64,
     batch_records: [AtomicU64; BUCKETS],
     commit_micros: [AtomicU64; BUCKETS],
     commit_micros_sum: AtomicU64,
@@ -130,6 +136,10 @@ impl Counters {
         self.merge_bytes.fetch_add(bytes, Relaxed);
     }
 
+    pub(crate) fn merges_due(&self, bytes: u64) {
+        self.merge_due_bytes.store(bytes, Relaxed);
+    }
+
     pub(crate) fn synced(&self) {
         self.syncs.fetch_add(1, Relaxed);
     }
@@ -153,6 +163,7 @@ impl Counters {
             waiting_bytes: 0,
             waits: self.waits.load(Relaxed),
             merge_bytes: self.merge_bytes.load(Relaxed),
+            merge_due_bytes: self.merge_due_bytes.load(Relaxed),
             runs: 0,
             run_bytes: 0,
             pending_redactions: 0,

@@ -1,6 +1,6 @@
 //! The store's numbers in the text of /metrics.
 
-use trunkline_storage::{BUCKETS, Health, Reader};
+use trunkline_storage::{BUCKETS, Health, Reader, Stats};
 
 use super::text::{Families, Written};
 
@@ -31,6 +31,24 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
     for (name, help, value) in counters {
         to.counter(&format!("trunkline_store_{name}"), help, value)?;
     }
+    gauges(store, &stats, to)?;
+    to.histogram(
+        "trunkline_store_batch_records",
+        "Records per commit",
+        // Of whole numbers those below 2^N are those up to 2^N - 1.
+        &buckets(&stats.batch_records, |power| power - 1.0),
+        stats.records as f64,
+    )?;
+    to.histogram(
+        "trunkline_store_commit_seconds",
+        "Time of a commit",
+        &buckets(&stats.commit_micros, |power| power / 1e6),
+        stats.commit_micros_sum as f64 / 1e6,
+    )
+}
+
+/// Writes what the store has at this moment.
+fn gauges(store: &Reader, stats: &Stats, to: &mut Families<'_, '_>) -> Written {
     let gauges = [
         (
             "bytes",
@@ -47,6 +65,11 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
             "waiting_bytes",
             "Bytes of full segments not yet made into runs",
             stats.waiting_bytes,
+        ),
+        (
+            "merge_due_bytes",
+            "Bytes of runs that are to be merged by now",
+            stats.merge_due_bytes,
         ),
         ("runs", "Run files", stats.runs as u64),
         ("run_bytes", "Bytes of run files", stats.run_bytes),
@@ -84,19 +107,7 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
     for (name, help, value) in gauges {
         to.gauge(&format!("trunkline_store_{name}"), help, value)?;
     }
-    to.histogram(
-        "trunkline_store_batch_records",
-        "Records per commit",
-        // Of whole numbers those below 2^N are those up to 2^N - 1.
-        &buckets(&stats.batch_records, |power| power - 1.0),
-        stats.records as f64,
-    )?;
-    to.histogram(
-        "trunkline_store_commit_seconds",
-        "Time of a commit",
-        &buckets(&stats.commit_micros, |power| power / 1e6),
-        stats.commit_micros_sum as f64 / 1e6,
-    )
+    Ok(())
 }
 
 /// Returns the store's buckets with their upper bounds. Each bucket counts the values below a power

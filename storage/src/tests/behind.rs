@@ -151,10 +151,15 @@ fn an_append_is_refused_while_runs_cannot_be_merged() {
         assert!(log.len() < 1000, "never refused");
     };
     assert!(matches!(refused, AppendError::Behind { .. }), "{refused}");
-    assert_eq!(opened.reader.stats().waiting_segments, MAX);
+    let stats = opened.reader.stats();
+    assert_eq!(stats.waiting_segments, MAX);
+    // All runs wait to be merged.
+    assert_eq!(stats.merge_due_bytes, stats.run_bytes);
+    assert!(stats.merge_due_bytes > 0);
     failing.store(false, SeqCst);
     wait_until("what failed is tried again", || {
-        opened.reader.stats().waiting_segments == 0
+        let stats = opened.reader.stats();
+        (stats.waiting_segments, stats.merge_due_bytes) == (0, 0)
     });
     append(&mut opened, &mut log).unwrap();
     assert_eq!(entries(&opened), log);

@@ -76,6 +76,17 @@ impl MergeRule {
         })
     }
 
+    /// Returns the runs of a kind that are to be merged by now, as candidates from the newest to the
+    /// oldest. [`mergeable`](Self::mergeable) takes one of them at a time.
+    pub(super) fn due(&self, runs: &[RunId]) -> Vec<MergeCandidate> {
+        let complete = |candidate: &MergeCandidate| self.is_complete(&runs[candidate.at.start]);
+        let wide = self.levels(runs);
+        let wide = wide.filter(|found| found.at.len() >= self.width && !complete(found));
+        let windows = self.candidates(runs, |_, _| true);
+        wide.chain(windows.filter(|found| found.at.len() > 1 && complete(found)))
+            .collect()
+    }
+
     /// Returns whether merging is so far behind that no more runs may be made. Every read looks
     /// into each run, so their number must stay low.
     pub(super) fn in_debt(&self, runs: &[RunId]) -> bool {
@@ -131,6 +142,21 @@ mod tests {
             let expected = expected.map(|(at, level)| MergeCandidate { at, level });
             assert_eq!(found, expected, "{levels:?}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wide_enough_is_due_at_once() {
+        let due = |rule: MergeRule, runs: &[RunId]| {
+            let due = rule.due(runs).into_iter();
+            due.map(|found| (found.at.start, found.at.end))
+                .collect::<Vec<_>>()
+        };
+        let never = rule(None, 1000);
+        assert_eq!(due(never, &at_once(&[0, 0])), []);
+        assert_eq!(due(never, &at_once(&[1, 1, 1, 0, 0, 0])), [(3, 6), (0, 3)]);
+        // Two runs of a complete window, and one of the present window.
+        let windows = runs(&[(0, 100), (0, 150), (0, 1000)]);
+        assert_eq!(due(rule(Some(500), 1000), &windows), [(0, 2)]);
     }
 
     #[test]

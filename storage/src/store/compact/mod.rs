@@ -261,6 +261,7 @@ impl CompactorWork {
         }
         let mut signals = self.signals.lock();
         signals.failure[task as usize] = failure;
+        shared.counters.merges_due(self.steps.merge_due_bytes());
         if !again && signals.failure.iter().all(Option::is_none) {
             self.steps.shared.runs_settled();
         }

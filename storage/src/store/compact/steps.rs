@@ -97,6 +97,17 @@ impl Steps {
         kinds.any(|kind| self.rule(kind).in_debt(&runs.ids(kind)))
     }
 
+    /// Returns the bytes of the runs that are to be merged by now, the merge under way included.
+    pub(super) fn merge_due_bytes(&self) -> u64 {
+        let runs = self.shared.runs();
+        let bytes = |kind| {
+            let due = self.rule(kind).due(&runs.ids(kind)).into_iter();
+            let files = due.flat_map(|found| &runs.of(kind)[found.at]);
+            files.map(|run| run.bytes).sum::<u64>()
+        };
+        RunKind::ALL.into_iter().map(bytes).sum()
+    }
+
     /// Removes runs whose lifetime is over, or merges runs of a level if there are enough. Returns
     /// whether it did anything.
     pub(super) fn merge(&self) -> io::Result<bool> {
