@@ -8,6 +8,7 @@
 mod command;
 mod contender;
 mod serve;
+pub mod steady;
 mod work;
 
 pub use command::{Command, Reply, Setup};
