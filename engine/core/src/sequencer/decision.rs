@@ -13,7 +13,13 @@ pub(super) struct Decision {
     pub(super) audience: Audience,
     /// The cost of the command for the sequencer and the recipients.
     pub(super) cost: Cost,
+    /// The length of the command's body in bytes, about as much as a push of its record takes; 0 for
+    /// an acknowledgement.
+    pub(super) bytes: u32,
 }
+
+// Decisions move several times on the way to the shards. Larger ones would be copied by a call.
+const _: () = assert!(size_of::<Decision>() <= 96);
 
 impl Decision {
     /// Returns a decision whose record, if it has one, goes to the caller's own devices only.
@@ -22,6 +28,7 @@ impl Decision {
             outcome,
             audience: Audience::Nobody,
             cost: Cost::NONE,
+            bytes: 0,
         }
     }
 
@@ -37,6 +44,7 @@ impl Decision {
             outcome: Outcome::Done(done, Some(position)),
             audience,
             cost: Cost::NONE,
+            bytes: 0,
         }
     }
 }

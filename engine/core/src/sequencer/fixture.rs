@@ -147,7 +147,7 @@ pub(super) fn push_command(
 }
 
 /// Returns the most reads, and the most bytes of log, that one of these decisions took.
-pub(super) fn most(work: &[Work]) -> (usize, usize) {
+pub(super) fn most(work: &[Work]) -> (u32, u32) {
     let reads = work.iter().map(|work| work.reads).max().unwrap();
     (reads, work.iter().map(|work| work.log_bytes).max().unwrap())
 }

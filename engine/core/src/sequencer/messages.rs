@@ -128,6 +128,7 @@ impl Messages {
             outcome: Outcome::Sent(position),
             audience: reach.audience(),
             cost: Cost::NONE,
+            bytes: 0,
         })
     }
 

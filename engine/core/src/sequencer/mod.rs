@@ -333,13 +333,14 @@ impl Sequencer {
             Err(refused) if is_ack => Decision::private(refused.outcome().of_ack()),
             Err(refused) => Decision::private(refused.outcome()),
         };
-        self.batch.tell(decision.audience.len());
-        self.pace.spend(price::routed(&decision.audience));
+        let members = decision.audience.len();
+        self.batch.tell(members);
+        self.pace.spend(price::routed(members));
         let cost = self.pace.spent().minus(before);
         decision.cost += cost;
+        decision.bytes = if is_ack { 0 } else { command.body.len() as u32 };
         let reply_to = command.reply_to.clone();
-        let body = if is_ack { 0 } else { command.body.len() };
-        self.outbox.answer(reply_to, command.user, decision, body);
+        self.outbox.answer(reply_to, command.user, decision);
         cost
     }
 

@@ -35,8 +35,6 @@ struct Decided {
     reply_to: ReplyTo,
     user: UserId,
     decision: Decision,
-    /// The length of the command's body in bytes, about as much as a push of its record takes.
-    bytes: u32,
 }
 
 /// A part of a receipt with its recipients.
@@ -78,20 +76,13 @@ impl Outbox {
         self.decided.is_empty()
     }
 
-    /// Adds the answer to a command of `user`. `body` is the length of the command's body in bytes; 0
-    /// for an acknowledgement. The cost of the pushes comes beside that of the decision.
-    pub(super) fn answer(
-        &mut self,
-        reply_to: ReplyTo,
-        user: UserId,
-        decision: Decision,
-        body: usize,
-    ) {
+    /// Adds the answer to a command of `user`. The cost of the pushes comes beside that of the
+    /// decision.
+    pub(super) fn answer(&mut self, reply_to: ReplyTo, user: UserId, decision: Decision) {
         self.decided.push(Decided {
             reply_to,
             user,
             decision,
-            bytes: body as u32,
         });
     }
 
@@ -167,8 +158,8 @@ impl Outbox {
                     outcome,
                     ref audience,
                     cost,
+                    bytes,
                 },
-            bytes,
         } = *decided;
         let mut own = None;
         let shard = match reply_to {
@@ -263,8 +254,9 @@ mod tests {
             outcome: Outcome::Sent(position),
             audience: Audience::One(BOB),
             cost: Cost::NONE,
+            bytes: 2 << 10,
         };
-        outbox.answer(conn(1), ALICE, sent, 2 << 10);
+        outbox.answer(conn(1), ALICE, sent);
         outbox.tell(PartRecipients {
             position,
             part: 0,
@@ -272,7 +264,7 @@ mod tests {
             device: None,
             others: [ALICE].into_iter().collect(),
         });
-        outbox.answer(conn(2), BOB, Decision::unchanged(Done::Ack), 0);
+        outbox.answer(conn(2), BOB, Decision::unchanged(Done::Ack));
         (outbox, mailbox)
     }
 
@@ -331,12 +323,7 @@ mod tests {
         let (mut outbox, _mailbox) = outbox(Position(64));
         outbox.refuse(REFUSED);
         let (call, pending) = Call::new();
-        outbox.answer(
-            ReplyTo::Call(call),
-            ALICE,
-            Decision::unchanged(Done::Ack),
-            0,
-        );
+        outbox.answer(ReplyTo::Call(call), ALICE, Decision::unchanged(Done::Ack));
         let store = Fixture::new().batch;
         outbox.publish(Published {
             batch: &Arc::default(),

@@ -3,7 +3,6 @@
 //! Prices follow from what a command asks for and from what deciding it read and stored. They are
 //! not measured, so the same command always costs the same.
 
-use super::route::Audience;
 use crate::cost::Cost;
 use crate::exchange::Action;
 
@@ -46,17 +45,17 @@ const NAMED_BYTE: u64 = 800;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Work {
     /// The number of values and messages that were read.
-    pub(super) reads: usize,
+    pub(super) reads: u32,
     /// The bytes of the values and messages that were read.
-    pub(super) read_bytes: usize,
+    pub(super) read_bytes: u32,
     /// The number of values that were set.
-    pub(super) sets: usize,
+    pub(super) sets: u32,
     /// The entries in timelines beyond those that the price of a command includes.
-    pub(super) entries: usize,
+    pub(super) entries: u32,
     /// The bytes that entered the log.
-    pub(super) log_bytes: usize,
+    pub(super) log_bytes: u32,
     /// The names that were looked up in a list of contacts.
-    pub(super) names: usize,
+    pub(super) names: u32,
 }
 
 impl Work {
@@ -64,7 +63,7 @@ impl Work {
     pub(super) fn read(self, bytes: usize) -> Self {
         Self {
             reads: self.reads + 1,
-            read_bytes: self.read_bytes + bytes,
+            read_bytes: self.read_bytes + bytes as u32,
             ..self
         }
     }
@@ -72,7 +71,7 @@ impl Work {
     /// Counts names that were looked up.
     pub(super) fn named(self, names: usize) -> Self {
         Self {
-            names: self.names + names,
+            names: self.names + names as u32,
             ..self
         }
     }
@@ -81,9 +80,9 @@ impl Work {
     /// timelines.
     pub(super) fn wrote(self, sets: usize, timelines: usize, bytes: usize) -> Self {
         Self {
-            sets: self.sets + sets,
-            entries: self.entries + timelines.saturating_sub(FREE_ENTRIES),
-            log_bytes: self.log_bytes + bytes,
+            sets: self.sets + sets as u32,
+            entries: self.entries + timelines.saturating_sub(FREE_ENTRIES) as u32,
+            log_bytes: self.log_bytes + bytes as u32,
             ..self
         }
     }
@@ -105,26 +104,25 @@ pub(super) fn estimate(action: &Action, body: usize) -> Cost {
 /// Returns what a decided command costs without its deliveries. `work` is what its decision read
 /// and stored.
 pub(super) fn decided(work: Work) -> Cost {
-    let mut cost = COMMAND + Cost::of_log(work.log_bytes);
-    if work.reads > 0 {
-        let bytes = Cost::nanos((work.read_bytes as u64).saturating_mul(READ_KIB) >> 10);
-        cost += READ.times(work.reads) + bytes;
+    let cost = COMMAND + Cost::of_log(work.log_bytes as usize);
+    if work.reads | work.sets | work.entries | work.names == 0 {
+        return cost;
     }
-    if work.sets > 0 {
-        cost += SET.times(work.sets);
-    }
-    if work.entries > 0 {
-        cost += ENTRY.times(work.entries);
-    }
-    if work.names > 0 {
-        cost += NAME.times(work.names);
-    }
-    cost
+    let Work {
+        reads,
+        sets,
+        entries,
+        names,
+        ..
+    } = work;
+    let bytes = Cost::nanos(u64::from(work.read_bytes).saturating_mul(READ_KIB) >> 10);
+    let of = |price: Cost, count: u32| price.times(count as usize);
+    cost + of(READ, reads) + bytes + of(SET, sets) + of(ENTRY, entries) + of(NAME, names)
 }
 
-/// Returns what it costs to find the connected members of an audience.
-pub(super) fn routed(audience: &Audience) -> Cost {
-    LOOK_UP.times(audience.len())
+/// Returns what it costs to find which of these members of an audience are connected.
+pub(super) fn routed(members: usize) -> Cost {
+    LOOK_UP.times(members)
 }
 
 /// Returns what it costs to push an event of `bytes` bytes to `recipients` connections.
@@ -166,8 +164,7 @@ mod tests {
     fn deliveries_cost_for_each_recipient() {
         assert_eq!(pushed(0, 9_000), Cost::NONE);
         assert_eq!(pushed(4, 1_024), (PUSH + Cost::of_sent(1_024)).times(4));
-        assert_eq!(routed(&Audience::Nobody), Cost::NONE);
-        let members = Audience::Members(vec![Default::default(); 7].into());
-        assert_eq!(routed(&members), LOOK_UP.times(7));
+        assert_eq!(routed(0), Cost::NONE);
+        assert_eq!(routed(7), LOOK_UP.times(7));
     }
 }

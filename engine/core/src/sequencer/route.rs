@@ -19,7 +19,14 @@ pub(super) enum Audience {
     /// The members of a group. All events of the group share the list.
     Members(Arc<[UserId]>),
     /// The members of a group, and users who left with this event.
-    MembersAnd(Arc<[UserId]>, Box<[UserId]>),
+    MembersAnd(Box<MembersAndGone>),
+}
+
+/// The members of a group, and users who left it.
+#[derive(Debug, Clone)]
+pub(super) struct MembersAndGone {
+    pub(super) members: Arc<[UserId]>,
+    pub(super) gone: Box<[UserId]>,
 }
 
 impl Audience {
@@ -29,7 +36,7 @@ impl Audience {
             Self::Nobody => 0,
             Self::One(_) => 1,
             Self::Members(members) => members.len(),
-            Self::MembersAnd(members, gone) => members.len() + gone.len(),
+            Self::MembersAnd(both) => both.members.len() + both.gone.len(),
         }
     }
 }
@@ -175,7 +182,7 @@ pub(super) fn route(
             });
         }
         Audience::Members(members) => pushes += spread(members),
-        Audience::MembersAnd(members, gone) => pushes += spread(members) + spread(gone),
+        Audience::MembersAnd(both) => pushes += spread(&both.members) + spread(&both.gone),
     }
     pushes as usize
 }
@@ -224,6 +231,10 @@ mod tests {
             directory.enter(user(n), shard, crate::ids::DeviceMark([0; 4]));
         }
         let members = Audience::Members([5, 4, 3, 2, 1].map(user).into());
+        let both = Box::new(MembersAndGone {
+            members: [user(2)].into(),
+            gone: [user(4)].into(),
+        });
         let mut outgoing: Vec<_> = (0..3).map(|_| Items::default()).collect();
         let mut pushes = 0;
         for (n, audience) in [
@@ -231,7 +242,7 @@ mod tests {
             (2, &members),
             (3, &Audience::One(user(4))),
             (4, &Audience::Nobody),
-            (5, &Audience::MembersAnd([user(2)].into(), [user(4)].into())),
+            (5, &Audience::MembersAnd(both)),
         ] {
             pushes += route(
                 &directory,

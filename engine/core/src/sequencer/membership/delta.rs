@@ -10,7 +10,7 @@ use super::super::batch::{Changes, OpenBatch};
 use super::super::groups::{Group, Seat};
 use super::super::inboxes::{self, InboxChange, WindowChange};
 use super::super::refused::{CORRUPT, Refused};
-use super::super::route::Audience;
+use super::super::route::{Audience, MembersAndGone};
 use super::{CreationKey, GroupCommand};
 use crate::event::{Body, RecordKind};
 use crate::exchange::Change;
@@ -318,7 +318,10 @@ impl<'a> Delta<'a> {
         let audience = if gone.is_empty() {
             Audience::Members(everybody)
         } else {
-            Audience::MembersAnd(everybody, gone)
+            Audience::MembersAnd(Box::new(MembersAndGone {
+                members: everybody,
+                gone,
+            }))
         };
         Recipients { fanout, audience }
     }
