@@ -8,12 +8,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
 use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use trunkline_proto::connection::{Connection, Event, Role};
 use trunkline_proto::frame::{Opcode, write_frame};
 
+use crate::metering::Load;
 use crate::nats;
 
 /// The masking key. It is fixed, because the work is the same for any key.
@@ -22,9 +24,12 @@ const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
 /// The time in which all connections must become ready.
 const READY: Duration = Duration::from_secs(30);
 
+/// The number of digits of the time in a message's text.
+pub const DIGITS: usize = 19;
+
 /// The load on a server. In the templates `{id}` is the connection's number, `{peer}` that of its
 /// partner, `{n}` counts the messages of the connection, `{any}` is a number below [`Plan::others`]
-/// that jumps about.
+/// that jumps about, `{time}` is the time for [`Blast::time_pushes`] in [`DIGITS`] digits.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The address of the server.
@@ -106,6 +111,10 @@ pub struct Blast<'p> {
     ready: usize,
     acks: u64,
     pushes: u64,
+    began: Instant,
+    /// The nanoseconds from `began` to the input that is dealt with; 0 unless pushes are timed.
+    now: u64,
+    times: Option<Histogram<u64>>,
 }
 
 impl std::fmt::Debug for Blast<'_> {
@@ -142,6 +151,9 @@ impl<'p> Blast<'p> {
             ready: 0,
             acks: 0,
             pushes: 0,
+            began: Instant::now(),
+            now: 0,
+            times: None,
         };
         for id in 0..plan.connections {
             blast.connect(id).context("cannot connect")?;
@@ -175,7 +187,7 @@ impl Blast<'_> {
     pub fn warm(&mut self, time: Duration) -> anyhow::Result<()> {
         let start = Instant::now();
         while start.elapsed() < time {
-            self.turn()?;
+            self.turn_once()?;
         }
         Ok(())
     }
@@ -185,19 +197,31 @@ impl Blast<'_> {
     /// # Errors
     /// The server closes a connection, or acknowledges nothing.
     pub fn count(&mut self, time: Duration) -> anyhow::Result<Counted> {
-        (self.acks, self.pushes) = (0, 0);
+        let (acks, pushes) = (self.acks, self.pushes);
         let start = Instant::now();
         while start.elapsed() < time {
-            self.turn()?;
+            self.turn_once()?;
         }
         let seconds = start.elapsed().as_secs_f64();
-        if self.acks == 0 {
+        if self.acks == acks {
             bail!("no message was acknowledged in {seconds:.1} s");
         }
         Ok(Counted {
-            acks: self.acks as f64 / seconds,
-            pushes: self.pushes as f64 / seconds,
+            acks: (self.acks - acks) as f64 / seconds,
+            pushes: (self.pushes - pushes) as f64 / seconds,
         })
+    }
+
+    /// Times pushes from now on. The text of a message must begin with `{time}`, and a push must have
+    /// it as `"text":"…"`. Returns the times of pushes since the last call, in nanoseconds from the
+    /// send to the read of the push; nothing the first time.
+    ///
+    /// # Errors
+    /// There is no memory for the times.
+    pub fn time_pushes(&mut self) -> anyhow::Result<Option<Histogram<u64>>> {
+        // Holds values up to a minute, with an error of a thousandth.
+        let times = Histogram::new_with_max(60_000_000_000, 3)?;
+        Ok(self.times.replace(times))
     }
 
     fn connect(&mut self, id: usize) -> anyhow::Result<()> {
@@ -241,6 +265,13 @@ impl Blast<'_> {
                 ("{n}", n),
                 ("{any}", any % self.plan.others),
             ];
+            if rest.starts_with("{time}") {
+                use std::fmt::Write;
+                // Writing to a String does not fail.
+                let _ = write!(self.scratch, "{:0DIGITS$}", self.now);
+                rest = &rest["{time}".len()..];
+                continue;
+            }
             match value.iter().find(|(name, _)| rest.starts_with(name)) {
                 Some((name, value)) => {
                     use std::fmt::Write;
@@ -291,7 +322,7 @@ impl Blast<'_> {
         Ok(())
     }
 
-    fn turn(&mut self) -> anyhow::Result<()> {
+    fn turn_once(&mut self) -> anyhow::Result<()> {
         self.poll
             .poll(&mut self.events, Some(Duration::from_millis(50)))?;
         // Taken out of `self`, which the calls below borrow.
@@ -299,6 +330,9 @@ impl Blast<'_> {
         let mut buffer = std::mem::take(&mut self.buffer);
         for event in &events {
             let Token(id) = event.token();
+            if self.times.is_some() {
+                self.now = self.began.elapsed().as_nanos() as u64;
+            }
             loop {
                 let read = match self.conns[id].stream.read(&mut buffer) {
                     Ok(0) => bail!("the server closed connection {id}"),
@@ -364,6 +398,11 @@ impl Blast<'_> {
                     Counts::Frames { ack, push } => {
                         if memmem::find(&payload, push.as_bytes()).is_some() {
                             self.pushes += 1;
+                            if let Some(times) = &mut self.times
+                                && let Some(sent) = time_of(&payload)
+                            {
+                                times.saturating_record(self.now.saturating_sub(sent));
+                            }
                         } else if memmem::find(&payload, ack.as_bytes()).is_some() {
                             self.acks += 1;
                             self.emit(id);
@@ -388,5 +427,38 @@ impl Blast<'_> {
             self.pushes += 1;
             self.emit(id);
         }
+    }
+}
+
+impl Load for Blast<'_> {
+    fn turn(&mut self) -> anyhow::Result<()> {
+        self.turn_once()
+    }
+
+    fn done(&self) -> u64 {
+        self.acks
+    }
+}
+
+/// Returns the time in the text of a pushed message; `None` for a text that begins with something
+/// else, or a message from before pushes were timed.
+fn time_of(push: &[u8]) -> Option<u64> {
+    let at = memmem::find(push, br#""text":""#)?;
+    let digits = push[at + 8..].get(..DIGITS)?;
+    let time = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (time > 0).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_push() {
+        let push = |text: &str| time_of(format!(r#"{{"push":{{"text":"{text}"}}}}"#).as_bytes());
+        assert_eq!(push("0000000000000012345xxx"), Some(12_345));
+        assert_eq!(push("0000000000000000000xxx"), None);
+        assert_eq!(push("xxx"), None);
+        assert_eq!(time_of(b"{}"), None);
     }
 }

@@ -10,6 +10,7 @@ pub mod figures;
 pub mod frames;
 pub mod install;
 pub mod machine;
+pub mod metering;
 pub mod nats;
 pub mod open_loop;
 pub mod ours;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::metering::{Debt, Reading, StoreReading};
 use crate::{machine, prototype, raw, scrape};
 
 /// The most time that a server may take until it listens.
@@ -206,6 +207,19 @@ impl Peer {
         machine::cpu_seconds(&self.child.id().to_string())
     }
 
+    /// Returns the counters of the process, with those of the store if the server is the gateway.
+    /// `segment` is the size of its segments in bytes.
+    ///
+    /// # Errors
+    /// The server has ended, or the gateway does not answer.
+    pub fn reading(&self, segment: u64) -> anyhow::Result<Reading> {
+        let store = match self.control {
+            None => None,
+            Some(_) => Some(store_reading(&self.metrics()?, segment)?),
+        };
+        Reading::of(&self.child.id().to_string(), store)
+    }
+
     /// Returns the resident memory in bytes.
     ///
     /// # Errors
@@ -220,6 +234,24 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Finds the counters of the store in the text of `/metrics`.
+fn store_reading(text: &str, segment: u64) -> anyhow::Result<StoreReading> {
+    let number = |name: &str| {
+        let number = scrape::number(text, &format!("trunkline_store_{name}"));
+        number.map(|number| number as u64)
+    };
+    let log = number("written_bytes_total")?;
+    Ok(StoreReading {
+        log,
+        written: log + number("merge_bytes_total")?,
+        segment,
+        debt: Debt {
+            unsorted: number("waiting_bytes")?,
+            unmerged: number("merge_due_bytes")?,
+        },
+    })
 }
 
 /// Returns a loopback address with a port that no process listens on.
@@ -239,5 +271,22 @@ pub fn child_main() -> Option<ExitCode> {
         PROTOTYPE => Some(prototype::run(Path::new(&args.next()?))),
         RAW => Some(raw::run()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_as_metrics_tell_it() {
+        let text = "trunkline_store_written_bytes_total 100\n\
+                    trunkline_store_merge_bytes_total 50\n\
+                    trunkline_store_waiting_bytes 7\n\
+                    trunkline_store_merge_due_bytes 3\n";
+        let reading = store_reading(text, 10).unwrap();
+        assert_eq!((reading.log, reading.written), (100, 150));
+        assert_eq!(reading.debt.bytes(), 10);
+        assert!(store_reading("", 10).is_err());
     }
 }

@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mio::net::{TcpListener, TcpStream};
@@ -15,6 +15,8 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 use trunkline_proto::frame::{Opcode, write_frame};
+
+use crate::metering::Load;
 
 /// The first byte of a fan-out request. Four bytes follow, lowest first: the payload length of the
 /// frame that all other connections get.
@@ -144,60 +146,77 @@ fn fan_out(conns: &mut Slab<TcpStream>, from: usize, bytes: usize) {
     }
 }
 
-/// Measures echoes of `bytes` per second, with `window` of them in flight on each of `connections`.
-///
-/// # Errors
-/// The server closes a connection or cannot be reached.
-pub fn echo(
-    server: SocketAddr,
-    (connections, window): (usize, usize),
+/// Connections to the server that echo, each with a number of messages in flight.
+#[derive(Debug)]
+pub struct Echo {
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    conns: Vec<TcpStream>,
+    /// The bytes of a message.
     bytes: usize,
-    time: Duration,
-) -> anyhow::Result<f64> {
-    let mut poll = Poll::new()?;
-    let mut conns = Vec::new();
-    let first = vec![0; bytes * window];
-    for at in 0..connections {
-        let stream = std::net::TcpStream::connect(server).context("cannot connect")?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        poll.registry()
-            .register(&mut stream, Token(at), Interest::READABLE)?;
-        stream.write_all(&first)?;
-        conns.push(stream);
+    /// The bytes that came back.
+    echoed: u64,
+}
+
+impl Echo {
+    /// Opens `connections`, and sends the first `window` messages of `bytes` on each.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub fn start(
+        server: SocketAddr,
+        (connections, window): (usize, usize),
+        bytes: usize,
+    ) -> anyhow::Result<Self> {
+        let poll = Poll::new()?;
+        let mut conns = Vec::new();
+        let first = vec![0; bytes * window];
+        for at in 0..connections {
+            let stream = std::net::TcpStream::connect(server).context("cannot connect")?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry()
+                .register(&mut stream, Token(at), Interest::READABLE)?;
+            stream.write_all(&first)?;
+            conns.push(stream);
+        }
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(256),
+            buffer: vec![0; 64 << 10],
+            conns,
+            bytes,
+            echoed: 0,
+        })
     }
-    let mut events = Events::with_capacity(256);
-    let mut buffer = vec![0; 64 << 10];
-    let warm = time / 10;
-    let began = Instant::now();
-    let (mut start, mut echoed) = (None, 0);
-    loop {
-        let now = began.elapsed();
-        if start.is_none() && now >= warm {
-            (start, echoed) = (Some(now), 0);
-        }
-        if let Some(start) = start
-            && now - start >= time
-        {
-            return Ok(echoed as f64 / bytes as f64 / (now - start).as_secs_f64());
-        }
-        poll.poll(&mut events, Some(Duration::from_millis(50)))?;
-        for event in &events {
-            let conn = &mut conns[event.token().0];
+}
+
+impl Load for Echo {
+    fn turn(&mut self) -> anyhow::Result<()> {
+        let longest = Duration::from_millis(50);
+        self.poll.poll(&mut self.events, Some(longest))?;
+        for event in &self.events {
+            let conn = &mut self.conns[event.token().0];
             loop {
-                let read = match conn.read(&mut buffer) {
+                let read = match conn.read(&mut self.buffer) {
                     Ok(0) => bail!("the raw server closed a connection"),
                     Ok(read) => read,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error.into()),
                 };
-                echoed += read;
-                conn.write_all(&buffer[..read])?;
-                if read < buffer.len() {
+                self.echoed += read as u64;
+                conn.write_all(&self.buffer[..read])?;
+                if read < self.buffer.len() {
                     break;
                 }
             }
         }
+        Ok(())
+    }
+
+    fn done(&self) -> u64 {
+        self.echoed / self.bytes as u64
     }
 }

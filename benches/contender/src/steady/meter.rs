@@ -18,26 +18,27 @@ pub struct Goal {
 }
 
 impl Goal {
-    /// Returns the goal of the steady state: at least `least`, and up to twice as long until 10
+    /// Returns the goal of the steady state: at least `least`, and up to half as long again until 10
     /// segments are written and no more work is put off than at the start.
     #[must_use]
     pub fn steady(least: Duration) -> Self {
         Self {
             least,
-            most: least * 2,
+            most: least * 3 / 2,
             segments: SEGMENTS,
             pays: true,
         }
     }
 
-    /// Returns the goal of a warm-up before a measurement of `time`: a tenth of it, and up to a
-    /// third of it until three segments are written. By then the background works too.
+    /// Returns the goal of a warm-up before a measurement of `time`: a tenth of it, and up to a half
+    /// of it until 16 segments are written. The first merge is due after 8 segments, and merging that
+    /// is 16 behind slows appends down. So the background works by then as it does later.
     #[must_use]
     pub fn warm(time: Duration) -> Self {
         Self {
             least: time / 10,
-            most: time / 3,
-            segments: 3.0,
+            most: time / 2,
+            segments: 16.0,
             pays: false,
         }
     }
@@ -288,7 +289,7 @@ mod tests {
                 ..StoreReading::default()
             };
             Ok(Reading {
-                cpu: Threads::made(second.get() as f64, &[]),
+                cpu: Threads::made(second.get() as f64, 0.0, &[]),
                 store: Some(store),
                 device: Some(segments * SEGMENT * 4),
             })
@@ -318,19 +319,21 @@ mod tests {
     #[test]
     fn it_ends_at_its_bound_and_is_not_steady() {
         let measured = play(Goal::steady(SECOND * 10), &|second| (second, second));
-        assert_eq!(measured.series.time(), SECOND * 20);
+        assert_eq!(measured.series.time(), SECOND * 15);
         let verdict = measured.verdict.unwrap();
         assert!(verdict.is_long() && !verdict.is_steady());
         // Two segments in all.
         let measured = play(Goal::steady(SECOND * 10), &|second| (second / 10, 0));
-        assert_eq!(measured.series.time(), SECOND * 20);
+        assert_eq!(measured.series.time(), SECOND * 15);
         assert!(!measured.verdict.unwrap().is_long());
     }
 
     #[test]
     fn warming_up_owes_nothing() {
+        let measured = play(Goal::warm(SECOND * 60), &|second| (second * 2, second));
+        assert_eq!(measured.series.time(), SECOND * 8);
         let measured = play(Goal::warm(SECOND * 60), &|second| (second / 3, second));
-        assert_eq!(measured.series.time(), SECOND * 9);
+        assert_eq!(measured.series.time(), SECOND * 30);
         let measured = play(Goal::exactly(SECOND * 5), &|second| (0, second));
         assert_eq!(measured.series.time(), SECOND * 5);
     }

@@ -12,6 +12,8 @@ const TICKS: f64 = 100.0;
 pub struct Threads {
     /// The CPU seconds of all threads, ended ones included.
     all: f64,
+    /// The CPU seconds of the first thread.
+    first: f64,
     /// The CPU seconds of the threads that still run, added up by name.
     by_name: BTreeMap<String, f64>,
 }
@@ -26,25 +28,38 @@ impl Threads {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
         let stat = stat.with_context(|| format!("there is no process {process}"))?;
         let all = parse(&stat).context("a stat without CPU time")?.1;
-        let mut by_name = BTreeMap::new();
+        // The first thread has the number of the process.
+        let number = stat.split_whitespace().next().unwrap_or_default();
+        let (mut first, mut by_name) = (0.0, BTreeMap::new());
         for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = task?;
             // A thread can end meanwhile.
-            let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else {
+            let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else {
                 continue;
             };
+            if task.file_name() == number
+                && let Some((_, seconds)) = parse(&stat)
+            {
+                first = seconds;
+            }
             if let Some((name, seconds)) = parse(&stat) {
                 *by_name.entry(name.to_owned()).or_default() += seconds;
             }
         }
-        Ok(Self { all, by_name })
+        Ok(Self {
+            all,
+            first,
+            by_name,
+        })
     }
 
-    /// Makes the times from parts: the seconds of all threads, and of some by name.
+    /// Makes the times from parts: the seconds of all threads, of the first one, and of some by name.
     #[must_use]
-    pub fn made(all: f64, by_name: &[(&str, f64)]) -> Self {
+    pub fn made(all: f64, first: f64, by_name: &[(&str, f64)]) -> Self {
         let by_name = by_name.iter().map(|(name, time)| ((*name).into(), *time));
         Self {
             all,
+            first,
             by_name: by_name.collect(),
         }
     }
@@ -64,8 +79,17 @@ impl Threads {
         };
         Self {
             all: self.all - before.all,
+            first: self.first - before.first,
             by_name: self.by_name.iter().map(spent).collect(),
         }
+    }
+
+    /// Returns the share of all threads but the first one, from 0 to 1; NaN if no thread used a tick
+    /// of CPU. In a program whose first thread does the work that is waited for, that is the share of
+    /// the background.
+    #[must_use]
+    pub fn share_of_others(&self) -> f64 {
+        (self.all - self.first) / self.all
     }
 
     /// Returns the share of the threads whose names have this beginning, from 0 to 1; NaN if no
@@ -74,7 +98,7 @@ impl Threads {
     pub fn share(&self, beginning: &str) -> f64 {
         let of = self.by_name.iter();
         let of = of.filter(|(name, _)| name.starts_with(beginning));
-        of.map(|(_, seconds)| seconds).sum::<f64>() / self.all
+        of.fold(0.0, |sum, (_, seconds)| sum + seconds) / self.all
     }
 }
 
@@ -109,17 +133,18 @@ mod tests {
 
     #[test]
     fn the_share_of_the_background() {
-        let before = Threads::made(10.0, &[("shard-0", 4.0), ("storage-sort", 2.0)]);
+        let before = Threads::made(10.0, 4.0, &[("shard-0", 4.0), ("storage-sort", 2.0)]);
         let now = [
             ("shard-0", 10.0),
             ("storage-sort", 4.0),
             ("storage-merge", 1.0),
         ];
-        let spent = Threads::made(20.0, &now).since(&before);
+        let spent = Threads::made(20.0, 8.0, &now).since(&before);
         assert!(same(spent.seconds(), 10.0));
         assert!(same(spent.share("storage-"), 0.3));
         assert!(same(spent.share("shard"), 0.6));
         assert!(same(spent.share("none"), 0.0));
+        assert!(same(spent.share_of_others(), 0.6));
     }
 
     #[test]

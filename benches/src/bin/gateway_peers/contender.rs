@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tempfile::TempDir;
 use trunkline_benches::blast::{Blast, CHAT, Counts, Plan};
+use trunkline_benches::metering::{self, Goal, Load, Measured, Reading};
 use trunkline_benches::peer::{Peer, free_address};
-use trunkline_benches::{install, nats, raw};
+use trunkline_benches::raw::Echo;
+use trunkline_benches::{install, machine, nats};
 
 use crate::Args;
 
@@ -38,31 +41,25 @@ pub(crate) struct Contender {
     /// The kind of the server; `None` for our gateway.
     pub(crate) kind: Option<Name>,
     /// The folder of its files.
-    _folder: TempDir,
-}
-
-/// One measurement.
-pub(crate) struct Measured {
-    /// The number of messages per second.
-    pub(crate) rate: f64,
-    /// The CPU time of the server per message, in microseconds.
-    pub(crate) micros: f64,
+    folder: TempDir,
 }
 
 impl Contender {
     pub(crate) fn gateway(args: &Args, shards: usize) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = args.folder()?;
+        let flags = [("segment-bytes", format!("{}B", args.segment_bytes))];
+        let durability = &args.durability;
         Ok(Self {
             name: "gateway".into(),
             does: format!("stores ({}), then acknowledges and pushes", args.durability),
-            server: Peer::gateway(folder.path(), shards, &args.durability)?,
+            server: Peer::gateway_with(folder.path(), shards, durability, &flags)?,
             kind: None,
-            _folder: folder,
+            folder,
         })
     }
 
-    pub(crate) fn start(name: Name) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+    pub(crate) fn start(args: &Args, name: Name) -> anyhow::Result<Self> {
+        let folder = args.folder()?;
         let (title, does, server) = match name {
             Name::Prototype => (
                 "prototype".to_owned(),
@@ -95,41 +92,49 @@ impl Contender {
             does,
             server,
             kind: Some(name),
-            _folder: folder,
+            folder,
         })
     }
 
-    /// Runs the load against the server.
-    pub(crate) fn measure(&self, args: &Args, window: usize) -> anyhow::Result<Measured> {
-        let cpu = || self.server.cpu_seconds();
-        let address = self.server.address;
-        let (rate, spent, seconds) = if self.kind == Some(Name::Raw) {
+    /// Runs the load against the server for a time, and longer until its store is steady.
+    pub(crate) fn measure(
+        &self,
+        args: &Args,
+        window: usize,
+        time: Duration,
+    ) -> anyhow::Result<Measured> {
+        let run = |load: &mut dyn Load| {
+            let read = || self.reading(args);
+            metering::measure(load, Goal::warm(time), &read)?;
+            metering::measure(load, Goal::steady(time), &read)
+        };
+        if self.kind == Some(Name::Raw) {
             // The bytes of a message to the gateway on the wire.
             let bytes = args.bytes + 48;
-            let before = cpu();
-            let time = args.time();
-            let rate = raw::echo(address, (args.connections, window), bytes, time)?;
-            // The CPU time includes the warm-up, which is a tenth.
-            (rate, cpu() - before, args.seconds * 1.1)
+            let load = (args.connections, window);
+            run(&mut Echo::start(self.server.address, load, bytes)?)
         } else {
-            let plan = self.plan(args, window);
-            let mut blast = Blast::start(&plan)?;
-            blast.warm(plan.duration / 10)?;
-            let before = cpu();
-            let counted = blast.count(plan.duration)?;
-            (counted.acks, cpu() - before, args.seconds)
-        };
-        Ok(Measured {
-            rate,
-            micros: spent / (rate * seconds) * 1e6,
-        })
+            let plan = self.plan(args, window, &"x".repeat(args.bytes));
+            run(&mut Blast::start(&plan)?)
+        }
     }
 
-    fn plan(&self, args: &Args, window: usize) -> Plan {
-        let text = "x".repeat(args.bytes);
+    /// Returns the counters of the server.
+    pub(crate) fn reading(&self, args: &Args) -> anyhow::Result<Reading> {
+        self.server.reading(args.segment_bytes)
+    }
+
+    /// Returns an error if the disk with the server's files has no room for `bytes` more, beyond a
+    /// reserve.
+    pub(crate) fn has_room(&self, bytes: u64) -> anyhow::Result<()> {
+        machine::require(self.folder.path(), bytes)
+    }
+
+    /// Returns the load of messages with this text.
+    pub(crate) fn plan(&self, args: &Args, window: usize, text: &str) -> Plan {
         let chat = format!(r#"{{"id":{{n}},"send":{{"user":"{{peer}}","text":"{text}"}}}}"#);
         let (path, hello, message, counts) = match self.kind {
-            Some(Name::Nats) => ("/", nats::HELLO, nats::message(&text), Counts::Nats),
+            Some(Name::Nats) => ("/", nats::HELLO, nats::message(text), Counts::Nats),
             Some(_) => ("/?u={id}", "", chat, CHAT),
             None => (
                 "/v1/ws",
@@ -147,7 +152,8 @@ impl Contender {
             connections: args.connections,
             window,
             others: 1,
-            duration: args.time(),
+            // The meter decides.
+            duration: Duration::ZERO,
         }
     }
 }

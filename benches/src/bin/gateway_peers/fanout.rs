@@ -9,18 +9,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::json;
 use trunkline_benches::crowd::{Crowd, MemberKind};
-use trunkline_benches::figures::{self, median};
+use trunkline_benches::figures;
+use trunkline_benches::metering::{BACKGROUND, Goal, Measured, Meter, Progress};
 use trunkline_benches::peer::Peer;
 use trunkline_benches::raw::FAN_OUT;
 use trunkline_benches::scrape;
 use trunkline_benches::talk::Talk;
 
 use crate::Args;
-use crate::contender::{Contender, Measured};
+use crate::contender::Contender;
+use crate::table::Row;
 use crate::targets::Targets;
 
 /// Connections begun at a time.
 const AT_ONCE: usize = 1_000;
+
+/// The seconds of a measurement. At one message at a time to so many members, 10 segments of the log
+/// would take hours.
+const SECONDS: f64 = 15.0;
 
 /// The most time until all members have a message.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,7 +57,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     };
     // The servers are connected in turns, because descriptors are few.
     let (mut ours, mut theirs, mut done) = (Row::default(), Row::default(), [0.0; 2]);
-    for _ in 0..args.rounds {
+    for _ in 0..args.rounds(3) {
         if members.is_empty() {
             members.open(AT_ONCE)?;
         }
@@ -68,39 +74,33 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
          medians of {} rounds of {} s in turns",
         figures::grouped(args.sessions as u64),
         args.bytes,
-        args.rounds,
-        args.seconds
+        args.rounds(3),
+        args.time(SECONDS).as_secs_f64()
     );
-    let ratios = ours.rates.iter().zip(&theirs.rates).map(|(a, b)| a / b);
-    let ratio = median(ratios.collect());
+    let ratio = ours.ratio(&theirs);
     println!(
         "  pushes    {}/s, {:.2} µs CPU each, {:.2} writes each",
-        figures::short(median(ours.rates)),
-        median(ours.micros),
+        figures::short(ours.rate()),
+        ours.micros(),
         done[0] / done[1]
     );
     println!(
-        "  raw sends {}/s, {:.2} µs CPU each, of {bytes} B in a frame",
-        figures::short(median(theirs.rates)),
-        median(theirs.micros)
+        "  worst second {}, ÷ mean {}; background {} of the CPU",
+        figures::short(ours.median(|of| of.series.worst())),
+        figures::short(ours.median(|of| of.series.worst_of_mean())),
+        figures::short(ours.median(|of| of.cpu.share(BACKGROUND))),
     );
+    println!(
+        "  raw sends {}/s, {:.2} µs CPU each, of {bytes} B in a frame",
+        figures::short(theirs.rate()),
+        theirs.micros()
+    );
+    if let Some(last) = ours.last() {
+        targets.steady("gateway", last, false);
+    }
     println!("  ratio     {ratio:.2}\n");
     targets.at_least("fan-out: pushes ÷ raw sends", ratio, 0.8, "");
     Ok(())
-}
-
-/// The deliveries per second in each round.
-#[derive(Default)]
-struct Row {
-    rates: Vec<f64>,
-    micros: Vec<f64>,
-}
-
-impl Row {
-    fn add(&mut self, measured: Measured) {
-        self.rates.push(measured.rate);
-        self.micros.push(measured.micros);
-    }
 }
 
 /// Measures the fan-out of a server that only sends.
@@ -140,16 +140,20 @@ fn deliveries(
             Ok(())
         });
         let mut sent = 0;
-        let mut send_until = |end: Option<Instant>| -> anyhow::Result<()> {
-            // Waits until all messages under way have arrived.
+        // `over` says whether the time is over, from the deliveries so far; without it, this waits
+        // until all messages under way have arrived.
+        type Over<'o> = Option<&'o mut dyn FnMut(u64) -> anyhow::Result<bool>>;
+        let mut send_until = |mut over: Over<'_>| -> anyhow::Result<()> {
             let mut last = (Instant::now(), 0);
             loop {
                 let now = Instant::now();
                 let got = arrived.load(SeqCst);
-                match end {
-                    Some(end) if now >= end => return Ok(()),
-                    None if got >= sent * size => return Ok(()),
-                    _ => {}
+                let ended = match &mut over {
+                    Some(over) => over(got)?,
+                    None => got >= sent * size,
+                };
+                if ended {
+                    return Ok(());
                 }
                 if last.1 != got {
                     last = (now, got);
@@ -158,7 +162,7 @@ fn deliveries(
                     bail!("{got} of {} messages arrived", sent * size);
                 }
                 // One at a time, because two messages under way could reach a member in one write.
-                if end.is_some() && got >= sent * size {
+                if over.is_some() && got >= sent * size {
                     send()?;
                     sent += 1;
                 } else {
@@ -167,15 +171,17 @@ fn deliveries(
             }
         };
         let measured = (|| {
-            send_until(Some(Instant::now() + args.time() / 5))?;
+            let time = args.time(SECONDS);
+            let warm = Instant::now() + time / 5;
+            send_until(Some(&mut |_| Ok(Instant::now() >= warm)))?;
+            let read = || server.reading(args.segment_bytes);
+            let mut meter = Meter::start(Goal::exactly(time), &read)?;
             let (start, before) = (Instant::now(), arrived.load(SeqCst));
-            let cpu = server.cpu_seconds();
-            send_until(Some(start + args.time()))?;
-            let count = (arrived.load(SeqCst) - before) as f64;
-            let measured = Measured {
-                rate: count / start.elapsed().as_secs_f64(),
-                micros: (server.cpu_seconds() - cpu) / count * 1e6,
-            };
+            send_until(Some(&mut |got| {
+                let progress = meter.enter(start.elapsed(), got - before)?;
+                Ok(progress == Progress::Over)
+            }))?;
+            let measured = meter.finish()?;
             send_until(None)?;
             Ok(measured)
         })();

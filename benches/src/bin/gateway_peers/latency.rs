@@ -1,10 +1,12 @@
 //! Latency at a fixed rate with many connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use trunkline_benches::crowd::{Crowd, MemberKind};
+use trunkline_benches::metering::{Goal, Measured, Meter, Progress, Reading, SECONDS, cells};
 use trunkline_benches::open_loop::{self, Control, Traffic, millis};
+use trunkline_benches::peer::Peer;
 use trunkline_benches::{figures, machine};
 
 use crate::Args;
@@ -31,19 +33,21 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         bytes: args.bytes,
     };
     let control = Control::default();
-    let time = args.time() * 5;
-    let cpu = || (gateway.server.cpu_seconds(), machine::cpu_seconds("self"));
-    let (latencies, before, after) = std::thread::scope(|scope| {
+    let goal = Goal::steady(args.time(SECONDS) * 5);
+    let read = || gateway.reading(args);
+    let (latencies, measured, client) = std::thread::scope(|scope| {
         let sending = scope.spawn(|| open_loop::run(&mut crowd, traffic, &control));
         std::thread::sleep(WARM);
         control.count(true);
-        let before = cpu();
-        std::thread::sleep(time);
-        let after = cpu();
+        let client = machine::cpu_seconds("self");
+        let measured = watch(&gateway.server, goal, &read);
+        let client = machine::cpu_seconds("self") - client;
         control.end();
         let sent = sending.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
-        sent.map(|latencies| (latencies, before, after))
+        let measured = measured?;
+        sent.map(|latencies| (latencies, measured, client))
     })?;
+    let time = measured.series.time();
     println!(
         "Latency: {} connections, {} messages/s at random times, {} B of text, over {:.1} s; from \
          the time a message should have been sent",
@@ -73,14 +77,42 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         .collect();
     let head = ["ms", "messages", "p50", "p99", "p99.9", "max"];
     println!("{}", figures::table(&head, &lines));
-    let cores = |before: f64, after: f64| (after - before) / time.as_secs_f64();
+    let cores = |seconds: f64| seconds / time.as_secs_f64();
+    let [worst, _, _, background, written, device] = cells(&measured, args.bytes);
     println!(
-        "CPU: the gateway {:.2} cores, the client {:.2}\n",
-        cores(before.0, after.0),
-        cores(before.1, after.1)
+        "CPU: the gateway {:.2} cores, {} of that the store's background; the client {:.2}\n\
+         worst second {} messages/s; bytes written per byte of text {} by the store's count, {} by \
+         the process's",
+        cores(measured.cpu.seconds()),
+        figures::short(background),
+        cores(client),
+        figures::short(worst),
+        figures::short(written),
+        figures::short(device),
     );
+    targets.steady("gateway", &measured, true);
+    println!();
     let e2e = &latencies.e2e;
     targets.at_most("latency, p99", millis(e2e, 0.99), 3.0, " ms");
     targets.at_most("latency, p99.9", millis(e2e, 0.999), 10.0, " ms");
     Ok(())
+}
+
+/// Measures the messages that a gateway stores, until the goal is reached. Looks once a second.
+fn watch(
+    gateway: &Peer,
+    goal: Goal,
+    read: &dyn Fn() -> anyhow::Result<Reading>,
+) -> anyhow::Result<Measured> {
+    let messages = || Ok::<_, anyhow::Error>(gateway.metric("trunkline_messages_total")? as u64);
+    let mut meter = Meter::start(goal, read)?;
+    let (start, before) = (Instant::now(), messages()?);
+    for second in 1u32.. {
+        let due = Duration::from_secs(1) * second;
+        std::thread::sleep(due.min(goal.most).saturating_sub(start.elapsed()));
+        if meter.enter(start.elapsed(), messages()? - before)? == Progress::Over {
+            break;
+        }
+    }
+    meter.finish()
 }

@@ -1,11 +1,13 @@
 //! Measures messages per second and CPU per message, beside all peers.
 
 use anyhow::Context;
-use trunkline_benches::figures::{self, median};
+use trunkline_benches::figures;
+use trunkline_benches::metering::SECONDS;
 use trunkline_benches::scrape;
 
 use crate::Args;
 use crate::contender::{Contender, Name};
+use crate::table::Row;
 use crate::targets::Targets;
 
 /// The messages in flight on each connection, and the targets for them.
@@ -31,12 +33,12 @@ struct Wanted {
 /// The required part of the prototype's rate.
 const OF_PROTOTYPE: f64 = 0.85;
 
-/// A server's measurements under one load.
-#[derive(Default)]
-struct Row {
-    rates: Vec<f64>,
-    micros: Vec<f64>,
-}
+/// The bytes of disk that a message takes at most, with its index and with what a merge takes
+/// meanwhile.
+const MESSAGE_BYTES: f64 = 1_000.0;
+
+/// A rate in messages per second that the gateway does not keep up for a minute.
+const MOST: f64 = 300_000.0;
 
 /// The counters of `/metrics` that are printed per message: the name there, and the heading.
 pub(crate) const WORK: [(&str, &str); 6] = [
@@ -65,40 +67,42 @@ pub(crate) fn per_message(before: &[f64], after: &[f64]) -> Vec<String> {
 }
 
 pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
-    let mut contenders = vec![Contender::gateway(args, args.shards).context("the gateway")?];
-    for name in Name::ALL {
-        if args.peers.is_empty() || args.peers.contains(&name) {
-            match Contender::start(name) {
-                Ok(contender) => contenders.push(contender),
-                Err(error) => println!("{name:?}: not run: {error:#}"),
-            }
-        }
-    }
+    let (rounds, time) = (args.rounds(1), args.time(SECONDS));
     println!(
-        "Messages: {} connections in pairs, {} B of text, JSON; medians of {} rounds of {} s in turns",
-        args.connections, args.bytes, args.rounds, args.seconds
+        "Messages: {} connections in pairs, {} B of text, JSON; medians of {rounds} rounds in turns, \
+         of {} s each and up to half as many more until the store is steady",
+        args.connections,
+        args.bytes,
+        time.as_secs_f64()
     );
-    let mut worked = Vec::new();
+    let (mut worked, mut does) = (Vec::new(), Vec::new());
     for wanted in &WANTED {
+        // New servers, so that the disk does not have to hold the messages of both loads.
+        let contenders = contenders(args)?;
+        // Warming up and becoming steady take up to a half of the time each.
+        let messages = MOST * time.as_secs_f64() * 2.0 * rounds as f64;
+        contenders[0].has_room((messages * MESSAGE_BYTES / 2.0) as u64)?;
         let mut rows: Vec<Row> = contenders.iter().map(|_| Row::default()).collect();
         let before = work(&contenders[0])?;
-        for _ in 0..args.rounds {
+        for _ in 0..rounds {
             for (contender, row) in contenders.iter().zip(&mut rows) {
-                let measured = contender.measure(args, wanted.window);
-                let measured = measured.with_context(|| contender.name.clone())?;
-                row.rates.push(measured.rate);
-                row.micros.push(measured.micros);
+                let measured = contender.measure(args, wanted.window, time);
+                row.add(measured.with_context(|| contender.name.clone())?);
             }
         }
         let after = work(&contenders[0])?;
         let mut line = vec![wanted.window.to_string()];
         line.extend(per_message(&before, &after));
         worked.push(line);
-        print(&contenders, &rows, wanted, targets);
+        print(args, &contenders, &rows, wanted, targets);
+        does = contenders
+            .into_iter()
+            .map(|contender| (contender.name, contender.does))
+            .collect();
     }
     println!("servers:");
-    for contender in &contenders {
-        println!("  {:<13} {}", contender.name, contender.does);
+    for (name, does) in &does {
+        println!("  {name:<13} {does}");
     }
     println!("\nThe gateway per message, as /metrics counts it:");
     let head: Vec<&str> = std::iter::once("in flight")
@@ -108,19 +112,33 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Starts the gateway, and the other servers that can be installed.
+fn contenders(args: &Args) -> anyhow::Result<Vec<Contender>> {
+    let mut contenders = vec![Contender::gateway(args, args.shards).context("the gateway")?];
+    for name in Name::ALL {
+        if args.peers.is_empty() || args.peers.contains(&name) {
+            match Contender::start(args, name) {
+                Ok(contender) => contenders.push(contender),
+                Err(error) => println!("{name:?}: not run: {error:#}"),
+            }
+        }
+    }
+    Ok(contenders)
+}
+
 /// Prints the lines of all servers for one load, and enters the targets.
-fn print(contenders: &[Contender], rows: &[Row], wanted: &Wanted, targets: &mut Targets) {
+fn print(
+    args: &Args,
+    contenders: &[Contender],
+    rows: &[Row],
+    wanted: &Wanted,
+    targets: &mut Targets,
+) {
     let flight = format!("{} in flight", wanted.window);
     let mut lines = Vec::new();
     for (contender, row) in contenders.iter().zip(rows) {
-        let ratios = rows[0].rates.iter().zip(&row.rates).map(|(a, b)| a / b);
-        let ratio = median(ratios.collect());
-        lines.push(vec![
-            contender.name.clone(),
-            figures::short(median(row.rates.clone())),
-            format!("{:.2}", median(row.micros.clone())),
-            format!("{ratio:.2}"),
-        ]);
+        let ratio = rows[0].ratio(row);
+        lines.push(row.cells(args, &contender.name, ratio));
         let least = match contender.kind {
             Some(Name::Bun) => Some(wanted.of_bun),
             Some(Name::Prototype) => Some(OF_PROTOTYPE),
@@ -131,9 +149,16 @@ fn print(contenders: &[Contender], rows: &[Row], wanted: &Wanted, targets: &mut 
             targets.at_least(&what, ratio, least, "");
         }
     }
-    let head = [flight.as_str(), "messages/s", "µs CPU each", "gateway ÷ it"];
-    println!("{}", figures::table(&head, &lines));
-    let micros = median(rows[0].micros.clone());
+    print!(
+        "{}",
+        figures::table(&Row::head(&flight, "gateway ÷ it"), &lines)
+    );
+    for (contender, row) in contenders.iter().zip(rows) {
+        if let Some(last) = row.last() {
+            targets.steady(&contender.name, last, true);
+        }
+    }
+    println!();
     let what = format!("CPU per message, {flight}");
-    targets.at_most(&what, micros, wanted.micros, " µs");
+    targets.at_most(&what, rows[0].micros(), wanted.micros, " µs");
 }

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     let latencies = std::thread::scope(|scope| {
         let talking = scope.spawn(|| open_loop::run(&mut survivors, traffic, &control));
         let mut storms = || -> anyhow::Result<()> {
-            for _ in 0..args.rounds {
+            for _ in 0..args.rounds(3) {
                 crowd.close()?;
                 // Not earlier, because descriptors are few.
                 let took = raw.open(AT_ONCE).context("raw")?;
@@ -83,13 +83,13 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         "Storm: {} sessions come back at once, {AT_ONCE} at a time: TCP, upgrade, connect, resume \
          with `since`; meanwhile {SURVIVORS} others send {RATE} messages/s; medians of {} rounds",
         figures::grouped(args.sessions as u64),
-        args.rounds
+        args.rounds(3)
     );
     let ratios = rates.sessions.iter().zip(&rates.raw).map(|(a, b)| a / b);
     let ratio = median(ratios.collect());
     let (sessions, bare) = (median(rates.sessions), median(rates.raw));
     let p99 = millis(&latencies.e2e, 0.99);
-    let micros = |seconds: f64| seconds / (args.sessions * args.rounds) as f64 * 1e6;
+    let micros = |seconds: f64| seconds / (args.sessions * args.rounds(3)) as f64 * 1e6;
     println!("  raw connections   {}/s", figures::short(bare));
     println!(
         "  sessions          {}/s, {ratio:.2} of that",

@@ -1,10 +1,15 @@
-//! The table of targets.
+//! The table of targets, and the measurements that are not steady.
 
 use trunkline_benches::figures;
+use trunkline_benches::metering::{Measured, remark};
 
-/// A target and the measured value.
+/// The targets with the measured values.
 #[derive(Debug, Default)]
-pub(crate) struct Targets(Vec<[String; 4]>);
+pub(crate) struct Targets {
+    rows: Vec<[String; 4]>,
+    /// The number of measurements that are not steady, or did not run.
+    unsteady: usize,
+}
 
 impl Targets {
     /// Enters a target with a lower bound.
@@ -18,7 +23,7 @@ impl Targets {
     }
 
     fn add(&mut self, what: &str, measured: f64, sign: &str, bound: f64, unit: &str, met: bool) {
-        self.0.push([
+        self.rows.push([
             what.into(),
             format!("{}{unit}", figures::short(measured)),
             format!("{sign} {}{unit}", figures::short(bound)),
@@ -28,13 +33,28 @@ impl Targets {
 
     /// Enters a section that did not run. The reason is printed in its place.
     pub(crate) fn not_run(&mut self, section: &str) {
+        self.unsteady += 1;
         let row = [section, "not run", "", ""];
-        self.0.push(row.map(str::to_owned));
+        self.rows.push(row.map(str::to_owned));
+    }
+
+    /// Prints whether a measurement was steady, if there is something to say. `long` says whether it
+    /// needs the time of a row of messages.
+    pub(crate) fn steady(&mut self, what: &str, measured: &Measured, long: bool) {
+        if let Some(remark) = remark(measured, long) {
+            println!("  {what}: {}", remark.text);
+            self.unsteady += usize::from(!remark.steady);
+        }
+    }
+
+    /// Returns the number of measurements that are not steady, or did not run.
+    pub(crate) fn unsteady(&self) -> usize {
+        self.unsteady
     }
 
     pub(crate) fn print(&self) {
-        if !self.0.is_empty() {
-            let rows: Vec<_> = self.0.iter().map(|row| row.to_vec()).collect();
+        if !self.rows.is_empty() {
+            let rows: Vec<_> = self.rows.iter().map(|row| row.to_vec()).collect();
             let head = ["target", "measured", "wanted", ""];
             println!("{}", figures::table(&head, &rows));
         }
