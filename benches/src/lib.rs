@@ -1,5 +1,6 @@
 //! Benchmarks of Trunkline, and what they share.
 
+pub mod appends;
 pub mod arrivals;
 pub mod blast;
 pub mod capture;

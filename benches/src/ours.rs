@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
+use trunkline_contender::steady::{Debt, StoreReading};
 use trunkline_contender::{BODY, Contender, Message};
 use trunkline_storage::{Draft, Opened, Options, Order, Page, Store, TimelineId, Writer};
 
@@ -97,17 +98,26 @@ impl Contender for Trunkline {
         settle(&self.store)
     }
 
-    fn written(&self) -> Option<u64> {
-        Some(written(&self.store))
+    fn reading(&self) -> Option<StoreReading> {
+        Some(reading(&self.store))
     }
 }
 
-/// Returns the bytes that a store wrote since it was opened: its log and its runs, without the
-/// zeros in prepared segments.
+/// Returns the counters of a store since it was opened. The written bytes are those of its log and
+/// its runs, without the zeros in prepared segments.
 #[must_use]
-pub fn written(store: &Opened) -> u64 {
+pub fn reading(store: &Opened) -> StoreReading {
     let stats = store.reader.stats();
-    stats.bytes + stats.merge_bytes
+    let segment = stats.segment_bytes / stats.segments.max(1) as u64;
+    StoreReading {
+        log: stats.bytes,
+        written: stats.bytes + stats.merge_bytes,
+        segment,
+        debt: Debt {
+            unsorted: stats.waiting_bytes,
+            unmerged: stats.merge_due_bytes,
+        },
+    }
 }
 
 /// Waits until all full segments of a store are in runs.

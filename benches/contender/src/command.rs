@@ -58,7 +58,8 @@ pub enum Command {
         /// The number of them.
         messages: u64,
     },
-    /// Append groups of messages for a time.
+    /// Append groups of messages for a time, and longer until the store is steady
+    /// ([`Goal::steady`](crate::steady::Goal::steady)), after a warm-up.
     Append {
         /// The number of messages in a group.
         group: usize,

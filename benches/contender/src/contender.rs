@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::Message;
+use crate::steady::StoreReading;
 
 /// A store under comparison.
 pub trait Contender: Sized {
@@ -44,9 +45,9 @@ pub trait Contender: Sized {
         Ok(())
     }
 
-    /// Returns the bytes that the store wrote since it was opened; `None` if it does not count
-    /// them.
-    fn written(&self) -> Option<u64> {
+    /// Returns the counters of the store since it was opened; `None` if it does not tell the bytes
+    /// that it writes and the work that it defers.
+    fn reading(&self) -> Option<StoreReading> {
         None
     }
 }

@@ -1,11 +1,13 @@
 //! The process of one contender.
 
+use std::cell::RefCell;
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
+use crate::steady::{Goal, Measured, Meter, Progress, Reading};
 use crate::{Command, Contender, Message, READ, Reply, Setup, Work};
 
 /// The line on standard output before the groups whose syncs are counted.
@@ -97,8 +99,8 @@ impl<C: Contender> Seat<C> {
             Command::Settle => self.store.settle().map(|()| Reply::default()),
             Command::Cost => {
                 let reply = Reply::default().with("memory", resident()?);
-                Ok(match self.store.written() {
-                    Some(bytes) => reply.with("written", bytes as f64),
+                Ok(match self.store.reading() {
+                    Some(reading) => reply.with("written", reading.written as f64),
                     None => reply,
                 })
             }
@@ -118,20 +120,30 @@ impl<C: Contender> Seat<C> {
         Ok(Reply::default().with("seconds", spent.as_secs_f64()))
     }
 
-    /// Returns the messages per second, without the time to make the messages.
+    /// Appends until the store is steady. Returns what the series and the meter say of it. The clock
+    /// stands still while messages are made.
     fn append(&mut self, group: usize, time: Duration) -> anyhow::Result<Reply> {
-        let (mut spent, mut groups) = (Duration::ZERO, 0u64);
-        while spent < time {
-            let messages = self.draw(group);
+        self.append_until(group, Goal::warm(time))?;
+        let measured = self.append_until(group, Goal::steady(time))?;
+        Ok(reply_of(&measured))
+    }
+
+    fn append_until(&mut self, group: usize, goal: Goal) -> anyhow::Result<Measured> {
+        let Seat { store, work } = self;
+        let store = RefCell::new(store);
+        let read = || Reading::of("self", store.borrow().reading());
+        let mut meter = Meter::start(goal, &read)?;
+        let (mut spent, mut count) = (Duration::ZERO, 0);
+        loop {
+            let messages: Vec<Message> = (0..group).map(|_| work.draw()).collect();
             let began = Instant::now();
-            self.store.append(&messages)?;
+            store.borrow_mut().append(&messages)?;
             spent += began.elapsed();
-            groups += 1;
+            count += group as u64;
+            if meter.enter(spent, count)? == Progress::Over {
+                return meter.finish();
+            }
         }
-        let rate = (groups * group as u64) as f64 / spent.as_secs_f64();
-        Ok(Reply::default()
-            .with("rate", rate)
-            .with("groups", groups as f64))
     }
 
     fn draw(&mut self, group: usize) -> Vec<Message> {
@@ -155,6 +167,37 @@ impl<C: Contender> Seat<C> {
         let at = |part: f64| micros[((micros.len() - 1) as f64 * part) as usize];
         Ok(Reply::default().with("p50", at(0.5)).with("p99", at(0.99)))
     }
+}
+
+/// Returns the figures of a measurement of appends, without those that the store does not tell.
+///
+/// `background` is the share of the CPU time of all threads but the first one, which appends.
+fn reply_of(measured: &Measured) -> Reply {
+    let series = &measured.series;
+    let reply = Reply::default()
+        .with("rate", series.mean())
+        .with("seconds", series.time().as_secs_f64())
+        .with("worst", series.worst())
+        .with("worst_of_mean", series.worst_of_mean())
+        .with("last_of_first", series.last_of_first())
+        .with("background", measured.cpu.share_of_others())
+        .with("device", measured.device_per_byte(crate::BODY));
+    let Some(verdict) = measured.verdict else {
+        return reply;
+    };
+    let parts = [verdict.before, verdict.after].map(|debt| [debt.unsorted, debt.unmerged]);
+    let names = [
+        "unsorted_before",
+        "unmerged_before",
+        "unsorted_after",
+        "unmerged_after",
+    ];
+    let reply = reply
+        .with("written", measured.written_per_byte(crate::BODY))
+        .with("segments", verdict.segments)
+        .with("segment", verdict.segment as f64);
+    let parts = names.into_iter().zip(parts.into_iter().flatten());
+    parts.fold(reply, |reply, (name, bytes)| reply.with(name, bytes as f64))
 }
 
 /// Returns the first sequence of a read that ends with `last`.

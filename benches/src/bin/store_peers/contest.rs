@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use trunkline_benches::appends::Appended;
 use trunkline_benches::child::{BARE, Seat};
 use trunkline_benches::machine;
 use trunkline_contender::{Command, Reply, Setup};
@@ -80,11 +81,7 @@ pub(crate) fn run(
     let mut measured = Measured::default();
     open(args, &mut players, &mut measured)?;
     let sizes = read(args, &mut players, &mut measured)?;
-    append(args, &mut players, &mut measured)?;
-    drop(players);
-    for entrant in entrants {
-        std::fs::remove_dir_all(folder(entrant))?;
-    }
+    append(args, players, &mut measured)?;
     let names: Vec<&str> = entrants.iter().map(|entrant| &*entrant.name).collect();
     Ok(measured.section(fanout, &names, sizes))
 }
@@ -144,14 +141,18 @@ fn read(
         .collect()
 }
 
-fn append(args: &Args, players: &mut [Player<'_>], measured: &mut Measured) -> anyhow::Result<()> {
-    for &group in &args.groups {
-        rounds(args.rounds, players, |player| {
+/// Measures appends, one store after another. Each is removed before the next one begins, because the
+/// disk does not have to hold the messages of all.
+fn append(args: &Args, players: Vec<Player<'_>>, measured: &mut Measured) -> anyhow::Result<()> {
+    for mut player in players {
+        for &group in &args.groups {
             let millis = args.millis;
             let reply = player.tell(Command::Append { group, millis })?;
-            measured.append(&player.entrant.name, group, reply.get("rate")?);
-            Ok(())
-        })?;
+            measured.append(&player.entrant.name, group, Appended::of(&reply)?);
+        }
+        let folder = player.setup.dir.clone();
+        drop(player);
+        std::fs::remove_dir_all(folder)?;
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! `cargo run --release -p trunkline-benches --bin store-peers`
 //!
 //! Each contender runs in its own process. It appends groups, each durable by its own sync, reads
-//! ranges, is killed, and opens again. `--count-syncs` makes a separate run under strace, which
+//! ranges, is killed, and opens again. The appends last until our store is in steady state, and all
+//! others get the same time. `--count-syncs` makes a separate run under strace, which
 //! fails unless each contender syncs as often as it claims.
 
 #![allow(
@@ -38,12 +39,16 @@ struct Args {
     /// Timelines
     #[arg(long, default_value_t = 1_000_000)]
     timelines: u64,
-    /// Rounds; each measures every contender once, and the medians are printed
+    /// Rounds of openings and reads; each measures every contender once, and the medians are printed
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Milliseconds of appends per group size and contender in a round
-    #[arg(long, default_value_t = 300)]
+    /// Milliseconds of appends per group size and contender, and up to half as many more until the
+    /// store is steady
+    #[arg(long, default_value_t = 15_000)]
     millis: u64,
+    /// End with an error if our store's appends are not steady; groups of 1 are too slow for that
+    #[arg(long)]
+    steady_or_fail: bool,
     /// Reads per contender in a round
     #[arg(long, default_value_t = 2_000)]
     reads: u64,
@@ -70,6 +75,9 @@ struct Args {
     #[arg(long)]
     count_syncs: bool,
 }
+
+/// The most bytes of disk that a second of appends takes, with the warm-up and with merges.
+const APPENDED_BYTES: u64 = 1 << 30;
 
 fn main() -> ExitCode {
     if let Some(code) = child::contender_main() {
@@ -100,10 +108,11 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.count_syncs {
         return syncs::count(dir.path(), &entrants, &args.groups);
     }
-    // Some stores keep a message three times for a while, and its index entries; fjall also keeps
-    // its journals.
-    let bytes = 2_000 * args.messages + (2 << 30);
-    machine::require(dir.path(), bytes * entrants.len() as u64)?;
+    // All stores have the load at a time. Some keep a message three times for a while, and its index
+    // entries; fjall also keeps its journals. Only one has the messages of the appends.
+    let load = 1_000 * args.messages + (1 << 30);
+    let appends = APPENDED_BYTES * args.millis / 1_000;
+    machine::require(dir.path(), load * entrants.len() as u64 + appends)?;
     let mut report = Report::new(args, &entrants, missing);
     for &fanout in &args.fanout {
         if !args.json {
@@ -115,6 +124,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&report)?),
         false => print!("{}", report.text()),
+    }
+    if args.steady_or_fail && !report.is_steady() {
+        bail!("appends are not steady");
     }
     Ok(ExitCode::SUCCESS)
 }

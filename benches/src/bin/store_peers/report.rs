@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
+use trunkline_benches::appends::Appended;
 use trunkline_benches::child::BARE;
 use trunkline_benches::figures::{grouped, median, short, table};
 use trunkline_contender::BODY;
@@ -52,6 +53,16 @@ pub(crate) struct Section {
 struct Appends {
     group: usize,
     per_second: Vec<Ranked>,
+    /// How even the appends of each contender were.
+    evenness: Vec<Evenness>,
+}
+
+/// How even the appends of a contender were.
+#[derive(Serialize)]
+struct Evenness {
+    contender: String,
+    #[serde(flatten)]
+    appended: Appended,
 }
 
 /// A contender's median, and the medians of its ratios to others in the same round.
@@ -79,15 +90,16 @@ type Rounds = BTreeMap<String, Vec<f64>>;
 /// All figures of all rounds.
 #[derive(Default)]
 pub(crate) struct Measured {
-    appends: BTreeMap<usize, Rounds>,
+    appends: BTreeMap<usize, BTreeMap<String, Appended>>,
     openings: Rounds,
     p50: Rounds,
     p99: Rounds,
 }
 
 impl Measured {
-    pub(crate) fn append(&mut self, contender: &str, group: usize, rate: f64) {
-        add(self.appends.entry(group).or_default(), contender, rate);
+    pub(crate) fn append(&mut self, contender: &str, group: usize, appended: Appended) {
+        let group = self.appends.entry(group).or_default();
+        group.insert(contender.into(), appended);
     }
 
     pub(crate) fn opening(&mut self, contender: &str, seconds: f64) {
@@ -104,10 +116,7 @@ impl Measured {
         Section {
             fanout,
             appends: appends
-                .map(|(&group, rounds)| Appends {
-                    group,
-                    per_second: rank(names, rounds, f64::max),
-                })
+                .map(|(&group, appended)| appends_of(names, group, appended))
                 .collect(),
             reads_p50_micros: rank(names, &self.p50, f64::min),
             reads_p99_micros: rank(names, &self.p99, f64::min),
@@ -118,6 +127,25 @@ impl Measured {
                 .cloned()
                 .collect(),
         }
+    }
+}
+
+/// Returns the appends in groups of this size.
+fn appends_of(names: &[&str], group: usize, appended: &BTreeMap<String, Appended>) -> Appends {
+    let rates = appended
+        .iter()
+        .map(|(name, appended)| (name.clone(), vec![appended.rate]))
+        .collect();
+    let evenness = |name: &&str| {
+        Some(Evenness {
+            contender: (*name).to_owned(),
+            appended: appended.get(*name)?.clone(),
+        })
+    };
+    Appends {
+        group,
+        per_second: rank(names, &rates, f64::max),
+        evenness: names.iter().filter_map(evenness).collect(),
     }
 }
 
@@ -178,10 +206,17 @@ impl Report {
         }
     }
 
+    /// Returns whether all appends were steady, as far as the stores tell.
+    pub(crate) fn is_steady(&self) -> bool {
+        let appends = self.sections.iter().flat_map(|section| &section.appends);
+        let mut evenness = appends.flat_map(|appends| &appends.evenness);
+        evenness.all(|evenness| evenness.appended.steady != Some(false))
+    }
+
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
-            "{} messages of {} B in {} timelines, then appends to any; medians of {} rounds in \
-             turns.\nRatios are medians of the ratios in a round: × bare to `write` and \
+            "{} messages of {} B in {} timelines, then appends to any, store after store; openings \
+             and reads are medians\nof {} rounds in turns. Ratios are medians of the ratios in a round: × bare to `write` and \
              `fdatasync` of the bytes that\nour log gets, × other to the best of the other \
              stores.\n",
             grouped(self.messages),
@@ -217,9 +252,10 @@ impl Section {
             }
         };
         *text += "\nDurable appends, messages per second\n";
-        for Appends { group, per_second } in &self.appends {
-            let head = format!("groups of {}", grouped(*group as u64));
-            *text += &ranks(&head, "msg/s", per_second, 1.0);
+        for appends in &self.appends {
+            let head = format!("groups of {}", grouped(appends.group as u64));
+            *text += &ranks(&head, "msg/s", &appends.per_second, 1.0);
+            *text += &even(&appends.evenness);
         }
         *text += "\nReads of 100 messages of a timeline, warm\n";
         *text += &ranks("median", "µs", &self.reads_p50_micros, 1.0);
@@ -238,6 +274,25 @@ impl Section {
         let rows: Vec<_> = self.sizes.iter().map(row).collect();
         *text += &table(&["", "memory MiB", "disk MiB", "files"], &rows);
     }
+}
+
+/// Returns the rows about how even appends were, and what is to be said of them.
+fn even(evenness: &[Evenness]) -> String {
+    let rows = evenness.iter().map(|row| {
+        let mut cells = vec![row.contender.clone()];
+        cells.extend(row.appended.cells());
+        cells
+    });
+    let mut head = vec![""];
+    head.extend(Appended::HEAD);
+    let mut text = table(&head, &rows.collect::<Vec<_>>());
+    for row in evenness {
+        if let Some(verdict) = &row.appended.verdict {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {}: {verdict}", row.contender);
+        }
+    }
+    text
 }
 
 fn ranks(head: &str, unit: &str, ranked: &[Ranked], scale: f64) -> String {

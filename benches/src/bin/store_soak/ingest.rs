@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde::Serialize;
 use trunkline_benches::figures::{grouped, short};
+use trunkline_benches::metering::{BACKGROUND, StoreReading, Threads};
 use trunkline_benches::{machine, ours};
 use trunkline_contender::{BODY, Work};
 use trunkline_storage::{Draft, Opened, Options, Store, TimelineId};
@@ -34,8 +35,10 @@ pub(crate) struct Ingest {
     hours: u64,
     /// The bytes that the device had written at the end of the last hour.
     written: Option<u64>,
-    /// The bytes that the store had written at the end of the last hour.
-    counted: u64,
+    /// The counters of the store at the end of the last hour.
+    before: StoreReading,
+    /// The CPU time at the end of the last hour.
+    cpu: Threads,
 }
 
 /// The state of the store after a simulated hour.
@@ -55,6 +58,12 @@ pub(crate) struct Hour {
     /// The bytes written in this hour per byte of message bodies, as the device counts them, with
     /// other work on it.
     pub(crate) written: Option<f64>,
+    /// The bytes written to the log in this hour, in segments.
+    pub(crate) segments: f64,
+    /// The bytes of work that the store has put off, at the end of this hour.
+    pub(crate) debt: u64,
+    /// The share of the CPU time of this hour that the store's threads took, from 0 to 1.
+    pub(crate) background: f64,
     /// The milliseconds that opening the store took; `None` if it was not opened again.
     pub(crate) opening: Option<f64>,
 }
@@ -83,7 +92,8 @@ impl Ingest {
             messages: 0,
             hours: 0,
             written: machine::written(dir)?,
-            counted: 0,
+            before: StoreReading::default(),
+            cpu: Threads::of("self")?,
         })
     }
 
@@ -101,7 +111,8 @@ impl Ingest {
         let took = began.elapsed().as_secs_f64();
         self.hours += 1;
         let stats = store.reader.stats();
-        let (written, counted) = (machine::written(&self.dir)?, ours::written(store));
+        let (written, now) = (machine::written(&self.dir)?, ours::reading(store));
+        let cpu = Threads::of("self")?;
         let bodies = (self.rate * 3600 * BODY as u64) as f64;
         let machine::FilesBelow {
             count: files,
@@ -115,13 +126,16 @@ impl Ingest {
             disk_bytes,
             memory_bytes: machine::resident("self")?,
             index_bytes: stats.index_bytes as u64,
-            counted: (counted - self.counted) as f64 / bodies,
+            counted: (now.written - self.before.written) as f64 / bodies,
             written: written
                 .zip(self.written)
                 .map(|(now, before)| (now - before) as f64 / bodies),
+            segments: (now.log - self.before.log) as f64 / self.options.segment_bytes as f64,
+            debt: now.debt.bytes(),
+            background: cpu.since(&self.cpu).share(BACKGROUND),
             opening: None,
         };
-        (self.written, self.counted) = (written, counted);
+        (self.written, self.before, self.cpu) = (written, now, cpu);
         if reopen {
             hour.opening = Some(self.reopen()?);
         }
@@ -166,7 +180,8 @@ impl Ingest {
             self.store = Some(Store::open(&self.dir, self.options.clone(), &mut |_| {})?);
             fastest = fastest.min(began.elapsed().as_secs_f64() * 1e3);
         }
-        self.counted = 0;
+        self.before = StoreReading::default();
+        self.cpu = Threads::of("self")?;
         Ok(fastest)
     }
 }

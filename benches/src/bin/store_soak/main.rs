@@ -62,6 +62,9 @@ struct Args {
     /// Folder on the disk to use [default: a folder below the build]
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// End with an error if the last two thirds of the hours are not steady
+    #[arg(long)]
+    steady_or_fail: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -144,6 +147,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }))?
         ),
         false => print!("{verdict}"),
+    }
+    if args.steady_or_fail && !verdict.steady() {
+        bail!("the ingest is not steady");
     }
     Ok(match verdict.flat() {
         true => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use trunkline_benches::figures::{median, short};
+use trunkline_benches::metering::SEGMENTS;
 
 use crate::ingest::Hour;
 
@@ -14,6 +15,14 @@ pub(crate) struct Verdict {
     /// The bytes written per byte of message bodies, in the last two thirds of the hours.
     counted: f64,
     written: Option<f64>,
+    /// The messages per second of the slowest of these hours, divided by their mean.
+    worst_of_mean: f64,
+    /// The share of the CPU time that the store's threads took in these hours, from 0 to 1.
+    background: f64,
+    /// The bytes written to the log in these hours, in segments.
+    segments: f64,
+    /// The bytes of work that the store had put off when these hours began, and when they ended.
+    debt: [u64; 2],
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +72,17 @@ pub(crate) fn of(hours: &[Hour]) -> Verdict {
         ],
         counted: mean(|hour| Some(hour.counted)).unwrap_or(f64::NAN),
         written: mean(|hour| hour.written),
+        worst_of_mean: hours[third..]
+            .iter()
+            .map(|hour| hour.rate)
+            .fold(f64::NAN, f64::min)
+            / mean(|hour| Some(hour.rate)).unwrap_or(f64::NAN),
+        background: mean(|hour| Some(hour.background)).unwrap_or(f64::NAN),
+        segments: hours[third..].iter().map(|hour| hour.segments).sum(),
+        debt: [
+            hours[..third].last().map_or(0, |hour| hour.debt),
+            last.last().map_or(0, |hour| hour.debt),
+        ],
     }
 }
 
@@ -70,6 +90,12 @@ impl Verdict {
     /// Returns whether all checks are flat.
     pub(crate) fn flat(&self) -> bool {
         self.checks.iter().all(Check::flat)
+    }
+
+    /// Returns whether the last two thirds of the hours wrote enough segments, and left no more work
+    /// behind than they found.
+    pub(crate) fn steady(&self) -> bool {
+        self.segments >= SEGMENTS && self.debt[1] <= self.debt[0]
     }
 }
 
@@ -92,6 +118,21 @@ impl fmt::Display for Verdict {
              the device's",
             short(self.counted),
             self.written.map_or_else(|| "unknown".into(), short)
+        )?;
+        let [before, after] = self.debt;
+        writeln!(
+            f,
+            "rate       slowest of these hours {} of the mean, background {} of the CPU",
+            short(self.worst_of_mean),
+            short(self.background)
+        )?;
+        writeln!(
+            f,
+            "{}steady: {:.1} segments written, put off {} → {} MiB",
+            if self.steady() { "" } else { "not " },
+            self.segments,
+            before >> 20,
+            after >> 20
         )?;
         match self.flat() {
             true => writeln!(f, "flat: files, disk, memory and openings"),
@@ -116,6 +157,9 @@ mod tests {
                 index_bytes: 1 << 20,
                 written: Some(2.0),
                 counted: 2.0,
+                segments: 1.0,
+                debt: 0,
+                background: 0.5,
                 opening: hour.is_multiple_of(6).then_some(100.0),
             })
             .collect()
@@ -125,5 +169,18 @@ mod tests {
     fn waves_are_flat_and_growth_is_not() {
         assert!(of(&hours(|hour| hour.min(24) + hour % 3)).flat());
         assert!(!of(&hours(|hour| hour)).flat());
+    }
+
+    #[test]
+    fn short_or_owing_hours_are_not_steady() {
+        assert!(of(&hours(|_| 1)).steady());
+        let mut short = hours(|_| 1);
+        for hour in &mut short {
+            hour.segments = 0.2;
+        }
+        assert!(!of(&short).steady());
+        let mut owing = hours(|_| 1);
+        owing[71].debt = 1;
+        assert!(!of(&owing).steady());
     }
 }

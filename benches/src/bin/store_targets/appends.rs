@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::bail;
+use trunkline_benches::appends::Appended;
 use trunkline_benches::child::{self, BARE, Seat, TRUNKLINE};
 use trunkline_benches::figures::{grouped, median, short};
 use trunkline_contender::{Command, Setup};
@@ -9,7 +11,7 @@ use trunkline_contender::{Command, Setup};
 use crate::{Args, Row};
 
 /// Returns the targets for appends.
-pub(crate) fn rows(args: &Args, dir: &Path) -> anyhow::Result<Vec<Row>> {
+pub(crate) fn measure(args: &Args, dir: &Path) -> anyhow::Result<Appends> {
     let mut seats = Vec::new();
     for name in [BARE, TRUNKLINE] {
         let setup = Setup {
@@ -27,33 +29,36 @@ pub(crate) fn rows(args: &Args, dir: &Path) -> anyhow::Result<Vec<Row>> {
         }
         seats.push(seat);
     }
-    let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
+    let mut appended: [Vec<[Appended; 2]>; 2] = Default::default();
     for _ in 0..args.rounds {
-        for (rates, group) in rates.iter_mut().zip([64, 1000]) {
-            for (rates, seat) in rates.iter_mut().zip(&mut seats) {
-                let millis = args.millis;
+        for (appended, group) in appended.iter_mut().zip([64, 1000]) {
+            let millis = args.millis;
+            let measure = |seat: &mut Seat| {
                 let reply = seat.tell(Command::Append { group, millis })?;
-                rates.push(reply.get("rate")?);
-            }
+                Appended::of(&reply)
+            };
+            let [bare, ours] = &mut seats[..] else {
+                bail!("there are two seats");
+            };
+            appended.push([measure(bare)?, measure(ours)?]);
         }
     }
     for (seat, name) in seats.into_iter().zip([BARE, TRUNKLINE]) {
         drop(seat);
         std::fs::remove_dir_all(dir.join(name))?;
     }
-    let ratio = |[bare, ours]: &[Vec<f64>; 2]| {
-        median(
-            ours.iter()
-                .zip(bare)
-                .map(|(ours, bare)| ours / bare)
-                .collect(),
-        )
+    let ratio = |rounds: &[[Appended; 2]]| {
+        let ratios = rounds.iter().map(|[bare, ours]| ours.rate / bare.rate);
+        median(ratios.collect())
     };
-    let [small, large] = &rates;
-    let (of_small, of_large) = (median(small[1].clone()), median(large[1].clone()));
-    let more = format!(" ({}/s)", grouped(of_small as u64));
-    let also = format!(" ({} × bare)", short(ratio(large)));
-    Ok(vec![
+    let rate = |rounds: &[[Appended; 2]]| {
+        let rates = rounds.iter().map(|[_, ours]| ours.rate);
+        median(rates.collect())
+    };
+    let [small, large] = &appended;
+    let more = format!(" ({}/s{})", grouped(rate(small) as u64), evenness(small));
+    let also = format!(" ({} × bare{})", short(ratio(large)), evenness(large));
+    let rows = vec![
         Row::at_least(
             "appends in groups of 64",
             ratio(small),
@@ -61,11 +66,42 @@ pub(crate) fn rows(args: &Args, dir: &Path) -> anyhow::Result<Vec<Row>> {
             "× bare",
             &more,
         ),
-        Row::at_least("appends in groups of 1,000", of_large, 1.6e6, "/s", &also),
+        Row::at_least(
+            "appends in groups of 1,000",
+            rate(large),
+            1.6e6,
+            "/s",
+            &also,
+        ),
         Row::elsewhere(
             "appends beside other stores",
             "≥ 2 × the best",
             "store-peers",
         ),
-    ])
+    ];
+    let all = small.iter().chain(large);
+    let steady = all.clone().all(|[_, ours]| ours.steady != Some(false));
+    Ok(Appends { rows, steady })
+}
+
+/// The targets for appends.
+pub(crate) struct Appends {
+    pub(crate) rows: Vec<Row>,
+    /// Whether our store was steady in all measurements.
+    pub(crate) steady: bool,
+}
+
+/// Returns how even the last round was, and whether our store was steady.
+fn evenness(rounds: &[[Appended; 2]]) -> String {
+    let Some([_, ours]) = rounds.last() else {
+        return String::new();
+    };
+    format!(
+        ", worst second {} of the mean, last ÷ first {}, background {}, {} B/B; {}",
+        short(ours.worst_of_mean),
+        short(ours.last_of_first),
+        short(ours.background),
+        ours.written_per_byte.map_or_else(|| "-".into(), short),
+        ours.verdict.clone().unwrap_or_default()
+    )
 }

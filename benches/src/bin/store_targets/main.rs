@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use crate::appends::Appends;
 use anyhow::bail;
 use clap::Parser;
 use serde::Serialize;
@@ -47,11 +48,15 @@ struct Args {
     #[arg(long, default_value_t = 20)]
     cold: usize,
     /// Rounds of appends beside a bare write
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Milliseconds of appends in a round
-    #[arg(long, default_value_t = 500)]
+    /// Milliseconds of appends per group size in a round, and up to half as many more until the store
+    /// is steady
+    #[arg(long, default_value_t = 15_000)]
     millis: u64,
+    /// End with an error if the appends are not steady
+    #[arg(long)]
+    steady_or_fail: bool,
     /// Folder on the disk to measure [default: a folder below the build]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -132,8 +137,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let dir = tempfile::tempdir_in(args.dir.as_ref().unwrap_or(&beside))?;
-    machine::require(dir.path(), 500 * args.messages + (2 << 30))?;
-    let mut rows = appends::rows(args, dir.path())?;
+    // A second of appends takes up to a GiB, with the warm-up and with merges.
+    let appended = (args.rounds as u64 * args.millis / 1_000) << 30;
+    machine::require(dir.path(), (500 * args.messages + (2 << 30)).max(appended))?;
+    let Appends { mut rows, steady } = appends::measure(args, dir.path())?;
     let store = dir.path().join("store");
     let (written, opening) = load(args, &store)?;
     rows.extend(reads::rows(args, &store)?);
@@ -145,6 +152,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     rows.push(Row::elsewhere(written, "≤ 4", "store-soak"));
     rows.push(Row::elsewhere(flat, "flat", "store-soak"));
     print(args, &rows)?;
+    if args.steady_or_fail && !steady {
+        bail!("appends are not steady");
+    }
     Ok(match rows.iter().any(|row| row.pass == Some(false)) {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
