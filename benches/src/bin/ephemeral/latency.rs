@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::figures::{self, median};
+use trunkline_benches::metering::remark_between;
 use trunkline_benches::open_loop::{self, Control, Latencies, Traffic, millis};
 use trunkline_benches::talk::Talk;
 
@@ -88,6 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut watchers = listening::open(address, ("w", args.watchers), WATCH)?;
     let mut subscribers = listening::open(address, ("s", args.subscribers), SUBSCRIBE)?;
     let heard = Heard::default();
+    let before = gateway.peer.reading(args.segment_bytes)?;
     let mut rows: Vec<Vec<[Measured; 2]>> = BESIDE.iter().map(|_| Vec::new()).collect();
     std::thread::scope(|scope| {
         let listening = [&mut watchers, &mut subscribers]
@@ -111,7 +113,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         measured
     })?;
+    let after = gateway.peer.reading(args.segment_bytes)?;
     print(args, &rows);
+    let remark = remark_between(&before, &after).context("no store")?;
+    println!("store: {}", remark.text);
+    if args.steady_or_fail && !remark.steady {
+        bail!("the store was not steady");
+    }
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
+use trunkline_benches::metering::SEGMENT;
 use trunkline_benches::peer::{self, Peer};
 
 /// Measures publications to the subscribers of one topic. Measures the latency of messages alone,
@@ -61,6 +62,12 @@ struct Args {
     /// Shards of the gateway
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Size of the gateway's segments in bytes
+    #[arg(long, default_value_t = SEGMENT)]
+    segment_bytes: u64,
+    /// End with an error if the store was not steady while messages were measured
+    #[arg(long)]
+    steady_or_fail: bool,
 }
 
 /// The parts that can be measured alone.
@@ -92,7 +99,8 @@ impl Gateway {
     /// Starts a gateway that reports a user's absence at once.
     fn start(args: &Args) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let flags = [("presence-grace", "0s")];
+        let segment = format!("{}B", args.segment_bytes);
+        let flags = [("presence-grace", "0s"), ("segment-bytes", &segment)];
         let peer = Peer::gateway_with(folder.path(), args.shards, "sync", &flags)?;
         Ok(Self {
             peer,

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use anyhow::{Context, bail};
 use trunkline_benches::figures::{grouped, short, table};
+use trunkline_benches::metering::remark_between;
 use trunkline_benches::talk::Talk;
 
 use crate::catching_up::{self, Caught};
@@ -91,6 +93,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Mode::start(args, "push", 10_000)?,
         Mode::start(args, "pull", 1)?,
     ];
+    let reading = |mode: &Mode| mode.gateway.peer.reading(args.segment_bytes);
+    let before: Vec<_> = modes.iter().map(reading).collect::<Result<_, _>>()?;
     for &size in &args.sizes {
         for mode in &mut modes {
             mode.measure(args, size)?;
@@ -104,6 +108,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     print_sending(&modes);
     print_catching_up(args, &modes);
     print_totals(args, &modes);
+    let mut steady = true;
+    for (mode, before) in modes.iter().zip(&before) {
+        let remark = remark_between(before, &reading(mode)?).context("no store")?;
+        println!("{}, all sizes: {}", mode.name, remark.text);
+        steady &= remark.steady;
+    }
+    if args.steady_or_fail && !steady {
+        bail!("a store was not steady");
+    }
     Ok(())
 }
 

@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
+use trunkline_benches::metering::SEGMENT;
 use trunkline_benches::peer::{self, Peer};
 
 /// Measures groups of several sizes on two gateways that differ only in `--fanout-limit`, the cost
@@ -74,6 +75,12 @@ struct Args {
     /// Shards of the gateways
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Size of the gateways' segments in bytes
+    #[arg(long, default_value_t = SEGMENT)]
+    segment_bytes: u64,
+    /// End with an error if a store was not steady over all sizes of groups
+    #[arg(long)]
+    steady_or_fail: bool,
 }
 
 /// The parts that can be measured alone.
@@ -102,7 +109,10 @@ struct Gateway {
 impl Gateway {
     fn start(args: &Args, flags: &[(&str, usize)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let peer = Peer::gateway_with(folder.path(), args.shards, "sync", flags)?;
+        let flags = flags.iter().map(|(flag, value)| (*flag, value.to_string()));
+        let segment = ("segment-bytes", format!("{}B", args.segment_bytes));
+        let flags: Vec<_> = flags.chain([segment]).collect();
+        let peer = Peer::gateway_with(folder.path(), args.shards, "sync", &flags)?;
         Ok(Self { peer, folder })
     }
 }
