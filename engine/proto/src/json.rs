@@ -27,7 +27,7 @@ pub(crate) fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Result<Command<'a>
             return Some(Ok(command));
         }
         *rest = after_empty_lines(rest);
-        let end = rest.iter().position(|&b| b == b'\n');
+        let end = memchr::memchr(b'\n', rest);
         let line = &rest[..end.unwrap_or(rest.len())];
         *rest = end.map_or(&[], |end| &rest[end + 1..]);
         if !line.iter().all(u8::is_ascii_whitespace) {

@@ -44,8 +44,12 @@ pub(super) fn of_signs(command: &[u8]) -> Cost {
     if command.len() < LONG {
         return Cost::NONE;
     }
-    let is_sign = |byte: &&u8| matches!(byte, b'"' | b'\\' | b',' | b'[' | b'{');
-    SIGN.times(command.iter().filter(is_sign).count())
+    /// The bytes whose signs a `u8` can count: the compiler compares 16 bytes at a time then.
+    const COUNTED: usize = u8::MAX as usize;
+    let is_sign = |byte: &u8| matches!(byte, b'"' | b'\\' | b',' | b'[' | b'{');
+    let signs = |part: &[u8]| part.iter().map(|byte| u8::from(is_sign(byte))).sum::<u8>();
+    let parts = command.chunks(COUNTED);
+    SIGN.times(parts.map(|part| usize::from(signs(part))).sum())
 }
 
 /// Whether a client in debt may send this command: a session that renews its token does not end,

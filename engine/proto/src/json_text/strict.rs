@@ -7,6 +7,7 @@
 //! them, if not exactly.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
 
 use super::flaw::{Flaw, push_name};
 use super::string::plain_prefix;
@@ -39,6 +40,28 @@ pub(crate) fn check(json: &[u8]) -> Result<(), Flaw> {
         Err(_) if broken && walk.at >= text.len() => Err(walk.flaw("not UTF-8")),
         Err(flaw) => Err(flaw),
     }
+}
+
+/// Returns a name that occurs twice among `names`, which may change their order.
+fn name_twice<'a>(names: &mut [Cow<'a, str>]) -> Option<Cow<'a, str>> {
+    /// The number of names from which on numbers are sorted instead of names.
+    const MANY: usize = 32;
+    if names.len() >= MANY {
+        // The keys of the hash are random, so that no client can make names with equal hashes.
+        let state = RandomState::new();
+        let mut hashes: Vec<_> = names.iter().map(|name| state.hash_one(name)).collect();
+        hashes.sort_unstable();
+        let equal = hashes.windows(2).find(|pair| pair[0] == pair[1]);
+        let hash = equal?[0];
+        let mut same = names.iter().filter(|name| state.hash_one(name) == hash);
+        let first = same.next()?;
+        if same.any(|name| name == first) {
+            return Some(first.clone());
+        }
+    }
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    twice.map(|pair| pair[0].clone())
 }
 
 /// An object or a list that is not complete.
@@ -183,10 +206,7 @@ impl<'a> Walk<'a> {
         else {
             return Ok(());
         };
-        let names = &mut self.names[start..];
-        names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
-        let twice = twice.map(|pair| pair[0].clone());
+        let twice = name_twice(&mut self.names[start..]);
         self.names.truncate(start);
         match twice {
             None => Ok(()),
@@ -203,7 +223,10 @@ impl<'a> Walk<'a> {
         self.at += 1;
         let mut escaped = false;
         loop {
-            self.at += plain_prefix(&self.text.as_bytes()[self.at..]);
+            // Escapes often follow each other.
+            if self.peek() != Some(b'\\') {
+                self.at += plain_prefix(&self.text.as_bytes()[self.at..]);
+            }
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -252,10 +275,12 @@ impl<'a> Walk<'a> {
     /// Reads `u` and four hexadecimal digits.
     fn hex(&mut self) -> Result<u16, Flaw> {
         let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
-        let value = digits
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let value = digits.and_then(|digits| {
+            digits.iter().try_fold(0, |value, &digit| {
+                let digit = char::from(digit).to_digit(16)?;
+                Some(value << 4 | digit as u16)
+            })
+        });
         match value {
             Some(value) => {
                 self.at += 5;
@@ -276,7 +301,7 @@ impl<'a> Walk<'a> {
     }
 
     fn number(&mut self) -> Result<(), Flaw> {
-        // So many digits without an exponent are in range.
+        /// The number of digits of which every number without an exponent is in range.
         const SURE: usize = 300;
         let start = self.at;
         self.eat(b'-');
@@ -295,11 +320,13 @@ impl<'a> Walk<'a> {
             if !self.eat(b'+') {
                 self.eat(b'-');
             }
-            self.digits()?;
-            sure = false;
+            sure = self.digits()? <= 2 && count <= SURE - 100;
         }
-        let number = self.text[start..self.at].parse::<f64>();
-        if sure || number.is_ok_and(f64::is_finite) {
+        let is_finite = || {
+            let number = self.text[start..self.at].parse::<f64>();
+            number.is_ok_and(f64::is_finite)
+        };
+        if sure || is_finite() {
             Ok(())
         } else {
             Err(self.flaw("this number is beyond the range of binary64 (about 1.8e308)"))
@@ -437,11 +464,19 @@ mod tests {
             "123456789012345678901234567890",
             "\"\u{ffff}\"",
             "1.7976931348623157e308",
+            "0.1e99",
+            r#""\u00e9\u00E9\ud83d\ude00\"\\""#,
         ] {
             assert_eq!(check(json.as_bytes()), Ok(()), "{json}");
         }
         let long = format!("{}1", "9".repeat(308));
         assert!(said(&long).contains("binary64"));
+        for (digits, is_finite) in [(200, true), (205, true), (299, false)] {
+            let number = format!("{}e99", "9".repeat(digits));
+            assert_eq!(check(number.as_bytes()).is_ok(), is_finite, "{number}");
+        }
+        assert!(said(r#""\u00g0""#).contains("hexadecimal"));
+        assert!(said(r#""\u00é""#).contains("hexadecimal"));
         assert_eq!(check(format!("0.{}", "9".repeat(5_000)).as_bytes()), Ok(()));
     }
 
@@ -453,5 +488,14 @@ mod tests {
         let wide: String = (0..100_000).map(|n| format!("\"{n}\":0,")).collect();
         assert_eq!(check(format!("{{{wide}\"x\":0}}").as_bytes()), Ok(()));
         assert!(said(&format!("{{{wide}\"7\":0}}")).contains("twice"));
+        // Of many names and of few ones, escaped or not.
+        for count in 1..100 {
+            let names: String = (0..count).map(|n| format!("\"n{n}\":0,")).collect();
+            let last = r#""\u006e0":0"#;
+            let expected = "n0: this name stands twice in one object";
+            assert_eq!(said(&format!("{{{names}{last}}}")), expected, "{count}");
+            let other = r#""\u006e":0"#;
+            assert_eq!(check(format!("{{{names}{other}}}").as_bytes()), Ok(()));
+        }
     }
 }
