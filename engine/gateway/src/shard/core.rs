@@ -12,6 +12,7 @@ use trunkline_proto::message::{
     Disconnect, ErrorReply, Event, Gap, Push, Reply, ReplyBody, ServerMessage,
 };
 
+use super::MUCH;
 use super::admission::{Admission, Room};
 use super::backlog::Slice;
 use super::connection::{Conn, Phase};
@@ -199,8 +200,8 @@ impl Core {
         if !session.takes(event.position) {
             return;
         }
-        self.make_room(slot, conn);
-        if conn.out.has_gap() || self.is_behind(conn) {
+        let room = self.make_room(slot, conn, crowd);
+        if !room || conn.out.has_gap() || self.is_behind(conn) {
             if conn.out.drop_up_to(event.position) {
                 self.parts.metrics.gaps.one();
             }
@@ -230,16 +231,23 @@ impl Core {
     }
 
     /// Flushes a connection with much output before it gets more, also if memory is scarce. After a
-    /// burst, only the bytes that the socket does not take make a slow reader.
-    pub(super) fn make_room(&mut self, slot: u32, conn: &mut Conn) {
+    /// burst, only the bytes that the socket does not take make a slow reader. Returns `false` for a
+    /// connection that can have no more in this turn: its output is beyond `outbox_bytes`, it is one
+    /// of a `crowd`, and the turn has made enough room for crowds.
+    pub(super) fn make_room(&mut self, slot: u32, conn: &mut Conn, crowd: bool) -> bool {
         if conn.out.is_blocked() {
-            return;
+            return true;
         }
         let waiting = conn.out.len();
-        let much = waiting > self.parts.limits.outbox_bytes;
-        if much || waiting > UNCOUNTED && self.memory.is_scarce() {
-            self.flush(slot, conn);
+        let beyond = waiting.saturating_sub(self.parts.limits.outbox_bytes);
+        if beyond == 0 && (waiting <= UNCOUNTED || !self.memory.is_scarce()) {
+            return true;
         }
+        if crowd && !self.turn.take_room() {
+            return beyond == 0;
+        }
+        self.flush_some(slot, conn, beyond.max(MUCH));
+        true
     }
 
     /// Gives the socket of a connection the output that waits.

@@ -59,6 +59,7 @@ use self::backlog::CONTINUED;
 use self::connection::Conn;
 use self::core::Core;
 use self::reads::{Asker, Readiness};
+use self::turn::Stint;
 use crate::metrics::Limit;
 use crate::timer::Tick;
 
@@ -155,7 +156,7 @@ impl Shard {
         loop {
             let now = Instant::now();
             self.core.turn.begin(now);
-            let more_mail = self.take_mail();
+            let more_mail = self.take_mail(now);
             self.core.admission.begin_turn();
             self.accept_again();
             self.read_again(&mut buffer);
@@ -193,10 +194,18 @@ impl Shard {
         }
     }
 
-    /// Handles mail. Returns whether there may be more.
-    fn take_mail(&mut self) -> bool {
-        for _ in 0..MAIL {
-            match self.core.parts.mailbox.take() {
+    /// Handles the mail of a turn that began at `began`. Returns whether there may be more.
+    fn take_mail(&mut self, began: Instant) -> bool {
+        let stint = Stint::since(began);
+        // Most turns have one letter, a short one: they need no look at the clock.
+        let mut was_dear = false;
+        for number in 0..MAIL {
+            if (was_dear || number > 1) && stint.is_over() {
+                break;
+            }
+            let letter = self.core.parts.mailbox.take();
+            was_dear = matches!(letter, Some(Mail::Answer(_)));
+            match letter {
                 None => return false,
                 Some(Mail::Committed(committed)) => {
                     self.core.committed(&mut self.conns, &committed);
@@ -262,7 +271,10 @@ impl Shard {
 
     /// Goes on with the connections that have more input than a slice, one after another.
     fn read_again(&mut self, buffer: &mut [u8]) {
-        let mut left = CONTINUED;
+        if !self.core.turn.has_unread() && !self.core.admission.has_waiting() {
+            return;
+        }
+        let (mut left, mut stint) = (CONTINUED, Stint::begin());
         while left > Cost::NONE
             && !self.core.handoff.is_full()
             && let Some(slot) = self.core.turn.next_to_read()
@@ -271,15 +283,22 @@ impl Shard {
                 conn.incoming.taken_up();
                 self.core.read_in_turn(slot, conn, buffer);
                 left = left.minus(self.core.slice.used());
+                if stint.is_over() {
+                    break;
+                }
             }
         }
         if self.core.handoff.is_full() {
             return;
         }
+        stint = Stint::begin();
         while let Some(slot) = self.core.admission.next_waiting() {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.incoming.taken_up();
                 self.core.read_in_turn(slot, conn, buffer);
+                if stint.is_over() {
+                    break;
+                }
             }
         }
     }
@@ -340,7 +359,10 @@ impl Shard {
             }
         }
         self.core.turn.flushed(due);
-        let mut left = FLUSHED;
+        if !self.core.turn.has_leftovers() {
+            return;
+        }
+        let (mut left, stint) = (FLUSHED, Stint::begin());
         while left > Cost::NONE
             && let Some(slot) = self.core.turn.next_to_flush()
         {
@@ -354,6 +376,9 @@ impl Shard {
             } else {
                 let bytes = self.core.flush_some(slot, conn, MUCH);
                 left = left.minus(FLUSH + Cost::of_sent(bytes));
+                if stint.is_over() {
+                    break;
+                }
             }
         }
     }
@@ -361,13 +386,15 @@ impl Shard {
     fn drop_doomed(&mut self) {
         let doomed = self.core.turn.take_to_drop();
         // At the stop, nobody is left to wait for this turn.
-        let most = if self.core.departing.has_begun() {
-            usize::MAX
-        } else {
-            DROPPED
-        };
-        let now = doomed.len().min(most);
-        for &slot in &doomed[..now] {
+        let stopping = self.core.departing.has_begun();
+        let most = if stopping { usize::MAX } else { DROPPED };
+        let stint = (!doomed.is_empty()).then(Stint::begin);
+        let mut now = 0;
+        for &slot in doomed.iter().take(most) {
+            if now > 0 && !stopping && stint.is_some_and(Stint::is_over) {
+                break;
+            }
+            now += 1;
             if let Some(mut conn) = self.conns.try_remove(slot as usize) {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
                 let _ = self.poll.registry().deregister(conn.stream_mut());

@@ -11,6 +11,7 @@ use trunkline_proto::handshake::Rejection;
 use super::Shard;
 use super::connection::{Conn, Phase};
 use super::core::Core;
+use super::turn::Stint;
 use crate::metrics::Limit;
 
 impl Core {
@@ -53,13 +54,18 @@ impl Shard {
     /// Ends the connections that hold most, if all together hold too much.
     pub(super) fn relieve(&mut self) {
         let held = |slot: u32| self.conns.get(slot as usize).map_or(0, Conn::weight);
-        for slot in self.core.memory.excess(held) {
+        let excess = self.core.memory.excess(held);
+        let stint = (!excess.is_empty()).then(Stint::begin);
+        for slot in excess {
             let Some(conn) = self.conns.get_mut(slot as usize) else {
                 continue;
             };
             if conn.out.len() > 0 && !conn.out.is_blocked() {
                 // The client may read: what its socket does not take counts in the next turn.
                 self.core.flush(slot, conn);
+                if stint.is_some_and(Stint::is_over) {
+                    break;
+                }
             } else {
                 self.core.shed(slot, conn);
             }

@@ -11,6 +11,38 @@ const OWN_TIMER: u32 = u32::MAX;
 /// Largest capacity, in connections, that a list keeps from turn to turn.
 const KEPT: usize = 4_096;
 
+/// The time that a turn has for one kind of work, for instance for its mail. Work that is left when it
+/// is over waits for the next turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stint {
+    ends: Instant,
+}
+
+impl Stint {
+    /// The time of a stint. A turn has several.
+    pub(super) const TIME: Duration = Duration::from_micros(100);
+
+    /// Begins a stint.
+    pub(super) fn begin() -> Self {
+        Self::since(Instant::now())
+    }
+
+    /// Returns the stint that began at `began`.
+    pub(super) fn since(began: Instant) -> Self {
+        Self {
+            ends: began + Self::TIME,
+        }
+    }
+
+    /// Whether the time is over. Ask after each piece of work, so that at least one is done.
+    pub(super) fn is_over(self) -> bool {
+        Instant::now() >= self.ends
+    }
+}
+
+/// The flushes that a turn makes before it is at its end, to make room for events for a crowd.
+const ROOM: u8 = 4;
+
 /// When the output of a connection is flushed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -38,6 +70,9 @@ pub(crate) struct Turn {
     to_flush_in_turn: VecDeque<u32>,
     to_read: VecDeque<u32>,
     to_drop: Vec<u32>,
+    /// The flushes that this turn may still make before it is at its end, to make room for events
+    /// for a crowd.
+    room: u8,
 }
 
 impl Turn {
@@ -51,6 +86,7 @@ impl Turn {
             to_flush_in_turn: VecDeque::new(),
             to_read: VecDeque::new(),
             to_drop: Vec::new(),
+            room: ROOM,
         }
     }
 
@@ -58,6 +94,15 @@ impl Turn {
     pub(super) fn begin(&mut self, now: Instant) {
         self.number += 1;
         self.now = self.wheel.tick(now);
+        self.room = ROOM;
+    }
+
+    /// Takes one of the flushes that a turn may make before it is at its end, to make room for an event
+    /// for a crowd. Returns whether one was left.
+    pub(super) const fn take_room(&mut self) -> bool {
+        let some = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        some
     }
 
     /// The time of the turn, in ticks since the gateway began.
@@ -200,6 +245,24 @@ mod tests {
         assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
         put_back(&mut list, Vec::with_capacity(KEPT + 1));
         assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
+    }
+
+    #[test]
+    fn a_stint_ends_with_its_time() {
+        let now = Instant::now();
+        assert!(Stint::since(now - Stint::TIME).is_over());
+        assert!(!Stint::since(now + Duration::from_secs(60)).is_over());
+    }
+
+    #[test]
+    fn each_turn_makes_a_little_room_for_crowds() {
+        let began = Instant::now();
+        let mut turn = Turn::new(began);
+        for _ in 0..2 {
+            turn.begin(began);
+            let made = std::iter::repeat_with(|| turn.take_room()).take(300);
+            assert_eq!(made.filter(|made| *made).count(), usize::from(ROOM));
+        }
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Core {
         if !conn.is_listening() {
             return;
         }
-        self.make_room(slot, conn);
+        self.make_room(slot, conn, false);
         let trifles = self.parts.limits.outbox_bytes / TRIFLE_SHARE;
         let busy = worth == Worth::Trifle && conn.out.len() > trifles;
         if busy || conn.out.has_gap() || self.is_behind(conn) {
