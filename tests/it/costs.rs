@@ -96,6 +96,23 @@ fn a_heavy_user_waits_beside_a_light_one() {
     assert!(!line.contains("lucy"), "{line}");
 }
 
+/// A debt of less than five seconds is waited for: nothing is refused.
+#[test]
+fn a_short_debt_only_makes_its_client_wait() {
+    // A dear command is the work of less than a second now.
+    let gateway = budget("user-cost").flag("user-cost", "10ms").start();
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    beside(&mut light, || {
+        wait::until("several waits", || {
+            let reply = dear(&mut heavy);
+            assert!(reply["ping"].is_object(), "{reply}");
+            heavy.done("ping", &json!({}));
+            (throttled(&gateway, "user_cost") >= 2.0).then_some(())
+        });
+    });
+}
+
 /// A session that renews itself does not end, and marks are not lost, whatever the user owes.
 #[test]
 fn some_commands_are_let_through() {

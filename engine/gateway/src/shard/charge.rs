@@ -85,16 +85,17 @@ impl Core {
             if !owed {
                 self.parts.metrics.throttled(debt.of);
             }
-            let at = conn.purse.ask_again(now, PAUSE);
+            let at = conn.purse.ask_again(slot, now, PAUSE);
             conn.times.schedule(slot, &mut self.turn, at);
         } else if had_debt {
             self.end_pause(slot, conn);
         }
     }
 
-    /// Reads a connection again that has waited, and asks its questions.
+    /// Reads a connection again that has waited, behind the others, and asks its questions.
     fn end_pause(&mut self, slot: u32, conn: &mut Conn) {
         self.reads.drained(slot);
+        conn.incoming.wait_behind();
         if conn.incoming.resume(self.turn.now()) {
             conn.incoming.read_later(slot, &mut self.turn);
         }
@@ -109,7 +110,7 @@ impl Core {
         let wait = budgets.wait_of(conn.source(), now, Cost::NONE);
         if wait > 0 {
             conn.purse.wait_until(now + wait.min(PAUSE));
-            let at = conn.purse.ask_again(now, PAUSE);
+            let at = conn.purse.ask_again(slot, now, PAUSE);
             conn.times.schedule(slot, &mut self.turn, at);
         }
     }
@@ -137,7 +138,8 @@ impl Core {
     }
 
     /// Looks whether the debt of a connection is paid: it is read again then. While a long debt
-    /// remains, a slice of the input is handled after each of the longest pauses.
+    /// remains, a slice of the input is handled after each of the longest pauses. A turn does that for
+    /// some connections only; the others wait for the next tick.
     pub(super) fn look_at_debt(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if !conn.purse.had_debt() || conn.is_closing() {
             return;
@@ -148,11 +150,15 @@ impl Core {
         } else if conn.purse.remains(self.turn.now()) > PATIENCE
             && !self.handoff.is_full()
             && conn.out.len() <= self.parts.limits.outbox_bytes
-            && conn.incoming.resume(self.turn.now())
         {
-            self.read_slice(slot, conn, buffer);
-            if self.must_wait(conn) {
-                conn.incoming.pause();
+            if !self.turn.take_debtor() {
+                let next = self.turn.now() + 1;
+                conn.times.schedule(slot, &mut self.turn, next);
+            } else if conn.incoming.resume(self.turn.now()) {
+                self.read_slice(slot, conn, buffer);
+                if self.must_wait(conn) {
+                    conn.incoming.pause();
+                }
             }
         }
     }

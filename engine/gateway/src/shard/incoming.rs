@@ -97,14 +97,19 @@ impl Incoming {
     }
 
     /// Notes whether a slice was enough for the input that was read.
-    pub(super) fn note_slice(&mut self, spent: bool) {
+    pub(super) const fn note_slice(&mut self, spent: bool) {
+        if spent {
+            self.wait_behind();
+        } else {
+            self.heavy = self.heavy.saturating_sub(1);
+        }
+    }
+
+    /// Lets the connection wait behind the others before its next reads.
+    pub(super) const fn wait_behind(&mut self) {
         /// The reads for which a connection that sent more than a slice waits behind the others.
         const READS: u8 = 8;
-        self.heavy = if spent {
-            READS
-        } else {
-            self.heavy.saturating_sub(1)
-        };
+        self.heavy = READS;
     }
 
     /// Whether the connection recently sent more than a slice.

@@ -87,9 +87,13 @@ impl Purse {
         self.until <= Self::TICKS || now.is_multiple_of(TICKS_PER_SECOND)
     }
 
-    /// The tick at which to ask the accounts again: when the debt is paid, or after `most` ticks.
-    pub(super) fn ask_again(&self, now: Tick, most: Tick) -> Tick {
-        self.paid_at().min(now + most)
+    /// The tick at which to ask the accounts again: when the debt is paid, or after `most` ticks, and
+    /// up to 0.3 s later. The connections of a client, whose slots are neighbours, do not all go on in
+    /// the same tick.
+    pub(super) fn ask_again(&self, slot: u32, now: Tick, most: Tick) -> Tick {
+        /// The number of ticks over which the ends of pauses are spread.
+        const SPREAD: Tick = 4;
+        self.paid_at().min(now + most) + slot % SPREAD
     }
 }
 
@@ -211,7 +215,11 @@ mod tests {
         let refusal = |limit, retry| Some(Beyond { limit, retry });
         assert_eq!(payments.refusal(3, &purse, 7), refusal("user_cost", 25));
         assert_eq!(payments.refusal(3, &purse, 31), refusal("user_cost", 1));
-        assert_eq!((purse.ask_again(7, 10), purse.ask_again(30, 10)), (17, 32));
+        assert_eq!(purse.ask_again(4, 7, 10), 17);
+        assert_eq!(
+            [4, 5, 6, 7, 8].map(|slot| purse.ask_again(slot, 30, 10)),
+            [32, 33, 34, 35, 32]
+        );
         // The time is over, but nobody has asked the accounts.
         assert!(!purse.owes(32) && purse.had_debt());
         payments.settle(3, &mut purse, 32, |_, _| settled(None, true));

@@ -43,6 +43,9 @@ impl Stint {
 /// The flushes that a turn makes before it is at its end, to make room for events for a crowd.
 const ROOM: u8 = 4;
 
+/// The connections with a long debt of which a turn handles a slice of input at the end of a pause.
+const DEBTORS: u8 = 4;
+
 /// When the output of a connection is flushed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -73,6 +76,8 @@ pub(crate) struct Turn {
     /// The flushes that this turn may still make before it is at its end, to make room for events
     /// for a crowd.
     room: u8,
+    /// The connections with a long debt of which this turn may still handle a slice of input.
+    debtors: u8,
 }
 
 impl Turn {
@@ -87,6 +92,7 @@ impl Turn {
             to_read: VecDeque::new(),
             to_drop: Vec::new(),
             room: ROOM,
+            debtors: DEBTORS,
         }
     }
 
@@ -95,6 +101,7 @@ impl Turn {
         self.number += 1;
         self.now = self.wheel.tick(now);
         self.room = ROOM;
+        self.debtors = DEBTORS;
     }
 
     /// Takes one of the flushes that a turn may make before it is at its end, to make room for an event
@@ -102,6 +109,14 @@ impl Turn {
     pub(super) const fn take_room(&mut self) -> bool {
         let some = self.room > 0;
         self.room = self.room.saturating_sub(1);
+        some
+    }
+
+    /// Takes one of the connections with a long debt of which a turn may handle a slice of input.
+    /// Returns whether one was left.
+    pub(super) const fn take_debtor(&mut self) -> bool {
+        let some = self.debtors > 0;
+        self.debtors = self.debtors.saturating_sub(1);
         some
     }
 
@@ -255,13 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn each_turn_makes_a_little_room_for_crowds() {
+    fn each_turn_does_a_little_for_crowds_and_for_those_in_debt() {
         let began = Instant::now();
         let mut turn = Turn::new(began);
         for _ in 0..2 {
             turn.begin(began);
             let made = std::iter::repeat_with(|| turn.take_room()).take(300);
             assert_eq!(made.filter(|made| *made).count(), usize::from(ROOM));
+            let read = std::iter::repeat_with(|| turn.take_debtor()).take(300);
+            assert_eq!(read.filter(|read| *read).count(), usize::from(DEBTORS));
         }
     }
 
