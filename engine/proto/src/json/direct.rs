@@ -2,50 +2,106 @@
 //!
 //! The output is byte for byte that of the `Serialize` implementations; property tests compare
 //! both. The server writes a message push for every message and every encoding of its receivers, so
-//! these pushes take most of its encoding time.
+//! these pushes take most of its encoding time. Pages of messages and events are long, and nobody
+//! else is served while a reader writes one.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::json_text::string::write_string;
 use crate::message::{
-    AckReply, Event, Media, Message, MessageReaction, Push, Receipt, Reply, ReplyBody, SendReply,
-    ServerMessage,
+    AckReply, Event, HistoryReply, Media, Message, MessageReaction, Push, Receipt, Reply,
+    ReplyBody, SendReply, ServerMessage, SyncReply,
 };
-use crate::text::Str;
 
 /// Appends `message` if it is a frequent one. Returns whether it is.
 pub(super) fn encode(message: &ServerMessage<'_>, out: &mut Vec<u8>) -> bool {
     match message {
-        ServerMessage::Push(Push { pos, event }) => match event {
-            Event::Message(event) => push(out, pos.as_ref(), |out| message_event(out, event)),
-            Event::Receipt(event) => push(out, pos.as_ref(), |out| receipt_event(out, event)),
-            _ => return false,
-        },
+        ServerMessage::Push(push) => {
+            let start = out.len();
+            out.extend_from_slice(br#"{"push":"#);
+            if !push_object(out, push) {
+                out.truncate(start);
+                return false;
+            }
+            out.push(b'}');
+        }
         ServerMessage::Reply(Reply { id, body }) => match body {
             ReplyBody::Send(body) => send_reply(out, *id, body),
             ReplyBody::Ack(AckReply {}) => {
                 reply_id(out, *id);
                 out.extend_from_slice(br#""ack":{}}"#);
             }
+            ReplyBody::History(body) => history_reply(out, *id, body),
+            ReplyBody::Sync(body) => sync_reply(out, *id, body),
             _ => return false,
         },
     }
     true
 }
 
-fn push(out: &mut Vec<u8>, pos: Option<&Str<'_>>, event: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(br#"{"push":{"#);
+/// Appends a push, without the object around it. Returns `false` if its event is not a frequent one,
+/// and may have appended a part of it then.
+fn push_object(out: &mut Vec<u8>, Push { pos, event }: &Push<'_>) -> bool {
+    out.push(b'{');
     if let Some(pos) = pos {
         string(out, br#""pos":"#, pos);
         out.push(b',');
     }
-    event(out);
-    out.extend_from_slice(b"}}}");
+    match event {
+        Event::Message(event) => {
+            out.extend_from_slice(br#""message":"#);
+            message_object(out, event);
+        }
+        Event::Receipt(event) => receipt_event(out, event),
+        _ => return false,
+    }
+    out.push(b'}');
+    true
 }
 
-/// Appends a message event, without its closing brace.
-fn message_event(out: &mut Vec<u8>, event: &Message<'_>) {
-    string(out, br#""message":{"conversation":"#, &event.conversation);
+/// Appends the reply to `history`. Its pages may be long.
+fn history_reply(out: &mut Vec<u8>, id: u32, body: &HistoryReply<'_>) {
+    reply_id(out, id);
+    out.extend_from_slice(br#""history":{"messages":["#);
+    for (n, message) in body.messages.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        message_object(out, message);
+    }
+    number(out, br#"],"first":"#, body.first);
+    number(out, br#","last":"#, body.last);
+    more(out, body.more);
+}
+
+/// Appends the reply to `sync`. Its pages may be long.
+fn sync_reply(out: &mut Vec<u8>, id: u32, body: &SyncReply<'_>) {
+    reply_id(out, id);
+    out.extend_from_slice(br#""sync":{"events":["#);
+    for (n, push) in body.events.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        let start = out.len();
+        if !push_object(out, push) {
+            out.truncate(start);
+            super::write(push, out);
+        }
+    }
+    string(out, br#"],"pos":"#, &body.pos);
+    more(out, body.more);
+}
+
+/// Appends whether there are further entries, and the end of the reply.
+fn more(out: &mut Vec<u8>, more: bool) {
+    out.extend_from_slice(match more {
+        true => br#","more":true}}"#,
+        false => br#","more":false}}"#,
+    });
+}
+
+fn message_object(out: &mut Vec<u8>, event: &Message<'_>) {
+    string(out, br#"{"conversation":"#, &event.conversation);
     number(out, br#","seq":"#, event.seq);
     string(out, br#","from":"#, &event.from);
     string(out, br#","device":"#, &event.device);
@@ -78,6 +134,7 @@ fn message_event(out: &mut Vec<u8>, event: &Message<'_>) {
             out.extend_from_slice(name);
         }
     }
+    out.push(b'}');
 }
 
 fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {
@@ -122,13 +179,14 @@ fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {
     out.push(b'}');
 }
 
-/// Appends a receipt event, without its closing brace.
+/// Appends a receipt event with its name.
 fn receipt_event(out: &mut Vec<u8>, event: &Receipt<'_>) {
     string(out, br#""receipt":{"conversation":"#, &event.conversation);
     string(out, br#","user":"#, &event.user);
     number(out, br#","delivered":"#, event.delivered);
     number(out, br#","read":"#, event.read);
     number(out, br#","time":"#, event.time);
+    out.push(b'}');
 }
 
 fn send_reply(out: &mut Vec<u8>, id: u32, body: &SendReply<'_>) {
