@@ -409,8 +409,12 @@ fn reactions_come_in_counts() {
 /// A client that asks for much and does not read gets no more answers than its buffer takes.
 #[test]
 fn answers_that_nobody_takes_are_not_made() {
-    const ASKED: u32 = 32;
-    let gateway = Setup::default().flag("shards", 1).start();
+    // Pages of 256 KiB, many more than the buffers of the kernel take.
+    const ASKED: u32 = 128;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("max-pages", ASKED)
+        .start();
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.send_all("bob", (0..20).map(|_| "\"".repeat(TEXT)));
     for encoding in [Json, Proto] {

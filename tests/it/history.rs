@@ -167,3 +167,55 @@ fn whose_it_is() {
     let mut alice = gateway.dial().connect("alice", "phone");
     check(&mut alice, &json!({}), 1..=2, 2);
 }
+
+/// Reactions make messages dear to read: a page of many such messages ends earlier. The next pages
+/// have the rest, in both directions.
+#[test]
+fn pages_with_many_reactions_are_shorter() {
+    const MESSAGES: u64 = 400;
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send_all("bob", (1..=MESSAGES).map(|n| format!("text {n}")));
+    for reaction in ["like", "laugh", "heart", "wow"] {
+        let react = |seq| {
+            let about = json!({"conversation": "u:alice:bob", "seq": seq, "reaction": reaction});
+            json!({"id": 10_000 + seq, "react": about})
+        };
+        alice.post_raw(&(1..=MESSAGES).map(react).collect::<Vec<_>>());
+        for seq in 1..=MESSAGES {
+            let id = u32::try_from(10_000 + seq).expect("a small number");
+            assert!(alice.reply(id)["react"].is_object());
+        }
+    }
+    for (direction, first, is_back) in [("after", 0, false), ("before", MESSAGES + 1, true)] {
+        let (mut at, mut found, mut pages) = (first, Vec::new(), 0);
+        loop {
+            let mut request = json!({"conversation": "u:alice:bob", "limit": 500});
+            request[direction] = at.into();
+            let page = alice.done("history", &request);
+            let messages = page["messages"].as_array().expect("messages");
+            let mut seqs: Vec<_> = messages
+                .iter()
+                .map(|message| {
+                    let reactions = message["reactions"].as_array().expect("reactions");
+                    assert_eq!(reactions.len(), 4);
+                    message["seq"].as_u64().expect("a sequence")
+                })
+                .collect();
+            if is_back {
+                seqs.reverse();
+            }
+            at = *seqs.last().expect("a message");
+            found.extend(seqs);
+            pages += 1;
+            if page["more"] == false {
+                break;
+            }
+        }
+        if is_back {
+            found.reverse();
+        }
+        assert_eq!(found, (1..=MESSAGES).collect::<Vec<_>>());
+        assert!((2..10).contains(&pages), "{pages}");
+    }
+}

@@ -12,6 +12,10 @@ use crate::frames::write;
 /// The bytes reserved in each page for headers and lengths.
 const SLACK: usize = 64;
 
+/// The bytes behind which a page of messages or events takes no further entry; a longer first entry
+/// makes a longer page. A page is made in one piece, and other answers wait meanwhile.
+pub(crate) const PAGE_BYTES: usize = 256 << 10;
+
 /// Returns the maximum number of bytes that the reactions to one message take in a page: an eighth
 /// of `message_bytes`, and at most 4 KiB.
 pub fn reaction_bytes(message_bytes: usize) -> usize {
@@ -42,6 +46,32 @@ pub struct ReplyFrame {
     pub limit: usize,
 }
 
+/// A frame, and the size at which a page that goes into it ends.
+#[derive(Debug, Clone, Copy)]
+struct PageFrame {
+    frame: ReplyFrame,
+    /// The bytes behind which the page takes no further entry.
+    page_bytes: usize,
+}
+
+impl PageFrame {
+    /// Returns the sizes for a reply.
+    fn of(frame: ReplyFrame, body: &ReplyBody<'_>) -> Self {
+        let entries = match body {
+            ReplyBody::History(page) => page.messages.len(),
+            ReplyBody::Sync(page) => page.events.len(),
+            ReplyBody::Conversations(page) => page.conversations.len(),
+            // Other lists are short, and a single entry goes whole if it fits into the frame.
+            _ => 0,
+        };
+        let page_bytes = match entries {
+            0 | 1 => frame.limit,
+            _ => frame.limit.min(PAGE_BYTES),
+        };
+        Self { frame, page_bytes }
+    }
+}
+
 /// Appends a reply as a frame of at most `limit` bytes. Returns `false`, and appends nothing, if not
 /// even one entry of the reply fits.
 pub fn write_fitting(out: &mut Vec<u8>, frame: ReplyFrame, body: ReplyBody<'_>, cut: &Cut) -> bool {
@@ -51,11 +81,12 @@ pub fn write_fitting(out: &mut Vec<u8>, frame: ReplyFrame, body: ReplyBody<'_>, 
         limit,
     } = frame;
     let start = out.len();
+    let to = PageFrame::of(frame, &body);
     let mut body = body;
-    if least_bytes(&body, encoding) <= limit {
+    if least_bytes(&body, encoding) <= to.page_bytes {
         let message = ServerMessage::Reply(Reply { id, body });
         write(out, encoding, &message);
-        if out.len() - start <= limit {
+        if out.len() - start <= to.page_bytes {
             return true;
         }
         out.truncate(start);
@@ -64,7 +95,7 @@ pub fn write_fitting(out: &mut Vec<u8>, frame: ReplyFrame, body: ReplyBody<'_>, 
         };
         body = reply.body;
     }
-    let body = shorten(frame, body, cut);
+    let body = shorten(to, body, cut);
     write(out, encoding, &ServerMessage::Reply(Reply { id, body }));
     let fits = out.len() - start <= limit;
     if !fits {
@@ -99,8 +130,14 @@ fn least_bytes(body: &ReplyBody<'_>, encoding: Encoding) -> usize {
 
 /// Returns a reply whose JSON has at most `limit` bytes; `None` where not even one entry of it fits.
 pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option<ReplyBody<'p>> {
+    let frame = ReplyFrame {
+        encoding: Encoding::Json,
+        id: 0,
+        limit,
+    };
+    let to = PageFrame::of(frame, &body);
     let mut scratch = Vec::new();
-    let mut fits = |body| {
+    let mut fits = |body, limit| {
         let message = ServerMessage::Reply(Reply { id: 0, body });
         scratch.clear();
         Encoding::Json.encode_server(&message, &mut scratch);
@@ -110,16 +147,11 @@ pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option
             ServerMessage::Push(_) => (fits, None),
         }
     };
-    let (whole, body) = fits(body);
+    let (whole, body) = fits(body, to.page_bytes);
     if whole {
         return body;
     }
-    let frame = ReplyFrame {
-        encoding: Encoding::Json,
-        id: 0,
-        limit,
-    };
-    let (fits, body) = fits(shorten(frame, body?, cut));
+    let (fits, body) = fits(shorten(to, body?, cut), limit);
     body.filter(|_| fits)
 }
 
@@ -140,7 +172,7 @@ fn strip(message: &mut Message<'_>) {
 }
 
 /// Returns the same reply with as many entries as fit, and with at least one.
-fn shorten<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
+fn shorten<'p>(to: PageFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
     match body {
         ReplyBody::Sync(page) => {
             let with = |events| {
@@ -202,7 +234,7 @@ fn shorten<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> 
 }
 
 /// Returns a list of users or reactions with as many entries as fit, and with at least one.
-fn shorten_list<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
+fn shorten_list<'p>(to: PageFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
     match body {
         ReplyBody::Receipts(page) => {
             let with = |users| {
@@ -272,10 +304,10 @@ fn shorten_list<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody
     }
 }
 
-/// Returns the entries that fit. If not even one fits, returns one entry without its content:
-/// `strip` removes that. `with` makes a reply of entries.
+/// Returns the entries that fit into the page, and at least one. If one entry does not fit into the
+/// frame, returns it without its content: `strip` removes that. `with` makes a reply of entries.
 fn keep<'p, T: Clone>(
-    frame: ReplyFrame,
+    to: PageFrame,
     mut entries: Vec<T>,
     cut: &Cut,
     with: impl Fn(Vec<T>) -> ReplyBody<'p>,
@@ -285,7 +317,7 @@ fn keep<'p, T: Clone>(
         encoding,
         id,
         limit,
-    } = frame;
+    } = to.frame;
     let mut scratch = Vec::new();
     let mut size = |entries: Vec<T>| {
         scratch.clear();
@@ -294,7 +326,9 @@ fn keep<'p, T: Clone>(
         scratch.len()
     };
     let base = size(Vec::new());
-    let mut left = limit.saturating_sub(base + SLACK);
+    let room = |bytes: usize| bytes.saturating_sub(base + SLACK);
+    let mut left = room(to.page_bytes);
+    let mut first_fits = false;
     let front = *cut == Cut::Front;
     if front {
         entries.reverse();
@@ -304,6 +338,7 @@ fn keep<'p, T: Clone>(
         // Four more bytes: the separator of two entries, and longer lengths around them.
         let size = size(vec![entry.clone()]) - base + 4;
         if size > left {
+            first_fits = size <= room(limit);
             break;
         }
         left -= size;
@@ -312,7 +347,9 @@ fn keep<'p, T: Clone>(
     if kept == 0
         && let Some(first) = entries.first_mut()
     {
-        strip(first);
+        if !first_fits {
+            strip(first);
+        }
         kept = 1;
     }
     entries.truncate(kept);
@@ -416,6 +453,35 @@ mod tests {
             said(Encoding::Json, &small, &Cut::Back),
             ("1-9 false".into(), false)
         );
+    }
+
+    #[test]
+    fn pages_of_messages_end_at_their_size_and_a_long_message_goes_whole() {
+        let frame = |encoding| ReplyFrame {
+            encoding,
+            id: 7,
+            limit: 4 * PAGE_BYTES,
+        };
+        let (short, long) = ("x".repeat(PAGE_BYTES / 4), "x".repeat(2 * PAGE_BYTES));
+        for encoding in [Encoding::Json, Encoding::Proto] {
+            for (text, count, bytes) in [
+                (&short, 3, 3 * short.len()),
+                (&short, 20, 3 * short.len()),
+                (&long, 1, long.len()),
+                (&long, 20, long.len()),
+            ] {
+                let mut out = Vec::new();
+                let page = history(text, count);
+                assert!(write_fitting(&mut out, frame(encoding), page, &Cut::Back));
+                assert!((bytes..bytes + 1_000).contains(&out.len()), "{}", out.len());
+                let page = fitted(history(text, count), 4 * PAGE_BYTES, &Cut::Back);
+                let Some(ReplyBody::History(page)) = page else {
+                    panic!("{page:?}")
+                };
+                let texts = page.messages.iter().flat_map(|message| &message.text);
+                assert_eq!(texts.map(|text| text.len()).sum::<usize>(), bytes);
+            }
+        }
     }
 
     #[test]

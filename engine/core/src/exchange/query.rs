@@ -187,6 +187,18 @@ impl Query {
         )
     }
 
+    /// Returns whether a reader looks the answer up in slices, because it may take long.
+    pub(crate) fn is_long(&self) -> bool {
+        matches!(
+            self,
+            Self::Conversations { .. }
+                | Self::Receipts { .. }
+                | Self::GroupInfo { .. }
+                | Self::Typing { .. }
+                | Self::LastSeen { .. }
+        )
+    }
+
     /// Returns whether the query reads the events that a session missed.
     pub fn recovers(&self) -> bool {
         matches!(self, Self::CatchUp { .. })

@@ -2,8 +2,8 @@
 //!
 //! A list of ten thousand members takes far longer than a page of messages. A reader that wrote it
 //! in one piece would keep everybody else waiting. So the look-ups of long lists are futures that
-//! stop after each [`SLICE`] of work; the reader then goes on with other jobs. The futures wait for
-//! nothing but their turn.
+//! stop after each [`SLICE`] of work or of time; the reader then goes on with other jobs. The
+//! futures wait for nothing but their turn.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,18 +11,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use trunkline_proto::message::ReplyBody;
 
-use super::Failure;
+use super::{Failure, Finding};
 use crate::cost::Cost;
 use crate::fit::Cut;
 
 /// The work after which a long look-up lets other jobs go first.
-pub(crate) const SLICE: Cost = Cost::micros(1_000);
+pub(crate) const SLICE: Cost = Cost::micros(100);
 
-/// The result of a long look-up: the reply, and how to shorten it if it does not fit into a message.
-pub(crate) type LongReply = Result<(ReplyBody<'static>, Cut), Failure>;
+/// The work after which a reader offers its core to other threads.
+pub(crate) const YIELD: Cost = Cost::micros(100);
+
+/// The result of a look-up for a query.
+pub(crate) enum LookedUp<'r> {
+    /// The reply, and how to shorten it if it does not fit into a message.
+    Reply(Box<ReplyBody<'r>>, Cut),
+    /// Data with which the asker carries out the command itself.
+    Finding(Finding),
+}
+
+/// The result of a long look-up.
+pub(crate) type LongReply = Result<LookedUp<'static>, Failure>;
 
 /// A look-up that a reader has begun and does in slices.
 pub(crate) struct LongLookUp {
@@ -44,6 +57,7 @@ impl LongLookUp {
 
     /// Does the next slice. Returns the result if that was the last one.
     pub(crate) fn go_on(&mut self) -> Option<LongReply> {
+        self.meter.begin_slice();
         // Nothing wakes a look-up: its reader calls again.
         let mut context = Context::from_waker(Waker::noop());
         match self.rest.as_mut().poll(&mut context) {
@@ -69,6 +83,10 @@ impl fmt::Debug for LongLookUp {
 pub(crate) struct Meter {
     /// The nanoseconds of work since [`take`](Self::take). One thread at a time changes it.
     nanos: AtomicU32,
+    /// The work at which [`is_yield_due`](Self::is_yield_due) answered `true` last.
+    yielded: AtomicU32,
+    /// The time at which the slice ends, whatever its work; `None` before the first slice.
+    slice_end: Mutex<Option<Instant>>,
 }
 
 impl Meter {
@@ -85,7 +103,36 @@ impl Meter {
 
     /// Returns the work since the last call, and counts from zero again.
     pub(crate) fn take(&self) -> Cost {
+        self.yielded.store(0, Ordering::Relaxed);
         Cost::nanos(self.nanos.swap(0, Ordering::Relaxed).into())
+    }
+
+    /// Returns whether another [`YIELD`] of work is done since the last call that returned `true`,
+    /// or since the last [`take`](Self::take).
+    pub(crate) fn is_yield_due(&self) -> bool {
+        let all = self.read();
+        let before = Cost::nanos(self.yielded.load(Ordering::Relaxed).into());
+        let is_due = all.minus(before) >= YIELD;
+        if is_due {
+            self.yielded.store(all.as_nanos(), Ordering::Relaxed);
+        }
+        is_due
+    }
+
+    /// Begins a slice.
+    fn begin_slice(&self) {
+        *self.slice_end.lock() = Some(Instant::now() + SLICE.as_time());
+    }
+
+    /// Returns whether the slice is over: its work or its time has reached [`SLICE`]. The time
+    /// counts too, because prices do not know cold caches and slow disks.
+    pub(crate) fn is_slice_over(&self) -> bool {
+        let is_late = || {
+            self.slice_end
+                .lock()
+                .is_some_and(|end| Instant::now() >= end)
+        };
+        self.read() >= SLICE || is_late()
     }
 }
 
@@ -122,5 +169,37 @@ mod tests {
         assert!(look_up.go_on().is_some_and(|reply| reply.is_err()));
         assert_eq!(look_up.take_cost(), Cost::nanos(7));
         assert_eq!(look_up.take_cost(), Cost::NONE);
+    }
+
+    #[test]
+    fn a_slice_ends_by_work_or_by_time() {
+        let meter = Meter::default();
+        meter.begin_slice();
+        meter.add(SLICE);
+        assert!(meter.is_slice_over());
+        meter.take();
+        meter.begin_slice();
+        let is_over = |_: &u32| {
+            std::thread::yield_now();
+            meter.is_slice_over()
+        };
+        assert!((0..u32::MAX).find(is_over).is_some());
+        assert_eq!(meter.read(), Cost::NONE);
+    }
+
+    #[test]
+    fn a_yield_is_due_after_each_piece_of_work() {
+        let meter = Meter::default();
+        for _ in 0..3 {
+            meter.add(YIELD.minus(Cost::nanos(1)));
+            assert!(!meter.is_yield_due());
+            meter.add(Cost::nanos(1));
+            assert!(meter.is_yield_due());
+            assert!(!meter.is_yield_due());
+        }
+        meter.take();
+        assert!(!meter.is_yield_due());
+        meter.add(YIELD);
+        assert!(meter.is_yield_due());
     }
 }

@@ -5,9 +5,9 @@ use trunkline_proto::message::{ErrorReply, Push, Reply, ReplyBody, ServerMessage
 
 use super::catch_up::CatchUp;
 use super::failure::TOO_LARGE;
-use super::reply::LookedUp;
 use super::{JOB, Worker};
 use crate::cost::Cost;
+use crate::exchange::slices::LookedUp;
 use crate::exchange::{Answer, AnswerKind, Failure, Job, Query, ReplyConn};
 use crate::fit::{Cut, ReplyFrame, strip_push, write_fitting};
 use crate::frames::write;

@@ -11,15 +11,12 @@ use super::feed::{Feed, Span};
 use super::reading::Reading;
 use crate::event::RecordKind;
 use crate::exchange::{Answer, AnswerKind, Failure, Opening, ReplyConn};
+use crate::fit::PAGE_BYTES;
 use crate::ids::UserId;
 use crate::position;
 
 /// The maximum number of pushes on one page.
-const PAGE: usize = 500;
-
-/// The bytes of pushes on one page, or one longer push. A session that catches up and does not read
-/// makes the gateway hold one page.
-const PAGE_BYTES: usize = 256 << 10;
+const PAGE: usize = 256;
 
 /// One page of what a session missed.
 pub(super) struct CatchUp<'q> {
@@ -45,6 +42,7 @@ impl Worker {
     /// Answers with the next page of what a session missed.
     pub(super) fn catch_up(&mut self, to: &ReplyConn, page: &CatchUp<'_>) -> Answer {
         let mut frames = Frames::new(*to, self.message_bytes);
+        // A session that catches up and does not read makes the gateway hold one page.
         frames.page_bytes = frames.page_bytes.min(PAGE_BYTES);
         let kind = page.write(&self.reading, &mut self.feed, &mut frames);
         let kind = kind.unwrap_or_else(|failure| {

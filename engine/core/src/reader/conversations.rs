@@ -9,11 +9,11 @@ use trunkline_storage::{Page, Position, TimelineId};
 
 use super::failure::CORRUPT;
 use super::messages::Messages;
-use super::reading::Reading;
+use super::reading::{PIECE_BYTES, Reading};
 use super::unread::Unread;
-use crate::exchange::slices::LongReply;
+use crate::exchange::slices::{LongReply, LookedUp};
 use crate::exchange::{Cursor, Failure, Listing};
-use crate::fit::Cut;
+use crate::fit::{Cut, PAGE_BYTES};
 use crate::ids::UserId;
 use crate::owned;
 use crate::paging::PageBuilder;
@@ -116,12 +116,13 @@ impl ConversationList<'_> {
         let list = walk.page.finish();
         let mut more = list.more;
         let mut messages = Messages::new(reading, self.user, self.message_bytes);
-        let mut page = Page::default();
+        let mut page = Page::with_bytes(PIECE_BYTES);
         // The last messages are in memory until the page is written.
+        let most = self.message_bytes.min(PAGE_BYTES);
         let (mut cursors, mut bytes) = (Vec::new(), 0);
         let mut conversations = Vec::new();
         for (Reverse(cursor), entry) in list.entries {
-            if bytes > self.message_bytes {
+            if bytes > most {
                 more = true;
                 break;
             }
@@ -143,20 +144,24 @@ impl ConversationList<'_> {
             });
             reading.pause_if_due().await;
         }
+        if bytes > PIECE_BYTES {
+            // Writing a long reply is a piece of its own.
+            reading.pause().await;
+        }
         let reply = ReplyBody::Conversations(ConversationsReply {
             conversations,
             unread: walk.unread,
             cursor: cursors.last().cloned().unwrap_or_default().into(),
             more,
         });
-        Ok((reply, Cut::Cursors(cursors)))
+        Ok(LookedUp::Reply(Box::new(reply), Cut::Cursors(cursors)))
     }
 }
 
 impl Walk<'_> {
     /// Reads these conversations.
     async fn visit(&mut self, reading: &Reading, places: &[InboxEntry<'_>]) -> Result<(), Failure> {
-        let mut page = Page::default();
+        let mut page = Page::with_bytes(PIECE_BYTES);
         for place in places {
             let Some(id) = self.owner.id(reading, place) else {
                 continue;

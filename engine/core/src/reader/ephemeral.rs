@@ -16,7 +16,7 @@ const TYPING_MEMBERS: u64 = 500;
 ///
 /// # Errors
 /// The errors of [`Reading::check`].
-pub(super) fn typing(
+pub(super) async fn typing(
     reading: &Reading,
     access: Access,
     listing: &Listing,
@@ -27,10 +27,14 @@ pub(super) fn typing(
     if group.members <= TYPING_MEMBERS {
         for number in 0..group.chunks {
             if let Some(chunk) = reading.roster(access.conversation, number)? {
-                let members = chunk.members()?.into_iter();
-                let ids = members.map(|member| reading.ids().user(&listing.namespace, member.user));
+                let members = chunk.members()?;
+                reading.count_listed(members.len());
+                let ids = members
+                    .iter()
+                    .map(|member| reading.ids().user(&listing.namespace, member.user));
                 users.extend(ids.filter(|user| *user != access.user));
             }
+            reading.pause_if_due().await;
         }
     }
     Ok(Finding::Typing {
@@ -52,11 +56,13 @@ pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, F
 ///
 /// # Errors
 /// The store could not be read, or holds a time of another form.
-pub(super) fn last_seen(reading: &Reading, asked: &PresenceQuery) -> Result<Finding, Failure> {
-    let mut asked = asked.clone();
+pub(super) async fn last_seen(
+    reading: &Reading,
+    mut asked: PresenceQuery,
+) -> Result<Finding, Failure> {
     let mut unknown: Vec<_> = asked.users.iter_mut().filter(|user| user.unknown).collect();
     let keys: Vec<_> = unknown.iter().map(|user| user.id).collect();
-    let times = reading.values::<LastSeen>(&keys)?;
+    let times = reading.values::<LastSeen>(&keys).await?;
     for (user, seen) in unknown.iter_mut().zip(times) {
         user.left = seen.map(|seen| seen.time);
     }

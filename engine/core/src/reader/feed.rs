@@ -8,6 +8,7 @@ use trunkline_storage::{Page, Position, ReadError, Record, TimelineId};
 use super::reading::Reading;
 use super::sets::Windows;
 use crate::event::{Body, RecordKind};
+use crate::fit::PAGE_BYTES;
 use crate::ids::UserId;
 
 /// The events to read: those of a user after one position up to another, oldest first.
@@ -29,8 +30,8 @@ const FIRST: usize = 16;
 /// The bytes of records that are read of each channel at a time, or one longer record.
 const CHANNEL_BYTES: usize = 16 << 10;
 
-/// The bytes of records behind which a page ends.
-const MAX_BYTES: usize = 1 << 20;
+/// The bytes of records behind which a page ends. In a reply they take a little more.
+const MAX_BYTES: usize = PAGE_BYTES - PAGE_BYTES / 8;
 
 /// The maximum number of parts whose memory is kept for the next read.
 const KEPT_PARTS: usize = 64;
@@ -297,7 +298,7 @@ impl Feed {
 /// Returns an empty page for the part with this number: a long one for the user's own timeline.
 fn empty_page(number: usize) -> Page {
     match number {
-        0 => Page::default(),
+        0 => Page::with_bytes(MAX_BYTES),
         _ => Page::with_bytes(CHANNEL_BYTES),
     }
 }

@@ -16,10 +16,9 @@ use crate::paging::PageBuilder;
 use crate::state::{Entry, Marks, Role};
 
 /// A conversation whose members are listed, with the names that the list needs.
-#[derive(Clone, Copy)]
-pub(super) struct About<'q> {
-    pub(super) access: Access,
-    pub(super) listing: &'q Listing,
+pub(super) struct About {
+    access: Access,
+    listing: Listing,
 }
 
 /// The marks of one member of a conversation.
@@ -43,7 +42,13 @@ struct ReceiptTally {
     page: PageBuilder<String, (u64, u64)>,
 }
 
-impl About<'_> {
+impl About {
+    /// Returns what lists the members of the conversation of `access`.
+    pub(super) fn new(access: Access, listing: &Listing) -> Self {
+        let listing = listing.clone();
+        Self { access, listing }
+    }
+
     /// Returns the name of a group and a page of its members. It reads all chunks of the roster, and
     /// keeps the members of the page alone.
     ///
@@ -60,7 +65,9 @@ impl About<'_> {
         let mut page = PageBuilder::new(self.listing.after.clone(), limit);
         for number in 0..group.chunks {
             if let Some(chunk) = reading.roster(id, number)? {
-                for member in chunk.members()? {
+                let members = chunk.members()?;
+                reading.count_listed(members.len());
+                for member in members {
                     if page.takes(member.user) {
                         page.add(member.user.to_owned(), (member.role, member.since));
                     }
@@ -117,7 +124,9 @@ impl About<'_> {
         }
         for number in 0..reading.group(id)?.chunks {
             if let Some(chunk) = reading.roster(id, number)? {
-                for member in self.marks(reading, &chunk.members()?)? {
+                let members = chunk.members()?;
+                reading.count_listed(members.len());
+                for member in self.marks(reading, &members).await? {
                     tally.count(&member);
                 }
             }
@@ -126,8 +135,8 @@ impl About<'_> {
         Ok(tally.reply())
     }
 
-    /// Returns the marks of the members of a 1:1 conversation: of two, or of one who talks to
-    /// nobody else.
+    /// Returns the marks of the members of a 1:1 conversation: of two, or of one if the user talks to
+    /// themselves.
     fn marks_of_both(&self, reading: &Reading) -> Result<[Option<MemberMarks<'_>>; 2], Failure> {
         let name = Conversation::parse(&self.listing.name);
         let Some(Conversation::Direct(lesser, greater)) = name else {
@@ -144,7 +153,7 @@ impl About<'_> {
     }
 
     /// Returns the marks of these members of a group.
-    fn marks<'m>(
+    async fn marks<'m>(
         &self,
         reading: &Reading,
         members: &[Entry<'m>],
@@ -153,7 +162,7 @@ impl About<'_> {
         let namespace = &self.listing.namespace;
         let users = members.iter();
         let users = users.map(|member| reading.ids().user(namespace, member.user));
-        let states = reading.members(id, users)?;
+        let states = reading.members(id, users).await?;
         let advance = reading.advance(id)?;
         let all = members.iter().zip(states);
         let marks = all.map(|(member, state)| MemberMarks {
@@ -212,5 +221,113 @@ impl ReceiptTally {
             users: page.entries.into_iter().map(user).collect(),
             more: page.more,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trunkline_storage::backend::sim::SimDisk;
+    use trunkline_storage::{Options, Store, TimelineId};
+
+    use super::*;
+    use crate::cost::Cost;
+    use crate::exchange::slices::{LongLookUp, LookedUp, SLICE};
+    use crate::fit::Cut;
+    use crate::reader::reading::{LISTED, LOOK_UP};
+    use crate::state::{self, Head, Member, ROSTER_CHUNK, Roster};
+
+    const GROUP: TimelineId = TimelineId(100);
+    const MEMBERS: usize = 3_000;
+
+    /// Makes a store with a group.
+    fn group() -> (Reading, About) {
+        let options = Options {
+            segment_bytes: 8 << 20,
+            max_record_bytes: 1 << 20,
+            reserve_bytes: 0,
+            background: false,
+            ..Options::default()
+        };
+        let disk = Arc::new(SimDisk::new(1));
+        let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+        let reading = Reading::new(&opened.reader);
+        let ids = reading.ids();
+        let names: Vec<_> = (0..MEMBERS).map(|n| format!("member-{n:05}")).collect();
+        let mut set = |key, value: &[u8]| opened.writer.set_state(key, value).unwrap();
+        let mut chunks = 0;
+        for names in names.chunks(ROSTER_CHUNK) {
+            let entry = |user| Entry {
+                user,
+                role: Role::Member,
+                since: 1,
+                first: 1,
+            };
+            let members = names.iter().map(|name| entry(&**name)).collect();
+            set(
+                ids.roster(GROUP, chunks),
+                &state::encode(&Roster { members }),
+            );
+            chunks += 1;
+        }
+        let head = Head {
+            members: MEMBERS as u64,
+            chunks,
+            ..Head::default()
+        };
+        set(ids.head(GROUP), &state::encode(&head));
+        let user = ids.user("", &names[0]);
+        let member = Member {
+            role: Role::Member,
+            ..Member::default()
+        };
+        set(ids.member(GROUP, user), &state::encode(&member));
+        opened.writer.commit().unwrap();
+        let access = Access {
+            user,
+            conversation: GROUP,
+            group: true,
+        };
+        let listing = Listing {
+            namespace: String::new(),
+            user: names[0].clone(),
+            name: "all".into(),
+            after: None,
+        };
+        let about = About::new(access, &listing);
+        (reading, about)
+    }
+
+    #[test]
+    fn a_large_group_is_listed_in_short_slices_and_each_member_costs() {
+        let (reading, about) = group();
+        let meter = Arc::clone(reading.meter());
+        let mut look_up = LongLookUp::new(meter, async move {
+            let body = about.group_info(&reading, 10).await?;
+            Ok(LookedUp::Reply(Box::new(body), Cut::Back))
+        });
+        let chunk = LISTED.times(ROSTER_CHUNK) + LOOK_UP.times(10);
+        let (mut all, mut slices) = (Cost::NONE, 0);
+        let reply = loop {
+            let reply = look_up.go_on();
+            let cost = look_up.take_cost();
+            assert!(cost <= SLICE + chunk, "{cost:?}");
+            all += cost;
+            slices += 1;
+            if let Some(reply) = reply {
+                break reply;
+            }
+        };
+        let Ok(LookedUp::Reply(body, _)) = reply else {
+            panic!("no reply");
+        };
+        let ReplyBody::GroupInfo(info) = *body else {
+            panic!("{body:?}");
+        };
+        assert_eq!((info.members.len(), info.more), (10, true));
+        assert_eq!(info.members[9].user, "member-00009");
+        assert!(all >= LISTED.times(MEMBERS), "{all:?}");
+        assert!(slices > 3, "{slices}");
     }
 }

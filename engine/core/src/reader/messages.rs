@@ -1,22 +1,29 @@
 //! Messages of conversations, as one user sees them.
 
+use std::sync::Arc;
+
 use trunkline_proto::message::{
     GetReply, GroupCreateReply, HistoryReply, Message, ReplyBody, SendReply,
 };
 use trunkline_proto::{ErrorCode, Str};
-use trunkline_storage::{Order, Page, RecordRef, TimelineId};
+use trunkline_storage::{Order, Page, Record, RecordRef, TimelineId};
 
 use super::failure::{NO_MESSAGE, failure};
 use super::reactions;
 use super::reading::Reading;
 use super::sets::StoredReactions;
 use super::view::View;
+use crate::cost::Cost;
 use crate::event::{Body, RecordKind};
 use crate::exchange::{Access, Failure, Range};
 use crate::fit::reaction_bytes;
 use crate::ids::UserId;
 use crate::position;
 use crate::state::{self, Created};
+
+/// The work for a page of messages, besides reading them, after which the page ends. It is enough to
+/// look for the reactions to 500 messages, and less than many reactions to each of them take.
+const PAGE_WORK: Cost = Cost::micros(700);
 
 /// Shows messages to one user.
 pub(super) struct Messages<'r> {
@@ -61,7 +68,7 @@ impl<'r> Messages<'r> {
         if !seqs.is_empty() {
             reading.messages(conversation, seqs, limit, order, page)?;
         }
-        let messages = self.show(page)?;
+        let (messages, is_cut) = self.show_some(page, order)?;
         let oldest = match reading.first_seq(conversation)? {
             // All messages have expired.
             0 => last + 1,
@@ -71,7 +78,7 @@ impl<'r> Messages<'r> {
             messages,
             first: oldest.max(first),
             last,
-            more: page.more(),
+            more: page.more() || is_cut,
         }))
     }
 
@@ -96,41 +103,80 @@ impl<'r> Messages<'r> {
     /// # Errors
     /// The store could not be read.
     pub(super) fn show<'p>(&mut self, page: &'p Page) -> Result<Vec<Message<'p>>, Failure> {
-        let (reading, ids) = (self.reading, self.reading.ids());
-        let mut messages = Vec::new();
         let mut reacted = None;
+        let mut messages = Vec::new();
         for record in page.records() {
-            if RecordKind::of(&record) != Some(RecordKind::Message) {
-                continue;
-            }
-            let Some(body) = Body::read(record.body) else {
-                continue;
-            };
-            let mut message = body.message(&record);
-            self.view.conceal(record.timeline, &mut message)?;
-            if message.recalled {
-                // A recall removes the reactions too, but an earlier version kept them.
-                messages.push(message);
-                continue;
-            }
-            // Most conversations have no reactions: one look-up instead of one for each message.
-            let any = match reacted {
-                Some(any) => any,
-                None => {
-                    let key = ids.reactions(record.timeline, 0);
-                    *reacted.insert(reading.bytes(key)?.is_some())
-                }
-            };
-            if any {
-                let key = ids.reactions(record.timeline, record.seq);
-                let stored = StoredReactions::read(reading, key);
-                let stored = stored.map_err(|error| failure(&error))?;
-                let bytes = reaction_bytes(self.message_bytes);
-                reactions::show(&mut message, &stored, bytes);
-            }
-            messages.push(message);
+            messages.extend(self.shown(&record, &mut reacted)?);
         }
         Ok(messages)
+    }
+
+    /// Returns the messages of a page like [`show`](Self::show), in ascending order, but ends after
+    /// [`PAGE_WORK`]. `order` says which end of the page it keeps. Returns also whether it left out
+    /// messages.
+    fn show_some<'p>(
+        &mut self,
+        page: &'p Page,
+        order: Order,
+    ) -> Result<(Vec<Message<'p>>, bool), Failure> {
+        let meter = Arc::clone(self.reading.meter());
+        let most = meter.read() + PAGE_WORK;
+        let mut reacted = None;
+        let (mut messages, mut records) = (Vec::new(), page.records());
+        let mut is_cut = false;
+        while let Some(record) = match order {
+            Order::Ascending => records.next(),
+            Order::Descending => records.next_back(),
+        } {
+            if meter.read() >= most && !messages.is_empty() {
+                is_cut = true;
+                break;
+            }
+            messages.extend(self.shown(&record, &mut reacted)?);
+        }
+        if order == Order::Descending {
+            messages.reverse();
+        }
+        Ok((messages, is_cut))
+    }
+
+    /// Returns the message of a record as the user sees it; `None` if the record is none. `reacted`
+    /// says whether any message of the conversation has reactions, once that is known.
+    fn shown<'p>(
+        &mut self,
+        record: &Record<'p>,
+        reacted: &mut Option<bool>,
+    ) -> Result<Option<Message<'p>>, Failure> {
+        let (reading, ids) = (self.reading, self.reading.ids());
+        if RecordKind::of(record) != Some(RecordKind::Message) {
+            return Ok(None);
+        }
+        let Some(body) = Body::read(record.body) else {
+            return Ok(None);
+        };
+        let mut message = body.message(record);
+        self.view.conceal(record.timeline, &mut message)?;
+        if message.recalled {
+            // A recall removes the reactions too, but an earlier version kept them.
+            return Ok(Some(message));
+        }
+        // Most conversations have no reactions: one look-up instead of one for each message.
+        let any = match *reacted {
+            Some(any) => any,
+            None => {
+                let key = ids.reactions(record.timeline, 0);
+                *reacted.insert(reading.bytes(key)?.is_some())
+            }
+        };
+        if any {
+            let key = ids.reactions(record.timeline, record.seq);
+            let stored = StoredReactions::read(reading, key);
+            let stored = stored.map_err(|error| failure(&error))?;
+            let bytes = reaction_bytes(self.message_bytes);
+            reactions::show(&mut message, &stored, bytes);
+            reading.count_listed(stored.pairs().len());
+        }
+        Ok(Some(message))
     }
 }
 

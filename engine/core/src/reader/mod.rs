@@ -21,17 +21,19 @@ mod value;
 mod view;
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use trunkline_storage::{Page, Reader};
 
 use crate::cost::Cost;
+use crate::exchange::slices::{LookedUp, YIELD};
 use crate::exchange::{
     Answer, AnswerKind, CallAnswer, Failure, Job, Jobs, Mail, Mailbox, ReplyConn, ReplyTo, Take,
 };
+use crate::fit::PAGE_BYTES;
 use feed::Feed;
 use reading::Reading;
-use reply::LookedUp;
 
 /// The time without jobs after which a reader gives its memory back.
 const IDLE: Duration = Duration::from_secs(1);
@@ -59,7 +61,7 @@ enum Answered {
 pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_bytes: usize) {
     let mut worker = Worker {
         reading: Reading::new(store),
-        page: Page::with_bytes(page_bytes(message_bytes)),
+        page: Page::with_bytes(record_bytes(message_bytes)),
         feed: Feed::default(),
         message_bytes,
     };
@@ -88,6 +90,7 @@ pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_byte
                 if answered.is_none() {
                     job.cost += cost;
                     jobs.put_back(job, cost);
+                    thread::yield_now();
                     continue;
                 }
                 (answered, cost)
@@ -101,15 +104,18 @@ pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_byte
             (Some(Answered::Call(answer)), ReplyTo::Call(call)) => call.answer(answer),
             _ => {}
         }
+        // The kernel may let a shard that has become ready wait for a reader that goes on working.
+        if cost >= YIELD {
+            thread::yield_now();
+        }
     }
 }
 
 /// Returns the bytes of records that a page reads for a message of this size. In a message they
 /// take a little more, so a page of long messages fits at the first attempt.
-fn page_bytes(message_bytes: usize) -> usize {
-    const MOST: usize = 1 << 20;
-    let around = message_bytes / 8;
-    (message_bytes - around).min(MOST)
+fn record_bytes(message_bytes: usize) -> usize {
+    let most = message_bytes.min(PAGE_BYTES);
+    most - most / 8
 }
 
 impl Worker {
@@ -136,13 +142,13 @@ impl Worker {
             job.rest = Some(look_up);
             return None;
         };
-        Some(reply.map(|(body, cut)| LookedUp::Reply(Box::new(body), cut)))
+        Some(reply)
     }
 
     /// Gives back the memory that the last answers were read into.
     fn release(&mut self) {
-        self.page.release();
-        self.feed.release();
+        self.page = Page::with_bytes(record_bytes(self.message_bytes));
+        self.feed = Feed::default();
         self.reading.store().release();
     }
 }

@@ -92,7 +92,9 @@ impl Reacted {
         reading.visible_message(access, seq, page)?;
         let key = reading.ids().reactions(access.conversation, seq);
         let stored = StoredReactions::read(reading, key);
-        stored.map(Self).map_err(|error| failure(&error))
+        let stored = stored.map_err(|error| failure(&error))?;
+        reading.count_listed(stored.pairs().len());
+        Ok(Self(stored))
     }
 
     /// Returns a page of the different reactions, ordered bytewise, with their counts.

@@ -2,12 +2,13 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trunkline_storage::{Epochs, Order, Page, ReadError, Reader, TimelineId};
 
 use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
 use crate::cost::Cost;
-use crate::exchange::slices::{Meter, SLICE, pause};
+use crate::exchange::slices::{Meter, pause};
 use crate::exchange::{Access, Failure, NOT_A_MEMBER};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Advance, Direct, Entry as RosterEntry, Form, Head, Member, Roster};
@@ -19,6 +20,17 @@ pub(super) const LOOK_UP: Cost = Cost::nanos(1_200);
 /// The nanoseconds that one KiB of a record costs: reading, checking and copying it.
 const READ_KIB: usize = 600;
 
+/// The cost of an entry of a list, such as a member of a group or a reaction: comparing its name,
+/// and keeping it if it is on the page.
+/// Calibrated with a release build.
+pub(super) const LISTED: Cost = Cost::nanos(300);
+
+/// The number of values that are looked up in one piece.
+const PIECE: usize = 32;
+
+/// The bytes of records that a long look-up reads in one piece, or one longer record.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+
 /// Returns the cost of bytes that are read.
 const fn of_read(bytes: usize) -> Cost {
     Cost::nanos((bytes.saturating_mul(READ_KIB) >> 10) as u64)
@@ -29,6 +41,31 @@ pub(super) struct Reading {
     store: Reader,
     ids: Ids,
     meter: Arc<Meter>,
+    keepers: Arc<Keepers>,
+}
+
+/// The number of long look-ups of a reader that keep frames of the store while they wait.
+#[derive(Default)]
+struct Keepers(AtomicUsize);
+
+/// The maximum number of such look-ups. Each keeps up to 1 MiB.
+const MOST_KEEPERS: usize = 4;
+
+/// A place among the [`Keepers`], until it is dropped.
+struct Kept<'k>(&'k Keepers);
+
+impl Keepers {
+    /// Returns a place; `None` if all are taken.
+    fn enter(&self) -> Option<Kept<'_>> {
+        let kept = Kept(self);
+        (self.0.fetch_add(1, Ordering::Relaxed) < MOST_KEEPERS).then_some(kept)
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The messages of a conversation that a user may read.
@@ -74,12 +111,16 @@ impl Reading {
             store: store.clone(),
             ids: Ids(store.key()),
             meter: Arc::default(),
+            keepers: Arc::default(),
         }
     }
 
     /// Returns a reading of the same store for a long look-up, with a count of work of its own.
     pub(super) fn of_its_own(&self) -> Self {
-        Self::new(&self.store)
+        Self {
+            keepers: Arc::clone(&self.keepers),
+            ..Self::new(&self.store)
+        }
     }
 
     /// Returns the count of the work.
@@ -87,22 +128,46 @@ impl Reading {
         &self.meter
     }
 
-    /// Counts a look-up of `count` records or values of `bytes` bytes together.
+    /// Counts a look-up of `count` records or values of `bytes` bytes together. After much work it
+    /// offers the core to other threads: a shard that has just become ready would otherwise wait
+    /// until the kernel takes the core away.
     pub(super) fn count(&self, count: usize, bytes: usize) {
         self.meter.add(LOOK_UP.times(count) + of_read(bytes));
+        self.yield_if_due();
     }
 
-    /// Returns whether the look-up has done as much work as a slice has.
+    /// Offers the core to other threads, if much work was done since the last time.
+    pub(super) fn yield_if_due(&self) {
+        if self.meter.is_yield_due() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Counts the entries of a list that are compared.
+    pub(super) fn count_listed(&self, entries: usize) {
+        self.meter.add(LISTED.times(entries));
+    }
+
+    /// Returns whether the look-up has done as much work as a slice has, or took as long.
     pub(super) fn is_slice_over(&self) -> bool {
-        self.meter.read() >= SLICE
+        self.meter.is_slice_over()
     }
 
-    /// Ends the slice of a long look-up if it is over, and frees what look-ups keep to be faster.
+    /// Ends the slice of a long look-up if it is over. Frees what look-ups keep to be faster, unless
+    /// few other long look-ups keep it while they wait.
     pub(super) async fn pause_if_due(&self) {
         if self.is_slice_over() {
-            self.store.release();
-            pause().await;
+            self.pause().await;
         }
+    }
+
+    /// Ends the slice of a long look-up, like [`pause_if_due`](Self::pause_if_due) does.
+    pub(super) async fn pause(&self) {
+        let kept = self.keepers.enter();
+        if kept.is_none() {
+            self.store.release();
+        }
+        pause().await;
     }
 
     /// Returns the store itself, for reads whose errors the caller tells apart.
@@ -146,10 +211,14 @@ impl Reading {
         &self,
         keys: &[TimelineId],
     ) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
-        let found = self.store.states(keys)?;
-        let bytes = found.iter().flatten().map(Vec::len).sum();
-        self.count(keys.len(), bytes);
-        Ok(found)
+        let mut all = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(PIECE) {
+            let found = self.store.states(keys)?;
+            let bytes = found.iter().flatten().map(Vec::len).sum();
+            self.count(keys.len(), bytes);
+            all.extend(found);
+        }
+        Ok(all)
     }
 
     /// Returns the value under a key, if there is one.
@@ -167,21 +236,27 @@ impl Reading {
     }
 
     /// Returns the values under many keys, in the order of the keys; `None` for a key without a
-    /// value.
+    /// value. Reads them in slices.
     ///
     /// # Errors
     /// The store could not be read, or holds a value of another form.
-    pub(super) fn values<T>(&self, keys: &[TimelineId]) -> Result<Vec<Option<T>>, Failure>
+    pub(super) async fn values<T>(&self, keys: &[TimelineId]) -> Result<Vec<Option<T>>, Failure>
     where
         T: for<'a> Form<'a> + serde::de::DeserializeOwned,
     {
-        let found = self.stored_all(keys).map_err(|error| failure(&error))?;
         let decode = |value: Option<Vec<u8>>| {
             value.map_or(Ok(None), |value| {
                 state::decode(&value).map(Some).ok_or(CORRUPT)
             })
         };
-        found.into_iter().map(decode).collect()
+        let mut values = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(PIECE) {
+            for value in self.stored_all(keys).map_err(|error| failure(&error))? {
+                values.push(decode(value)?);
+            }
+            self.pause_if_due().await;
+        }
+        Ok(values)
     }
 
     /// Reads one message into `page`, which stays empty if there is no such message.
@@ -336,13 +411,13 @@ impl Reading {
     ///
     /// # Errors
     /// The store could not be read, or holds a value of another form.
-    pub(super) fn members(
+    pub(super) async fn members(
         &self,
         group: TimelineId,
         users: impl Iterator<Item = UserId>,
     ) -> Result<Vec<Member>, Failure> {
         let keys: Vec<_> = users.map(|user| self.ids.member(group, user)).collect();
-        let members = self.values::<Member>(&keys)?.into_iter();
+        let members = self.values::<Member>(&keys).await?.into_iter();
         Ok(members.map(Option::unwrap_or_default).collect())
     }
 
@@ -355,5 +430,23 @@ impl Reading {
     /// The store could not be read, or holds a value of another form.
     pub(super) fn advance(&self, group: TimelineId) -> Result<Advance, Failure> {
         Ok(self.value(group)?.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_long_look_ups_keep_frames_while_they_wait() {
+        let keepers = Keepers::default();
+        let mut kept: Vec<_> = (0..MOST_KEEPERS).map(|_| keepers.enter()).collect();
+        assert!(kept.iter().all(Option::is_some));
+        assert!(keepers.enter().is_none());
+        kept.pop();
+        assert!(keepers.enter().is_some());
+        assert!(keepers.enter().is_some());
+        kept.clear();
+        assert_eq!(keepers.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -10,23 +10,17 @@ use super::feed::Span;
 use super::members::About;
 use super::messages::Messages;
 use super::reactions::Reacted;
-use super::reading::Reading;
 use super::{Worker, ephemeral, events, messages};
-use crate::exchange::slices::LongLookUp;
+use crate::exchange::slices::{LongLookUp, LongReply, LookedUp};
 use crate::exchange::{Failure, Finding, Job, Query, Range};
 use crate::fit::Cut;
-
-/// The result of a look-up for a query.
-pub(super) enum LookedUp<'r> {
-    /// The reply, and how to shorten it if it does not fit into a message.
-    Reply(Box<ReplyBody<'r>>, Cut),
-    /// Data with which the asker carries out the command itself.
-    Finding(Finding),
-}
 
 impl Worker {
     /// Returns the look-up for a query that is done in slices; `None` for other queries.
     pub(super) fn long_look_up(&self, job: &Job) -> Option<LongLookUp> {
+        if !job.query.is_long() {
+            return None;
+        }
         let reading = self.reading.of_its_own();
         let meter = Arc::clone(reading.meter());
         Some(match job.query {
@@ -57,14 +51,9 @@ impl Worker {
                 ref listing,
                 limit,
             } => {
-                let listing = listing.clone();
+                let about = About::new(access, listing);
                 LongLookUp::new(meter, async move {
-                    let about = About {
-                        access,
-                        listing: &listing,
-                    };
-                    let body = about.receipts(&reading, (seq, state), limit).await?;
-                    Ok((body, Cut::Back))
+                    reply(about.receipts(&reading, (seq, state), limit).await)
                 })
             }
             Query::GroupInfo {
@@ -72,14 +61,24 @@ impl Worker {
                 ref listing,
                 limit,
             } => {
+                let about = About::new(access, listing);
+                LongLookUp::new(meter, async move {
+                    reply(about.group_info(&reading, limit).await)
+                })
+            }
+            Query::Typing {
+                access,
+                ref listing,
+            } => {
                 let listing = listing.clone();
                 LongLookUp::new(meter, async move {
-                    let about = About {
-                        access,
-                        listing: &listing,
-                    };
-                    let body = about.group_info(&reading, limit).await?;
-                    Ok((body, Cut::Back))
+                    finding(ephemeral::typing(&reading, access, &listing).await)
+                })
+            }
+            Query::LastSeen { ref asked } => {
+                let asked = asked.clone();
+                LongLookUp::new(meter, async move {
+                    finding(ephemeral::last_seen(&reading, asked).await)
                 })
             }
             _ => return None,
@@ -100,13 +99,23 @@ impl Worker {
         let (reading, message_bytes) = (&*reading, *message_bytes);
         page.clear();
         let (body, cut) = match job.query {
-            Query::CatchUp { .. } => return Err(NO_SESSION),
+            Query::CatchUp { .. }
             // Each of these is a long look-up.
-            Query::Conversations { .. } | Query::Receipts { .. } | Query::GroupInfo { .. } => {
-                return Err(NO_SESSION);
-            }
-            Query::Typing { .. } | Query::Contacts { .. } | Query::LastSeen { .. } => {
-                return find(reading, &job.query).map(LookedUp::Finding);
+            | Query::Conversations { .. }
+            | Query::Receipts { .. }
+            | Query::GroupInfo { .. }
+            | Query::Typing { .. }
+            | Query::LastSeen { .. } => return Err(NO_SESSION),
+            Query::Contacts {
+                user,
+                watch,
+                ref part,
+            } => {
+                return finding(Ok(Finding::Contacts {
+                    names: ephemeral::contacts(reading, user)?,
+                    watch,
+                    part: part.clone(),
+                }));
             }
             Query::Sync { user, since, limit } => {
                 let span = Span {
@@ -156,17 +165,12 @@ impl Worker {
     }
 }
 
-/// Looks up what the asker needs to carry out a command itself.
-fn find(reading: &Reading, query: &Query) -> Result<Finding, Failure> {
-    match query {
-        Query::Typing { access, listing } => ephemeral::typing(reading, *access, listing),
-        Query::Contacts { user, watch, part } => Ok(Finding::Contacts {
-            names: ephemeral::contacts(reading, *user)?,
-            watch: *watch,
-            part: part.clone(),
-        }),
-        Query::LastSeen { asked } => ephemeral::last_seen(reading, asked),
-        // Only the three above come here.
-        _ => Err(NO_SESSION),
-    }
+/// Returns the result of a look-up that makes a list.
+fn reply(body: Result<ReplyBody<'static>, Failure>) -> LongReply {
+    Ok(LookedUp::Reply(Box::new(body?), Cut::Back))
+}
+
+/// Returns the result of a look-up for a command that the asker carries out.
+fn finding(found: Result<Finding, Failure>) -> LongReply {
+    found.map(LookedUp::Finding)
 }

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::failure::TOO_LARGE;
-use super::reply::LookedUp;
+use crate::exchange::slices::LookedUp;
 use crate::exchange::{CallAnswer, Job};
 use crate::fit::fitted;
 use crate::owned;
