@@ -79,6 +79,7 @@ impl Authors {
                 if record.seq + 1 != self.first() {
                     break;
                 }
+                batch.count_read(record.body.len());
                 let body = Body::read(record.body).ok_or(CORRUPT)?;
                 self.wrote_before(batch.ids().user(body.namespace, body.user));
             }

@@ -232,8 +232,13 @@ impl OpenBatch {
         let read = self.store.get(timeline, seq, page);
         read.map_err(|error| unreadable(&error))?;
         let bytes = page.records().next().map_or(0, |record| record.body.len());
-        self.work.set(self.work.get().read(bytes));
+        self.count_read(bytes);
         Ok(())
+    }
+
+    /// Counts a message of `bytes` bytes that was read from the store for a decision.
+    pub(super) fn count_read(&self, bytes: usize) {
+        self.work.set(self.work.get().read(bytes));
     }
 
     /// Appends a record with the values that it changes. Sets the record's time, and adds the wire

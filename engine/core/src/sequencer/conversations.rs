@@ -160,9 +160,9 @@ impl Conversation {
         self.sides.counted(seq, side)
     }
 
-    /// Drops the counts of the current stretch, because a message of it was recalled.
-    pub(super) fn forget_counts(&mut self) {
-        self.sides.forget();
+    /// Takes a message that `side` recalls out of the counts of the current stretch.
+    pub(super) fn uncount(&mut self, seq: u64, side: Side) {
+        self.sides.recall(seq, self.last_seq, side);
     }
 }
 

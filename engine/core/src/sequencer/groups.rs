@@ -345,9 +345,10 @@ impl Group {
         self.running.counted(seq)
     }
 
-    /// Drops the counts of the current stretch, because a message of it was recalled.
-    pub(super) fn forget_counts(&mut self) {
-        self.running.forget();
+    /// Takes a message that a member recalls out of the counts of the current stretch. `last` is the
+    /// last message.
+    pub(super) fn uncount(&mut self, seq: u64, last: u64, user: UserId) {
+        self.running.recall(seq, last, user);
     }
 
     /// Returns the authors of the latest messages.

@@ -4,7 +4,7 @@
 //! The sequencer counts in memory ([`counts`](super::counts)), and the record of the message that
 //! ends a stretch carries the tally of the stretch. If the counts in memory are incomplete, the
 //! sequencer reads the stretch from the store. That happens once per stretch, and only if the
-//! conversation fell out of memory or a message of the stretch was recalled.
+//! conversation fell out of memory.
 
 use trunkline_storage::{Order, Page, TimelineId};
 
@@ -88,6 +88,7 @@ fn count(batch: &OpenBatch, conversation: TimelineId, end: u64) -> Result<Tally,
             break;
         };
         for record in page.records() {
+            batch.count_read(record.body.len());
             let body = Body::read(record.body).ok_or(CORRUPT)?;
             let author = batch.ids().user(body.namespace, body.user);
             tally.add(author, u32::from(!body.recalled));
@@ -139,9 +140,61 @@ pub(super) fn uncount(
             changes.push((key, state::encode(&tally)));
         }
     }
+    let conversation = recent.conversation(command.conversation)?;
+    let last = conversation.last_seq();
     match command.members {
-        Members::Direct { .. } => recent.conversation(command.conversation)?.forget_counts(),
-        Members::Group => recent.group_of(batch, command)?.forget_counts(),
+        Members::Direct { side, .. } => conversation.uncount(seq, side),
+        Members::Group => recent
+            .group_of(batch, command)?
+            .uncount(seq, last, command.user),
     }
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{AB, ENG, Fixture};
+    use super::super::refused::Stop;
+    use super::*;
+    use crate::exchange::Action;
+
+    fn recall(fixture: &mut Fixture, conversation: &str, seq: u64) -> Result<(), Stop> {
+        let action = Action::Recall { seq };
+        let request = fixture.request("alice", conversation, action, Body::default());
+        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
+        let decision = fixture.messages.recall(batch, recent, request.asked(), seq);
+        decision.map(drop)
+    }
+
+    #[test]
+    fn the_end_of_a_stretch_reads_no_messages_after_a_recall() {
+        for conversation in [AB, ENG] {
+            let mut fixture = Fixture::new();
+            fixture.create_group(&["alice", "bob"]);
+            for seq in 1..STRETCH {
+                let user = if seq % 4 == 0 { "bob" } else { "alice" };
+                fixture.send(user, conversation).unwrap();
+                fixture.commit();
+            }
+            for seq in [1, 2] {
+                recall(&mut fixture, conversation, seq).unwrap();
+                fixture.commit();
+            }
+            fixture.batch.take_work();
+            fixture.send("alice", conversation).unwrap();
+            assert_eq!(fixture.batch.take_work().reads, 0, "{conversation}");
+            let request = fixture.request(
+                "alice",
+                conversation,
+                Action::Send { key: None },
+                Body::default(),
+            );
+            let id = request.asked().conversation;
+            let key = Level::Short.key(&fixture.ids(), id, 0);
+            let tally: Tally = fixture.batch.decoded(key).unwrap().unwrap();
+            let of = |user| tally.of_others(fixture.user(user));
+            // Bob wrote 63 messages, and Alice 193, of which two are gone.
+            assert_eq!((of("alice"), of("bob")), (63, 191));
+        }
+    }
 }
