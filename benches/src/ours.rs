@@ -134,6 +134,21 @@ pub fn settle(store: &Opened) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until a store has no deferred work: all full segments are in runs, and no merge is due.
+///
+/// # Errors
+/// Making or merging runs failed.
+pub fn pay(store: &Opened) -> anyhow::Result<()> {
+    settle(store)?;
+    while reading(store).debt.bytes() > 0 {
+        if let Some(reason) = store.reader.run_failure() {
+            bail!(reason);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// A bare file: `write` and `fdatasync` of as many bytes as our store writes.
 pub struct Bare {
     file: File,

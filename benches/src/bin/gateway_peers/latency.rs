@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         figures::short(written),
         figures::short(device),
     );
-    targets.steady("gateway", &measured, true);
+    targets.steady("gateway", &measured);
     println!();
     let e2e = &latencies.e2e;
     targets.at_most("latency, p99", millis(e2e, 0.99), 3.0, " ms");

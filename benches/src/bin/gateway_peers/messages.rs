@@ -155,7 +155,7 @@ fn print(
     );
     for (contender, row) in contenders.iter().zip(rows) {
         if let Some(last) = row.last() {
-            targets.steady(&contender.name, last, true);
+            targets.steady(&contender.name, last);
         }
     }
     println!();

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         print!("{}", figures::table(&Row::head(&flight, "÷ one"), &lines));
         for (row, shards) in rows.iter().zip(SHARDS) {
             if let Some(last) = row.last() {
-                targets.steady(&format!("{shards} shards"), last, true);
+                targets.steady(&format!("{shards} shards"), last);
             }
         }
         let head: Vec<&str> = std::iter::once(flight.as_str())

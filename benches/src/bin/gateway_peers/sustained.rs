@@ -131,7 +131,7 @@ fn one(
             None => "-".into(),
         },
     );
-    targets.steady(&contender.name, &whole, true);
+    targets.steady(&contender.name, &whole);
     if let Some(error) = full {
         println!("  ended early: {error:#}");
     }

@@ -38,10 +38,10 @@ impl Targets {
         self.rows.push(row.map(str::to_owned));
     }
 
-    /// Prints whether a measurement was steady, if there is something to say. `long` says whether it
-    /// needs the time of a row of messages.
-    pub(crate) fn steady(&mut self, what: &str, measured: &Measured, long: bool) {
-        if let Some(remark) = remark(measured, long) {
+    /// Prints whether a measurement of messages was steady, if there is something to say, and counts
+    /// it if not.
+    pub(crate) fn steady(&mut self, what: &str, measured: &Measured) {
+        if let Some(remark) = remark(measured, true) {
             println!("  {what}: {}", remark.text);
             self.unsteady += usize::from(!remark.steady);
         }

@@ -46,7 +46,8 @@ struct Args {
     /// store is steady
     #[arg(long, default_value_t = 15_000)]
     millis: u64,
-    /// End with an error if our store's appends are not steady; groups of 1 are too slow for that
+    /// End with an error if our store's appends are not steady, but for groups of 1, which are too slow
+    /// for that
     #[arg(long)]
     steady_or_fail: bool,
     /// Reads per contender in a round

@@ -206,9 +206,11 @@ impl Report {
         }
     }
 
-    /// Returns whether all appends were steady, as far as the stores tell.
+    /// Returns whether all appends in groups were steady, as far as the stores tell. Appends of single
+    /// messages are too slow to write enough segments.
     pub(crate) fn is_steady(&self) -> bool {
         let appends = self.sections.iter().flat_map(|section| &section.appends);
+        let appends = appends.filter(|appends| appends.group > 1);
         let mut evenness = appends.flat_map(|appends| &appends.evenness);
         evenness.all(|evenness| evenness.appended.steady != Some(false))
     }

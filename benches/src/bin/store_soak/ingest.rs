@@ -97,7 +97,8 @@ impl Ingest {
         })
     }
 
-    /// Stores the messages of the next hour, and measures it. Opens the store again at its end if
+    /// Stores the messages of the next hour, waits for the work that the store has put off, and
+    /// measures both. Opens the store again at its end if
     /// `reopen` is set.
     pub(crate) fn hour(&mut self, reopen: bool) -> anyhow::Result<Hour> {
         let (mut left, began) = (self.rate * 3600, Instant::now());
@@ -107,7 +108,7 @@ impl Ingest {
             left -= group;
         }
         let store = self.store.as_ref().context("no store")?;
-        ours::settle(store)?;
+        ours::pay(store)?;
         let took = began.elapsed().as_secs_f64();
         self.hours += 1;
         let stats = store.reader.stats();

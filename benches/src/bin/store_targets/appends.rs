@@ -56,8 +56,8 @@ pub(crate) fn measure(args: &Args, dir: &Path) -> anyhow::Result<Appends> {
         median(rates.collect())
     };
     let [small, large] = &appended;
-    let more = format!(" ({}/s{})", grouped(rate(small) as u64), evenness(small));
-    let also = format!(" ({} × bare{})", short(ratio(large)), evenness(large));
+    let more = format!(" ({}/s)", grouped(rate(small) as u64));
+    let also = format!(" ({} × bare)", short(ratio(large)));
     let rows = vec![
         Row::at_least(
             "appends in groups of 64",
@@ -79,29 +79,35 @@ pub(crate) fn measure(args: &Args, dir: &Path) -> anyhow::Result<Appends> {
             "store-peers",
         ),
     ];
-    let all = small.iter().chain(large);
-    let steady = all.clone().all(|[_, ours]| ours.steady != Some(false));
-    Ok(Appends { rows, steady })
+    let mut all = small.iter().chain(large);
+    Ok(Appends {
+        rows,
+        remarks: [("64", small), ("1,000", large)].map(|(of, rounds)| remark(of, rounds)),
+        steady: all.all(|[_, ours]| ours.steady != Some(false)),
+    })
 }
 
 /// The targets for appends.
 pub(crate) struct Appends {
     pub(crate) rows: Vec<Row>,
+    /// How even the appends in each size of groups were.
+    pub(crate) remarks: [String; 2],
     /// Whether our store was steady in all measurements.
     pub(crate) steady: bool,
 }
 
 /// Returns how even the last round was, and whether our store was steady.
-fn evenness(rounds: &[[Appended; 2]]) -> String {
+fn remark(group: &str, rounds: &[[Appended; 2]]) -> String {
     let Some([_, ours]) = rounds.last() else {
         return String::new();
     };
     format!(
-        ", worst second {} of the mean, last ÷ first {}, background {}, {} B/B; {}",
+        "groups of {group}: worst second {} of the mean, last ÷ first {}, background {} of the CPU, \
+         {} bytes written per byte of text\n  {}",
         short(ours.worst_of_mean),
         short(ours.last_of_first),
         short(ours.background),
         ours.written_per_byte.map_or_else(|| "-".into(), short),
-        ours.verdict.clone().unwrap_or_default()
+        ours.verdict.as_deref().unwrap_or_default()
     )
 }

@@ -140,7 +140,11 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // A second of appends takes up to a GiB, with the warm-up and with merges.
     let appended = (args.rounds as u64 * args.millis / 1_000) << 30;
     machine::require(dir.path(), (500 * args.messages + (2 << 30)).max(appended))?;
-    let Appends { mut rows, steady } = appends::measure(args, dir.path())?;
+    let Appends {
+        mut rows,
+        remarks,
+        steady,
+    } = appends::measure(args, dir.path())?;
     let store = dir.path().join("store");
     let (written, opening) = load(args, &store)?;
     rows.extend(reads::rows(args, &store)?);
@@ -152,6 +156,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     rows.push(Row::elsewhere(written, "≤ 4", "store-soak"));
     rows.push(Row::elsewhere(flat, "flat", "store-soak"));
     print(args, &rows)?;
+    if !args.json {
+        println!("\n{}", remarks.join("\n"));
+    }
     if args.steady_or_fail && !steady {
         bail!("appends are not steady");
     }
