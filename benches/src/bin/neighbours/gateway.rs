@@ -51,6 +51,12 @@ impl Gateway {
         self.peer.resident().unwrap_or_default() as f64 / MIB
     }
 
+    /// Returns the memory in MiB that the store's index of the log takes; 0 once the gateway is gone.
+    pub(crate) fn index(&self) -> f64 {
+        let index = self.peer.metric("trunkline_store_index_bytes");
+        index.unwrap_or_default() / MIB
+    }
+
     /// Waits until `is_met` or for at most `limit`, and returns the most memory meanwhile, in MiB.
     pub(crate) fn watch(&self, limit: Duration, mut is_met: impl FnMut() -> bool) -> f64 {
         let start = Instant::now();

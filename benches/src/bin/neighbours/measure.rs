@@ -14,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::honest::{Honest, Ledger};
 use crate::stage::Stage;
 use crate::turns::{Board, Turn};
-use crate::verdict::{Figures, Memory, Percentiles, RETURNED};
+use crate::verdict::{Figures, Memory, Percentiles};
 
 /// Before the first control counts.
 const WARM: Duration = Duration::from_secs(1);
@@ -22,8 +22,11 @@ const WARM: Duration = Duration::from_secs(1);
 /// The most time until the messages of the attack's turn have arrived.
 const ARRIVE: Duration = Duration::from_secs(60);
 
-/// The most time until memory has returned.
-const RETURN: Duration = Duration::from_secs(30);
+/// The most time until memory has returned. The gateway forgets unused groups after a minute.
+const RETURN: Duration = Duration::from_secs(75);
+
+/// Between two looks at whether memory has returned.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Measures one attack beside a gateway of its own.
 ///
@@ -86,7 +89,7 @@ fn take_turns<'scope>(
     std::thread::sleep(WARM);
     board.begin(Turn::Before);
     std::thread::sleep(time);
-    let before = gateway.memory();
+    let (before, index) = (gateway.memory(), gateway.index());
 
     let over = std::sync::Arc::new(AtomicBool::new(false));
     let told = over.clone();
@@ -101,18 +104,26 @@ fn take_turns<'scope>(
     let tally = joined(attacking)?;
 
     peak = peak.max(gateway.watch(ARRIVE, || board.waiting() == 0));
-    let is_returned = || gateway.memory() <= before * RETURNED;
-    peak = peak.max(gateway.watch(RETURN, is_returned));
-    let after = gateway.memory();
+    let mut memory = Memory {
+        before,
+        peak,
+        after: gateway.memory(),
+        stored: 0.0,
+    };
+    let left = Instant::now();
+    loop {
+        memory.stored = gateway.index() - index;
+        memory.after = gateway.memory();
+        if memory.has_returned() || left.elapsed() > RETURN {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
     board.begin(Turn::After);
     std::thread::sleep(time);
     Ok(Seen {
         tally,
-        memory: Memory {
-            before,
-            peak,
-            after,
-        },
+        memory,
         cores: cpu / attack.as_secs_f64(),
         attack,
     })

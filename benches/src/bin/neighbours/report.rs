@@ -58,7 +58,7 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
         "{:<16} control p50 {} p99 {} ms | beside p50 {} p99 {} ms, worst second {} ms, × {}, \
          {:.1} % in 1 s | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
          honest {} lost, {} disordered, {} unanswered, {} refused, {} closed | \
-         memory {:.0} → {:.0} → {:.0} MiB | {:.2} cores | {}",
+         memory {:.0} → {:.0} → {:.0} MiB, of which {:.1} stored | {:.2} cores | {}",
         figures.attack,
         short(control.p50_ms),
         short(control.p99_ms),
@@ -80,6 +80,7 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
         memory.before,
         memory.peak,
         memory.after,
+        memory.stored,
         figures.cores,
         verdict(figures, bounds),
     )
