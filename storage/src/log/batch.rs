@@ -8,6 +8,9 @@ use crate::log::record::{self, Draft, Record, StateEntry};
 use crate::log::segment::Segment;
 use crate::{Position, TimelineId};
 
+/// The capacity in bytes that an empty batch may always keep.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// The records of one commit, shared with everybody who follows the log.
 #[derive(Default)]
 pub struct Batch {
@@ -136,9 +139,14 @@ impl Batch {
         self.bytes.capacity()
     }
 
-    /// Empties the batch for use with the log at `end`.
+    /// Empties the batch for use with the log at `end`. Gives memory back if the batch used less than
+    /// an eighth of it, so that one burst does not hold memory for ever.
     pub(crate) fn reset(&mut self, end: u64) {
+        let used = self.bytes.len();
         self.bytes.clear();
+        if self.bytes.capacity() > KEPT_BYTES.max(8 * used) {
+            self.bytes.shrink_to(KEPT_BYTES.max(2 * used));
+        }
         self.pieces.clear();
         self.records = 0;
         self.states.clear();
@@ -380,6 +388,19 @@ mod tests {
         let before = pool.published.len();
         pool.publish(large);
         assert_eq!(pool.published.len(), before);
+    }
+
+    #[test]
+    fn the_next_small_batch_gives_back_what_a_large_one_needed() {
+        let mut pool = BatchPool::default();
+        let mut batch = pool.take(0);
+        for (used, kept) in [(1 << 20, 1 << 20), (1 << 18, 1 << 20), (100, KEPT_BYTES)] {
+            batch.bytes.resize(used, 0);
+            pool.publish(batch);
+            batch = pool.take(0);
+            let room = batch.capacity();
+            assert!(room >= kept && room < 2 * kept, "{used}: {room}");
+        }
     }
 
     #[test]

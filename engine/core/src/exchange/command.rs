@@ -41,6 +41,27 @@ const RUN: u32 = 64;
 /// The length of a body in bytes that makes a batch uneven.
 const LONG_BODY: usize = 4 << 10;
 
+/// The capacity for bodies that an empty batch may always keep, in bytes.
+const KEPT_BODIES: usize = 16 << 10;
+
+/// The capacity for positions that an empty batch may always keep.
+const KEPT_POSITIONS: usize = 512;
+
+/// The capacity for commands that an empty batch may always keep.
+const KEPT_COMMANDS: usize = 128;
+
+/// The length of an ordinary body in bytes.
+const BODY: usize = 64;
+
+/// Empties a list of which `used` items were in use. Gives memory back if that was less than an eighth
+/// of it, and it is more than `kept` items.
+fn empty<T>(list: &mut Vec<T>, used: usize, kept: usize) {
+    list.clear();
+    if list.capacity() > kept.max(8 * used) {
+        list.shrink_to(kept.max(2 * used));
+    }
+}
+
 impl CommandBatch {
     /// Adds a command, whose body is in the batch already.
     #[inline]
@@ -69,11 +90,15 @@ impl CommandBatch {
         self.uneven
     }
 
-    /// Empties the batch and keeps its memory.
+    /// Empties the batch. Keeps its memory as far as the batch used it: one burst does not hold memory
+    /// for ever.
     pub(super) fn clear(&mut self) {
-        self.commands.clear();
-        self.bodies.clear();
-        self.positions.clear();
+        let (bodies, positions) = (self.bodies.len(), self.positions.len());
+        // Commands that take turns have left the batch, and their bodies have not.
+        let commands = self.commands.len().max(bodies / BODY);
+        empty(&mut self.commands, commands, KEPT_COMMANDS);
+        empty(&mut self.bodies, bodies, KEPT_BODIES);
+        empty(&mut self.positions, positions, KEPT_POSITIONS);
         (self.run, self.uneven) = (0, false);
     }
 }

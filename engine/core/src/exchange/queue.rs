@@ -90,10 +90,10 @@ impl Spent {
 
     #[inline]
     fn put(&self, mut batch: Box<CommandBatch>) {
+        batch.clear();
         let bytes = bytes(&batch);
         // The bytes count before a shard can take the batch.
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        batch.clear();
         if held + bytes > SPENT_BYTES || self.batches.push(batch).is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -262,6 +262,22 @@ mod tests {
             assert_eq!(to.spent.bytes.load(Ordering::Relaxed), left);
         }
         assert_eq!(to.spare().bodies.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back_by_what_follows() {
+        let (to, commands) = queue();
+        let room = || to.spent.bytes.load(Ordering::Relaxed);
+        for _ in 0..4 {
+            commands.give_back(batch(1 << 20));
+        }
+        assert_eq!(room(), 4 << 20, "a burst that goes on keeps its memory");
+        for _ in 0..4 {
+            let mut next = to.spare();
+            next.bodies.extend_from_slice(&[0; 1_000]);
+            commands.give_back(next);
+        }
+        assert!(room() <= 4 * (16 << 10), "{}", room());
     }
 
     #[test]
