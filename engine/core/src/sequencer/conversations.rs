@@ -6,6 +6,7 @@
 //! longer in memory is loaded again for its next command.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use trunkline_storage::{IdBuildHasher, ReadError, Reader, TimelineId};
 
@@ -18,7 +19,40 @@ use crate::state::{self, Direct, Marks};
 /// touch.
 pub const MIN_CONVERSATIONS: usize = 2 * COMMIT_COMMANDS;
 
-type Half = HashMap<TimelineId, Conversation, IdBuildHasher>;
+/// The number of tables of a half. Each table grows on its own, so that growing never takes long.
+const TABLES: usize = 256;
+
+type Table = HashMap<TimelineId, Conversation, IdBuildHasher>;
+
+/// One half of the conversations in memory. The memory that it takes follows its length.
+struct Half {
+    tables: Vec<Table>,
+    len: usize,
+}
+
+impl Default for Half {
+    fn default() -> Self {
+        let tables = (0..TABLES).map(|_| Table::default());
+        Self {
+            tables: tables.collect(),
+            len: 0,
+        }
+    }
+}
+
+impl Half {
+    /// Returns the number of the table of a conversation. Tables use the low half of the id.
+    #[inline]
+    const fn number(id: TimelineId) -> usize {
+        (id.0 >> 64) as usize % TABLES
+    }
+
+    fn remove(&mut self, id: TimelineId) -> Option<Conversation> {
+        let conversation = self.tables[Self::number(id)].remove(&id)?;
+        self.len -= 1;
+        Some(conversation)
+    }
+}
 
 /// The recently used conversations, in two halves. When the younger half is full, it replaces the
 /// older one, which is dropped.
@@ -30,6 +64,9 @@ pub(super) struct Conversations {
     /// The conversations used before the younger half began. They are dropped when the younger half
     /// is full.
     old: Half,
+    /// The tables of halves that were dropped. Each new conversation frees one of them: all at once
+    /// would take too long.
+    dropped: Vec<Table>,
 }
 
 /// The state of one conversation.
@@ -51,27 +88,24 @@ pub(crate) struct Conversation {
 impl Conversations {
     /// Returns the conversations of a store, with at most `most` of them in memory.
     pub(super) fn new(store: Reader, most: usize) -> Self {
-        let capacity = most.max(MIN_CONVERSATIONS) / 2;
-        // Both halves get their full room now, because a map that grows later stops all messages
-        // meanwhile. The kernel gives memory only for the part in use.
-        let half = || HashMap::with_capacity_and_hasher(capacity, IdBuildHasher::default());
         Self {
             store,
-            capacity,
-            young: half(),
-            old: half(),
+            capacity: most.max(MIN_CONVERSATIONS) / 2,
+            young: Half::default(),
+            old: Half::default(),
+            dropped: Vec::new(),
         }
     }
 
     /// Returns the number of conversations in memory.
     pub(super) fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+        self.young.len + self.old.len
     }
 
     /// Drops all conversations from memory, because some have changes of a batch that was given up.
     pub(super) fn forget_all(&mut self) {
-        self.young.clear();
-        self.old.clear();
+        self.young = Half::default();
+        self.old = Half::default();
     }
 
     /// Returns a conversation as the batch under construction leaves it; an empty one if it is new.
@@ -79,18 +113,31 @@ impl Conversations {
     /// # Errors
     /// The store could not be read.
     pub(super) fn get(&mut self, id: TimelineId) -> Result<&mut Conversation, ReadError> {
-        if !self.young.contains_key(&id) {
-            let conversation = match self.old.remove(&id) {
-                Some(conversation) => conversation,
-                None => load(&self.store, id)?,
-            };
-            if self.young.len() >= self.capacity {
-                std::mem::swap(&mut self.young, &mut self.old);
-                self.young.clear();
-            }
-            return Ok(self.young.entry(id).or_insert(conversation));
+        if self.young.len >= self.capacity {
+            self.turn();
         }
-        Ok(self.young.entry(id).or_default())
+        let Half { tables, len } = &mut self.young;
+        match tables[Half::number(id)].entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let conversation = match self.old.remove(id) {
+                    Some(conversation) => conversation,
+                    None => load(&self.store, id)?,
+                };
+                *len += 1;
+                self.dropped.pop();
+                Ok(place.insert(conversation))
+            }
+        }
+    }
+
+    /// Lets the younger half replace the older one.
+    #[cold]
+    fn turn(&mut self) {
+        let young = std::mem::take(&mut self.young);
+        let old = std::mem::replace(&mut self.old, young);
+        // A half holds more conversations than tables, so the earlier tables are freed by now.
+        self.dropped = old.tables;
     }
 }
 
@@ -216,5 +263,35 @@ mod tests {
             );
             assert!(conversations.len() <= MIN_CONVERSATIONS);
         }
+    }
+
+    #[test]
+    fn memory_follows_the_number_of_conversations() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = Store::open(dir.path(), Options::default(), &mut |_| ()).unwrap();
+        let mut conversations = Conversations::new(opened.reader, 1_000_000);
+        let room = |half: &Half| half.tables.iter().map(HashMap::capacity).sum::<usize>();
+        assert_eq!(room(&conversations.young) + room(&conversations.old), 0);
+        // Ids are hashes.
+        let ids =
+            |from: u128, to| (from..to).map(|n| TimelineId((n * 0x9E37_79B9_7F4A_7C15) << 40));
+        for id in ids(1, 10_000) {
+            conversations.get(id).unwrap();
+        }
+        let grown = room(&conversations.young);
+        assert!((10_000..40_000).contains(&grown), "{grown}");
+        conversations.capacity = 10_000;
+        for id in ids(10_000, 10_001 + TABLES as u128) {
+            conversations.get(id).unwrap();
+        }
+        assert_eq!(
+            room(&conversations.old),
+            grown,
+            "the younger half is the older one now"
+        );
+        assert!(
+            conversations.dropped.is_empty(),
+            "what was the older half is freed"
+        );
     }
 }
