@@ -224,7 +224,7 @@ settings! {
     /// How long the sender of a message can recall it.
     recall_window: Duration { default("1d"), most("365d"), limits("time in which a sender can recall a message", "error 114") }
     /// The members of groups that are kept in memory.
-    group_cache: usize { default("2000000"), range("2", "100000000"), limits("group members kept in memory", "the groups that were unused for longest leave memory, and are loaded again on use") }
+    group_cache: usize { default("2000000"), range("2", "100000000"), limits("group members kept in memory", "the groups that were unused for longest leave memory, and are loaded again on use. Groups that are unused for a minute leave it in any case") }
     /// How long a user may be away before watchers are told.
     presence_grace: Duration { default("10s"), most("1h"), limits("how long a user may be away, or have fewer devices, before watchers are told", "") }
     /// The most users whose presence a connection watches.

@@ -1,4 +1,6 @@
-//! The groups that the sequencer holds in memory, each with all its members.
+//! A group in the memory of the sequencer, with all its members.
+
+mod held;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,27 +11,17 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 use super::authors::Authors;
 use super::batch::{Changes, OpenBatch};
 use super::counts::Running;
-use super::refused::{CORRUPT, NOT_A_MEMBER, Refused};
+use super::refused::{CORRUPT, Refused};
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster, Tally};
+
+pub(super) use held::Groups;
 
 type ById<T> = HashMap<TimelineId, T, IdBuildHasher>;
 
 /// The percentage of the limit below which members catch up from their own sync timelines again.
 const BACK_TO_PUSH: usize = 80;
-
-/// The groups in memory, in two halves. When the younger half is full, the sequencer drops the
-/// older one.
-pub(super) struct Groups {
-    /// The maximum number of members of all groups in one half. One larger group fills a half
-    /// alone.
-    capacity: usize,
-    /// The number of members of the groups in the younger half.
-    held: usize,
-    young: ById<Group>,
-    old: ById<Group>,
-}
 
 /// A group as the batch under construction leaves it.
 pub(super) struct Group {
@@ -94,93 +86,6 @@ pub(super) struct Heir {
 struct Seated {
     chunk: u32,
     first: u64,
-}
-
-impl Groups {
-    /// Returns an empty collection for groups with at most `most` members together.
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            capacity: most / 2,
-            held: 0,
-            young: ById::default(),
-            old: ById::default(),
-        }
-    }
-
-    /// Returns a group as the batch leaves it; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub(super) fn get(
-        &mut self,
-        batch: &OpenBatch,
-        namespace: &str,
-        id: TimelineId,
-    ) -> Result<Option<&mut Group>, Refused> {
-        if !self.young.contains_key(&id) {
-            let group = match self.old.remove(&id) {
-                Some(group) => group,
-                None => match load(batch, namespace, id)? {
-                    Some(group) => group,
-                    None => return Ok(None),
-                },
-            };
-            self.enter(group);
-        }
-        Ok(self.young.get_mut(&id))
-    }
-
-    /// Returns a group if a user is a member of it.
-    ///
-    /// For a user who is not a member, the cost is one look-up of a membership, whether the group
-    /// is in memory, in the store only, or does not exist. So neither the answer nor its time
-    /// reveals a group.
-    ///
-    /// # Errors
-    /// The user is not a member, or the store could not be read.
-    pub(super) fn of_member(
-        &mut self,
-        batch: &OpenBatch,
-        namespace: &str,
-        id: TimelineId,
-        user: UserId,
-    ) -> Result<&mut Group, Refused> {
-        let held = self.young.get(&id).or_else(|| self.old.get(&id));
-        if !held.is_some_and(|group| group.has(user)) {
-            let key = batch.ids().member(id, user);
-            if !batch.member(key)?.is_in() {
-                return Err(NOT_A_MEMBER);
-            }
-        }
-        let group = self.get(batch, namespace, id)?.ok_or(CORRUPT)?;
-        if !group.has(user) {
-            return Err(CORRUPT);
-        }
-        Ok(group)
-    }
-
-    /// Adds a group.
-    pub(super) fn enter(&mut self, group: Group) {
-        if self.held > 0 && self.held + group.len() > self.capacity {
-            self.old = std::mem::take(&mut self.young);
-            self.held = 0;
-        }
-        self.held += group.len();
-        self.young.insert(group.id, group);
-    }
-
-    /// Drops all groups from memory, because some have changes of a batch that was given up.
-    pub(super) fn forget_all(&mut self) {
-        self.young.clear();
-        self.old.clear();
-        self.held = 0;
-    }
-
-    /// Drops a group from memory, because its state differs from the store's.
-    pub(super) fn forget(&mut self, id: TimelineId) {
-        self.young.remove(&id);
-        self.old.remove(&id);
-    }
 }
 
 /// Loads a group; `None` if it does not exist.

@@ -199,6 +199,7 @@ impl Sequencer {
             self.departures
                 .store(&mut self.batch, look.passed, self.others_wait);
             self.commit();
+            self.recent.age(self.batch.moment().passed);
         }
         self.others_wait = false;
         self.receipts.hurry();

@@ -107,6 +107,13 @@ impl Recent {
         }
     }
 
+    /// Drops groups that were unused for a while, and frees some of their memory. Call it after a
+    /// commit. `passed` is the monotonic time in milliseconds.
+    #[inline]
+    pub(super) fn age(&mut self, passed: u64) {
+        self.groups.age(passed);
+    }
+
     /// Drops everything, because some of it has changes of a batch that was given up.
     pub(super) fn forget_all(&mut self) {
         self.conversations.forget_all();

@@ -77,3 +77,40 @@ fn members_who_joined_later_do_not_see_earlier_messages() {
     assert_eq!(group.crown().unwrap().user, seat(3, Role::Member, 12).user);
     assert_eq!(group.crown(), None);
 }
+
+#[test]
+fn an_unused_group_leaves_memory_and_is_loaded_again() {
+    use crate::sequencer::fixture::ENG;
+    let mut fixture = Fixture::new();
+    fixture.create_group(&["alice", "bob"]);
+    fixture.commit();
+    let mut unused_until = |passed| {
+        fixture.recent.age(passed);
+        fixture.recent.groups().count()
+    };
+    assert_eq!(unused_until(1), 1);
+    assert_eq!(unused_until(30_000), 1, "too early");
+    assert_eq!(unused_until(30_001), 0, "unused since the last look");
+    fixture.send("bob", ENG).unwrap();
+    fixture.recent.age(60_001);
+    fixture.send("bob", ENG).unwrap();
+    fixture.recent.age(90_001);
+    assert_eq!(fixture.recent.groups().count(), 1, "in use");
+}
+
+#[test]
+fn dropped_groups_are_freed_a_few_at_a_time() {
+    let ids = Fixture::new().ids();
+    let mut groups = Groups::new(1_000_000);
+    for id in 0..600 {
+        groups.enter(Group::new(&ids, TimelineId(id), "", false));
+    }
+    groups.age(0);
+    groups.age(60_000);
+    let mut left = vec![groups.dropped()];
+    while groups.dropped() > 0 {
+        groups.age(60_000);
+        left.push(groups.dropped());
+    }
+    assert_eq!(left, [344, 88, 0]);
+}
