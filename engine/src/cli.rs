@@ -17,7 +17,7 @@ use crate::manual::{CompletionsArgs, ManArgs};
 use crate::reload::Reloader;
 use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
-use crate::{causes, log, print};
+use crate::{causes, heap, log, print};
 
 /// The most time for the last sync of the store, after the connections are closed.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
@@ -88,11 +88,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return explain(&error),
     };
     match cli.command {
-        // Before anything else: reading the configuration may take long, too.
-        Command::Serve(source) => match Requests::watch().context("cannot watch signals") {
-            Ok(requests) => start(&source, Some(&requests)),
-            Err(error) => report(&error, 1),
-        },
+        Command::Serve(source) => {
+            heap::settle();
+            // Before anything else: reading the configuration may take long, too.
+            match Requests::watch().context("cannot watch signals") {
+                Ok(requests) => start(&source, Some(&requests)),
+                Err(error) => report(&error, 1),
+            }
+        }
         Command::CheckConfig(source) => start(&source, None),
         Command::Settings { markdown } => done(print_settings(markdown).map_err(Into::into)),
         Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),

@@ -13,6 +13,7 @@ mod control;
 pub mod doctor;
 mod file_sizes;
 pub mod gateway;
+mod heap;
 mod log;
 mod log_filter;
 pub mod manual;

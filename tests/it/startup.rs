@@ -135,3 +135,23 @@ fn a_start_is_ended_by_a_signal() {
         check(&exit, 0, &[]);
     }
 }
+
+/// A gateway gives the C library's allocator settings, and stays the same process. An environment
+/// that has some of them stays as it is.
+#[test]
+#[cfg(target_env = "gnu")]
+fn the_allocator_gets_settings() {
+    let settings = |setup: Setup| {
+        let gateway = setup.start();
+        let file = format!("/proc/{}/environ", gateway.process().id());
+        let environment = std::fs::read_to_string(file).expect("the process runs");
+        let all = environment
+            .split('\0')
+            .filter(|one| one.starts_with("MALLOC_"));
+        all.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let own = settings(Setup::default());
+    assert!(own.contains(&"MALLOC_ARENA_MAX=2".to_owned()), "{own:?}");
+    let given = settings(Setup::default().environment("MALLOC_ARENA_MAX", "3"));
+    assert_eq!(given, ["MALLOC_ARENA_MAX=3"]);
+}
