@@ -1,14 +1,14 @@
 //! The compactor's two threads.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::watch::{Act, Guard, Release, Watched, thread};
 use super::*;
-use crate::ReadError;
 use crate::backend::Backend;
+use crate::{Health, ReadError};
 
 /// Returns the options of [`small_runs`] with background threads.
 fn options() -> Options {
@@ -161,6 +161,39 @@ fn the_next_segment_is_synced_in_pieces() {
     drop(opened);
     // Four writes of 64 KiB between two syncs, then the header.
     assert_eq!(*writes.lock().unwrap(), [4, 4, 4, 4, 1, 0]);
+}
+
+/// The first runs and the manifest come while the guard has a list of files that lacks them.
+#[test]
+fn files_that_are_made_while_the_guard_looks_are_not_missing() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let waits = Arc::new(AtomicBool::new(true));
+    let _release = Release(waits.clone());
+    let guard = {
+        let (looks, waits) = (looks.clone(), waits.clone());
+        Arc::new(move |act, _: &str| {
+            if thread() == "storage-guard" && act == Act::Listed && looks.fetch_add(1, SeqCst) == 0
+            {
+                wait_until("runs are made", || !waits.load(SeqCst));
+            }
+            Ok(())
+        })
+    };
+    let mut opened = open_watched(&SimDisk::new(3), options(), guard);
+    let mut log = Vec::new();
+    wait_until("the guard looks", || looks.load(SeqCst) == 1);
+    wait_until("there are runs", || {
+        commit(&mut opened, &mut log, 3);
+        opened.reader.stats().runs > 0
+    });
+    waits.store(false, SeqCst);
+    // The guard looks again after a second. Until then it tells what it found.
+    wait_until("the guard looks again", || {
+        assert_eq!(opened.reader.health(), Health::Ok);
+        looks.load(SeqCst) == 2
+    });
+    commit(&mut opened, &mut log, 3);
+    assert_eq!(entries(&opened), log);
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(super) enum Act {
     Create,
     Open,
     List,
+    /// The list is read, and the store gets it after this call.
+    Listed,
     /// The question for free space.
     Free,
     Read,
@@ -95,7 +97,9 @@ impl Backend for Watched {
 
     fn list(&self) -> io::Result<Vec<String>> {
         (self.guard)(Act::List, "")?;
-        self.disk.list()
+        let names = self.disk.list()?;
+        (self.guard)(Act::Listed, "")?;
+        Ok(names)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
