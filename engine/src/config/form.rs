@@ -335,6 +335,26 @@ impl Form for LogFormat {
     }
 }
 
+/// Reads a list of texts: one text with commas, or an array of texts.
+///
+/// # Errors
+/// The value has another form, or `parse` or `of` refuses the texts.
+fn read_list<T: Form>(
+    written: &Written,
+    parse: impl Fn(&str) -> Result<T, String>,
+    of: impl FnOnce(Vec<&str>) -> Result<T, String>,
+) -> Result<T, String> {
+    match written {
+        Written::Word(word) => {
+            let text = word.to_str().ok_or_else(|| must_be(written, T::WORDS))?;
+            parse(text)
+        }
+        Written::Text(text) => parse(text),
+        Written::List(list) => of(list.iter().map(String::as_str).collect()),
+        other => Err(must_be(other, T::IN_FILE)),
+    }
+}
+
 impl Form for AllowedOrigins {
     const VALUE: &'static str = "LIST";
     const WORDS: &'static str = "a list of origins, such as https://chat.example.com";
@@ -347,15 +367,7 @@ impl Form for AllowedOrigins {
 
     /// Reads a list, which may be empty: then only pages of the gateway's own host may connect.
     fn read(written: &Written, _folder: &Path) -> Result<Self, String> {
-        match written {
-            Written::Word(word) => {
-                let text = word.to_str().ok_or_else(|| must_be(written, Self::WORDS))?;
-                text.parse()
-            }
-            Written::Text(text) => text.parse(),
-            Written::List(list) => Self::of(list.iter().map(String::as_str)),
-            other => Err(must_be(other, Self::IN_FILE)),
-        }
+        read_list(written, Self::parse, |list| Self::of(list.into_iter()))
     }
 
     fn to_value(&self) -> Value {
@@ -375,15 +387,8 @@ impl Form for NamespaceWeights {
     }
 
     fn read(written: &Written, _folder: &Path) -> Result<Self, String> {
-        match written {
-            Written::Word(word) => {
-                let text = word.to_str().ok_or_else(|| must_be(written, Self::WORDS))?;
-                filled(text).and_then(Self::parse)
-            }
-            Written::Text(text) => filled(text).and_then(Self::parse),
-            Written::List(list) => Self::of(list.iter().map(String::as_str)),
-            other => Err(must_be(other, Self::IN_FILE)),
-        }
+        let parse = |text: &str| filled(text).and_then(Self::parse);
+        read_list(written, parse, |list| Self::of(list.into_iter()))
     }
 
     fn to_value(&self) -> Value {
