@@ -200,8 +200,10 @@ impl Core {
         if !session.takes(event.position) {
             return;
         }
-        let room = self.make_room(slot, conn, crowd);
-        if !room || conn.out.has_gap() || self.is_behind(conn) {
+        // Most connections have taken everything.
+        let room =
+            conn.out.len() == 0 || self.make_room(slot, conn, crowd) && !self.is_behind(conn);
+        if !room || conn.out.has_gap() {
             if conn.out.drop_up_to(event.position) {
                 self.parts.metrics.gaps.one();
             }
