@@ -79,6 +79,7 @@ use time::Time;
 
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
+pub use price::in_advance;
 
 /// The cost of the commands that one commit takes in the order of their arrival. What waits beyond it
 /// takes turns.
@@ -338,7 +339,8 @@ impl Sequencer {
         self.batch.tell(members);
         self.pace.spend(price::routed(members));
         let cost = self.pace.spent().minus(before);
-        decision.cost += cost;
+        let paid = in_advance(&command.action, command.body.len());
+        decision.cost = (decision.cost + cost).minus(paid);
         decision.bytes = if is_ack { 0 } else { command.body.len() as u32 };
         let reply_to = command.reply_to.clone();
         self.outbox.answer(reply_to, command.user, decision);

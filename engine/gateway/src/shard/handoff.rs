@@ -1,7 +1,9 @@
 //! The commands and positions that a shard collects for the sequencer.
 
+use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{CommandBatch, Failure, ToSequencer};
 use trunkline_core::request::{Ask, Prepared, ask};
+use trunkline_core::sequencer::in_advance;
 use trunkline_proto::message::CommandBody;
 
 use super::resuming::ToKeep;
@@ -52,6 +54,14 @@ impl Handoff {
     #[inline]
     pub(super) fn last_body(&self) -> usize {
         self.batch.last_body()
+    }
+
+    /// Returns what the last command pays before it is decided.
+    #[inline]
+    pub(super) fn last_in_advance(&self) -> Cost {
+        let body = self.last_body();
+        let action = self.batch.last_action();
+        action.map_or(Cost::NONE, |action| in_advance(action, body))
     }
 
     /// Returns the bytes that one connection may have at the sequencer: what is left of half the queue,

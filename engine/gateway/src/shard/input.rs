@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
+use trunkline_core::cost::Cost;
 use trunkline_core::exchange::Query;
 use trunkline_core::request::{Ask, Prepared, too_large};
 use trunkline_proto::connection::{Event, MessageKind};
@@ -456,6 +457,13 @@ impl Core {
                 let orders = !matches!(command.body, CommandBody::Ack(_));
                 let body = self.handoff.last_body();
                 conn.unanswered.queued(orders, body);
+                let paid = self.handoff.last_in_advance();
+                if paid > Cost::NONE {
+                    self.charge(slot, conn, Work::Decide, paid);
+                    if self.must_wait(conn) {
+                        conn.incoming.pause();
+                    }
+                }
             }
             Ok(Prepared::Reply(body)) => self.reply(slot, conn, id, body),
             Ok(Prepared::Query(query)) => self.query(slot, conn, id, query),
