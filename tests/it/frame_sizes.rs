@@ -110,7 +110,8 @@ fn media(user: &str, bytes: usize) -> Value {
 
 #[test]
 fn every_page_fits() {
-    let gateway = Gateway::start();
+    // The clients read nothing before all messages are sent.
+    let gateway = Setup::default().flag("outbox-bytes", "64MiB").start();
     let mut live = [false, true].map(|batch| {
         let dial = gateway.dial().with("batch", batch);
         dial.connect("bob", "phone")

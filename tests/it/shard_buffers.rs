@@ -93,20 +93,23 @@ fn a_message_to_many_slow_readers_counts_once() {
 /// Replies are not dropped: connections that ask for much and do not read are closed.
 #[test]
 fn replies_to_those_who_do_not_read() {
-    const CLIENTS: usize = 4;
+    const CLIENTS: usize = 32;
+    /// More than the kernel has room for.
+    const PAGES: usize = 60;
     let gateway = Setup::default()
         .flag("shards", 1)
         .flag("shard-buffer-bytes", "4MiB")
+        .flag("max-pages", PAGES)
         .start();
     let mut alice = gateway.dial().connect("alice", "phone");
     let text = "x".repeat(BYTES);
     let own = json!({"conversation": "u:alice:alice"});
-    // A page of it has a megabyte.
+    // A page of it has a quarter of a megabyte: each client gets one, though memory is scarce.
     alice.send_all("alice", std::iter::repeat_n(text, 20));
     let stuck: Vec<_> = (0..CLIENTS)
         .map(|i| gateway.dial().connect("alice", &format!("d{i}")))
         .map(|mut client| {
-            for _ in 0..30 {
+            for _ in 0..PAGES {
                 client.post("history", &own);
             }
             client
