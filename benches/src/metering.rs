@@ -73,9 +73,9 @@ pub const HEAD: [&str; 6] = [
 /// Returns the cells of a row that say how even a rate was and what it cost the store. Each message
 /// has `text` bytes of text.
 ///
-/// They are the worst second, that divided by the mean, the last 20 s divided by the first 20 s, the
-/// share of the CPU time that the store's threads took, and the bytes written per byte of text: by
-/// the store's count, and by the kernel's count for the process.
+/// The cells are the worst second, the worst second divided by the mean, the last 20 s divided by the
+/// first 20 s, the share of the CPU time that the store's threads took, and the bytes written per
+/// byte of text: by the store's count, and by the kernel's count for the process.
 #[must_use]
 pub fn cells(measured: &Measured, text: usize) -> [f64; HEAD.len()] {
     let series = &measured.series;

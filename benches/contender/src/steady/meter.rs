@@ -30,9 +30,10 @@ impl Goal {
         }
     }
 
-    /// Returns the goal of a warm-up before a measurement of `time`: a tenth of it, and up to a half
-    /// of it until 16 segments are written. The first merge is due after 8 segments, and merging that
-    /// is 16 behind slows appends down. So the background works by then as it does later.
+    /// Returns the goal of a warm-up before a measurement of `time`. A warm-up takes a tenth of `time`,
+    /// and goes on until 16 segments are written, but not beyond half of `time`. The first merge is due
+    /// after 8 segments, and appends slow down once merging is 16 segments behind. So after a warm-up
+    /// the background works as it does later.
     #[must_use]
     pub fn warm(time: Duration) -> Self {
         Self {
@@ -115,9 +116,9 @@ impl Reading {
 /// Whether a measurement goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It goes on.
+    /// The measurement goes on.
     GoesOn,
-    /// It is over.
+    /// The measurement is over.
     Over,
 }
 

@@ -84,9 +84,9 @@ impl Threads {
         }
     }
 
-    /// Returns the share of all threads but the first one, from 0 to 1; NaN if no thread used a tick
-    /// of CPU. In a program whose first thread does the work that is waited for, that is the share of
-    /// the background.
+    /// Returns the part of the CPU time that all threads but the first one used, from 0 to 1; NaN if no
+    /// thread used a tick of CPU. A program may do all but its background work on the first thread.
+    /// Then this is the share of its background work.
     #[must_use]
     pub fn share_of_others(&self) -> f64 {
         (self.all - self.first) / self.all

@@ -24,8 +24,8 @@ use crate::targets::Targets;
 /// Connections begun at a time.
 const AT_ONCE: usize = 1_000;
 
-/// The seconds of a measurement. At one message at a time to so many members, 10 segments of the log
-/// would take hours.
+/// The seconds of a measurement. It does not last until 10 segments of the log are written, as other
+/// measurements do: one message at a time to a large group would need hours for that.
 const SECONDS: f64 = 15.0;
 
 /// The most time until all members have a message.

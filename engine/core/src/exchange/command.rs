@@ -53,8 +53,8 @@ const KEPT_COMMANDS: usize = 128;
 /// The length of an ordinary body in bytes.
 const BODY: usize = 64;
 
-/// Empties a list of which `used` items were in use. Gives memory back if that was less than an eighth
-/// of it, and it is more than `kept` items.
+/// Empties a list of which `used` items were in use. Gives memory back if the list has room for more
+/// than `kept` items and for more than eight times `used`.
 fn empty<T>(list: &mut Vec<T>, used: usize, kept: usize) {
     list.clear();
     if list.capacity() > kept.max(8 * used) {

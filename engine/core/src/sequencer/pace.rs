@@ -93,8 +93,9 @@ impl Pace {
         Cost::nanos(self.share.as_nanos() as u64)
     }
 
-    /// Notes how long a commit took, for the next ones: they take commands a quarter as long, within
-    /// 250 µs and 1 ms. So a slow disk gets fewer and larger commits, and nobody waits much longer.
+    /// Notes how long a commit took. The next commits take commands for a quarter of that time, between
+    /// 250 µs and 1 ms. So a slow disk gets fewer and larger commits, while commands wait for a quarter
+    /// longer at most.
     pub(super) fn committed(&mut self, time: Duration) {
         self.share = (time / 4).clamp(LEAST, MOST);
     }

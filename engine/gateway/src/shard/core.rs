@@ -233,9 +233,9 @@ impl Core {
     }
 
     /// Flushes a connection with much output before it gets more, also if memory is scarce. After a
-    /// burst, only the bytes that the socket does not take make a slow reader. Returns `false` for a
-    /// connection that can have no more in this turn: its output is beyond `outbox_bytes`, it is one
-    /// of a `crowd`, and the turn has made enough room for crowds.
+    /// burst, only the bytes that the socket does not take make a slow reader. Returns `false` if the
+    /// connection can have no more output in this turn. Then its output is beyond `outbox_bytes`, the
+    /// event goes to a crowd (`crowd`), and the turn has made all the flushes that it makes for crowds.
     pub(super) fn make_room(&mut self, slot: u32, conn: &mut Conn, crowd: bool) -> bool {
         if conn.out.is_blocked() {
             return true;

@@ -87,9 +87,9 @@ impl Purse {
         self.until <= Self::TICKS || now.is_multiple_of(TICKS_PER_SECOND)
     }
 
-    /// The tick at which to ask the accounts again: when the debt is paid, or after `most` ticks, and
-    /// up to 0.3 s later. The connections of a client, whose slots are neighbours, do not all go on in
-    /// the same tick.
+    /// The tick at which to ask the accounts again: when the debt is paid, or after `most` ticks if
+    /// that is earlier. The slot of the connection adds up to 0.3 s, so that the connections of one
+    /// client, which often have neighbouring slots, do not all go on in the same tick.
     pub(super) fn ask_again(&self, slot: u32, now: Tick, most: Tick) -> Tick {
         /// The number of ticks over which the ends of pauses are spread.
         const SPREAD: Tick = 4;
