@@ -26,7 +26,7 @@
 //!
 //! | module | what it holds | uses |
 //! |---|---|---|
-//! | `tools` | tools for a store that may be open elsewhere: dump, inspect, verify, repair | all below |
+//! | `tools` | tools for a store that may be open elsewhere: dump, inspect, verify, repair; backup | all below |
 //! | `store` | an open store: opening, the writer, readers, helper threads, compaction | all below |
 //! | `recovery` | finding the end of the log at an opening | `index`, `run`, `log` |
 //! | `index` | where entries are, in memory, for segments that are not in runs | `run`, `log` |
@@ -103,6 +103,7 @@ pub use store::reader::Reader;
 pub use store::token::{BadToken, Token};
 pub use store::writer::Writer;
 pub use store::{Opened, RecoveryReport, Store};
+pub use tools::backup::{Backup, BackupError, BackupProgress};
 pub use tools::dump::{Dump, EachRecord};
 pub use tools::inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
 pub use tools::repair::{Mended, Repair, RepairOptions};

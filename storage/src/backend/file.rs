@@ -115,6 +115,17 @@ impl Backend for FileBackend {
         Ok(rustix::fs::unlinkat(&*self.handle, name, AtFlags::empty())?)
     }
 
+    fn link(&self, name: &str, into: &FileBackend) -> io::Result<()> {
+        let (from, into) = (&*self.handle, &*into.handle);
+        Ok(rustix::fs::linkat(
+            from,
+            name,
+            into,
+            name,
+            AtFlags::empty(),
+        )?)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&*self.handle)? {

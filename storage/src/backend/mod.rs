@@ -55,6 +55,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The error of the file system.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Gives the file `name` the same name in the folder `into` too (a hard link). Both names stand for
+    /// one file then, and the file stays as long as one of them does.
+    ///
+    /// # Errors
+    /// An error for which [`cannot_link`] is true if there can be no such name: the folder is on another
+    /// file system, or the file system has no hard links. Another error of the file system.
+    fn link(&self, name: &str, into: &file::FileBackend) -> io::Result<()> {
+        let _ = (name, into);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Lists the names in the folder, in no particular order.
     ///
     /// # Errors
@@ -156,6 +167,17 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// Returns whether an error of [`Backend::link`] means that a file can only be copied.
+pub(crate) fn cannot_link(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::CrossesDevices
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::TooManyLinks
     )
 }
 

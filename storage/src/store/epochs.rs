@@ -5,6 +5,10 @@
 //! folder goes on under another key once it is opened, and so does a log that lost its end. So the
 //! store refuses positions of records that its log does not have, also after the log has grown over
 //! their addresses.
+//!
+//! A position that the store itself keeps for a client comes back with the backup that has it, so its
+//! epoch is always known. Such a position is proved by the number of restores too: after a restore
+//! nobody knows what the client has seen beyond the backup.
 
 use std::io;
 use std::sync::Arc;
@@ -55,6 +59,9 @@ struct Row {
     epochs: Vec<Epoch>,
     /// The number of repairs with losses at the time the row began.
     repairs: u32,
+    /// The number of backups between this store and the first one: a backup has one more than the
+    /// store that it was made of.
+    restores: u32,
 }
 
 /// An epoch. It covers the positions behind `after`, up to and including the `after` of the next
@@ -96,23 +103,29 @@ impl Epochs {
     pub fn check(&self, text: &str) -> Result<Position, BadToken> {
         match token::parse(text)? {
             (None, Position::ZERO) => Ok(Position::ZERO),
-            (Some(tag), position) if position > Position::ZERO && self.holds(position, tag) => {
+            (Some(tag), position)
+                if position > Position::ZERO && self.0.tag(position, &[]) == tag =>
+            {
                 Ok(position)
             }
             _ => Err(BadToken::Foreign),
         }
     }
 
-    /// Returns the tag of a position, for a caller that keeps both.
+    /// Returns the tag of a position, for a caller that keeps both in this store.
     #[must_use]
     pub fn tag(&self, position: Position) -> u32 {
-        self.0.tag(position, &[])
+        match self.0.restores {
+            0 => self.0.tag(position, &[]),
+            restores => self.0.tag(position, &restores.to_le_bytes()),
+        }
     }
 
-    /// Returns whether `tag` is the tag of this position.
+    /// Returns whether [`tag`](Self::tag) returned this tag for the position, and no
+    /// [backup](crate::Reader::backup) was restored since.
     #[must_use]
     pub fn holds(&self, position: Position, tag: u32) -> bool {
-        self.0.tag(position, &[]) == tag
+        self.tag(position) == tag
     }
 
     /// Returns the text of a position that also proves `detail`.
@@ -160,6 +173,17 @@ impl Epochs {
         })
     }
 
+    /// Returns the content of the file `epochs` of a backup. The backup knows all epochs of this
+    /// store, and that positions kept in it are those of a restored store.
+    pub(crate) fn of_backup(&self, store_id: [u8; 16]) -> Vec<u8> {
+        let row = Row {
+            epochs: self.0.epochs.clone(),
+            repairs: self.0.repairs,
+            restores: self.0.restores.saturating_add(1),
+        };
+        row.pages(store_id)
+    }
+
     /// Returns the number of epochs on the disk and the number of lossy repairs at their beginning,
     /// or the damage of the file.
     pub(crate) fn look(
@@ -183,6 +207,7 @@ impl Row {
         Row {
             epochs: Vec::new(),
             repairs,
+            restores: 0,
         }
     }
 
@@ -257,8 +282,7 @@ impl Row {
     /// Without room the function removes the old row, because it would assign positions of this
     /// epoch to the one before.
     fn write(&self, backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<bool> {
-        let mut bytes = self.encode(store_id);
-        bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
+        let bytes = self.pages(store_id);
         if store(backend, &bytes)? {
             return Ok(true);
         }
@@ -272,6 +296,13 @@ impl Row {
         store(backend, &bytes)
     }
 
+    /// Returns the content of the file: the encoded row, and zeros up to the end of a page.
+    fn pages(&self, store_id: [u8; 16]) -> Vec<u8> {
+        let mut bytes = self.encode(store_id);
+        bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
+        bytes
+    }
+
     fn encode(&self, store_id: [u8; 16]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + ENTRY * self.epochs.len() + 4);
         bytes.extend_from_slice(&MAGIC);
@@ -279,7 +310,7 @@ impl Row {
         bytes.extend_from_slice(&(self.epochs.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&store_id);
         bytes.extend_from_slice(&self.repairs.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.restores.to_le_bytes());
         for epoch in &self.epochs {
             bytes.extend_from_slice(&epoch.after.to_le_bytes());
             bytes.extend_from_slice(&epoch.key);
@@ -316,7 +347,12 @@ impl Row {
         let in_order = epochs.is_sorted_by(|one, next| one.after < next.after);
         let begins = epochs.first().is_some_and(|first| first.after == 0);
         let repairs = u32::from_le_bytes(*header[32..].first_chunk()?);
-        (begins && in_order).then_some(Row { epochs, repairs })
+        let restores = u32::from_le_bytes(*header[36..].first_chunk()?);
+        (begins && in_order).then_some(Row {
+            epochs,
+            repairs,
+            restores,
+        })
     }
 }
 
@@ -449,8 +485,36 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_store_refuses_what_it_kept_before() {
+        let store = epochs(&[0, 1_000]);
+        let restore = |store: &Epochs| {
+            let mut row = Row::decode(&store.of_backup([1; 16]), [1; 16]).unwrap();
+            row.push(2_000, key(77));
+            Epochs(Arc::new(row))
+        };
+        let once = restore(&store);
+        let twice = restore(&once);
+        for position in [0, 500, 2_000].map(Position) {
+            let tags = [&store, &once, &twice].map(|store| store.tag(position));
+            for (at, store) in [&store, &once, &twice].into_iter().enumerate() {
+                let held = tags.map(|tag| store.holds(position, tag));
+                assert_eq!(held, std::array::from_fn(|tag| tag == at), "{position:?}");
+            }
+        }
+        // A position that a client hands back tells what the client has seen.
+        let text = store.token(Position(500)).to_string();
+        assert_eq!(twice.check(&text), Ok(Position(500)));
+        // A restart is not a restore.
+        let mut row = row(&[0, 1_000]);
+        row.push(2_000, key(9));
+        let again = Epochs(Arc::new(row));
+        assert!(again.holds(Position(500), store.tag(Position(500))));
+    }
+
+    #[test]
     fn a_row_reads_back_and_every_flipped_bit_is_noticed() {
-        let row = row(&[0, 1_000, 1 << 40]);
+        let mut row = row(&[0, 1_000, 1 << 40]);
+        (row.repairs, row.restores) = (3, 5);
         let bytes = row.encode([1; 16]);
         assert_eq!(Row::decode(&bytes, [2; 16]), None);
         for bit in 0..bytes.len() * 8 {

@@ -34,6 +34,11 @@ impl Reader {
         Reader { shared, frames }
     }
 
+    /// Returns the state of the store that this reader reads.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Returns the key with which the store makes timeline ids.
     #[must_use]
     pub fn key(&self) -> StoreKey {

@@ -34,6 +34,11 @@ pub(crate) struct Shared {
     pub(crate) index: RwLock<Index>,
     /// The position of the last visible record.
     pub(crate) head: AtomicU64,
+    /// The end of the visible part of the log. Changes under the index's lock.
+    end: AtomicU64,
+    /// Held while a new manifest is put in force, and while files are removed. So a thread that holds
+    /// it finds all files of the manifest on the disk. Never taken with the index's lock held.
+    pub(crate) files: Mutex<()>,
     /// The greatest time of the records at the opening, in milliseconds; 0 if there was none.
     pub(crate) opened_at: u64,
     /// The end of the data on disk.
@@ -55,6 +60,18 @@ pub(crate) struct OpenFolder {
     pub(crate) key: StoreKey,
     pub(crate) epochs: Epochs,
     pub(crate) losses: Losses,
+}
+
+/// The visible part of a store at one moment. The files stay readable while this is held, also after
+/// they are removed.
+pub(crate) struct Visible {
+    /// The position of the last record.
+    pub(crate) head: u64,
+    /// The end of the log: everything before it is visible.
+    pub(crate) end: u64,
+    /// The segments by ascending base. There may be one behind the end.
+    pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    pub(crate) runs: Arc<Runs>,
 }
 
 /// The log and the runs of a store, as an opening recovers them.
@@ -79,6 +96,8 @@ impl Shared {
             segments: RwLock::new(Arc::new(log.segments)),
             index: RwLock::new(log.index),
             head: AtomicU64::new(log.head),
+            end: AtomicU64::new(log.durable),
+            files: Mutex::new(()),
             opened_at: log.last_time,
             durable: AtomicU64::new(log.durable),
             condition: Condition::default(),
@@ -156,12 +175,31 @@ impl Shared {
         for (key, position) in states {
             index.set_state(key, position);
         }
+        self.end.store(batch.end().0, Ordering::Relaxed);
         // Set under the index's lock, so that every entry that a reader finds is at or before the
         // head.
         if !batch.is_empty() {
             index.show(batch.last().0);
             self.head.store(batch.last().0, Ordering::Release);
         }
+    }
+
+    /// Returns the visible part of the store at this moment.
+    pub(crate) fn visible(&self) -> Visible {
+        let index = self.index.read();
+        Visible {
+            head: self.head.load(Ordering::Relaxed),
+            end: self.end.load(Ordering::Relaxed),
+            segments: self.segments.read().clone(),
+            runs: index.runs().clone(),
+        }
+    }
+
+    /// Removes a file that no manifest names any more. The next opening removes files that cannot be
+    /// removed now.
+    pub(crate) fn remove_file(&self, name: &str) {
+        let _files = self.files.lock();
+        let _ = self.backend.remove(name);
     }
 
     /// Returns the oldest segment, if it is full and all its records are visible.

@@ -1,8 +1,10 @@
-//! Tools for a store that may be open elsewhere: dump, inspect, verify and repair.
+//! Tools for a store that may be open elsewhere: dump, inspect, verify and repair. And the backup,
+//! which the process makes that has the store open.
 //!
-//! **Invariant:** all tools but the repair only read. They take no lock and write nothing, so they
+//! **Invariant:** dump, inspect and verify only read. They take no lock and write nothing, so they
 //! also work beside the process that has the store open.
 
+pub(crate) mod backup;
 pub(crate) mod dump;
 pub(crate) mod inspect;
 pub(crate) mod repair;

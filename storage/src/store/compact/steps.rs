@@ -86,7 +86,7 @@ impl Steps {
         self.conclude(done, maker)?;
         // The manifest no longer needs the segment. If the removal fails, the next opening removes
         // it.
-        let _ = self.shared.backend.remove(&segment.name);
+        self.shared.remove_file(&segment.name);
         Ok(true)
     }
 
@@ -275,7 +275,7 @@ impl Steps {
     /// be removed now.
     pub(super) fn remove(&self, runs: &[RunId]) {
         for run in runs {
-            let _ = self.shared.backend.remove(&run.name());
+            self.shared.remove_file(&run.name());
         }
     }
 
@@ -311,6 +311,7 @@ impl Steps {
         backend.sync_dir()?;
         let opened = self.shared.runs().with(backend, &next, self.plan.store_id);
         let runs = opened.map_err(|error| io::Error::other(error.to_string()))?;
+        let _files = self.shared.files.lock();
         next.write(backend, self.plan.store_id)?;
         *manifest = next;
         show(runs);
@@ -345,9 +346,13 @@ impl Steps {
             return Ok(());
         }
         let backend = &*self.shared.backend;
-        self.manifest.lock().write(backend, self.plan.store_id)?;
+        {
+            let manifest = self.manifest.lock();
+            let _files = self.shared.files.lock();
+            manifest.write(backend, self.plan.store_id)?;
+        }
         for run in doubtful.drain(..) {
-            let _ = backend.remove(&run.name());
+            self.shared.remove_file(&run.name());
         }
         Ok(())
     }

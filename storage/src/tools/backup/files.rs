@@ -1,0 +1,379 @@
+//! The files of a backup: which ones, and how each gets into the backup's folder.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::folder::PartialFolder;
+use super::{Backup, BackupError, BackupProgress, Pace};
+use crate::Position;
+use crate::backend::{self, Backend, BackendFile, cannot_link, is_full};
+use crate::log::frame::{self, FrameContext, FrameKind};
+use crate::log::segment::{self, END_RESERVE, Segment};
+use crate::run::manifest::{self, Manifest};
+use crate::store::identity::{self, Identity};
+use crate::store::shared::{Shared, Visible};
+use crate::store::{epochs, losses};
+
+/// The bytes that are copied and synced at a time on the file system of the store. A commit that
+/// syncs meanwhile waits for no more of them.
+const SHORT_PIECE: u64 = 256 << 10;
+
+/// The bytes that are copied and synced at a time on another file system.
+const LONG_PIECE: u64 = 4 << 20;
+
+/// The longest rest between two pieces.
+const LONGEST_REST: Duration = Duration::from_millis(10);
+
+/// The number of links between two rests: each takes some microseconds.
+const LINKS: u64 = 64;
+
+/// The space that is left for the small files, in bytes.
+const SMALL_FILES: u64 = 1 << 20;
+
+/// Links and copies the files of a store into the folder of a backup.
+pub(super) struct Copier<'a> {
+    shared: &'a Shared,
+    folder: &'a PartialFolder,
+    pace: Pace,
+    each: &'a mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
+    piece: u64,
+    progress: BackupProgress,
+    links: u64,
+    made: Backup,
+}
+
+/// What a backup consists of, chosen at one moment.
+struct Chosen {
+    store_id: [u8; 16],
+    visible: Visible,
+    /// The last segment of the log. It is copied up to the end of the visible log.
+    tail: Arc<Segment>,
+    /// Full files that could not be linked.
+    to_copy: Vec<WholeFile>,
+    /// The small files, with their content.
+    small: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// A file that never changes again.
+struct WholeFile {
+    name: String,
+    file: Arc<dyn BackendFile>,
+    len: u64,
+    /// Whether everything in it is durable.
+    is_durable: bool,
+}
+
+impl<'a> Copier<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        folder: &'a PartialFolder,
+        pace: Pace,
+        each: &'a mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
+    ) -> Self {
+        let beside = folder.is_beside(&shared.backend.path(""));
+        Copier {
+            shared,
+            folder,
+            pace,
+            each,
+            piece: if beside { SHORT_PIECE } else { LONG_PIECE },
+            progress: BackupProgress::default(),
+            links: 0,
+            made: Backup {
+                head: Position::ZERO,
+                files: 0,
+                linked_bytes: 0,
+                copied_bytes: 0,
+                duration: Duration::ZERO,
+            },
+        }
+    }
+
+    /// Makes all files of the backup, durable up to their names.
+    pub(super) fn run(&mut self) -> Result<Backup, BackupError> {
+        let chosen = self.choose()?;
+        self.made.head = Position(chosen.visible.head);
+        self.check_space(&chosen)?;
+        for whole in &chosen.to_copy {
+            self.copy(&whole.name, &*whole.file, whole.len)?;
+        }
+        self.copy_tail(&chosen)?;
+        for (name, bytes) in &chosen.small {
+            self.write(name, bytes)?;
+        }
+        let epochs = self.shared.epochs.of_backup(chosen.store_id);
+        self.write(epochs::NAME, &epochs)?;
+        // The names are durable before the file without which nothing opens the folder.
+        let synced = self.folder.backend.sync_dir();
+        synced.map_err(self.failed("make durable"))?;
+        for name in [identity::COPY, identity::NAME] {
+            let bytes = self.read_small(identity::NAME)?;
+            self.write(name, &bytes.unwrap_or_default())?;
+        }
+        Ok(self.made.clone())
+    }
+
+    /// Chooses the moment of the backup, and links the files that never change again.
+    fn choose(&mut self) -> Result<Chosen, BackupError> {
+        let source = &*self.shared.backend;
+        let store_id = Identity::read(source, identity::NAME)?.store_id;
+        let _files = self.shared.files.lock();
+        let visible = self.shared.visible();
+        let manifest = Manifest::read(source, store_id)?.unwrap_or_default();
+        let before = visible
+            .segments
+            .partition_point(|segment| segment.base <= visible.end);
+        let tail = before
+            .checked_sub(1)
+            .and_then(|at| visible.segments.get(at));
+        let tail = tail.cloned().ok_or_else(|| {
+            let missing = io::ErrorKind::NotFound.into();
+            BackupError::io(source.path(""), "find the end of the log in", missing)
+        })?;
+        let whole = self.whole_files(&visible, &manifest, tail.base)?;
+        let bytes = whole.iter().map(|whole| whole.len).sum::<u64>();
+        self.progress.total = bytes + (visible.end - tail.base);
+        let to_copy = self.link(whole)?;
+        let mut small = Vec::new();
+        for name in [manifest::NAME, losses::NAME, losses::COPY] {
+            small.extend(self.read_small(name)?.map(|bytes| (name, bytes)));
+        }
+        Ok(Chosen {
+            store_id,
+            visible,
+            tail,
+            to_copy,
+            small,
+        })
+    }
+
+    /// Returns the full segments and the runs that are in force.
+    fn whole_files(
+        &self,
+        visible: &Visible,
+        manifest: &Manifest,
+        tail: u64,
+    ) -> Result<Vec<WholeFile>, BackupError> {
+        let source = &*self.shared.backend;
+        let durable = self.shared.durable();
+        let names = source
+            .list()
+            .map_err(|error| BackupError::io(source.path(""), "list the folder", error))?;
+        let bases = names.iter().filter_map(|name| segment::segment_base(name));
+        let mut bases: Vec<u64> = bases
+            .filter(|base| (manifest.low_water..tail).contains(base))
+            .collect();
+        bases.sort_unstable();
+        let segments = bases.into_iter().map(|base| {
+            let open = visible.segments.iter().find(|open| open.base == base);
+            let open = open.map(|open| (open.file.clone(), open.end() <= durable));
+            (segment::segment_name(base), open)
+        });
+        let runs = manifest.runs.iter().map(|id| {
+            let open = visible.runs.of(id.kind).iter().find(|run| run.id == *id);
+            (id.name(), open.map(|run| (run.file.clone(), true)))
+        });
+        let whole = segments.chain(runs).map(|(name, open)| {
+            let (file, is_durable) = match open {
+                Some(open) => open,
+                None => (source.open(&name)?, false),
+            };
+            Ok(WholeFile {
+                len: file.len()?,
+                name,
+                file,
+                is_durable,
+            })
+        });
+        let whole: io::Result<Vec<WholeFile>> = whole.collect();
+        whole.map_err(|error| BackupError::io(source.path(""), "open a file in", error))
+    }
+
+    /// Links files into the folder. Returns those that must be copied.
+    fn link(&mut self, whole: Vec<WholeFile>) -> Result<Vec<WholeFile>, BackupError> {
+        let source = &*self.shared.backend;
+        // After a failed sync nobody knows what of a file is on the disk, except of a new copy.
+        let mut can_link = self.shared.poisoned().is_none();
+        let mut to_copy = Vec::new();
+        for file in whole {
+            let linked = match can_link {
+                true => source.link(&file.name, &self.folder.backend),
+                false => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match linked {
+                Ok(()) => {}
+                Err(error) if cannot_link(&error) => {
+                    can_link = can_link && error.kind() == io::ErrorKind::TooManyLinks;
+                    to_copy.push(file);
+                    continue;
+                }
+                Err(error) => {
+                    return Err(BackupError::io(source.path(&file.name), "link", error));
+                }
+            }
+            if !file.is_durable {
+                let synced = file.file.sync_data();
+                synced.map_err(|error| {
+                    BackupError::io(source.path(&file.name), "make durable", error)
+                })?;
+            }
+            self.made.files += 1;
+            self.made.linked_bytes += file.len;
+            self.links += 1;
+            if self.links.is_multiple_of(LINKS) {
+                self.rest(LONGEST_REST);
+            }
+            self.go_on(file.len)?;
+        }
+        Ok(to_copy)
+    }
+
+    fn check_space(&self, chosen: &Chosen) -> Result<(), BackupError> {
+        let copied = chosen.to_copy.iter().map(|whole| whole.len).sum::<u64>();
+        let small = chosen.small.iter().map(|(_, bytes)| bytes.len() as u64);
+        let tail = chosen.visible.end - chosen.tail.base;
+        let needed = copied + tail + small.sum::<u64>() + SMALL_FILES;
+        let free = self.folder.backend.free_bytes();
+        match free.map_err(self.failed("look for space in"))? {
+            free if free < needed => Err(self.no_space(needed, free)),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_space(&self, needed: u64, free: u64) -> BackupError {
+        BackupError::NoSpace {
+            target: self.folder.target().to_path_buf(),
+            needed,
+            free,
+        }
+    }
+
+    /// Copies the first `len` bytes of a file.
+    fn copy(&mut self, name: &str, from: &dyn BackendFile, len: u64) -> Result<(), BackupError> {
+        let file = self.create(name)?;
+        self.copy_into(&*file, name, from, len)
+    }
+
+    fn copy_into(
+        &mut self,
+        to: &dyn BackendFile,
+        name: &str,
+        from: &dyn BackendFile,
+        len: u64,
+    ) -> Result<(), BackupError> {
+        let source = self.shared.backend.path(name);
+        let mut buffer = vec![0; self.piece.min(len) as usize];
+        let mut at = 0;
+        while at < len {
+            let began = Instant::now();
+            let bytes = &mut buffer[..self.piece.min(len - at) as usize];
+            let read = backend::read_exact_at(from, bytes, at);
+            read.map_err(|error| BackupError::io(source.clone(), "read", error))?;
+            let written = to.write_all_at(bytes, at).and_then(|()| to.sync_data());
+            written.map_err(|error| self.not_written(name, error))?;
+            let copied = bytes.len() as u64;
+            at += copied;
+            self.made.copied_bytes += copied;
+            self.rest(began.elapsed());
+            self.go_on(copied)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the last segment up to the end of the visible log, and marks all of it as durable.
+    fn copy_tail(&mut self, chosen: &Chosen) -> Result<(), BackupError> {
+        let (tail, end) = (&chosen.tail, chosen.visible.end);
+        let file = self.create(&tail.name)?;
+        self.copy_into(&*file, &tail.name, &*tail.file, end - tail.base)?;
+        let mut mark = Vec::new();
+        // The visible part may end with such a mark already, and then there may be no room.
+        if end + END_RESERVE <= tail.end() {
+            let place = FrameContext {
+                position: end,
+                durable: end,
+                salt: tail.salt,
+                session: self.session()?,
+            };
+            frame::push_mark(&mut mark, FrameKind::Anchor, place);
+        }
+        let written = file
+            .write_all_at(&mark, tail.offset(end))
+            // The rest is a hole, which reads as zeros.
+            .and_then(
+                |()| match tail.offset(end) + (mark.len() as u64) < tail.size {
+                    true => file.write_all_at(&[0], tail.size - 1),
+                    false => Ok(()),
+                },
+            )
+            .and_then(|()| file.sync_data());
+        written.map_err(|error| self.not_written(&tail.name, error))
+    }
+
+    /// Draws a session number. The mark has distance 0, so it may begin any session.
+    fn session(&self) -> Result<u32, BackupError> {
+        let mut bytes = [0; 4];
+        let drawn = self.folder.backend.fill_random(&mut bytes);
+        drawn.map_err(self.failed("draw random bytes for"))?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Returns the content of a small file of the store; `None` if it is missing.
+    fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
+        let source = &*self.shared.backend;
+        let read = source.open(name).and_then(|file| {
+            let mut bytes = vec![0; file.len()? as usize];
+            backend::read_exact_at(&*file, &mut bytes, 0)?;
+            Ok(bytes)
+        });
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BackupError::io(source.path(name), "read", error)),
+        }
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
+        let file = self.create(name)?;
+        let written = file.write_all_at(bytes, 0).and_then(|()| file.sync_data());
+        written.map_err(|error| self.not_written(name, error))?;
+        self.made.copied_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn create(&mut self, name: &str) -> Result<Arc<dyn BackendFile>, BackupError> {
+        self.made.files += 1;
+        let created = self.folder.backend.create(name);
+        created.map_err(|error| self.not_written(name, error))
+    }
+
+    fn not_written(&self, name: &str, error: io::Error) -> BackupError {
+        if is_full(&error) && error.kind() == io::ErrorKind::StorageFull {
+            let left = self.progress.total.saturating_sub(self.progress.done);
+            return self.no_space(left, self.folder.backend.free_bytes().unwrap_or(0));
+        }
+        BackupError::io(self.folder.target().join(name), "write", error)
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> BackupError + use<> {
+        let target = self.folder.target().to_path_buf();
+        move |source| BackupError::io(target.clone(), action, source)
+    }
+
+    /// Leaves the disk to the store for as long as it worked for the backup.
+    fn rest(&self, worked: Duration) {
+        if self.pace == Pace::Gentle {
+            std::thread::sleep(worked.min(LONGEST_REST));
+        }
+    }
+
+    /// Tells the progress. Fails if the caller ends the backup.
+    fn go_on(&mut self, bytes: u64) -> Result<(), BackupError> {
+        self.progress.done += bytes;
+        match (self.each)(self.progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(BackupError::Ended),
+        }
+    }
+}
