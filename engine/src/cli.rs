@@ -47,7 +47,7 @@ enum Command {
     },
     /// Show what this machine can carry, limit by limit, with the commands that raise each limit
     Doctor(DoctorArgs),
-    /// Inspect, verify, print or repair a store
+    /// Inspect, verify, print, back up or repair a store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print the script that completes this command line in a shell

@@ -25,6 +25,7 @@ use self::readers::{end_readers, job_queue, spawn_readers};
 use self::shards::seed_shards;
 use self::store::{open_store, watch_store};
 use self::threads::{join, spawn};
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::file_sizes;
@@ -38,6 +39,7 @@ pub struct Gateway {
     authority: Option<Arc<Authority>>,
     metrics: Arc<Metrics>,
     control: Control,
+    backups: Arc<Backups>,
     ready: Arc<AtomicBool>,
     mailboxes: Vec<Arc<Mailbox>>,
     shards: Vec<JoinHandle<std::io::Result<()>>>,
@@ -108,12 +110,8 @@ impl Gateway {
             config.limits.content.message_bytes,
         )?;
         let shared = Shared::new(&limits, config.max_connections);
-        let ready = Arc::new(AtomicBool::new(false));
-        let shown = control::Shown {
-            ready: Arc::clone(&ready),
-            metrics: Arc::clone(&metrics),
-            store: store.clone(),
-        };
+        let shown = control::Shown::new(&store, &metrics);
+        let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
         let control = control::start(config, shown)?;
 
         let parts = |index| Parts {
@@ -147,6 +145,7 @@ impl Gateway {
             authority,
             metrics,
             control,
+            backups,
             ready,
             mailboxes,
             shards,
@@ -252,12 +251,13 @@ impl Gateway {
         // The shards held the last senders. These threads finish what is queued, and then end.
         let synced = join(self.sequencer)?;
         end_readers(self.readers)?;
+        self.backups.stop();
         self.control.stop();
         self.watch.stop();
         if let Some(watch) = self.tls_watch {
             watch.stop();
         }
-        drop(self.store);
+        drop((self.store, self.backups));
         synced.map_err(|error| {
             let what = if error.is_final() {
                 "the store failed; messages that were acknowledged before that are safe"

@@ -6,6 +6,7 @@
 //!
 //! The program is [`cli::run`]; [`gateway::Gateway`] is the same without a command line.
 
+mod backup;
 mod causes;
 pub mod cli;
 pub mod config;

@@ -10,10 +10,12 @@ use trunkline_core::metrics::{Counter, SequencerMetrics};
 use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
 use trunkline_gateway::tls::Acceptor;
 
+mod backup;
 mod control;
 mod form;
 mod store;
 mod text;
+pub(crate) use backup::BackupMetrics;
 pub(crate) use control::ControlMetrics;
 pub(crate) use form::Form;
 pub(crate) use text::Exporter;
@@ -26,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) tls: Arc<TlsMetrics>,
     pub(crate) keys: Arc<KeyMetrics>,
     pub(crate) control: Arc<ControlMetrics>,
+    pub(crate) backups: Arc<BackupMetrics>,
     pub(crate) config: ConfigMetrics,
     acceptor: Option<Arc<Acceptor>>,
 }
@@ -50,6 +53,7 @@ impl Metrics {
             tls: Arc::default(),
             keys: Arc::default(),
             control: Arc::default(),
+            backups: Arc::default(),
             config: ConfigMetrics::default(),
         }
     }

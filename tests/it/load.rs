@@ -23,6 +23,14 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// Forgets the acknowledged messages that lie after an address of the log. Returns the replies to
+    /// them.
+    pub(crate) fn forget_after(&mut self, address: u64) -> Vec<Value> {
+        let is_after = |_: &String, reply: &mut Value| address_of(reply) > address;
+        let forgotten = self.acknowledged.extract_if(.., is_after);
+        forgotten.map(|(_, reply)| reply).collect()
+    }
+
     fn settle(&mut self, under_way: &mut HashMap<u32, String>, replies: HashMap<u32, Value>) {
         for (id, mut reply) in replies {
             let text = under_way.remove(&id).expect("a reply to a command of ours");
@@ -30,6 +38,13 @@ impl Sent {
             self.acknowledged.insert(text, reply["send"].take());
         }
     }
+}
+
+/// Returns the address of the log in the position of a reply.
+pub(crate) fn address_of(reply: &Value) -> u64 {
+    let pos = reply["pos"].as_str().expect("a position");
+    let (_, address) = pos.split_once('-').expect("a tag");
+    address.parse().expect("an address")
 }
 
 /// Sends until the connection ends; counts what is acknowledged.

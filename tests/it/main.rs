@@ -4,6 +4,7 @@ mod architecture;
 mod auth;
 mod auth_keys;
 mod auth_sessions;
+mod backup;
 mod bad_keys;
 mod caught_up;
 mod certificates;

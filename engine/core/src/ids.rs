@@ -51,6 +51,7 @@ const REACTION_COUNT: u8 = 35;
 const CLOSED: u8 = 36;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
+const BACKUP_PROOF: u8 = 42;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,12 @@ impl Ids {
             return NamespaceId::default();
         }
         NamespaceId(self.0.id(NAMESPACE, &[name.as_bytes()]).0 as u64)
+    }
+
+    /// Returns the number that proves to the gateway that a process knows the store's key. It is never
+    /// stored.
+    pub fn backup_proof(&self) -> u128 {
+        self.0.id(BACKUP_PROOF, &[]).0
     }
 
     /// Returns the id of the conversation between two users. `lesser` is the name that comes first,

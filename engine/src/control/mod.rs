@@ -1,8 +1,9 @@
-//! The control port: health and metrics over HTTP.
+//! The control port: health, metrics and backups over HTTP.
 //!
 //! One thread with its own runtime serves it, apart from the message path.
 
 mod accept;
+mod backup;
 mod connections;
 mod guard;
 mod health;
@@ -14,16 +15,18 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
 use trunkline_storage::Reader;
 
+pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
 use self::connections::Server;
 use self::guard::Guard;
 pub(crate) use self::health::Condition;
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
 
@@ -34,6 +37,20 @@ pub(crate) struct Shown {
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Reader,
+    pub(crate) backups: Arc<Backups>,
+}
+
+impl Shown {
+    /// Returns the sources of a gateway that is not ready yet.
+    pub(crate) fn new(store: &Reader, metrics: &Arc<Metrics>) -> Self {
+        let backups = Backups::new(store.clone(), Arc::clone(&metrics.backups));
+        Self {
+            ready: Arc::new(AtomicBool::new(false)),
+            metrics: Arc::clone(metrics),
+            store: store.clone(),
+            backups: Arc::new(backups),
+        }
+    }
 }
 
 /// The running control thread.
@@ -104,6 +121,8 @@ fn router(shown: Shown) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route(BACKUP, get(backup::report).post(backup::begin))
+        .layer(DefaultBodyLimit::max(backup::BODY))
         .with_state(shown)
 }
 

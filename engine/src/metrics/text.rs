@@ -117,6 +117,7 @@ impl Collector for Exporter {
         self.tls(&mut families)?;
         self.tokens(&mut families)?;
         self.control(&mut families)?;
+        self.backups(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, &mut families)?;
@@ -369,6 +370,28 @@ impl Exporter {
             ),
             "reason",
             reasons,
+        )
+    }
+
+    fn backups(&self, to: &mut Families<'_, '_>) -> Written {
+        let backups = &self.metrics.backups;
+        to.labelled(
+            ("trunkline_backups", "Backups of the store"),
+            "result",
+            [
+                ("ok", backups.complete.get()),
+                ("failed", backups.failed.get()),
+            ],
+        )?;
+        to.gauge(
+            "trunkline_backup_running",
+            "1 while a backup of the store is being made",
+            backups.running.get(),
+        )?;
+        to.gauge(
+            "trunkline_backup_last_timestamp_seconds",
+            "Time of the last complete backup, in seconds since 1970; 0 if there is none",
+            backups.last_complete.get(),
         )
     }
 

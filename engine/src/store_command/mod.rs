@@ -1,6 +1,7 @@
 //! `trunkline store`: tools for the store of a gateway. The tools that only read also work while
 //! the gateway runs.
 
+mod backup;
 mod dump;
 mod inspect;
 mod line;
@@ -32,6 +33,22 @@ pub(crate) enum StoreCommand {
     /// Recalled messages are printed without their content. Damaged parts of files are left out and
     /// named on standard error; the exit code is 1 then.
     Dump(dump::Args),
+    /// Make a backup of a store, also while its gateway runs
+    ///
+    /// The gateway that has the store open makes the backup itself: give --control the address of its
+    /// control port. TARGET_FOLDER is a path on the gateway's machine, and the gateway's user must be
+    /// allowed to write there. Without a gateway this program makes the backup, and no gateway can
+    /// start on the store meanwhile.
+    ///
+    /// The backup has every message that was acknowledged before the command began. Files that never
+    /// change again become hard links if TARGET_FOLDER is on the file system of the store, and are
+    /// copied otherwise. Until the backup is complete its folder is named TARGET_FOLDER.partial. A
+    /// backup that fails leaves nothing. If this command is ended early, the gateway completes the
+    /// backup and its log says so.
+    ///
+    /// To restore, stop the gateway, put a copy of the backup in the place of the --data folder, and
+    /// start the gateway.
+    Backup(backup::Args),
     /// Remove the damaged parts of a store, and only those, so that the gateway starts again
     ///
     /// Prints what it removes, and keeps a copy of every file that it changes (damaged-….bak).
@@ -60,6 +77,7 @@ impl StoreCommand {
             Self::Inspect(args) => inspect::run(args),
             Self::Verify(args) => verify::run(args),
             Self::Dump(args) => dump::run(args),
+            Self::Backup(args) => backup::run(args),
             Self::Repair(args) => repair::run(args),
         }
     }
@@ -89,7 +107,7 @@ fn code(faults: &[Fault]) -> ExitCode {
 fn refused(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Locked { dir } => anyhow::anyhow!(
-            "{} is in use by a running gateway: stop it first (SIGTERM); `inspect`, `verify`, `dump` and `repair --dry-run` work while it runs",
+            "{} is in use by a running gateway: stop it first (SIGTERM); `inspect`, `verify`, `dump`, `repair --dry-run` and `backup` work while it runs",
             dir.display()
         ),
         OpenError::NoStore { .. } => {

@@ -11,14 +11,25 @@ const LINES: Duration = Duration::from_secs(5);
 /// Shows the progress on standard error: a bar on a terminal, else lines.
 pub(super) enum Progress {
     Bar(ProgressBar),
-    Lines { last: Instant },
+    /// The time of the last line, and what the lines say of the bytes.
+    Lines {
+        last: Instant,
+        done: &'static str,
+    },
 }
 
 impl Progress {
+    /// Returns the progress of a tool that checks bytes.
     pub(super) fn new() -> Self {
+        Self::of("checked")
+    }
+
+    /// Returns the progress of a tool. `done` says what it does with bytes, such as `copied`.
+    pub(super) fn of(done: &'static str) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self::Lines {
                 last: Instant::now(),
+                done,
             };
         }
         let bar = ProgressBar::new(0);
@@ -38,11 +49,11 @@ impl Progress {
                 }
                 bar.set_position(done);
             }
-            Self::Lines { last } if last.elapsed() >= LINES => {
+            Self::Lines { last, done: what } if last.elapsed() >= LINES => {
                 *last = Instant::now();
                 let (done, total) = (HumanBytes(done), HumanBytes(total));
                 // A failed write loses only this line of progress.
-                let _ = writeln!(std::io::stderr(), "checked {done} of {total}");
+                let _ = writeln!(std::io::stderr(), "{what} {done} of {total}");
             }
             Self::Lines { .. } => {}
         }
