@@ -153,6 +153,43 @@ fn alone_nobody_waits() {
     assert_eq!(waits, [0.0; 2]);
 }
 
+/// A client that has spent more than a quarter of its savings is read in the slow lane, and not if
+/// nobody else is served.
+#[test]
+fn a_client_that_spends_its_savings_is_read_slowly_beside_others() {
+    // A dear command costs a tenth of what can be saved.
+    let setup = budget("user-cost").flag("user-cost", "40ms");
+    let gateway = setup.flag("cost-burst", "2s").start();
+    let slow_reads = || gateway.metric("trunkline_slow_reads_total");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    for _ in 0..4 {
+        dear(&mut heavy);
+    }
+    assert_eq!(slow_reads(), 0.0, "nobody else is served");
+    let mut light = gateway.dial().connect("lucy", "phone");
+    beside(&mut light, || {
+        wait::until("reads in the slow lane", || {
+            let reply = dear(&mut heavy);
+            assert!(reply["ping"].is_object(), "{reply}");
+            (slow_reads() >= 3.0).then_some(())
+        });
+        // Questions to the store and writes pass the lane too, and pushes do not wait for it.
+        for n in 1..=3 {
+            heavy.send("lucy", &format!("text {n}"));
+            heavy.done("conversations", &json!({}));
+        }
+    });
+    light.send("hugo", "here");
+    assert_eq!(heavy.push_of("message")["text"], "here");
+    // Within the budget again, the client leaves the lane.
+    wait::until("the end of the lane", || {
+        heavy.done("ping", &json!({}));
+        let before = slow_reads();
+        heavy.done("ping", &json!({}));
+        (slow_reads() == before).then_some(())
+    });
+}
+
 #[test]
 fn without_budgets_nobody_waits() {
     let gateway = budget("user-cost").flag("user-cost", "0ms").start();

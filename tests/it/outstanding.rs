@@ -73,3 +73,26 @@ fn more_messages_than_may_wait_are_all_stored_in_order() {
         assert_eq!(alice.reply(10_000 + id)["send"]["seq"], COUNT + id);
     }
 }
+
+/// Changes of groups cost so much that a few of them stop the reading of their client.
+#[test]
+fn dear_commands_wait_for_each_other() {
+    const COUNT: u32 = 40;
+    let gateway = Gateway::start();
+    let mut neighbours = Neighbours::of(&gateway, "groups");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let members: Vec<_> = (0..150).map(|n| format!("member-{n}")).collect();
+    post(
+        &mut alice,
+        1_000,
+        COUNT,
+        |id| json!({"id": id, "group_create": {"group": format!("g{id}"), "members": members}}),
+    );
+    neighbours.chat();
+    for id in 1_000..1_000 + COUNT {
+        let reply = alice.reply(id);
+        assert!(reply["group_create"].is_object(), "{reply}");
+    }
+    let outstanding = gateway.metric("trunkline_limited_total{limit=\"outstanding\"}");
+    assert!(outstanding > 0.0, "all of them were at the sequencer");
+}

@@ -265,6 +265,11 @@ impl Exporter {
             "trunkline_wakes",
             "Times that a sleeping shard was woken for mail",
             sum(|m| &m.wakes),
+        )?;
+        to.counter(
+            "trunkline_slow_reads",
+            "Reads of connections in the slow lane, which spend much while others spend little",
+            sum(|m| &m.slow_reads),
         )
     }
 

@@ -77,6 +77,12 @@ impl CommandBatch {
         self.commands.push(command);
     }
 
+    /// Returns the last command.
+    #[inline]
+    pub fn last(&self) -> Option<&Command> {
+        self.commands.last()
+    }
+
     /// Returns the length of the body of the last command, in bytes.
     #[inline]
     pub fn last_body(&self) -> usize {

@@ -79,7 +79,7 @@ use time::Time;
 
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
-pub use price::in_advance;
+pub use price::{in_advance, probable};
 
 /// The cost of the commands that one commit takes in the order of their arrival. What waits beyond it
 /// takes turns.

@@ -4,7 +4,7 @@
 //! not measured, so the same command always costs the same.
 
 use crate::cost::Cost;
-use crate::exchange::Action;
+use crate::exchange::{Action, Command, Members};
 
 /// The cost of any command: its way through the queue, the decision and the answer.
 const COMMAND: Cost = Cost::nanos(1_500);
@@ -109,6 +109,19 @@ pub(super) fn estimate(action: &Action, body: usize) -> Cost {
         }
     };
     COMMAND + Cost::of_log(body) + extra
+}
+
+/// The probable cost of a command in a group whose size nobody knows yet.
+const GROUP_COMMAND: Cost = Cost::micros(250);
+
+/// Returns what a command probably costs with its deliveries, for a shard that has seen no answer to
+/// its client yet.
+pub fn probable(command: &Command) -> Cost {
+    let estimate = estimate(&command.action, command.body.len());
+    match (command.members, command.action) {
+        (Members::Group, Action::Send { .. }) => estimate.max(GROUP_COMMAND),
+        _ => estimate,
+    }
 }
 
 /// Returns what a command pays when it is read, before the sequencer decides it: a part of the cost

@@ -62,6 +62,8 @@ pub struct ShardMetrics {
     pub writes: Counter,
     /// Wakes of the shard by mail. Each is a system call of the sender.
     pub wakes: Counter,
+    /// Turns of the slow lane: reads of connections that spend much while others spend little.
+    pub slow_reads: Counter,
     /// Error replies, in the order of [`ErrorCode::ALL`].
     pub errors: [Counter; ErrorCode::ALL.len()],
     /// Connections closed by the gateway, in the order of [`CLOSES`].

@@ -93,6 +93,12 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
         is_light
     }
 
+    /// Whether a holder that stands like this spends much while another one, within its budget, was
+    /// served in the last second.
+    pub(crate) fn waits_for_another(&self, holder: K, standing: Standing, now: Tick) -> bool {
+        standing != Standing::Light && self.serves_another(Some(holder), now)
+    }
+
     /// Whether the gateway served a holder within its budget in the last second, other than `but`.
     pub(crate) fn serves_another(&self, but: Option<K>, now: Tick) -> bool {
         self.served.lock().is_another(but, now)

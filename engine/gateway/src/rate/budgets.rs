@@ -72,6 +72,9 @@ pub(crate) struct Settled {
     /// Whether the user, the address or the namespace lives within its budget, so that serving it
     /// binds others.
     pub(crate) binds_others: bool,
+    /// Whether one of those who paid is not [`Standing::Light`] while another one of its kind is, and
+    /// is served.
+    pub(crate) is_slow: bool,
     /// The longest debt that binds; `None` without one.
     pub(crate) debt: Option<Debt>,
 }
@@ -137,33 +140,38 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         let mut settled = Settled {
             is_light: true,
             binds_others: false,
+            is_slow: false,
             debt: None,
         };
         if let Some(budget) = &self.connection {
             let own = own.get_or_insert_with(|| Account::full(budget, now));
             let mut standing = own.book(budget, now, cost);
             let users = self.users.as_ref();
-            if let Standing::Debt(_) = standing
-                && !users.is_some_and(|users| users.serves_another(holders.user, now))
-            {
+            let binds = standing != Standing::Light
+                && users.is_some_and(|users| users.serves_another(holders.user, now));
+            if let (Standing::Debt(_), false) = (standing, binds) {
                 own.forgive();
                 standing = Standing::Within;
             }
+            settled.is_slow |= binds;
             settled.note(Throttle::Connection, standing);
         }
         if let (Some(users), Some(user)) = (&self.users, holders.user) {
             let standing = users.book(user, now, cost);
             settled.binds_others |= standing == Standing::Light;
             if self.users_pay {
+                settled.is_slow |= users.waits_for_another(user, standing, now);
                 settled.note(Throttle::User, standing);
             }
         }
         if let Some(addresses) = &self.addresses {
             let standing = addresses.book(holders.address, now, cost);
+            settled.is_slow |= addresses.waits_for_another(holders.address, standing, now);
             settled.note(Throttle::Address, standing);
         }
         if let (Some(namespaces), Some(namespace)) = (&self.namespaces, self.namespace(holders)) {
             let standing = namespaces.book(namespace, now, cost);
+            settled.is_slow |= namespaces.waits_for_another(namespace, standing, now);
             settled.note(Throttle::Namespace, standing);
         }
         if !settled.is_light {

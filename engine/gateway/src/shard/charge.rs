@@ -7,13 +7,14 @@ use trunkline_core::ids::UserId;
 use trunkline_proto::BadCommand;
 use trunkline_proto::message::Command;
 
+use super::backlog::Slice;
 use super::connection::Conn;
 use super::core::Core;
 use super::price;
 use super::rate::Beyond;
 use super::source::Source;
 use crate::metrics::Work;
-use crate::timer::{TICK, Tick};
+use crate::timer::{TICK, TICKS_PER_SECOND, Tick};
 
 /// The longest time, in ticks, for which a connection in debt is not read: a second. Its client may
 /// leave meanwhile, or the debt may bind no more.
@@ -35,6 +36,10 @@ impl Core {
     #[inline]
     pub(super) fn charge(&mut self, slot: u32, conn: &mut Conn, work: Work, cost: Cost) {
         self.parts.metrics.worked(work, cost);
+        if conn.incoming.is_slow() {
+            let sliced = !matches!(work, Work::Parse);
+            self.turn.lane.note(self.turn.began(), cost, sliced);
+        }
         if conn.purse.spend(cost) {
             self.settle(slot, conn);
         } else if self.served_at != self.turn.now() {
@@ -70,6 +75,12 @@ impl Core {
         }
     }
 
+    /// Whether clients have budgets, and one within its budget was served in the last second.
+    pub(super) fn serves_light(&self) -> bool {
+        let recent = self.turn.now().saturating_sub(self.served_at) <= TICKS_PER_SECOND;
+        self.parts.shared.budgets.is_some() && recent
+    }
+
     /// Lets the accounts of a connection pay for the work that was done for it.
     #[cold]
     fn settle(&mut self, slot: u32, conn: &mut Conn) {
@@ -81,6 +92,7 @@ impl Core {
         let (purse, holders) = conn.payers();
         let pay = |own: &mut _, cost| budgets.settle(own, &holders, now, cost);
         let settled = self.payments.settle(slot, purse, now, pay);
+        conn.incoming.set_slow(settled.is_slow);
         if let Some(debt) = settled.debt {
             if !owed {
                 self.parts.metrics.throttled(debt.of);
@@ -161,6 +173,24 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Reads a connection in the slow lane, unless it spends little by now.
+    pub(super) fn read_slowly(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        /// What a question to the store probably costs.
+        const QUESTION: Cost = Cost::micros(200);
+        if self.payments.may_pay(slot, self.turn.now()) {
+            self.settle(slot, conn);
+        }
+        let expected = |conn: &Conn| Cost::micros(conn.unanswered.micros().into());
+        let (before, pages) = (expected(conn), conn.unanswered.pages());
+        self.parts.metrics.slow_reads.one();
+        self.slice = Slice::new();
+        self.read_in_turn(slot, conn, buffer);
+        let asked = conn.unanswered.pages().saturating_sub(pages);
+        let passed =
+            self.slice.used() + expected(conn).minus(before) + QUESTION.times(asked.into());
+        self.turn.lane.pass(passed);
     }
 
     /// Returns the id of a command that a client in debt may not send, and the refusal. `None` for a

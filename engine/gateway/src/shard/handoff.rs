@@ -3,7 +3,7 @@
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{CommandBatch, Failure, ToSequencer};
 use trunkline_core::request::{Ask, Prepared, ask};
-use trunkline_core::sequencer::in_advance;
+use trunkline_core::sequencer::{in_advance, probable};
 use trunkline_proto::message::CommandBody;
 
 use super::resuming::ToKeep;
@@ -62,6 +62,11 @@ impl Handoff {
         let body = self.last_body();
         let action = self.batch.last_action();
         action.map_or(Cost::NONE, |action| in_advance(action, body))
+    }
+
+    /// Returns what the last command probably costs.
+    pub(super) fn last_probable(&self) -> Cost {
+        self.batch.last().map_or(Cost::NONE, probable)
     }
 
     /// Returns the bytes that one connection may have at the sequencer: what is left of half the queue,

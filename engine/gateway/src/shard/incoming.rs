@@ -10,6 +10,9 @@ use super::turn::Turn;
 use crate::rate::PerSecond;
 use crate::timer::Tick;
 
+/// The mark of a connection that the slow lane reads, in the number of reads.
+const SLOW: u8 = 0x80;
+
 /// What has arrived from one connection, and what is left to read.
 ///
 /// `unread` is true exactly while the connection stands in a list of [`Turn`] or [`Admission`].
@@ -28,7 +31,7 @@ pub(crate) struct Incoming {
     /// The shard reads nothing until the connection has taken its output.
     paused: bool,
     /// The number of reads until the connection is read at once again. Set by a slice that was not
-    /// enough; a connection that sends much waits behind the others.
+    /// enough; a connection that sends much waits behind the others. [`SLOW`] is a mark of its own.
     heavy: u8,
 }
 
@@ -100,8 +103,8 @@ impl Incoming {
     pub(super) const fn note_slice(&mut self, spent: bool) {
         if spent {
             self.wait_behind();
-        } else {
-            self.heavy = self.heavy.saturating_sub(1);
+        } else if self.heavy & !SLOW > 0 {
+            self.heavy -= 1;
         }
     }
 
@@ -109,10 +112,20 @@ impl Incoming {
     pub(super) const fn wait_behind(&mut self) {
         /// The reads for which a connection that sent more than a slice waits behind the others.
         const READS: u8 = 8;
-        self.heavy = READS;
+        self.heavy = READS | self.heavy & SLOW;
     }
 
-    /// Whether the connection recently sent more than a slice.
+    /// Says whether the slow lane reads the connection.
+    pub(super) const fn set_slow(&mut self, slow: bool) {
+        self.heavy = self.heavy & !SLOW | if slow { SLOW } else { 0 };
+    }
+
+    /// Whether the slow lane reads the connection: its client spends much while others spend little.
+    pub(super) const fn is_slow(&self) -> bool {
+        self.heavy & SLOW != 0
+    }
+
+    /// Whether the connection recently sent more than a slice, or the slow lane reads it.
     pub(super) const fn is_heavy(&self) -> bool {
         self.heavy > 0
     }
@@ -133,9 +146,13 @@ impl Incoming {
         !self.controls.allows(now, most)
     }
 
-    /// Lets the next turn read this connection again.
+    /// Lets the next turn read this connection again, or the slow lane.
     pub(super) fn read_later(&mut self, slot: u32, turn: &mut Turn) {
-        turn.read_later(slot, &mut self.unread);
+        if self.is_slow() {
+            turn.read_slowly(slot, &mut self.unread);
+        } else {
+            turn.read_later(slot, &mut self.unread);
+        }
     }
 
     /// Lets a turn read this connection that has a share left for connections without a session.

@@ -457,6 +457,12 @@ impl Core {
                 let orders = !matches!(command.body, CommandBody::Ack(_));
                 let body = self.handoff.last_body();
                 conn.unanswered.queued(orders, body);
+                if orders && conn.unanswered.is_unknown() {
+                    conn.unanswered.expect(self.handoff.last_probable());
+                }
+                if conn.unanswered.is_dear() {
+                    conn.incoming.pause();
+                }
                 let paid = self.handoff.last_in_advance();
                 if paid > Cost::NONE {
                     self.charge(slot, conn, Work::Decide, paid);
@@ -487,6 +493,10 @@ impl Core {
         let recovers = query.recovers();
         let unanswered = &mut conn.unanswered;
         if self.reads.enter((slot, user), unanswered, id, query) {
+            if conn.incoming.is_slow() {
+                // One question in each turn of the slow lane: the answer resumes the input.
+                conn.incoming.pause();
+            }
             return;
         }
         if recovers {

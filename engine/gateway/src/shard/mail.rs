@@ -153,7 +153,7 @@ impl Core {
         let slot = decided.conn.slot;
         self.charge(slot, conn, Work::Decide, cost);
         let ordered = !outcome.is_of_ack();
-        conn.unanswered.decided(ordered, bytes);
+        conn.unanswered.decided(ordered, bytes, cost);
         if conn.incoming.is_paused() {
             self.go_on_reading(slot, conn);
         }

@@ -19,6 +19,7 @@ mod greeting;
 mod handoff;
 mod incoming;
 mod input;
+mod lane;
 pub mod listener;
 mod mail;
 mod memory;
@@ -98,6 +99,10 @@ const FLUSHED: Cost = Cost::micros(200);
 /// The cost of a flush besides its bytes.
 const FLUSH: Cost = Cost::micros(3);
 
+/// The bytes that the connections with much output get in a turn, after which their flushes rest for
+/// some time while others live within their budgets: the sockets' receivers need the same processors.
+const BULK: usize = 128 << 10;
+
 /// The number of connections that a turn drops at most. Dropping one takes some 10 µs.
 const DROPPED: usize = 32;
 
@@ -160,6 +165,7 @@ impl Shard {
             self.core.admission.begin_turn();
             self.accept_again();
             self.read_again(&mut buffer);
+            self.read_slowly(now, &mut buffer);
             self.core.handoff.submit();
             self.fire(now, &mut fired, &mut buffer);
             self.drain_step(now);
@@ -236,6 +242,8 @@ impl Shard {
             return Some(Duration::ZERO);
         }
         let timer = self.core.turn.next_timer(now);
+        let lane = self.core.turn.lane.opens_in(now).filter(|_| !stalled);
+        let flushes = self.core.turn.flushes_in(now);
         let soon = if stalled {
             Some(STALL)
         } else if self.core.departing.has_begun() {
@@ -245,7 +253,11 @@ impl Shard {
         } else {
             None
         };
-        soon.into_iter().chain(timer).min()
+        soon.into_iter()
+            .chain(timer)
+            .chain(lane)
+            .chain(flushes)
+            .min()
     }
 
     fn ready(&mut self, slot: usize, event: &mio::event::Event, buffer: &mut [u8]) {
@@ -301,6 +313,19 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Reads connections of the slow lane, if it is open.
+    fn read_slowly(&mut self, now: Instant, buffer: &mut [u8]) {
+        while !self.core.handoff.is_full()
+            && let Some(slot) = self.core.turn.lane.next(now)
+        {
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.incoming.taken_up();
+                self.core.read_slowly(slot, conn, buffer);
+            }
+        }
+        self.core.turn.lane.end_turn(now);
     }
 
     /// Gives the readers the questions that are ready.
@@ -359,10 +384,11 @@ impl Shard {
             }
         }
         self.core.turn.flushed(due);
-        if !self.core.turn.has_leftovers() {
+        if !self.core.turn.may_flush_in_turn(self.core.turn.began()) {
             return;
         }
-        let (mut left, stint) = (FLUSHED, Stint::begin());
+        let (mut left, mut bulk, began) = (FLUSHED, 0, Instant::now());
+        let stint = Stint::since(began);
         while left > Cost::NONE
             && let Some(slot) = self.core.turn.next_to_flush()
         {
@@ -375,11 +401,15 @@ impl Shard {
                 conn.account(slot, &mut self.core.memory);
             } else {
                 let bytes = self.core.flush_some(slot, conn, MUCH);
+                bulk += bytes;
                 left = left.minus(FLUSH + Cost::of_sent(bytes));
                 if stint.is_over() {
                     break;
                 }
             }
+        }
+        if bulk > BULK && self.core.serves_light() {
+            self.core.turn.rest_from_flushes(began, Instant::now());
         }
     }
 

@@ -177,6 +177,7 @@ mod tests {
     fn settled(debt: Option<Debt>, binds_others: bool) -> Settled {
         Settled {
             is_light: debt.is_none(),
+            is_slow: false,
             binds_others,
             debt,
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::lane::Lane;
 use crate::timer::{Tick, Wheel};
 
 /// The slot of the shard's own timer entries, which no connection has.
@@ -67,11 +68,16 @@ pub(super) enum Due {
 pub(crate) struct Turn {
     /// Counts the readings of the clock.
     number: u64,
+    began: Instant,
     now: Tick,
     wheel: Wheel,
     to_flush: Vec<u32>,
     to_flush_in_turn: VecDeque<u32>,
+    /// When the list to flush in turn goes on.
+    flushes_at: Instant,
     to_read: VecDeque<u32>,
+    /// The connections to read again that spend much while others spend little.
+    pub(super) lane: Lane,
     to_drop: Vec<u32>,
     /// The flushes that this turn may still make before it is at its end, to make room for events
     /// for a crowd.
@@ -85,11 +91,14 @@ impl Turn {
     pub(super) fn new(began: Instant) -> Self {
         Self {
             number: 0,
+            began,
             now: 0,
             wheel: Wheel::new(began),
             to_flush: Vec::new(),
             to_flush_in_turn: VecDeque::new(),
+            flushes_at: began,
             to_read: VecDeque::new(),
+            lane: Lane::new(began),
             to_drop: Vec::new(),
             room: ROOM,
             debtors: DEBTORS,
@@ -99,6 +108,7 @@ impl Turn {
     /// Sets the time of the turn. The shard reads its clock here only.
     pub(super) fn begin(&mut self, now: Instant) {
         self.number += 1;
+        self.began = now;
         self.now = self.wheel.tick(now);
         self.room = ROOM;
         self.debtors = DEBTORS;
@@ -123,6 +133,11 @@ impl Turn {
     /// The time of the turn, in ticks since the gateway began.
     pub(super) const fn now(&self) -> Tick {
         self.now
+    }
+
+    /// The time at which the turn began.
+    pub(super) const fn began(&self) -> Instant {
+        self.began
     }
 
     /// The number of clock readings until now. It differs between two turns.
@@ -169,6 +184,24 @@ impl Turn {
         }
     }
 
+    /// Whether the list to flush in turn has connections and does not rest at `now`.
+    pub(super) fn may_flush_in_turn(&self, now: Instant) -> bool {
+        !self.to_flush_in_turn.is_empty() && now >= self.flushes_at
+    }
+
+    /// Lets the list to flush in turn rest, for some time after it has worked from `began` to `now`.
+    pub(super) fn rest_from_flushes(&mut self, began: Instant, now: Instant) {
+        /// The length of the rest for each unit of work.
+        const REST: u32 = 4;
+        self.flushes_at = now + now.saturating_duration_since(began) * REST;
+    }
+
+    /// The time from `now` until the list to flush in turn goes on; `None` if it is empty.
+    pub(super) fn flushes_in(&self, now: Instant) -> Option<Duration> {
+        let some = !self.to_flush_in_turn.is_empty();
+        some.then(|| self.flushes_at.saturating_duration_since(now))
+    }
+
     /// Takes the connection that has waited longest to be flushed. Flush it only if it is marked with
     /// [`Due::InTurn`]: the end of a turn may have flushed it meanwhile.
     pub(super) fn next_to_flush(&mut self) -> Option<u32> {
@@ -183,6 +216,13 @@ impl Turn {
         }
     }
 
+    /// Lets the slow lane read a connection again. `unread` is the connection's flag.
+    pub(super) fn read_slowly(&mut self, slot: u32, unread: &mut bool) {
+        if !std::mem::replace(unread, true) {
+            self.lane.enter(slot);
+        }
+    }
+
     /// Lets the end of a turn drop a connection, after those that wait already. Until then its slot stays in use, so that later
     /// events of the turn cannot reach another connection. A slot may be given more than once.
     pub(super) fn drop_later(&mut self, slot: u32) {
@@ -194,10 +234,9 @@ impl Turn {
         !self.to_read.is_empty()
     }
 
-    /// Whether connections are to be flushed or dropped.
+    /// Whether connections are to be flushed at the end of the turn, or dropped.
     pub(super) fn has_leftovers(&self) -> bool {
-        let flush = !self.to_flush.is_empty() || !self.to_flush_in_turn.is_empty();
-        flush || !self.to_drop.is_empty()
+        !self.to_flush.is_empty() || !self.to_drop.is_empty()
     }
 
     /// Takes the connections to flush. Give the list back with [`Self::flushed`].
@@ -227,7 +266,7 @@ impl Turn {
 }
 
 /// Takes the first slot of a queue. Frees the memory of a queue that was long.
-fn next(queue: &mut VecDeque<u32>) -> Option<u32> {
+pub(super) fn next(queue: &mut VecDeque<u32>) -> Option<u32> {
     let slot = queue.pop_front()?;
     if queue.is_empty() && queue.capacity() > KEPT {
         *queue = VecDeque::new();
@@ -318,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_to_be_flushed_is_flushed_now_if_it_has_to_be() {
-        let mut turn = Turn::new(Instant::now());
+        let now = Instant::now();
+        let mut turn = Turn::new(now);
         let (mut one, mut two) = (Due::No, Due::No);
         turn.flush_in_turn(1, &mut one);
         turn.flush_in_turn(2, &mut two);
@@ -327,12 +367,27 @@ mod tests {
         turn.flush_in_turn(1, &mut one);
         assert_eq!((one, two), (Due::ThisTurn, Due::InTurn));
         assert_eq!(turn.take_to_flush(), [1]);
-        assert!(turn.has_leftovers());
+        assert!(!turn.has_leftovers() && turn.may_flush_in_turn(now));
         assert_eq!(
             [(); 3].map(|()| turn.next_to_flush()),
             [Some(1), Some(2), None]
         );
-        assert!(!turn.has_leftovers());
+        assert!(!turn.may_flush_in_turn(now) && turn.flushes_in(now).is_none());
+    }
+
+    #[test]
+    fn flushes_in_turn_rest_four_times_as_long_as_they_took() {
+        let now = Instant::now();
+        let later = |micros| now + Duration::from_micros(micros);
+        let mut turn = Turn::new(now);
+        turn.flush_in_turn(1, &mut Due::No);
+        assert_eq!(turn.flushes_in(now), Some(Duration::ZERO));
+        turn.rest_from_flushes(now, later(100));
+        assert!(!turn.may_flush_in_turn(later(499)) && turn.may_flush_in_turn(later(500)));
+        assert_eq!(
+            turn.flushes_in(later(200)),
+            Some(Duration::from_micros(300))
+        );
     }
 
     #[test]

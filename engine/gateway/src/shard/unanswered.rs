@@ -1,5 +1,6 @@
 //! The commands of one connection that are not answered.
 
+use trunkline_core::cost::Cost;
 use trunkline_core::exchange::Query;
 
 /// Commands at the sequencer at which a connection is read no more, without acknowledgements.
@@ -9,11 +10,21 @@ pub(crate) const MOST_WRITES: u16 = 1_024;
 /// acknowledgements, which wait for each other.
 pub(crate) const MOST_IN_FLIGHT: u16 = 16_384;
 
+/// The expected cost of the commands at the sequencer, in microseconds, at which a connection is read
+/// no more. Two commands may always be there, so that the sequencer decides the second one while the
+/// events of the first one are sent.
+pub(crate) const MOST_MICROS: u32 = 1_000;
+
+/// The expected cost of a command before the sequencer has decided one of the connection, in
+/// microseconds: more than most messages cost, so that a connection whose commands are dear does not
+/// queue hundreds of them before the first answer tells.
+const UNKNOWN: u16 = 16;
+
 /// Counts the commands of one connection whose answers are still to come.
 ///
 /// `writes <= in_flight`, and each page counts in `in_flight` too. Counting ends at the largest
 /// number, so that no client can make it wrap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Unanswered {
     /// Commands and questions without an answer. Catching up does not count.
     in_flight: u16,
@@ -22,10 +33,30 @@ pub(crate) struct Unanswered {
     writes: u16,
     /// The bytes of the bodies of these writes.
     bytes: u32,
+    /// The microseconds that the next write is expected to cost, from what the last ones cost.
+    expected: u16,
     /// Pages that readers are asked for.
     pages: u8,
     /// The gateway stops: the connection is not read any more, and ends once it has its answers.
     leaving: bool,
+}
+
+/// Returns a cost in microseconds, about.
+fn micros(cost: Cost) -> u16 {
+    (cost.as_nanos() / 1_024).min(u16::MAX.into()) as u16
+}
+
+impl Default for Unanswered {
+    fn default() -> Self {
+        Self {
+            in_flight: 0,
+            writes: 0,
+            bytes: 0,
+            expected: UNKNOWN,
+            pages: 0,
+            leaving: false,
+        }
+    }
 }
 
 impl Unanswered {
@@ -41,14 +72,39 @@ impl Unanswered {
     }
 
     /// Counts a command out that the sequencer has decided. `ordered` and `body` as in
-    /// [`Self::queued`].
+    /// [`Self::queued`]; `cost` is what the decision and the deliveries cost.
     #[inline]
-    pub(super) const fn decided(&mut self, ordered: bool, body: u32) {
+    pub(super) fn decided(&mut self, ordered: bool, body: u32, cost: Cost) {
         self.in_flight -= 1;
         if ordered {
             self.writes -= 1;
             self.bytes = self.bytes.saturating_sub(body);
+            // A dear command is remembered for a while: the next one may be like it.
+            self.expected = micros(cost).max(self.expected - self.expected.div_ceil(8));
         }
+    }
+
+    /// Whether nothing is known yet of what the writes of the connection cost.
+    #[inline]
+    pub(super) const fn is_unknown(&self) -> bool {
+        self.expected == UNKNOWN
+    }
+
+    /// Expects that a write costs this much, until the first one tells.
+    pub(super) fn expect(&mut self, cost: Cost) {
+        self.expected = micros(cost).max(UNKNOWN);
+    }
+
+    /// Returns the expected cost of the writes that the sequencer has not decided, in microseconds.
+    pub(super) const fn micros(&self) -> u32 {
+        self.writes as u32 * self.expected as u32
+    }
+
+    /// Whether the writes that the sequencer has not decided are expected to cost so much that the
+    /// connection is not to be read.
+    #[inline]
+    pub(super) const fn is_dear(&self) -> bool {
+        self.writes >= 2 && self.micros() >= MOST_MICROS
     }
 
     /// Whether the connection has so much at the sequencer that it is not to be read. `bytes` is what
@@ -58,6 +114,7 @@ impl Unanswered {
         self.writes >= MOST_WRITES
             || self.in_flight >= MOST_IN_FLIGHT
             || self.bytes as usize >= bytes
+            || self.is_dear()
     }
 
     /// Whether the connection may be read again that was not read because of [`Self::is_beyond`]:
@@ -66,6 +123,7 @@ impl Unanswered {
         self.writes <= MOST_WRITES / 2
             && self.in_flight <= MOST_IN_FLIGHT / 2
             && self.bytes as usize <= bytes / 2
+            && (self.writes <= 1 || self.micros() <= MOST_MICROS / 2)
     }
 
     /// Counts a question for the readers.
@@ -130,6 +188,17 @@ mod tests {
 
     use super::*;
 
+    /// So little that only numbers and bytes count.
+    const CHEAP: Cost = Cost::nanos(900);
+
+    /// Returns counts that expect cheap commands.
+    fn cheap() -> Unanswered {
+        Unanswered {
+            expected: 0,
+            ..Unanswered::default()
+        }
+    }
+
     fn counts(unanswered: &Unanswered) -> [u32; 3] {
         [
             unanswered.in_flight.into(),
@@ -159,8 +228,8 @@ mod tests {
         unanswered.asked(&page);
         unanswered.asked(&catch_up);
         assert_eq!(counts(&unanswered), [4, 1, 2]);
-        unanswered.decided(true, 10);
-        unanswered.decided(false, 0);
+        unanswered.decided(true, 10, CHEAP);
+        unanswered.decided(false, 0, CHEAP);
         unanswered.dropped(&page);
         unanswered.dropped(&catch_up);
         assert_eq!(counts(&unanswered), [1, 0, 1]);
@@ -172,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_connection_stops_at_each_limit_and_goes_on_at_half_of_it() {
-        let mut unanswered = Unanswered::default();
+        let mut unanswered = cheap();
         for _ in 1..MOST_WRITES {
             unanswered.queued(true, 0);
         }
@@ -180,7 +249,7 @@ mod tests {
         unanswered.queued(true, 0);
         assert!(unanswered.is_beyond(1));
         while !unanswered.has_room(1) {
-            unanswered.decided(true, 0);
+            unanswered.decided(true, 0, CHEAP);
         }
         assert_eq!(unanswered.writes(), u32::from(MOST_WRITES / 2));
         for _ in 0..MOST_IN_FLIGHT - MOST_WRITES / 2 {
@@ -189,15 +258,15 @@ mod tests {
         }
         assert!(unanswered.is_beyond(1));
         while !unanswered.has_room(1) {
-            unanswered.decided(false, 0);
+            unanswered.decided(false, 0, CHEAP);
         }
         assert_eq!(unanswered.in_flight, MOST_IN_FLIGHT / 2);
         // One command less, so that only its bytes count.
-        unanswered.decided(true, 0);
+        unanswered.decided(true, 0, CHEAP);
         unanswered.queued(true, 1_000);
         assert!(unanswered.is_beyond(1_000) && !unanswered.is_beyond(1_001));
         assert!(!unanswered.has_room(1_999) && unanswered.has_room(2_000));
-        unanswered.decided(true, 1_000);
+        unanswered.decided(true, 1_000, CHEAP);
         assert!(unanswered.has_room(0));
     }
 
@@ -210,10 +279,47 @@ mod tests {
         unanswered.leave();
         assert!(!unanswered.has_left(0) && !unanswered.has_left(1));
         assert!(unanswered.has_left(2));
-        unanswered.decided(true, 10);
-        unanswered.decided(false, 0);
+        unanswered.decided(true, 10, CHEAP);
+        unanswered.decided(false, 0, CHEAP);
         assert!(unanswered.has_left(0));
         unanswered.stay();
         assert!(!unanswered.has_left(0) && !unanswered.is_leaving());
+    }
+
+    #[test]
+    fn dear_commands_wait_for_each_other_two_at_a_time() {
+        let beyond_after = |unanswered: &mut Unanswered| {
+            let mut count = 0;
+            while !unanswered.is_beyond(usize::MAX) {
+                unanswered.queued(true, 0);
+                count += 1;
+            }
+            count
+        };
+        // Nobody knows yet what this connection's commands cost.
+        let mut unanswered = Unanswered::default();
+        assert_eq!(beyond_after(&mut unanswered), 63);
+        // They turn out to cost 3 ms each.
+        let dear = Cost::micros(3_000);
+        for left in (1..63).rev() {
+            unanswered.decided(true, 0, dear);
+            assert_eq!(unanswered.has_room(usize::MAX), left == 1);
+        }
+        unanswered.queued(true, 0);
+        assert!(unanswered.is_dear());
+        unanswered.decided(true, 0, dear);
+        unanswered.decided(true, 0, dear);
+        // What was dear is forgotten by and by.
+        let mut last = beyond_after(&mut unanswered);
+        assert_eq!(last, 2);
+        for _ in 0..64 {
+            unanswered.decided(true, 0, CHEAP);
+            unanswered.queued(true, 0);
+        }
+        while unanswered.writes() > 0 {
+            unanswered.decided(true, 0, CHEAP);
+        }
+        last = beyond_after(&mut unanswered);
+        assert_eq!(last, usize::from(MOST_WRITES));
     }
 }
