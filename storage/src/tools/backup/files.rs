@@ -16,11 +16,11 @@ use crate::store::identity::{self, Identity};
 use crate::store::shared::{Shared, Visible};
 use crate::store::{epochs, losses};
 
-/// The bytes that are copied and synced at a time on the file system of the store. A commit that
-/// syncs meanwhile waits for no more of them.
+/// The bytes that are copied and synced at a time while the store takes appends. A commit that syncs
+/// meanwhile waits for no more of them, also where another file system shares the disk.
 const SHORT_PIECE: u64 = 256 << 10;
 
-/// The bytes that are copied and synced at a time on another file system.
+/// The bytes that are copied and synced at a time while nobody uses the store.
 const LONG_PIECE: u64 = 4 << 20;
 
 /// The longest rest between two pieces.
@@ -72,13 +72,15 @@ impl<'a> Copier<'a> {
         pace: Pace,
         each: &'a mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Self {
-        let beside = folder.is_beside(&shared.backend.path(""));
         Copier {
             shared,
             folder,
             pace,
             each,
-            piece: if beside { SHORT_PIECE } else { LONG_PIECE },
+            piece: match pace {
+                Pace::Gentle => SHORT_PIECE,
+                Pace::Full => LONG_PIECE,
+            },
             progress: BackupProgress::default(),
             links: 0,
             made: Backup {

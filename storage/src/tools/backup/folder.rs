@@ -86,13 +86,6 @@ impl PartialFolder {
         Ok(())
     }
 
-    /// Returns whether the folder is on the file system of the store's folder.
-    pub(super) fn is_beside(&self, store: &Path) -> bool {
-        let device = fs::metadata(store).map(|store| store.dev());
-        let own = self.lock.metadata().map(|own| own.dev());
-        matches!((device, own), (Ok(store), Ok(own)) if store == own)
-    }
-
     /// Returns the path that the folder will have.
     pub(super) fn target(&self) -> &Path {
         &self.target
