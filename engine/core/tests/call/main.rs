@@ -1,5 +1,6 @@
 //! A caller in this process: commands and queries without a socket and without an event loop.
 
+mod histories;
 mod reads;
 mod world;
 

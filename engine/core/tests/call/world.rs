@@ -24,7 +24,7 @@ use trunkline_core::store::Token;
 use trunkline_proto::Encoding;
 use trunkline_proto::message::ServerMessage;
 use trunkline_storage::backend::sim::SimDisk;
-use trunkline_storage::{CommitError, Options, Reader, Store};
+use trunkline_storage::{CommitError, Opened, Options, Reader, Store};
 
 pub(crate) const CONTENT: ContentLimits = ContentLimits {
     message_bytes: 4_096,
@@ -159,7 +159,8 @@ pub(crate) fn still(jobs: usize) -> Still {
     still_under(jobs, RULES)
 }
 
-fn still_under(jobs: usize, rules: Messaging) -> Still {
+/// Opens a new store on a simulated disk of its own. Each seed gives another history.
+pub(crate) fn open(seed: u64) -> Opened {
     let options = Options {
         segment_bytes: 1 << 20,
         max_record_bytes: 1 << 16,
@@ -167,8 +168,12 @@ fn still_under(jobs: usize, rules: Messaging) -> Still {
         background: false,
         ..Options::default()
     };
-    let opened =
-        Store::open_with(Arc::new(SimDisk::new(1)), options, &mut |_| ()).expect("a store opens");
+    let disk = Arc::new(SimDisk::new(seed));
+    Store::open_with(disk, options, &mut |_| ()).expect("a store opens")
+}
+
+fn still_under(jobs: usize, rules: Messaging) -> Still {
+    let opened = open(1);
     let store = opened.reader;
     let directory = Arc::new(Directory::new(store.head()));
     let hub = Arc::new(Hub::new(&HUB, 100, Arc::clone(&directory), Vec::new()));
