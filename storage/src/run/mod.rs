@@ -187,6 +187,11 @@ impl Runs {
         self.of(kind).iter().map(|run| run.id).collect()
     }
 
+    /// Returns the ids of all files.
+    pub(crate) fn all(&self) -> impl Iterator<Item = RunId> {
+        self.files.iter().flatten().map(|file| file.id)
+    }
+
     /// Returns the first file that was removed from the folder, if any.
     pub(crate) fn removed(&self) -> Option<RunId> {
         let mut files = self.files.iter().flatten();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::backend::Hold;
-use crate::run::manifest;
+use crate::run::{RunId, manifest};
 use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::identity;
 use crate::store::shared::Shared;
@@ -127,10 +127,30 @@ impl Shared {
         }
         // The manifest is written before the first runs are in force. They may come after the list is
         // read, so what is in force is looked at before.
-        let manifest = (self.runs().size().0 > 0).then_some(manifest::NAME);
-        let names = self.backend.list().ok()?;
+        let (segments, runs) = (self.segments.read().clone(), self.runs());
+        let manifest = (runs.size().0 > 0).then_some(manifest::NAME);
+        let mut names = self.backend.list().ok()?;
+        names.sort_unstable();
+        let is_gone = |needed: &str| {
+            names
+                .binary_search_by(|name| name.as_str().cmp(needed))
+                .is_err()
+        };
         let mut needed = [identity::NAME].into_iter().chain(manifest);
-        let gone = needed.find(|needed| !names.iter().any(|name| name == needed));
-        gone.map(told)
+        if let Some(gone) = needed.find(|needed| is_gone(needed)) {
+            return Some(told(gone));
+        }
+        // A backup may have a name of the file too, so the file does not know that its own is gone.
+        // What is no longer in force after the list was read is not missing.
+        let gone = segments.iter().filter(|segment| is_gone(&segment.name));
+        let gone: Vec<u64> = gone.map(|segment| segment.base).collect();
+        let now = self.segments.read().clone();
+        if let Some(gone) = now.iter().find(|segment| gone.contains(&segment.base)) {
+            return Some(told(&gone.name));
+        }
+        let gone: Vec<RunId> = runs.all().filter(|run| is_gone(&run.name())).collect();
+        let now = self.runs();
+        let gone = now.all().find(|run| gone.contains(run));
+        gone.map(|run| told(&run.name()))
     }
 }

@@ -1,7 +1,7 @@
 //! A folder on the real disk whose lock or files are taken away.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::threads::wait_until;
@@ -209,6 +209,42 @@ fn a_run_that_is_removed_stops_appends() {
     });
     let reason = lost(&mut opened);
     assert!(removed.iter().any(|run| reason.contains(run)), "{reason}");
+}
+
+#[test]
+fn files_that_are_removed_stop_appends_though_a_backup_has_them() {
+    for end in [".seg", ".tbl"] {
+        let top = tempfile::tempdir().unwrap();
+        let (dir, backup) = (top.path().join("data"), top.path().join("backup"));
+        let runs = end == ".tbl";
+        let options = Options {
+            background: true,
+            runs,
+            ..small_runs()
+        };
+        let mut opened = Store::open(&dir, options, &mut |_| ()).unwrap();
+        let mut log = Vec::new();
+        commit(&mut opened, &mut log, 100);
+        wait_until("all is sorted", || {
+            !runs || opened.reader.stats().waiting_segments == 0
+        });
+        let mut on = |_| std::ops::ControlFlow::Continue(());
+        opened.reader.backup(&backup, &mut on).unwrap();
+        let mut removed = Vec::new();
+        wait_until("the guard notices a file that is gone", || {
+            for entry in fs::read_dir(&backup).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let is_shared = fs::metadata(backup.join(&name)).unwrap().nlink() > 1;
+                let is_one = is_shared && name.ends_with(end);
+                if is_one && fs::remove_file(dir.join(&name)).is_ok() {
+                    removed.push(name);
+                }
+            }
+            matches!(opened.reader.health(), Health::Lost { .. })
+        });
+        let reason = lost(&mut opened);
+        assert!(removed.iter().any(|file| reason.contains(file)), "{reason}");
+    }
 }
 
 #[test]
