@@ -139,11 +139,17 @@ impl<'a> Body<'a> {
     #[inline]
     pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut body = Self::default();
+        // Most bodies are UTF-8 as a whole, with their tags and lengths: one check does for all fields.
+        let (whole, all) = (bytes.len(), simdutf8::basic::from_utf8(bytes).ok());
         while let Some((&tag, rest)) = bytes.split_first() {
             let (len, rest) = varint(rest)?;
             let (value, rest) = rest.split_at_checked(len)?;
             bytes = rest;
-            let text = || simdutf8::basic::from_utf8(value).ok();
+            let end = whole - rest.len();
+            let text = || match all {
+                Some(all) => all.get(end - len..end),
+                None => simdutf8::basic::from_utf8(value).ok(),
+            };
             let number = || {
                 let mut bytes = [0; 8];
                 bytes.get_mut(..value.len())?.copy_from_slice(value);
