@@ -115,24 +115,20 @@ fn message_object(out: &mut Vec<u8>, event: &Message<'_>) {
     if let Some(media) = &event.media {
         media_field(out, media);
     }
-    for (flag, name) in [
-        (event.recalled, &br#","recalled":true"#[..]),
-        (event.deleted, br#","deleted":true"#),
-    ] {
-        if flag {
-            out.extend_from_slice(name);
-        }
+    if event.recalled {
+        out.extend_from_slice(br#","recalled":true"#);
+    }
+    if event.deleted {
+        out.extend_from_slice(br#","deleted":true"#);
     }
     if !event.reactions.is_empty() {
         reactions_field(out, &event.reactions);
     }
-    for (flag, name) in [
-        (event.more_reactions, &br#","more_reactions":true"#[..]),
-        (event.too_large, br#","too_large":true"#),
-    ] {
-        if flag {
-            out.extend_from_slice(name);
-        }
+    if event.more_reactions {
+        out.extend_from_slice(br#","more_reactions":true"#);
+    }
+    if event.too_large {
+        out.extend_from_slice(br#","too_large":true"#);
     }
     out.push(b'}');
 }

@@ -1,27 +1,67 @@
 //! Scans and writes the contents of JSON strings, a word at a time.
 
+/// The bytes that [`plain_prefix`] looks at together in a long text.
+const CHUNK: usize = 32;
+
 /// Returns how many bytes at the start of `bytes` stand for themselves inside a JSON string: all
 /// before the first quote, backslash or control character.
+///
+/// Most strings are names, so the first eight bytes need no call.
+#[inline]
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    let mut words = bytes.chunks_exact(8);
-    let mut at = 0;
-    for word in &mut words {
-        let Ok(word) = word.try_into() else { break };
-        let special = specials(u64::from_le_bytes(word));
+    let Some(word) = bytes.first_chunk() else {
+        return match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            // Both halves overlap.
+            (Some(&first), Some(&last)) if are_plain(first, last) => bytes.len(),
+            _ => singly(bytes),
+        };
+    };
+    match specials(u64::from_le_bytes(*word)) {
+        0 => behind(bytes),
+        special => special.trailing_zeros() as usize / 8,
+    }
+}
+
+const fn are_plain(first: [u8; 4], last: [u8; 4]) -> bool {
+    let (first, last) = (u32::from_le_bytes(first), u32::from_le_bytes(last));
+    specials(first as u64 | (last as u64) << 32) == 0
+}
+
+/// Does the same as [`plain_prefix`], one byte after another.
+fn singly(bytes: &[u8]) -> usize {
+    let special = bytes.iter().position(|&byte| is_special(byte));
+    special.unwrap_or(bytes.len())
+}
+
+/// Does the same as [`plain_prefix`] for a text whose first word is plain.
+fn behind(bytes: &[u8]) -> usize {
+    let mut at = 8;
+    // The compiler looks at all bytes of a chunk at the same time.
+    for chunk in bytes[at..].chunks_exact(CHUNK) {
+        if chunk
+            .iter()
+            .fold(false, |any, &byte| any | is_special(byte))
+        {
+            break;
+        }
+        at += CHUNK;
+    }
+    while let Some(word) = bytes[at..].first_chunk() {
+        let special = specials(u64::from_le_bytes(*word));
         if special != 0 {
             return at + special.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
-    let rest = words.remainder();
-    at + rest
-        .iter()
-        .position(|&b| is_special(b))
-        .unwrap_or(rest.len())
+    match bytes.last_chunk() {
+        // The last word overlaps what is known to be plain.
+        Some(last) if specials(u64::from_le_bytes(*last)) == 0 => bytes.len(),
+        _ => at + singly(&bytes[at..]),
+    }
 }
 
 const fn is_special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
 }
 
 /// Returns a mask with the highest bit of every special byte of `word`. Only the lowest mark is
