@@ -216,7 +216,7 @@ fn every_price() {
         "SLICE",
         "CONTINUED",
         "NAMED_BYTE",
-        "GROUP_COMMAND",
+        "GROUP_SEND",
         "GROUP_BYTE",
         "CONTACTS_BYTE",
     ];

@@ -176,13 +176,13 @@ settings! {
     /// The time of a core per second that the work for all connections of an address may cost,
     /// while other addresses within their budgets are served. An IPv6 /64 network counts as one
     /// address. 0ms: no budget.
-    address_cost: Duration { default("30ms"), most("128s"), limits("work for all connections of an address: time of a core per second, while other addresses within their budgets are served", "its connections are not read until the debt is paid; with more than 5 s of debt left their commands get error 111; new connections wait up to 1 s, and get HTTP 429 while connections without a session are an eighth of `max_opening`") }
+    address_cost: Duration { default("60ms"), most("128s"), limits("work for all connections of an address: time of a core per second, while other addresses within their budgets are served", "its connections are not read until the debt is paid; with more than 5 s of debt left their commands get error 111; new connections wait up to 1 s, and get HTTP 429 while connections without a session are an eighth of `max_opening`") }
     /// The time of a core per second that the work for all users of a namespace may cost, while
     /// other namespaces within their budgets are served. 0ms: no budget.
     namespace_cost: Duration { default("0ms"), most("128s"), limits("work for all users of a namespace: time of a core per second, while other namespaces within their budgets are served", "its connections are not read until the debt is paid; with more than 5 s of debt left their commands get error 111") }
     /// How much unused budget of cost can be saved up, as a time: user-cost × cost-burst of work may
     /// come at once.
-    cost_burst: Duration { default("3s"), range("1s", "1h"), limits("how much unused budget of cost can be saved up: `user_cost` × `cost_burst` of work (3 ms × 3 = 9 ms)", "") }
+    cost_burst: Duration { default("10s"), range("1s", "1h"), limits("how much unused budget of cost can be saved up: `user_cost` × `cost_burst` of work (3 ms × 10 = 30 ms)", "") }
     /// The most pings and pongs that a connection may send within a second.
     control_frames: u16 { default("200"), least("1"), limits("pings and pongs of a connection within a second", "close 1008") }
     /// The time for a WebSocket message, from its first byte to its last.

@@ -83,6 +83,9 @@ mod tag {
     pub(super) const TIME: u8 = 40;
 }
 
+/// The length of a body in bytes below which all its fields are checked together.
+const SHORT: usize = 256;
+
 impl<'a> Body<'a> {
     /// Appends the fields that are set.
     #[inline]
@@ -139,8 +142,12 @@ impl<'a> Body<'a> {
     #[inline]
     pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut body = Self::default();
-        // Most bodies are UTF-8 as a whole, with their tags and lengths: one check does for all fields.
-        let (whole, all) = (bytes.len(), simdutf8::basic::from_utf8(bytes).ok());
+        let whole = bytes.len();
+        // Tags and lengths below 128 are letters too, so one check does for all fields of most short
+        // bodies.
+        let all = (whole < SHORT)
+            .then(|| simdutf8::basic::from_utf8(bytes).ok())
+            .flatten();
         while let Some((&tag, rest)) = bytes.split_first() {
             let (len, rest) = varint(rest)?;
             let (value, rest) = rest.split_at_checked(len)?;

@@ -41,6 +41,9 @@ const NAME: Cost = Cost::nanos(150);
 /// four values.
 const NAMED_BYTE: u64 = 800;
 
+/// The estimated nanoseconds per byte of a body that names contacts.
+const CONTACT_BYTE: u64 = 60;
+
 /// The length of a body in bytes from which on a command pays a part of its cost in advance.
 const LONG_BODY: usize = 256;
 
@@ -104,23 +107,23 @@ pub(super) fn estimate(action: &Action, body: usize) -> Cost {
     let extra = match action {
         Action::Send { .. } | Action::Ack { .. } => Cost::NONE,
         Action::Recall { .. } | Action::Delete { .. } | Action::React { .. } => READ.times(4),
-        Action::Group(_) | Action::Contacts { .. } => {
-            Cost::nanos((body as u64).saturating_mul(NAMED_BYTE))
-        }
+        Action::Group(_) => Cost::nanos((body as u64).saturating_mul(NAMED_BYTE)),
+        Action::Contacts { .. } => Cost::nanos((body as u64).saturating_mul(CONTACT_BYTE)),
     };
     COMMAND + Cost::of_log(body) + extra
 }
 
-/// The probable cost of a command in a group whose size nobody knows yet.
-const GROUP_COMMAND: Cost = Cost::micros(250);
+/// The least probable cost of a message to a group, whose size the shard does not know.
+const GROUP_SEND: Cost = Cost::micros(60);
 
-/// Returns what a command probably costs with its deliveries, for a shard that has seen no answer to
-/// its client yet.
-pub fn probable(command: &Command) -> Cost {
-    let estimate = estimate(&command.action, command.body.len());
+/// Returns what a command probably costs at least, with its deliveries. `None` for a command that
+/// mostly costs little.
+#[inline]
+pub fn probable(command: &Command) -> Option<Cost> {
     match (command.members, command.action) {
-        (Members::Group, Action::Send { .. }) => estimate.max(GROUP_COMMAND),
-        _ => estimate,
+        (Members::Direct { .. }, Action::Send { .. }) | (_, Action::Ack { .. }) => None,
+        (Members::Group, Action::Send { .. }) => Some(GROUP_SEND),
+        (_, action) => Some(estimate(&action, command.body.len())),
     }
 }
 

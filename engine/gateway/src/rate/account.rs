@@ -29,6 +29,12 @@ impl Budget {
         })
     }
 
+    /// The level from which on the holder lives within its budget.
+    fn light_from(&self) -> i64 {
+        let second = self.per_tick.saturating_mul(i64::from(TICKS_PER_SECOND));
+        (self.most / 4 * 3).max(self.most.saturating_sub(second))
+    }
+
     /// The number of ticks after which an empty account is full.
     pub(crate) fn ticks_to_fill(&self) -> Tick {
         Tick::try_from(self.most / self.per_tick + 1).unwrap_or(Tick::MAX / 4)
@@ -38,8 +44,8 @@ impl Budget {
 /// How an account stands after a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The account has three quarters of what it can save, or more: its holder lives within its
-    /// budget.
+    /// The account has spent no more of its savings than a second of its budget, or a quarter of them if
+    /// that is less: its holder lives within its budget.
     Light,
     /// The account has less, and owes nothing.
     Within,
@@ -75,7 +81,7 @@ impl Account {
         if self.level < 0 {
             let ticks = self.level.unsigned_abs().div_ceil(budget.per_tick as u64);
             Standing::Debt(Tick::try_from(ticks).unwrap_or(Tick::MAX / 4))
-        } else if self.level >= budget.most / 4 * 3 {
+        } else if self.level >= budget.light_from() {
             Standing::Light
         } else {
             Standing::Within

@@ -166,7 +166,8 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         }
         if let Some(addresses) = &self.addresses {
             let standing = addresses.book(holders.address, now, cost);
-            settled.is_slow |= addresses.waits_for_another(holders.address, standing, now);
+            // Many clients may share an address: they are slow once it is in debt.
+            settled.is_slow |= matches!(standing, Standing::Debt(_));
             settled.note(Throttle::Address, standing);
         }
         if let (Some(namespaces), Some(namespace)) = (&self.namespaces, self.namespace(holders)) {

@@ -92,7 +92,7 @@ impl Core {
         let (purse, holders) = conn.payers();
         let pay = |own: &mut _, cost| budgets.settle(own, &holders, now, cost);
         let settled = self.payments.settle(slot, purse, now, pay);
-        conn.incoming.set_slow(settled.is_slow);
+        self.set_slow(slot, conn, settled.is_slow);
         if let Some(debt) = settled.debt {
             if !owed {
                 self.parts.metrics.throttled(debt.of);
@@ -101,6 +101,31 @@ impl Core {
             conn.times.schedule(slot, &mut self.turn, at);
         } else if had_debt {
             self.end_pause(slot, conn);
+        }
+    }
+
+    /// Takes a session into the slow lane, or out of it. Connections without a session have a list of
+    /// their own, and those that leave do not wait.
+    pub(super) fn set_slow(&mut self, slot: u32, conn: &mut Conn, slow: bool) {
+        let user = conn.session().map(|session| session.id);
+        let user = user.filter(|_| slow && !conn.is_closing());
+        if conn.incoming.is_slow() == user.is_some() {
+            return;
+        }
+        conn.incoming.set_slow(user.is_some());
+        if let Some(user) = user {
+            self.turn.lane.admit(slot, user);
+            let at = self.turn.now() + TICKS_PER_SECOND;
+            conn.times.schedule(slot, &mut self.turn, at);
+        } else {
+            self.turn.leave_lane(slot);
+        }
+    }
+
+    /// Looks once in a second whether a connection in the slow lane spends little by now.
+    pub(super) fn look_at_lane(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.incoming.is_slow() && self.payments.may_pay(slot, self.turn.now()) {
+            self.settle(slot, conn);
         }
     }
 
@@ -179,9 +204,7 @@ impl Core {
     pub(super) fn read_slowly(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         /// What a question to the store probably costs.
         const QUESTION: Cost = Cost::micros(200);
-        if self.payments.may_pay(slot, self.turn.now()) {
-            self.settle(slot, conn);
-        }
+        self.look_at_lane(slot, conn);
         let expected = |conn: &Conn| Cost::micros(conn.unanswered.micros().into());
         let (before, pages) = (expected(conn), conn.unanswered.pages());
         self.parts.metrics.slow_reads.one();
@@ -221,6 +244,7 @@ impl Core {
     /// Lets the address pay for the last work for a connection that is gone.
     pub(super) fn settle_closed(&mut self, slot: u32, conn: &mut Conn) {
         self.settle_session(slot, conn);
+        self.set_slow(slot, conn, false);
         let Some(budgets) = &self.parts.shared.budgets else {
             return;
         };

@@ -309,7 +309,8 @@ impl Core {
             self.say_gap(slot, conn, pos);
         }
         self.reads.drained(slot);
-        if conn.incoming.resume(self.turn.now()) {
+        let room = conn.unanswered.has_room(self.handoff.bytes_for_one());
+        if room && conn.incoming.resume(self.turn.now()) {
             conn.incoming.read_later(slot, &mut self.turn);
         }
     }
@@ -373,6 +374,7 @@ impl Core {
         self.reads
             .end(slot, conn.session().map(|session| session.id));
         conn.unanswered.stay();
+        self.set_slow(slot, conn, false);
         conn.enter(Phase::Closing, &mut self.admission);
         conn.times.set_deadline(slot, &mut self.turn, CLOSING);
     }

@@ -64,9 +64,10 @@ impl Handoff {
         action.map_or(Cost::NONE, |action| in_advance(action, body))
     }
 
-    /// Returns what the last command probably costs.
-    pub(super) fn last_probable(&self) -> Cost {
-        self.batch.last().map_or(Cost::NONE, probable)
+    /// Returns what the last command probably costs, if it may cost much.
+    #[inline]
+    pub(super) fn last_probable(&self) -> Option<Cost> {
+        self.batch.last().and_then(probable)
     }
 
     /// Returns the bytes that one connection may have at the sequencer: what is left of half the queue,

@@ -67,6 +67,10 @@ impl Core {
         if self.must_wait(conn) {
             conn.incoming.pause();
         }
+        if conn.incoming.is_slow() && conn.unanswered.pages() > 0 {
+            // One question in each turn of the slow lane: the answer resumes the input.
+            conn.incoming.pause();
+        }
         if conn.unanswered.is_beyond(self.handoff.bytes_for_one()) && !conn.is_closing() {
             if !conn.incoming.is_paused() {
                 self.parts.metrics.limited(Limit::Outstanding);
@@ -457,10 +461,11 @@ impl Core {
                 let orders = !matches!(command.body, CommandBody::Ack(_));
                 let body = self.handoff.last_body();
                 conn.unanswered.queued(orders, body);
-                if orders && conn.unanswered.is_unknown() {
-                    conn.unanswered.expect(self.handoff.last_probable());
+                if let Some(cost) = self.handoff.last_probable() {
+                    conn.unanswered.expect(cost);
                 }
                 if conn.unanswered.is_dear() {
+                    self.parts.metrics.limited(Limit::Outstanding);
                     conn.incoming.pause();
                 }
                 let paid = self.handoff.last_in_advance();
@@ -490,11 +495,10 @@ impl Core {
         let Some(user) = conn.session().map(|session| session.id) else {
             return;
         };
-        let recovers = query.recovers();
+        let (recovers, paged) = (query.recovers(), query.is_paged());
         let unanswered = &mut conn.unanswered;
         if self.reads.enter((slot, user), unanswered, id, query) {
-            if conn.incoming.is_slow() {
-                // One question in each turn of the slow lane: the answer resumes the input.
+            if paged && conn.incoming.is_slow() {
                 conn.incoming.pause();
             }
             return;

@@ -4,15 +4,16 @@
 //! bursts. The slow lane spreads it: after each piece of work for its connections the lane stays
 //! closed for several times as long as the piece takes, so that other clients meet such work rarely.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use trunkline_core::cost::Cost;
+use trunkline_core::ids::UserId;
 
 /// The part of a core, as one in so many, that the work for all connections in the lane may take.
 const SHARE: u32 = 20;
 
-/// The length of a piece of work, uncut, after which the lane is closed for just as long as its
+/// The length of a piece of work after which the lane is closed for just as long as its
 /// [`SHARE`] asks. Longer pieces are felt more: the lane is closed for longer in proportion.
 const SHORT: Duration = Duration::from_micros(80);
 
@@ -25,36 +26,90 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// The cost of input, with what it asks of the sequencer, after which the lane is closed.
 const OPENING: Cost = Cost::micros(50);
 
-/// Connections that wait to be read, by slot, and when the lane opens for them.
+/// The connections of the lane, by slot, and when the lane opens for those that wait to be read. Users
+/// take turns, whatever the number of their connections.
 #[derive(Debug)]
 pub(super) struct Lane {
-    waiting: VecDeque<u32>,
+    members: HashMap<u32, Member>,
+    /// The slots that wait, of each user in the order in which they came. A slot that does not wait any
+    /// more may be left in it.
+    waiting: HashMap<UserId, VecDeque<u32>>,
+    /// The users with slots that wait, in the order of their turns.
+    round: VecDeque<UserId>,
     opens: Instant,
     /// The cost of what the lane let through since it opened.
     passed: Cost,
 }
 
+/// A connection of the lane.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    user: UserId,
+    waits: bool,
+}
+
 impl Lane {
     /// Makes an empty lane that is open from `now` on.
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            waiting: VecDeque::new(),
+            members: HashMap::new(),
+            waiting: HashMap::new(),
+            round: VecDeque::new(),
             opens: now,
             passed: Cost::NONE,
         }
     }
 
-    /// Lets a connection wait, behind those that wait already.
-    pub(super) fn enter(&mut self, slot: u32) {
-        self.waiting.push_back(slot);
+    /// Takes in a connection of a user. From now on it can wait here.
+    pub(super) fn admit(&mut self, slot: u32, user: UserId) {
+        let waits = false;
+        self.members.insert(slot, Member { user, waits });
     }
 
-    /// Takes the connection that has waited longest, if the lane is open.
+    /// Lets a connection go. Returns whether it was waiting to be read.
+    pub(super) fn release(&mut self, slot: u32) -> bool {
+        let gone = self.members.remove(&slot);
+        if self.members.is_empty() {
+            self.waiting = HashMap::new();
+            self.round = VecDeque::new();
+            self.members = HashMap::new();
+        }
+        gone.is_some_and(|member| member.waits)
+    }
+
+    /// Lets a connection of the lane wait, behind those of its user that wait already.
+    pub(super) fn enter(&mut self, slot: u32) {
+        let Some(member) = self.members.get_mut(&slot).filter(|member| !member.waits) else {
+            return;
+        };
+        member.waits = true;
+        let slots = self.waiting.entry(member.user).or_insert_with(|| {
+            self.round.push_back(member.user);
+            VecDeque::new()
+        });
+        slots.push_back(slot);
+    }
+
+    /// Takes a connection of the user whose turn it is, if the lane is open.
     pub(super) fn next(&mut self, now: Instant) -> Option<u32> {
         if now < self.opens || self.passed >= OPENING {
             return None;
         }
-        super::turn::next(&mut self.waiting)
+        while let Some(user) = self.round.pop_front() {
+            let slots = self.waiting.get_mut(&user)?;
+            let next = slots.pop_front();
+            if slots.is_empty() {
+                self.waiting.remove(&user);
+            } else {
+                self.round.push_back(user);
+            }
+            let member = next.and_then(|slot| self.members.get_mut(&slot));
+            if let Some(member) = member.filter(|member| member.user == user && member.waits) {
+                member.waits = false;
+                return next;
+            }
+        }
+        None
     }
 
     /// Counts input that the lane let through. `cost` includes what the input will probably cost
@@ -77,17 +132,16 @@ impl Lane {
         let work = time(cost);
         let piece = if sliced { work.min(LONGEST) } else { work };
         let felt = piece.as_nanos() as u64 / SHORT.as_nanos() as u64;
-        let rest = (work * SHARE).max(piece * SHARE * felt as u32);
-        self.close(now, rest.min(LONGEST_REST));
+        self.close(now, (work * SHARE).max(piece * SHARE * felt as u32));
     }
 
     fn close(&mut self, now: Instant, rest: Duration) {
-        self.opens = self.opens.max(now + rest);
+        self.opens = self.opens.max(now + rest.min(LONGEST_REST));
     }
 
     /// The time from `now` until a connection of the lane is read; `None` if none waits.
     pub(super) fn opens_in(&self, now: Instant) -> Option<Duration> {
-        (!self.waiting.is_empty()).then(|| self.opens.saturating_duration_since(now))
+        (!self.round.is_empty()).then(|| self.opens.saturating_duration_since(now))
     }
 }
 
@@ -98,16 +152,32 @@ const fn time(cost: Cost) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_core::store::TimelineId;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// Returns an open lane with waiting connections, each with its user.
+    fn lane(now: Instant, connections: &[(u32, u128)]) -> Lane {
+        let mut lane = Lane::new(now);
+        for &(slot, user) in connections {
+            lane.admit(slot, TimelineId(user));
+            lane.enter(slot);
+        }
+        lane
+    }
+
     #[test]
     fn what_passes_closes_the_lane_for_twenty_times_its_cost() {
         let now = Instant::now();
-        let mut lane = Lane::new(now);
+        let mut lane = lane(now, &[]);
         assert_eq!((lane.next(now), lane.opens_in(now)), (None, None));
-        (1..=3).for_each(|slot| lane.enter(slot));
+        for slot in 1..=3 {
+            lane.admit(slot, TimelineId(9));
+            lane.enter(slot);
+            lane.enter(slot);
+        }
         assert_eq!(lane.opens_in(now), Some(Duration::ZERO));
         assert_eq!(lane.next(now), Some(1));
         lane.pass(Cost::micros(20));
@@ -119,14 +189,40 @@ mod tests {
         assert_eq!(lane.next(now + MS), None);
         assert_eq!(lane.next(now + 2 * MS), Some(3));
         assert_eq!(lane.opens_in(now), None);
+        lane.pass(Cost::MAX);
+        lane.end_turn(now);
+        lane.enter(1);
+        assert_eq!(lane.opens_in(now), Some(LONGEST_REST));
+    }
+
+    #[test]
+    fn users_take_turns() {
+        let now = Instant::now();
+        let mut lane = lane(now, &[(1, 7), (2, 7), (3, 7), (4, 8), (5, 9)]);
+        let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).collect();
+        assert_eq!(order, [1, 4, 5, 2, 3]);
+    }
+
+    #[test]
+    fn who_leaves_the_lane_does_not_wait_in_it() {
+        let now = Instant::now();
+        let mut lane = lane(now, &[(1, 7), (2, 7), (3, 8)]);
+        assert!(lane.release(1) && !lane.release(1));
+        // Another connection has the slot now, and does not wait.
+        lane.admit(1, TimelineId(7));
+        assert_eq!(lane.next(now), Some(3));
+        assert_eq!(lane.next(now), Some(2));
+        assert_eq!(lane.next(now), None);
+        assert!(!lane.release(2) && !lane.release(3) && !lane.release(1));
+        lane.enter(4);
+        assert_eq!(lane.opens_in(now), None, "it is no member");
     }
 
     #[test]
     fn long_pieces_close_it_for_longer() {
         let now = Instant::now();
         let rest_after = |micros, sliced| {
-            let mut lane = Lane::new(now);
-            lane.enter(1);
+            let mut lane = lane(now, &[(1, 7)]);
             lane.note(now, Cost::micros(micros), sliced);
             lane.note(now, Cost::micros(1), false);
             lane.opens_in(now).unwrap()
@@ -144,6 +240,7 @@ mod tests {
         let now = Instant::now();
         let mut lane = Lane::new(now);
         lane.end_turn(now + MS);
+        lane.admit(7, TimelineId(1));
         lane.enter(7);
         assert_eq!(lane.next(now), Some(7));
     }

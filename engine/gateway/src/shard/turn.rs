@@ -63,7 +63,7 @@ pub(super) enum Due {
 /// at its end, those to flush in turn, those to read again, and those to drop.
 ///
 /// The mark in a connection says which list to flush has its slot, and the flag `unread` whether the
-/// list to read again has it. A slot may be left in the list to flush in turn without the mark.
+/// list to read again, the slow lane or the list of new connections has it. A slot may be left in the list to flush in turn without the mark.
 #[derive(Debug)]
 pub(crate) struct Turn {
     /// Counts the readings of the clock.
@@ -193,7 +193,9 @@ impl Turn {
     pub(super) fn rest_from_flushes(&mut self, began: Instant, now: Instant) {
         /// The length of the rest for each unit of work.
         const REST: u32 = 4;
-        self.flushes_at = now + now.saturating_duration_since(began) * REST;
+        // The thread may have been without a processor for long.
+        let worked = now.saturating_duration_since(began).min(2 * Stint::TIME);
+        self.flushes_at = now + worked * REST;
     }
 
     /// The time from `now` until the list to flush in turn goes on; `None` if it is empty.
@@ -212,6 +214,13 @@ impl Turn {
     /// connection's flag.
     pub(super) fn read_later(&mut self, slot: u32, unread: &mut bool) {
         if !std::mem::replace(unread, true) {
+            self.to_read.push_back(slot);
+        }
+    }
+
+    /// Takes a connection out of the slow lane. If it waits there, the next turn reads it.
+    pub(super) fn leave_lane(&mut self, slot: u32) {
+        if self.lane.release(slot) {
             self.to_read.push_back(slot);
         }
     }
@@ -387,6 +396,11 @@ mod tests {
         assert_eq!(
             turn.flushes_in(later(200)),
             Some(Duration::from_micros(300))
+        );
+        turn.rest_from_flushes(now, later(90_000));
+        assert!(
+            turn.may_flush_in_turn(later(90_800)),
+            "the thread was held up"
         );
     }
 

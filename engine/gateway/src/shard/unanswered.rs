@@ -84,15 +84,10 @@ impl Unanswered {
         }
     }
 
-    /// Whether nothing is known yet of what the writes of the connection cost.
+    /// Expects that the next writes cost this much at least, until they are decided.
     #[inline]
-    pub(super) const fn is_unknown(&self) -> bool {
-        self.expected == UNKNOWN
-    }
-
-    /// Expects that a write costs this much, until the first one tells.
     pub(super) fn expect(&mut self, cost: Cost) {
-        self.expected = micros(cost).max(UNKNOWN);
+        self.expected = self.expected.max(micros(cost));
     }
 
     /// Returns the expected cost of the writes that the sequencer has not decided, in microseconds.

@@ -7,11 +7,13 @@ use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::trace;
 use crate::metrics::Limit;
+use crate::timer::TICKS_PER_SECOND;
 
 impl Core {
     /// Handles a connection's timer.
     pub(super) fn timer(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         self.look_at_debt(slot, conn, buffer);
+        self.look_at_lane(slot, conn);
         let overdue = conn.times.is_overdue(self.turn.now());
         match conn.phase() {
             Phase::Handshake(_) if overdue => {
@@ -59,6 +61,11 @@ impl Core {
             let reason = "the client reads nothing: dropped";
             return self.drop_slow(slot, conn, reason);
         }
+        if now >= conn.expires() && conn.incoming.is_slow() && conn.incoming.is_unread() {
+            // The lane may have held up the command that renews the token.
+            self.set_slow(slot, conn, false);
+            return conn.times.schedule(slot, &mut self.turn, now + 1);
+        }
         if now >= conn.expires() {
             let reason = "the token has expired";
             return self.close(slot, conn, CloseCode::TOKEN_EXPIRED, reason);
@@ -94,7 +101,10 @@ impl Core {
         if conn.out.is_blocked() {
             next = next.min(conn.times.deadline());
         }
-        let next = next.min(message_ends.unwrap_or(next)).min(conn.expires());
+        let mut next = next.min(message_ends.unwrap_or(next)).min(conn.expires());
+        if conn.incoming.is_slow() {
+            next = next.min(now + TICKS_PER_SECOND);
+        }
         conn.times.schedule(slot, &mut self.turn, next);
     }
 

@@ -121,3 +121,30 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     }
     out.push(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A special byte is found at each place of texts of each length around words and chunks.
+    #[test]
+    fn the_first_special_byte_ends_the_plain_prefix() {
+        for len in 0..=3 * CHUNK {
+            let mut text = vec![b'~'; len];
+            assert_eq!(plain_prefix(&text), len);
+            for at in 0..len {
+                for special in [b'"', b'\\', 0x1f, 0] {
+                    text[at] = special;
+                    assert_eq!(plain_prefix(&text), at, "{special} in {len} bytes");
+                }
+                // What follows the first special byte does not matter.
+                text[len - 1] = b'"';
+                assert_eq!(plain_prefix(&text), at);
+                text[at] = 0xff;
+                text[len - 1] = b' ';
+                assert_eq!(plain_prefix(&text), len);
+                text[at] = b'~';
+            }
+        }
+    }
+}
