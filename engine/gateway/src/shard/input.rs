@@ -71,7 +71,10 @@ impl Core {
             // One question in each turn of the slow lane: the answer resumes the input.
             conn.incoming.pause();
         }
-        if conn.unanswered.is_beyond(self.handoff.bytes_for_one()) && !conn.is_closing() {
+        let beyond = conn
+            .unanswered
+            .is_beyond(self.handoff.bytes_for_one(), conn.incoming.is_slow());
+        if beyond && !conn.is_closing() {
             if !conn.incoming.is_paused() {
                 self.parts.metrics.limited(Limit::Outstanding);
             }
@@ -464,7 +467,7 @@ impl Core {
                 if let Some(cost) = self.handoff.last_probable() {
                     conn.unanswered.expect(cost);
                 }
-                if conn.unanswered.is_dear() {
+                if conn.unanswered.is_dear(conn.incoming.is_slow()) {
                     self.parts.metrics.limited(Limit::Outstanding);
                     conn.incoming.pause();
                 }

@@ -15,10 +15,10 @@ const SHARE: u32 = 20;
 
 /// The length of a piece of work after which the lane is closed for just as long as its
 /// [`SHARE`] asks. Longer pieces are felt more: the lane is closed for longer in proportion.
-const SHORT: Duration = Duration::from_micros(80);
+const SHORT: Duration = Duration::from_micros(50);
 
 /// The length of the longest piece of work that is done in slices.
-const LONGEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(2);
 
 /// The longest time for which the lane is closed after a piece of work.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -227,12 +227,12 @@ mod tests {
             lane.note(now, Cost::micros(1), false);
             lane.opens_in(now).unwrap()
         };
-        assert_eq!(rest_after(100, false), 2 * MS);
-        assert_eq!(rest_after(400, false), 40 * MS);
-        assert_eq!(rest_after(1_000, false), 240 * MS);
-        assert_eq!(rest_after(5_000, false), 1_000 * MS);
-        assert_eq!(rest_after(5_000, true), 240 * MS);
-        assert_eq!(rest_after(20_000, true), 400 * MS);
+        assert_eq!(rest_after(90, false), 18 * MS / 10);
+        assert_eq!(rest_after(400, false), 64 * MS);
+        assert_eq!(rest_after(1_000, false), 400 * MS);
+        assert_eq!(rest_after(5_000, false), LONGEST_REST);
+        assert_eq!(rest_after(1_500, true), 900 * MS);
+        assert_eq!(rest_after(30_000, true), 1_000 * MS);
     }
 
     #[test]

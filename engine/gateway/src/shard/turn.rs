@@ -192,7 +192,7 @@ impl Turn {
     /// Lets the list to flush in turn rest, for some time after it has worked from `began` to `now`.
     pub(super) fn rest_from_flushes(&mut self, began: Instant, now: Instant) {
         /// The length of the rest for each unit of work.
-        const REST: u32 = 4;
+        const REST: u32 = 9;
         // The thread may have been without a processor for long.
         let worked = now.saturating_duration_since(began).min(2 * Stint::TIME);
         self.flushes_at = now + worked * REST;
@@ -385,21 +385,21 @@ mod tests {
     }
 
     #[test]
-    fn flushes_in_turn_rest_four_times_as_long_as_they_took() {
+    fn flushes_in_turn_rest_nine_times_as_long_as_they_took() {
         let now = Instant::now();
         let later = |micros| now + Duration::from_micros(micros);
         let mut turn = Turn::new(now);
         turn.flush_in_turn(1, &mut Due::No);
         assert_eq!(turn.flushes_in(now), Some(Duration::ZERO));
         turn.rest_from_flushes(now, later(100));
-        assert!(!turn.may_flush_in_turn(later(499)) && turn.may_flush_in_turn(later(500)));
+        assert!(!turn.may_flush_in_turn(later(999)) && turn.may_flush_in_turn(later(1_000)));
         assert_eq!(
             turn.flushes_in(later(200)),
-            Some(Duration::from_micros(300))
+            Some(Duration::from_micros(800))
         );
         turn.rest_from_flushes(now, later(90_000));
         assert!(
-            turn.may_flush_in_turn(later(90_800)),
+            turn.may_flush_in_turn(later(91_800)),
             "the thread was held up"
         );
     }

@@ -15,6 +15,10 @@ pub(crate) const MOST_IN_FLIGHT: u16 = 16_384;
 /// events of the first one are sent.
 pub(crate) const MOST_MICROS: u32 = 1_000;
 
+/// Does the same as [`MOST_MICROS`] for a connection in the slow lane, where one command may always be
+/// at the sequencer.
+const MOST_SLOW_MICROS: u32 = 100;
+
 /// The expected cost of a command before the sequencer has decided one of the connection, in
 /// microseconds: more than most messages cost, so that a connection whose commands are dear does not
 /// queue hundreds of them before the first answer tells.
@@ -96,20 +100,23 @@ impl Unanswered {
     }
 
     /// Whether the writes that the sequencer has not decided are expected to cost so much that the
-    /// connection is not to be read.
+    /// connection is not to be read. `slow`: it is in the slow lane.
     #[inline]
-    pub(super) const fn is_dear(&self) -> bool {
+    pub(super) const fn is_dear(&self, slow: bool) -> bool {
+        if slow {
+            return self.micros() >= MOST_SLOW_MICROS;
+        }
         self.writes >= 2 && self.micros() >= MOST_MICROS
     }
 
     /// Whether the connection has so much at the sequencer that it is not to be read. `bytes` is what
-    /// one connection may have there now.
+    /// one connection may have there now. `slow`: it is in the slow lane.
     #[inline]
-    pub(super) const fn is_beyond(&self, bytes: usize) -> bool {
+    pub(super) const fn is_beyond(&self, bytes: usize, slow: bool) -> bool {
         self.writes >= MOST_WRITES
             || self.in_flight >= MOST_IN_FLIGHT
             || self.bytes as usize >= bytes
-            || self.is_dear()
+            || self.is_dear(slow)
     }
 
     /// Whether the connection may be read again that was not read because of [`Self::is_beyond`]:
@@ -240,18 +247,18 @@ mod tests {
         for _ in 1..MOST_WRITES {
             unanswered.queued(true, 0);
         }
-        assert!(!unanswered.is_beyond(1) && !unanswered.has_room(1));
+        assert!(!unanswered.is_beyond(1, false) && !unanswered.has_room(1));
         unanswered.queued(true, 0);
-        assert!(unanswered.is_beyond(1));
+        assert!(unanswered.is_beyond(1, false));
         while !unanswered.has_room(1) {
             unanswered.decided(true, 0, CHEAP);
         }
         assert_eq!(unanswered.writes(), u32::from(MOST_WRITES / 2));
         for _ in 0..MOST_IN_FLIGHT - MOST_WRITES / 2 {
-            assert!(!unanswered.is_beyond(1));
+            assert!(!unanswered.is_beyond(1, false));
             unanswered.queued(false, 99);
         }
-        assert!(unanswered.is_beyond(1));
+        assert!(unanswered.is_beyond(1, false));
         while !unanswered.has_room(1) {
             unanswered.decided(false, 0, CHEAP);
         }
@@ -259,7 +266,7 @@ mod tests {
         // One command less, so that only its bytes count.
         unanswered.decided(true, 0, CHEAP);
         unanswered.queued(true, 1_000);
-        assert!(unanswered.is_beyond(1_000) && !unanswered.is_beyond(1_001));
+        assert!(unanswered.is_beyond(1_000, false) && !unanswered.is_beyond(1_001, false));
         assert!(!unanswered.has_room(1_999) && unanswered.has_room(2_000));
         unanswered.decided(true, 1_000, CHEAP);
         assert!(unanswered.has_room(0));
@@ -285,7 +292,7 @@ mod tests {
     fn dear_commands_wait_for_each_other_two_at_a_time() {
         let beyond_after = |unanswered: &mut Unanswered| {
             let mut count = 0;
-            while !unanswered.is_beyond(usize::MAX) {
+            while !unanswered.is_beyond(usize::MAX, false) {
                 unanswered.queued(true, 0);
                 count += 1;
             }
@@ -301,9 +308,12 @@ mod tests {
             assert_eq!(unanswered.has_room(usize::MAX), left == 1);
         }
         unanswered.queued(true, 0);
-        assert!(unanswered.is_dear());
+        assert!(unanswered.is_dear(false) && unanswered.is_dear(true));
         unanswered.decided(true, 0, dear);
+        assert!(!unanswered.is_dear(false), "two may be there");
+        assert!(unanswered.is_dear(true), "and one in the slow lane");
         unanswered.decided(true, 0, dear);
+        assert!(!unanswered.is_dear(true));
         // What was dear is forgotten by and by.
         let mut last = beyond_after(&mut unanswered);
         assert_eq!(last, 2);
