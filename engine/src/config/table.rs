@@ -140,7 +140,7 @@ settings! {
     max_opening: usize { default("16384"), least("1"), limits("connections of a shard without a session", "HTTP 503 with `Retry-After`") }
     /// The most connections that a shard accepts in one turn of its loop, and the most connections
     /// without a session that it reads.
-    newcomers_per_turn: usize { default("16"), least("1"), limits("new connections that a shard accepts per turn, and connections without a session that it reads per turn", "they wait for a later turn; sessions do not wait") }
+    newcomers_per_turn: usize { default("16"), least("1"), limits("new connections that a shard accepts per turn and within 100 µs, one at least, and connections without a session that it reads per turn", "they wait for a later turn; sessions do not wait") }
     /// The most sessions of a shard that catch up at the same time.
     max_recovering: usize { default("1024"), least("1"), limits("sessions of a shard that catch up at the same time", "close 3013, with a range of delays") }
     /// The unread output and unfinished input of all connections of a shard; at least outbox-bytes
@@ -181,8 +181,8 @@ settings! {
     /// other namespaces within their budgets are served. 0ms: no budget.
     namespace_cost: Duration { default("0ms"), most("128s"), limits("work for all users of a namespace: time of a core per second, while other namespaces within their budgets are served", "its connections are not read until the debt is paid; with more than 5 s of debt left their commands get error 111") }
     /// How much unused budget of cost can be saved up, as a time: user-cost × cost-burst of work may
-    /// come at once.
-    cost_burst: Duration { default("10s"), range("1s", "1h"), limits("how much unused budget of cost can be saved up: `user_cost` × `cost_burst` of work (3 ms × 10 = 30 ms)", "") }
+    /// come at once. An address saves for a fifth of this time.
+    cost_burst: Duration { default("10s"), range("1s", "1h"), limits("how much unused budget of cost can be saved up: `user_cost` × `cost_burst` of work (3 ms × 10 = 30 ms), and a fifth of that time for addresses", "") }
     /// The most pings and pongs that a connection may send within a second.
     control_frames: u16 { default("200"), least("1"), limits("pings and pongs of a connection within a second", "close 1008") }
     /// The time for a WebSocket message, from its first byte to its last.

@@ -32,7 +32,7 @@ impl Budget {
     /// The level from which on the holder lives within its budget.
     fn light_from(&self) -> i64 {
         let second = self.per_tick.saturating_mul(i64::from(TICKS_PER_SECOND));
-        (self.most / 4 * 3).max(self.most.saturating_sub(second))
+        (self.most / 4 * 3).max(self.most.saturating_sub(second / 3))
     }
 
     /// The number of ticks after which an empty account is full.
@@ -44,7 +44,7 @@ impl Budget {
 /// How an account stands after a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The account has spent no more of its savings than a second of its budget, or a quarter of them if
+    /// The account has spent no more of its savings than a third of a second of its budget, or a quarter if
     /// that is less: its holder lives within its budget.
     Light,
     /// The account has less, and owes nothing.
@@ -117,9 +117,10 @@ mod tests {
         let budget = budget();
         let mut account = Account::full(&budget, 5);
         let mut book = |now, millis: u64| account.book(&budget, now, Cost::micros(1_000 * millis));
-        assert_eq!(book(5, 20), Standing::Light);
+        // A third of a second of the budget is 6.7 ms.
+        assert_eq!(book(5, 6), Standing::Light);
         assert_eq!(book(5, 1), Standing::Within);
-        assert_eq!(book(5, 59), Standing::Within);
+        assert_eq!(book(5, 73), Standing::Within);
         // A tick pays 2 ms.
         assert_eq!(book(5, 5), Standing::Debt(3));
         assert_eq!(book(7, 0), Standing::Debt(1));

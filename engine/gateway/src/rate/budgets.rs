@@ -19,6 +19,10 @@ use crate::timer::{TICK, Tick};
 const REPORT: Tick = 600;
 const _: () = assert!(TICK.as_millis() * REPORT as u128 == 60_000);
 
+/// How many times shorter than for users the time is for which addresses save: a storm of connections
+/// from one address comes at once.
+const ADDRESS_BURST: u32 = 5;
+
 /// Those who pay for the work of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Holders<'a, A> {
@@ -97,7 +101,7 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         let budget = |per_second| Budget::new(per_second, limits.burst);
         let connection = budget(limits.connection);
         let user = budget(limits.user);
-        let address = budget(limits.address);
+        let address = Budget::new(limits.address, limits.burst / ADDRESS_BURST);
         let namespace = budget(limits.namespace);
         let any = connection.or(user).or(address).or(namespace);
         any.map(|_| Self {

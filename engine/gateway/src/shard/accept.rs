@@ -13,6 +13,7 @@ use super::admission::Refusal;
 use super::connection::Conn;
 use super::price;
 use super::tls::{DENIED, NO_ROOM, Tls};
+use super::turn::Stint;
 use crate::metrics::{Limit, Throttle, Work};
 use crate::timer::{TICKS_PER_SECOND, ticks};
 
@@ -28,9 +29,13 @@ impl Shard {
         }
     }
 
-    /// Accepts the connections that wait, up to the share of a turn.
+    /// Accepts the connections that wait, up to the share and the time of a turn.
     fn accept(&mut self) {
-        for _ in 0..self.core.parts.limits.newcomers_per_turn {
+        let stint = Stint::begin();
+        for number in 0..self.core.parts.limits.newcomers_per_turn {
+            if number > 0 && stint.is_over() {
+                break;
+            }
             let Some(listener) = &self.listener else {
                 return;
             };

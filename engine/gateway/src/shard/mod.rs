@@ -45,6 +45,7 @@ mod unanswered;
 mod waker;
 mod watch;
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,8 @@ pub struct Shard {
     conns: Slab<Conn>,
     /// The largest number of connections since the table was made.
     peak: usize,
+    /// The timers that are due and wait for a turn with time for them.
+    fired: VecDeque<(u32, Tick)>,
     core: Core,
 }
 
@@ -146,6 +149,7 @@ impl Shard {
             generation: 0,
             conns: Slab::with_capacity(parts.room.min(CONNS)),
             peak: 0,
+            fired: VecDeque::new(),
             core: Core::new(parts),
         })
     }
@@ -235,6 +239,7 @@ impl Shard {
             || unread
             || flush
             || accept
+            || !self.fired.is_empty()
             || self.core.reads.is_ready()
             || !self.core.parts.mailbox.may_sleep()
             || self.core.ephemeral.has_work()
@@ -458,14 +463,26 @@ impl Shard {
         metrics.held_bytes.set(self.core.memory.held() as u64);
     }
 
+    /// Handles timers that are due, as many as a turn has time for.
     fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
         self.core.turn.fire(now, fired);
-        for (slot, due) in fired.drain(..) {
+        self.fired.extend(fired.drain(..));
+        if self.fired.is_empty() {
+            return;
+        }
+        let stint = Stint::begin();
+        while let Some((slot, due)) = self.fired.pop_front() {
             if let Some(conn) = self.conns.get_mut(slot as usize)
                 && conn.times.is_due(due)
             {
                 self.core.timer(slot, conn, buffer);
+                if stint.is_over() {
+                    break;
+                }
             }
+        }
+        if self.fired.is_empty() && self.fired.capacity() > KEPT {
+            self.fired = VecDeque::new();
         }
     }
 }
