@@ -162,19 +162,22 @@ impl Manifest {
                 last_time: u64_at(entry, 32),
             })
         });
+        let runs = runs.collect::<Option<Vec<RunId>>>()?;
+        // Repairs by earlier versions stored 0 there: new runs would replace runs in force.
+        let used = runs.iter().map(|run| run.number.saturating_add(1)).max();
         Some(Manifest {
             low_water: u64_at(bytes, 32),
             head: u64_at(bytes, 40),
             records_end: u64_at(bytes, 48),
             covered: u64_at(bytes, 56),
             session: u32_at(bytes, 64),
-            next: u64_at(bytes, 72),
+            next: u64_at(bytes, 72).max(used.unwrap_or(0)),
             floors: Floors {
                 messages: u64_at(bytes, 80),
                 syncs: u64_at(bytes, 88),
                 keys: u64_at(bytes, 96),
             },
-            runs: runs.collect::<Option<_>>()?,
+            runs,
         })
     }
 }
@@ -210,6 +213,15 @@ mod tests {
             ],
         };
         let bytes = manifest.encode([1; 16]);
+        let forgotten = Manifest {
+            next: 0,
+            ..manifest.clone()
+        }
+        .encode([1; 16]);
+        assert_eq!(
+            Manifest::decode(&forgotten, [1; 16]),
+            Some(manifest.clone())
+        );
         assert_eq!(Manifest::decode(&bytes, [1; 16]), Some(manifest));
         assert_eq!(Manifest::decode(&bytes, [2; 16]), None);
         for bit in 0..bytes.len() * 8 {

@@ -18,10 +18,13 @@ pub(super) fn mend(
 ) -> Result<Manifest, OpenError> {
     let store_id = factory.store_id;
     let names = work.names()?;
+    // No number is used twice, and an interrupted repair has used some.
+    let used = names.iter().filter_map(|name| run_number(name)).max();
+    let next = used.map_or(0, |used| used + 1);
     let mut made_again = false;
     let mut again = |work: &mut RepairWork<'_>, fault| {
         made_again = true;
-        make_again(work, factory, fault)
+        make_again(work, factory, next, fault)
     };
     let mut manifest = match Manifest::read(work.backend, store_id) {
         Ok(Some(manifest)) => manifest,
@@ -33,9 +36,7 @@ pub(super) fn mend(
         }
         Err(error) => return Err(error),
     };
-    // No number is used twice, and an interrupted repair has used some.
-    let used = names.iter().filter_map(|name| run_number(name)).max();
-    manifest.next = manifest.next.max(used.map_or(0, |used| used + 1));
+    manifest.next = manifest.next.max(next);
     let gaps = gaps(&manifest);
     let mut mender = Mender {
         work,
@@ -54,15 +55,17 @@ pub(super) fn mend(
     Ok(manifest)
 }
 
-/// Makes a manifest from the existing runs and segments. Puts it in force before the repair changes
-/// these files.
+/// Makes a manifest from the existing runs and segments; the next run file gets the number `next`.
+/// Puts it in force before the repair changes these files.
 fn make_again(
     work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
+    next: u64,
     fault: &str,
 ) -> Result<Manifest, OpenError> {
     let found = Found::read(work, factory)?;
     let mut manifest = found.manifest();
+    manifest.next = next;
     manifest.head = last_record(work, factory.store_id, &manifest)?;
     found.set_aside(work, &manifest)?;
     work.lost.unlisted(&manifest);
