@@ -59,7 +59,7 @@ pub trait Backend: Send + Sync + 'static {
     /// one file then, and the file stays as long as one of them does.
     ///
     /// # Errors
-    /// An error for which [`cannot_link`] is true if there can be no such name: the folder is on another
+    /// An error for which `cannot_link` is true if there can be no such name: the folder is on another
     /// file system, or the file system has no hard links. Another error of the file system.
     fn link(&self, name: &str, into: &file::FileBackend) -> io::Result<()> {
         let _ = (name, into);
