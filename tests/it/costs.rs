@@ -153,8 +153,8 @@ fn alone_nobody_waits() {
     assert_eq!(waits, [0.0; 2]);
 }
 
-/// A client that has spent more than a quarter of its savings is read in the slow lane, and not if
-/// nobody else is served.
+/// A client that has spent more than a quarter of its savings is read in the slow lane while another
+/// client is served, and at once while it is alone.
 #[test]
 fn a_client_that_spends_its_savings_is_read_slowly_beside_others() {
     // A dear command costs a tenth of what can be saved.
@@ -165,7 +165,7 @@ fn a_client_that_spends_its_savings_is_read_slowly_beside_others() {
     for _ in 0..4 {
         dear(&mut heavy);
     }
-    assert_eq!(slow_reads(), 0.0, "nobody else is served");
+    assert_eq!(slow_reads(), 0.0, "the client is alone");
     let mut light = gateway.dial().connect("lucy", "phone");
     let mut third = gateway.dial().connect("mike", "phone");
     beside(&mut light, || {

@@ -7,8 +7,8 @@
 //! their addresses.
 //!
 //! A position that the store itself keeps for a client comes back with the backup that has it, so its
-//! epoch is always known. Such a position is proved by the number of restores too: after a restore
-//! nobody knows what the client has seen beyond the backup.
+//! epoch is always known. Its proof therefore covers the number of restores too: after a restore,
+//! the store cannot know whether the client has seen later records than the backup has.
 
 use std::io;
 use std::sync::Arc;

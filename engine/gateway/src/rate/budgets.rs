@@ -76,8 +76,8 @@ pub(crate) struct Settled {
     /// Whether the user, the address or the namespace lives within its budget, so that serving it
     /// binds others.
     pub(crate) binds_others: bool,
-    /// Whether one of those who paid is not [`Standing::Light`] while another one of its kind is, and
-    /// is served.
+    /// Whether the slow lane reads the connection: its own account, its user or its namespace has spent
+    /// much of its savings while the gateway serves another one that has not, or its address is in debt.
     pub(crate) is_slow: bool,
     /// The longest debt that binds; `None` without one.
     pub(crate) debt: Option<Debt>,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use trunkline_core::cost::Cost;
 use trunkline_core::ids::UserId;
 
-/// The part of a core, as one in so many, that the work for all connections in the lane may take.
+/// The divisor of the lane's share of a core: the connections in the lane get a twentieth together.
 const SHARE: u32 = 20;
 
 /// The length of a piece of work after which the lane is closed for just as long as its
@@ -96,7 +96,9 @@ impl Lane {
             return None;
         }
         while let Some(user) = self.round.pop_front() {
-            let slots = self.waiting.get_mut(&user)?;
+            let Some(slots) = self.waiting.get_mut(&user) else {
+                continue;
+            };
             let next = slots.pop_front();
             if slots.is_empty() {
                 self.waiting.remove(&user);

@@ -20,7 +20,7 @@ use crate::store::{epochs, losses};
 /// meanwhile waits for no more of them, also where another file system shares the disk.
 const SHORT_PIECE: u64 = 256 << 10;
 
-/// The bytes that are copied and synced at a time while nobody uses the store.
+/// The length in bytes of a piece that a backup of a closed store copies and syncs at a time.
 const LONG_PIECE: u64 = 4 << 20;
 
 /// The longest rest between two pieces.
@@ -196,7 +196,8 @@ impl<'a> Copier<'a> {
     /// Links files into the folder. Returns those that must be copied.
     fn link(&mut self, whole: Vec<WholeFile>) -> Result<Vec<WholeFile>, BackupError> {
         let source = &*self.shared.backend;
-        // After a failed sync nobody knows what of a file is on the disk, except of a new copy.
+        // After a failed sync, the kernel may have dropped written data of the file: a link would keep
+        // that file, while a copy is written and synced anew.
         let mut can_link = self.shared.poisoned().is_none();
         let mut to_copy = Vec::new();
         for file in whole {
