@@ -89,12 +89,6 @@ impl CommandBatch {
         self.commands.last().map_or(0, |last| last.body.len())
     }
 
-    /// Returns what the last command asks for.
-    #[inline]
-    pub fn last_action(&self) -> Option<&Action> {
-        self.commands.last().map(|last| &last.action)
-    }
-
     /// Returns whether some user asks for more than a small part of a turn: many commands in a row,
     /// a long message, or a change of a group or of contacts. Then the sequencer does not decide the
     /// commands in order, but by turns of the users.

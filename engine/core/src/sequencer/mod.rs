@@ -79,7 +79,7 @@ use time::Time;
 
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
-pub use price::{in_advance, probable};
+pub use price::probable;
 
 /// The cost of the commands that one commit takes in the order of their arrival. What waits beyond it
 /// takes turns.
@@ -339,8 +339,7 @@ impl Sequencer {
         self.batch.tell(members);
         self.pace.spend(price::routed(members));
         let cost = self.pace.spent().minus(before);
-        let paid = in_advance(&command.action, command.body.len());
-        decision.cost = (decision.cost + cost).minus(paid);
+        decision.cost += cost;
         decision.bytes = if is_ack { 0 } else { command.body.len() as u32 };
         let reply_to = command.reply_to.clone();
         self.outbox.answer(reply_to, command.user, decision);

@@ -44,16 +44,6 @@ const NAMED_BYTE: u64 = 800;
 /// The estimated nanoseconds per byte of a body that names contacts.
 const CONTACT_BYTE: u64 = 60;
 
-/// The length of a body in bytes from which on a command pays a part of its cost in advance.
-const LONG_BODY: usize = 256;
-
-/// The nanoseconds per byte of a body that a change of a group pays in advance: less than a member
-/// costs in the end.
-const GROUP_BYTE: u64 = 200;
-
-/// The nanoseconds per byte of a body that a change of contacts pays in advance.
-const CONTACTS_BYTE: u64 = 30;
-
 /// What the decision of commands has read and stored so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Work {
@@ -127,22 +117,6 @@ pub fn probable(command: &Command) -> Option<Cost> {
     }
 }
 
-/// Returns what a command pays when it is read, before the sequencer decides it: a part of the cost
-/// if it names many users. So a client cannot queue the work of seconds before it pays for the first
-/// command. The answer tells the rest of the cost.
-#[inline]
-pub fn in_advance(action: &Action, body: usize) -> Cost {
-    if body < LONG_BODY {
-        return Cost::NONE;
-    }
-    let per_byte = match action {
-        Action::Group(_) => GROUP_BYTE,
-        Action::Contacts { .. } => CONTACTS_BYTE,
-        _ => return Cost::NONE,
-    };
-    Cost::nanos((body as u64).saturating_mul(per_byte))
-}
-
 /// Returns what a decided command costs without its deliveries. `work` is what its decision read
 /// and stored.
 pub(super) fn decided(work: Work) -> Cost {
@@ -185,23 +159,6 @@ mod tests {
         assert!(group > send.times(1_000), "{group:?}");
         let stored = Work::default().wrote(0, 2, 200);
         assert_eq!(decided(stored), send, "the estimate of a message is exact");
-    }
-
-    #[test]
-    fn commands_that_name_many_users_pay_a_part_in_advance() {
-        let (group, contacts) = (
-            Action::Group(Change::Add),
-            Action::Contacts {
-                added: 1_000,
-                watch: false,
-            },
-        );
-        assert_eq!(in_advance(&Action::Send { key: None }, 60_000), Cost::NONE);
-        assert_eq!(in_advance(&group, 40), Cost::NONE);
-        for action in [group, contacts] {
-            let paid = in_advance(&action, 2_000);
-            assert!(paid > Cost::micros(20) && paid < estimate(&action, 2_000));
-        }
     }
 
     #[test]

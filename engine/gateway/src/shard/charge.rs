@@ -122,7 +122,7 @@ impl Core {
         }
     }
 
-    /// Looks once in a second whether a connection in the slow lane spends little by now.
+    /// Looks whether a connection in the slow lane spends little by now, at most once in a tick.
     pub(super) fn look_at_lane(&mut self, slot: u32, conn: &mut Conn) {
         if conn.incoming.is_slow() && self.payments.may_pay(slot, self.turn.now()) {
             self.settle(slot, conn);

@@ -3,7 +3,7 @@
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{CommandBatch, Failure, ToSequencer};
 use trunkline_core::request::{Ask, Prepared, ask};
-use trunkline_core::sequencer::{in_advance, probable};
+use trunkline_core::sequencer::probable;
 use trunkline_proto::message::CommandBody;
 
 use super::resuming::ToKeep;
@@ -54,14 +54,6 @@ impl Handoff {
     #[inline]
     pub(super) fn last_body(&self) -> usize {
         self.batch.last_body()
-    }
-
-    /// Returns what the last command pays before it is decided.
-    #[inline]
-    pub(super) fn last_in_advance(&self) -> Cost {
-        let body = self.last_body();
-        let action = self.batch.last_action();
-        action.map_or(Cost::NONE, |action| in_advance(action, body))
     }
 
     /// Returns what the last command probably costs, if it may cost much.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-use trunkline_core::cost::Cost;
 use trunkline_core::exchange::Query;
 use trunkline_core::request::{Ask, Prepared, too_large};
 use trunkline_proto::connection::{Event, MessageKind};
@@ -470,13 +469,6 @@ impl Core {
                 if conn.unanswered.is_dear(conn.incoming.is_slow()) {
                     self.parts.metrics.limited(Limit::Outstanding);
                     conn.incoming.pause();
-                }
-                let paid = self.handoff.last_in_advance();
-                if paid > Cost::NONE {
-                    self.charge(slot, conn, Work::Decide, paid);
-                    if self.must_wait(conn) {
-                        conn.incoming.pause();
-                    }
                 }
             }
             Ok(Prepared::Reply(body)) => self.reply(slot, conn, id, body),

@@ -275,7 +275,7 @@ impl Turn {
 }
 
 /// Takes the first slot of a queue. Frees the memory of a queue that was long.
-pub(super) fn next(queue: &mut VecDeque<u32>) -> Option<u32> {
+fn next(queue: &mut VecDeque<u32>) -> Option<u32> {
     let slot = queue.pop_front()?;
     if queue.is_empty() && queue.capacity() > KEPT {
         *queue = VecDeque::new();
