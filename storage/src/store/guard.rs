@@ -15,7 +15,7 @@ use crate::backend::Hold;
 use crate::run::{RunId, manifest};
 use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::identity;
-use crate::store::shared::Shared;
+use crate::store::shared::{Shared, Visible};
 
 /// The time between two checks of the guard's thread.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ impl Shared {
         }
         // The manifest is written before the first runs are in force. They may come after the list is
         // read, so what is in force is looked at before.
-        let (segments, runs) = (self.segments.read().clone(), self.runs());
+        let Visible { segments, runs, .. } = self.visible();
         let manifest = (runs.size().0 > 0).then_some(manifest::NAME);
         let mut names = self.backend.list().ok()?;
         names.sort_unstable();

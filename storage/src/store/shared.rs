@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     /// The records that repairs gave up.
     pub(crate) losses: Losses,
     /// The segments with visible records, by ascending base. A segment is removed only under the
-    /// index's lock.
+    /// index's lock. A thread that holds this lock never takes that of the index.
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// The index. Each commit locks it for writing once. Readers copy positions and release the
     /// lock before they read a file.

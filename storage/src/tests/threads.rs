@@ -196,6 +196,29 @@ fn files_that_are_made_while_the_guard_looks_are_not_missing() {
     assert_eq!(entries(&opened), log);
 }
 
+/// A check of the folder and the end of a step both lock the index and the list of segments.
+#[test]
+fn checks_of_the_folder_wait_for_no_step_that_waits_for_them() {
+    let (opened, _) = open(&SimDisk::new(3), small_runs()).unwrap();
+    let left = Arc::new(AtomicUsize::new(2));
+    for checks in [true, false] {
+        let (reader, left) = (opened.reader.clone(), left.clone());
+        std::thread::spawn(move || {
+            let shared = reader.shared();
+            for _ in 0..20_000 {
+                if checks {
+                    shared.check_folder().unwrap();
+                } else {
+                    let _index = shared.index.write();
+                    let _segments = shared.segments.write();
+                }
+            }
+            left.fetch_sub(1, SeqCst);
+        });
+    }
+    wait_until("both threads are done", || left.load(SeqCst) == 0);
+}
+
 #[test]
 fn failing_threads_lose_nothing_and_leave_no_files_behind() {
     for (i, act) in [Act::Create, Act::Write, Act::Sync, Act::Rename]
