@@ -183,6 +183,10 @@ pub(crate) struct RunArgs {
     /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
     #[arg(long, value_name = "WHAT@TIME")]
     pub(crate) chaos: Vec<Fault>,
+    /// Limits of the generator's health in place of those of the scenario, such as
+    /// steal_max=0.1,send_lag_p99=20ms
+    #[arg(long, value_delimiter = ',', value_name = "NAME=VALUE")]
+    pub(crate) health: Vec<String>,
     /// The folder of the results [default: a new folder under target/loadgen if there is a target
     /// folder, otherwise under the temporary folder]
     #[arg(long, value_name = "DIR")]
@@ -297,6 +301,10 @@ pub(crate) struct HoldArgs {
     /// The seed of all random numbers: the same seed gives the same schedule
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Limits of the generator's health in place of those of `hold`, such as
+    /// steal_max=0.1,send_lag_p99=20ms
+    #[arg(long, value_delimiter = ',', value_name = "NAME=VALUE")]
+    pub(crate) health: Vec<String>,
     /// Print the results as JSON, with the content of hold.json
     #[arg(long)]
     pub(crate) json: bool,

@@ -11,7 +11,7 @@ use crate::local_gateway::Setup;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
-use crate::scenario::{ExecutorKind, Scenario, WireEncoding};
+use crate::scenario::{ExecutorKind, Scenario, WireEncoding, limits};
 use crate::tls::Trust;
 use crate::tokens::Signer;
 use crate::units::Share;
@@ -208,6 +208,7 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
         ));
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
+    limits::replace(&mut scenario.health, &args.health)?;
     if !args.chaos.is_empty() {
         scenario.chaos.actions.clone_from(&args.chaos);
     }

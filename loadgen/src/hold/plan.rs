@@ -9,9 +9,9 @@ use crate::local_gateway::{Setup, doctor};
 use crate::population::MIN_USERS;
 use crate::run::preflight::threads_for;
 use crate::scenario::WireEncoding;
-use crate::scenario::load;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::validate::bounds;
+use crate::scenario::{limits, load};
 use crate::settings::{RunSettings, default_folder, gateway, signer};
 use crate::units::{Share, Span};
 
@@ -53,6 +53,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
     };
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     scenario.client.source = args.source.clone();
+    limits::replace(&mut scenario.health, &args.health)?;
     if args.encoding == Some(EncodingArg::Proto) {
         scenario.client.encoding = WireEncoding::Proto;
     }

@@ -6,6 +6,7 @@
 pub(crate) mod chaos;
 mod executor;
 pub(crate) mod groups;
+pub(crate) mod limits;
 pub(crate) mod load;
 mod locate;
 pub(crate) mod network;

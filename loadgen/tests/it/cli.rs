@@ -114,6 +114,14 @@ fn bad_command_lines_say_what_would_be_right() {
             &["hold", "--connections", "9", "--target", "http://h"],
             &["ws://HOST:PORT/v1/ws"],
         ),
+        (
+            &["hold", "--connections", "9", "--health", "steal=1"],
+            &["--health steal=1", "steal_max"],
+        ),
+        (
+            &["run", "SCENARIO", "--health", "steal_max=7"],
+            &["steal_max is a part: 0 to 1"],
+        ),
         (&["doctor", "--connections", "many"], &["--connections"]),
         (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
         (&["init", "test.toml"], &["cannot create test.toml"]),
