@@ -1,6 +1,7 @@
 //! Several senders at once, and which of their messages must exist after the gateway ends.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use serde_json::{Value, json};
@@ -166,8 +167,14 @@ pub(crate) fn until_the_end(
                 .map(|of_one| of_one.load(SeqCst))
                 .sum::<u64>()
         };
-        wait::until("enough messages", || (so_far() >= enough).then_some(()));
+        let reached = catch_unwind(AssertUnwindSafe(|| {
+            wait::until("enough messages", || (so_far() >= enough).then_some(()));
+        }));
+        // The senders go on until the gateway ends, also in a test that fails.
         end(gateway);
+        if let Err(failure) = reached {
+            resume_unwind(failure);
+        }
         senders
             .into_iter()
             .map(|sender| sender.join().expect("a sender"))

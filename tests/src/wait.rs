@@ -1,5 +1,6 @@
 //! Waits for conditions, never for a fixed time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The most that anything may take. Far above what a busy machine needs: reaching it means that
@@ -22,4 +23,15 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(LOOK);
     }
     panic!("waited {LIMIT:?} for {what}");
+}
+
+/// Sets a flag when it is dropped, also by a test that fails. A thread that goes on until the flag is
+/// set then ends: otherwise the failing test would wait for the thread for ever.
+#[derive(Debug)]
+pub struct SetAtTheEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }

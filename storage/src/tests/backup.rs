@@ -238,6 +238,15 @@ fn text_that_is_recalled_later_does_not_damage_a_backup() {
     assert_eq!(entries(&copy), log);
 }
 
+/// Sets a flag when it is dropped, also by a test that fails: the thread that commits ends then.
+struct SetAtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn backups_of_a_busy_store_have_all_that_was_acknowledged() {
     let place = Place::new();
@@ -269,6 +278,7 @@ fn backups_of_a_busy_store_have_all_that_was_acknowledged() {
                 acknowledged.store(number, Ordering::Release);
             }
         });
+        let _ends = SetAtTheEnd(&is_over);
         for number in 0..12 {
             let target = place.path(&format!("backup-{number}"));
             let before = acknowledged.load(Ordering::Acquire);
@@ -291,7 +301,6 @@ fn backups_of_a_busy_store_have_all_that_was_acknowledged() {
                 }
             }
         }
-        is_over.store(true, Ordering::Release);
     });
     assert!(runs > 0, "no backup had a run");
 }
