@@ -258,9 +258,16 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
+        loop {
+            let read = match self {
+                Self::Plain(stream) => stream.read(buffer),
+                Self::Tls(stream) => stream.read(buffer),
+            };
+            // A process that was stopped goes on with this error: signal(7), SO_RCVTIMEO.
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
         }
     }
 }
