@@ -109,15 +109,16 @@ impl Directory {
     }
 
     /// Returns the number of devices of `user` with a session. Several sessions of one device count
-    /// once.
+    /// once, and seats of [`DeviceMark::NONE`] do not count.
     pub fn devices(&self, user: UserId) -> u32 {
         let stripe = self.stripe(user).lock();
         let seats = stripe.get(user);
+        let devices = seats.iter().map(|seat| seat.device);
+        let devices = devices.filter(|device| *device != DeviceMark::NONE);
         if seats.len() < 2 {
-            return seats.len() as u32;
+            return devices.count() as u32;
         }
-        let mut devices: SmallVec<[DeviceMark; 32]> =
-            seats.iter().map(|seat| seat.device).collect();
+        let mut devices: SmallVec<[DeviceMark; 32]> = devices.collect();
         drop(stripe);
         devices.sort_unstable();
         devices.dedup();
@@ -232,5 +233,20 @@ mod tests {
             (directory.devices(user), directory.shards(user)),
             (1, 1 << 5)
         );
+    }
+
+    #[test]
+    fn a_seat_that_is_no_device_gets_events_and_is_not_online() {
+        let directory = Directory::new(Position::ZERO);
+        let user = TimelineId(7);
+        directory.enter(user, 3, DeviceMark::NONE);
+        assert_eq!((directory.shards(user), directory.devices(user)), (8, 0));
+        directory.enter(user, 3, DeviceMark::NONE);
+        directory.enter(user, 0, DeviceMark([1; 4]));
+        assert_eq!((directory.shards(user), directory.devices(user)), (9, 1));
+        for _ in 0..2 {
+            directory.leave(user, 3, DeviceMark::NONE);
+        }
+        assert_eq!((directory.shards(user), directory.devices(user)), (1, 1));
     }
 }

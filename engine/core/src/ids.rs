@@ -9,6 +9,11 @@ use trunkline_storage::{StoreKey, TimelineId};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceMark(pub [u8; 4]);
 
+impl DeviceMark {
+    /// The mark of a seat that is no device: the user waits for events, and is not online for it.
+    pub const NONE: Self = Self([0; 4]);
+}
+
 /// One of the two members of a 1:1 conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -203,7 +208,10 @@ impl Ids {
     /// Returns the mark of a device, which tells it apart from the user's other devices.
     pub fn device_mark(&self, user: UserId, device: &str) -> DeviceMark {
         let [a, b, c, d, ..] = self.device(user, device).0.to_le_bytes();
-        DeviceMark([a, b, c, d])
+        match DeviceMark([a, b, c, d]) {
+            DeviceMark::NONE => DeviceMark([1; 4]),
+            mark => mark,
+        }
     }
 
     /// Returns the key of a user's contacts.

@@ -6,11 +6,12 @@
 //! 1. The call checks the command.
 //! 2. The call queues the command for the sequencer or for the readers. A call that finds the queue
 //!    full fails at once with the temporary error 111.
-//! 3. The calling thread waits for the answer, which is a value.
+//! 3. The caller waits for the answer, which is a value: as a task, or by blocking its thread.
 //!
 //! When a call returns, its change is durable. The gateway pushes the event to sessions like any
 //! other.
 
+mod asking;
 mod client;
 
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use trunkline_storage::{Epochs, Reader};
 use crate::directory::Directory;
 use crate::exchange::{Failure, ToReaders, ToSequencer};
 use crate::hub::Hub;
-use crate::ids::Ids;
+use crate::ids::{DeviceMark, Ids, UserId};
 use crate::request::{ContentLimits, Names};
 
-pub use client::Client;
+pub use client::{Carried, Client, no_answer};
 
 /// The error of a failed call: the error reply that a session would get.
 pub type CallError = ErrorReply<'static>;
@@ -98,6 +99,19 @@ impl Service {
         let id = self.ids.user(namespace, user);
         let names = Names::new(user, device, namespace);
         Ok(Client::new(self, id, names))
+    }
+}
+
+impl Service {
+    /// Returns the position of the last published event, as clients get it.
+    pub fn head(&self) -> String {
+        let position = self.parts.directory.head();
+        self.epochs.token(position).to_string()
+    }
+
+    /// Returns the mark of a device of a user.
+    pub fn device_mark(&self, user: UserId, device: &str) -> DeviceMark {
+        self.ids.device_mark(user, device)
     }
 }
 

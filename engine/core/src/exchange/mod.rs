@@ -34,7 +34,7 @@ pub use query::{
     PresenceUser, QUEUE, Query, Range,
 };
 pub use queue::{Commands, ToSequencer, queue};
-pub use reply::{Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
+pub use reply::{Answered, Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use wanted::Wanted;
 
 pub use crate::failure::{Failure, NOT_A_MEMBER, UNREADABLE};

@@ -1,13 +1,16 @@
 //! The receivers of answers.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
 use trunkline_proto::Encoding;
 use trunkline_proto::message::ReplyBody;
 
 use super::{ConnRef, Failure, Finding, Query, Wanted};
+use crate::cost::Cost;
 
 /// The receiver of the answer to a command or a query.
 #[derive(Debug, Clone)]
@@ -57,17 +60,50 @@ pub enum CallAnswer {
     Failed(Failure),
 }
 
+/// The answer to a call, with its cost.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub answer: CallAnswer,
+    /// The cost of the work for the answer, with that of the pushes that follow from it.
+    pub cost: Cost,
+}
+
 /// The answering end of a call: a caller in this process waits for one answer. The first answer
 /// counts; later ones are dropped. If all copies are dropped without an answer, the caller gets
 /// [`Lost::Dropped`].
 #[derive(Debug, Clone)]
-pub struct Call(Arc<Sender<CallAnswer>>);
+pub struct Call(Arc<Answering>);
 
-/// The waiting end of a [`Call`]. When it is dropped, nobody waits any more.
+/// Tells the caller when the last copy of a [`Call`] is dropped.
+#[derive(Debug)]
+struct Answering(Arc<Shared>);
+
+/// The waiting end of a [`Call`]: a future, for callers that must not block their thread. When it is
+/// dropped, nobody waits any more.
 #[derive(Debug)]
 pub struct Pending {
-    answer: Receiver<CallAnswer>,
+    shared: Arc<Shared>,
     wanted: Wanted,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    came: Condvar,
+}
+
+/// The state of a call. It goes from `Waiting` to one of the others, and from `Answered` to `Taken`.
+#[derive(Debug)]
+enum State {
+    /// There is no answer. The waker belongs to the task that waits.
+    Waiting(Option<Waker>),
+    /// There is an answer.
+    Answered(Answered),
+    /// The caller has the answer.
+    Taken,
+    /// No answer comes any more.
+    Dropped,
 }
 
 /// The reason why a call has no answer.
@@ -82,15 +118,59 @@ pub enum Lost {
 impl Call {
     /// Returns both ends of a new call.
     pub fn new() -> (Self, Pending) {
-        let (sender, answer) = bounded(1);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Waiting(None)),
+            came: Condvar::new(),
+        });
+        let call = Self(Arc::new(Answering(Arc::clone(&shared))));
         let wanted = Wanted::default();
-        (Self(Arc::new(sender)), Pending { answer, wanted })
+        (call, Pending { shared, wanted })
     }
 
     /// Gives the answer, without waiting. Drops it if there is one already, or nobody waits.
-    pub fn answer(&self, answer: CallAnswer) {
-        // A full channel has an answer already. A disconnected one has no receiver.
-        let _ = self.0.try_send(answer);
+    pub fn answer(&self, answer: CallAnswer, cost: Cost) {
+        let answered = Answered { answer, cost };
+        self.0.0.end(State::Answered(answered));
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.end(State::Dropped);
+    }
+}
+
+impl Shared {
+    /// Ends the waiting, if it has not ended yet.
+    fn end(&self, with: State) {
+        let mut state = self.state.lock();
+        let State::Waiting(waker) = &mut *state else {
+            return;
+        };
+        let waker = waker.take();
+        *state = with;
+        drop(state);
+        self.came.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    /// Takes the answer. Returns `None` while there is none.
+    fn take(&mut self) -> Option<Result<Answered, Lost>> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::Answered(answered) => Some(Ok(answered)),
+            Self::Dropped => {
+                *self = Self::Dropped;
+                Some(Err(Lost::Dropped))
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 }
 
@@ -100,15 +180,36 @@ impl Pending {
         self.wanted.clone()
     }
 
-    /// Waits at most `time` for the answer.
+    /// Blocks the thread until the answer comes, at most for `time`.
     ///
     /// # Errors
     /// There is no answer; [`Lost`] says why.
-    pub fn wait(&self, time: Duration) -> Result<CallAnswer, Lost> {
-        self.answer.recv_timeout(time).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Lost::Late,
-            RecvTimeoutError::Disconnected => Lost::Dropped,
-        })
+    pub fn wait(&self, time: Duration) -> Result<Answered, Lost> {
+        let until = Instant::now() + time;
+        let mut state = self.shared.state.lock();
+        loop {
+            if let Some(taken) = state.take() {
+                return taken;
+            }
+            if self.shared.came.wait_until(&mut state, until).timed_out() {
+                return state.take().unwrap_or(Err(Lost::Late));
+            }
+        }
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<Answered, Lost>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.shared.state.lock();
+        if let Some(taken) = state.take() {
+            return Poll::Ready(taken);
+        }
+        if let State::Waiting(waker) = &mut *state {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -132,10 +233,11 @@ mod tests {
     fn one_answer_comes_and_no_other() {
         let (call, pending) = Call::new();
         let copy = call.clone();
-        call.answer(pong());
-        copy.answer(CallAnswer::Failed(super::super::NOT_A_MEMBER));
-        let answer = pending.wait(Duration::ZERO);
-        assert!(matches!(answer, Ok(CallAnswer::Reply(ReplyBody::Ping(_)))));
+        call.answer(pong(), Cost::micros(7));
+        copy.answer(CallAnswer::Failed(super::super::NOT_A_MEMBER), Cost::NONE);
+        let Answered { answer, cost } = pending.wait(Duration::ZERO).unwrap();
+        assert!(matches!(answer, CallAnswer::Reply(ReplyBody::Ping(_))));
+        assert_eq!(cost, Cost::micros(7));
         assert_eq!(pending.wait(Duration::ZERO).unwrap_err(), Lost::Late);
     }
 
@@ -155,6 +257,42 @@ mod tests {
         assert!(wanted.is_so());
         drop(pending);
         assert!(!wanted.is_so());
-        call.answer(pong());
+        call.answer(pong(), Cost::NONE);
+    }
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_task_that_waits_is_woken_once() {
+        let woken = Arc::new(Woken::default());
+        let count = || woken.0.load(std::sync::atomic::Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let (call, mut pending) = Call::new();
+        let copy = call.clone();
+        assert!(Pin::new(&mut pending).poll(&mut context).is_pending());
+        drop(copy);
+        assert_eq!(count(), 0);
+        call.answer(pong(), Cost::NONE);
+        call.answer(pong(), Cost::NONE);
+        drop(call);
+        assert_eq!(count(), 1);
+        let polled = Pin::new(&mut pending).poll(&mut context);
+        assert!(matches!(polled, Poll::Ready(Ok(_))));
+
+        let (call, mut pending) = Call::new();
+        assert!(Pin::new(&mut pending).poll(&mut context).is_pending());
+        drop(call);
+        assert_eq!(count(), 2);
+        let polled = Pin::new(&mut pending).poll(&mut context);
+        assert!(matches!(polled, Poll::Ready(Err(Lost::Dropped))));
     }
 }

@@ -8,6 +8,7 @@ mod frames;
 mod lane;
 mod limits;
 mod presence;
+pub mod price;
 mod topics;
 mod unsaved;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Clock};
+use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::exchange::Mailbox;
 use crate::ids::{DeviceMark, UserId};
@@ -35,6 +37,17 @@ pub const STRIPES: usize = 64;
 /// Returns the stripe of an id. The maps themselves use the low half of the id.
 const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
     (id.0 >> 64) as usize % STRIPES
+}
+
+/// The result of passing an event to the connections of some users.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed {
+    /// Whether one of the users has a connection.
+    pub any: bool,
+    /// The number of shards without room for the event.
+    pub refused: u64,
+    /// The cost of the event, with that of telling it.
+    pub cost: Cost,
 }
 
 /// The ephemeral state of a gateway: presence, topics and the lanes to the shards.
@@ -94,9 +107,36 @@ impl Hub {
         noted
     }
 
+    /// Passes an event to all connections of these users. A `trifle` is dropped for a connection that
+    /// has other data waiting.
+    pub fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Passed {
+        let (mut shards, mut devices) = (0, 0);
+        for user in users {
+            let some = self.directory.shards(*user);
+            if some != 0 {
+                shards |= some;
+                devices += self.directory.devices(*user) as usize;
+            }
+        }
+        let (bytes, mut refused) = (frames.size(), 0);
+        if shards != 0 {
+            let event = EphemeralEvent::ToUsers {
+                users: users.into(),
+                frames: Arc::new(frames),
+                trifle,
+            };
+            refused = self.lanes.pass(shards, &event);
+        }
+        Passed {
+            any: devices != 0,
+            refused,
+            cost: price::written(bytes) + price::told(devices, bytes),
+        }
+    }
+
     /// Returns whether a user has no connection.
     pub fn is_gone(&self, user: UserId) -> bool {
-        self.directory.shards(user) == 0
+        self.directory.devices(user) == 0
     }
 
     /// Tells `shard` from now on when the user's state may have changed. Read the state after this

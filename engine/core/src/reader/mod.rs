@@ -96,12 +96,15 @@ pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_byte
                 (answered, cost)
             }
         };
+        let job_cost = job.cost;
         jobs.done(user, cost);
         match (answered, &job.reply_to) {
             (Some(Answered::Conn(answer)), ReplyTo::Conn(to)) => {
                 mailbox(to).put_waiting(Mail::Answer(answer));
             }
-            (Some(Answered::Call(answer)), ReplyTo::Call(call)) => call.answer(answer),
+            (Some(Answered::Call(answer)), ReplyTo::Call(call)) => {
+                call.answer(answer, job_cost + cost);
+            }
             _ => {}
         }
         // The kernel may let a shard that has become ready wait for a reader that goes on working.

@@ -1,7 +1,7 @@
 //! Answers to callers in this process: values instead of frames.
 
-use super::Worker;
 use super::failure::TOO_LARGE;
+use super::{JOB, Worker};
 use crate::exchange::slices::LookedUp;
 use crate::exchange::{CallAnswer, Job};
 use crate::fit::fitted;
@@ -13,13 +13,15 @@ impl Worker {
     /// does for a client with JSON.
     pub(super) fn value(&mut self, job: &mut Job) -> Option<CallAnswer> {
         let message_bytes = self.message_bytes;
-        Some(match self.look_up(job)? {
+        let answer = match self.look_up(job)? {
             Ok(LookedUp::Reply(body, cut)) => match fitted(*body, message_bytes, &cut) {
                 Some(body) => CallAnswer::Reply(owned::reply(body)),
                 None => CallAnswer::Failed(TOO_LARGE),
             },
             Ok(LookedUp::Finding(finding)) => CallAnswer::Found(finding),
             Err(failure) => CallAnswer::Failed(failure),
-        })
+        };
+        self.reading.meter().add(JOB);
+        Some(answer)
     }
 }

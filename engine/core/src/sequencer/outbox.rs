@@ -8,9 +8,10 @@ use super::decision::Decision;
 use super::price;
 use super::refused::Refused;
 use super::route::{self, Caller, PartRecipients};
+use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::exchange::{
-    Call, CallAnswer, Committed, Item, Items, Mail, Mailbox, Next, Outcome, ReplyTo, UNREADABLE,
+    CallAnswer, Committed, Item, Items, Mail, Mailbox, Next, Outcome, ReplyTo, UNREADABLE,
 };
 use crate::ids::UserId;
 use crate::metrics::SequencerMetrics;
@@ -176,20 +177,19 @@ impl Outbox {
                 });
                 Some(shard)
             }
-            ReplyTo::Call(call) => {
-                answer(call, user, outcome, published);
-                None
-            }
+            ReplyTo::Call(_) => None,
         };
+        let mut pushed = Cost::NONE;
         match outcome.position() {
             Some(position) => {
                 let caller = Caller { user, shard };
                 let (directory, outgoing) = (&self.directory, &mut self.outgoing);
                 let recipients = route::route(directory, outgoing, caller, audience, position);
+                pushed = price::pushed(recipients, bytes as usize);
                 if let Some((shard, place)) = own
                     && let Item::Reply { cost, .. } = &mut outgoing[shard].list[place]
                 {
-                    *cost += price::pushed(recipients, bytes as usize);
+                    *cost += pushed;
                 }
             }
             None if matches!(outcome, Outcome::Failed(..) | Outcome::NotAcked(..)) => {
@@ -197,22 +197,24 @@ impl Outbox {
             }
             None => {}
         }
+        if let ReplyTo::Call(call) = reply_to {
+            call.answer(value(user, outcome, published), cost + pushed);
+        }
     }
 }
 
-/// Answers a caller in this process.
+/// Returns the answer to a command for a caller in this process.
 #[cold]
-fn answer(call: &Call, user: UserId, outcome: Outcome, published: Published<'_>) {
+fn value(user: UserId, outcome: Outcome, published: Published<'_>) -> CallAnswer {
     let mut tokens = Tokens::new(published.epochs);
     let mut pos = Token::default();
     let batch = (&**published.batch, published.ahead);
-    let answer = match outcome.next(user, batch, &mut tokens, &mut pos) {
+    match outcome.next(user, batch, &mut tokens, &mut pos) {
         Some(Next::Reply(body)) => CallAnswer::Reply(owned::reply(body)),
         Some(Next::Ask(query)) => CallAnswer::Ask(query),
         Some(Next::Failed(failure)) => CallAnswer::Failed(failure),
         None => CallAnswer::Failed(UNREADABLE),
-    };
-    call.answer(answer);
+    }
 }
 
 #[cfg(test)]
@@ -223,8 +225,7 @@ mod tests {
     use super::super::fixture::Fixture;
     use super::super::route::Audience;
     use super::*;
-    use crate::cost::Cost;
-    use crate::exchange::{ConnRef, Done, NoSleeper, ReplyConn};
+    use crate::exchange::{Call, ConnRef, Done, NoSleeper, ReplyConn};
     use crate::ids::DeviceMark;
 
     const ALICE: UserId = TimelineId(1);
@@ -330,7 +331,8 @@ mod tests {
             ahead: 0,
             epochs: store.store().epochs(),
         });
-        let answer = pending.wait(std::time::Duration::ZERO);
-        assert!(matches!(answer, Ok(CallAnswer::Reply(_))), "{answer:?}");
+        let answered = pending.wait(std::time::Duration::ZERO).unwrap();
+        let answer = answered.answer;
+        assert!(matches!(answer, CallAnswer::Reply(_)), "{answer:?}");
     }
 }

@@ -10,8 +10,9 @@ use trunkline_core::call::{CallError, Client};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
     Ack, ChangeKind, CommandBody, Contacts, Conversations, Event, Get, GroupCreate, GroupInfo,
-    GroupLeave, GroupMembers, GroupRename, History, MessageRef, Presence, React, Reactions,
-    ReceiptState, Receipts, ReplyBody, Send, SendReply, Sync, Visibility,
+    GroupLeave, GroupMembers, GroupRename, History, MessageRef, Presence, Publish, React,
+    Reactions, ReceiptState, Receipts, ReplyBody, Send, SendReply, Signal, Subscribe, Sync, Typing,
+    Visibility,
 };
 
 use world::{CONTENT, Still, World, still};
@@ -474,5 +475,45 @@ fn what_a_call_stores_is_pushed_to_sessions() {
     };
     assert_eq!(user, "bob");
     assert!(push.contains("\"text\":\"ahoy\""), "{push}");
+    world.end();
+}
+
+#[test]
+fn what_is_not_stored_is_passed_on_to_those_who_are_online() {
+    let world = World::start();
+    let alice = world.user("alice");
+    world.shard.opens("bob");
+    let signal = |user: &'static str| {
+        let signal = Signal {
+            user: user.into(),
+            ..Signal::default()
+        };
+        alice.call(&CommandBody::Signal(signal))
+    };
+    for (user, expected) in [("bob", true), ("carol", false)] {
+        let reply = signal(user).unwrap();
+        assert!(matches!(reply, ReplyBody::Signal(reply) if reply.online == expected));
+    }
+    assert_eq!(code(signal("b b")), refused(ErrorCode::BadRequest));
+    let typing = |conversation: &'static str| {
+        let conversation = conversation.into();
+        alice.call(&CommandBody::Typing(Typing { conversation }))
+    };
+    assert!(matches!(typing("u:alice:bob"), Ok(ReplyBody::Typing(_))));
+    for foreign in ["u:bob:carol", "g:none"] {
+        assert_eq!(code(typing(foreign)), refused(ErrorCode::PermissionDenied));
+    }
+    let publish = |topic: &'static str| {
+        let publish = Publish {
+            topic: topic.into(),
+            ..Publish::default()
+        };
+        alice.call(&CommandBody::Publish(publish))
+    };
+    let published = publish("live.42").unwrap();
+    assert!(matches!(published, ReplyBody::Publish(reply) if !reply.pos.is_empty()));
+    assert_eq!(code(publish("a b")), refused(ErrorCode::BadRequest));
+    let subscribe = CommandBody::Subscribe(Subscribe::default());
+    assert_eq!(code(alice.call(&subscribe)), refused(ErrorCode::BadRequest));
     world.end();
 }

@@ -8,7 +8,7 @@ use crate::metrics::SequencerMetrics;
 use crate::sequencer::{MIN_CONVERSATIONS, Sequencer, SequencerParts};
 
 /// The device of every session.
-const DEVICE: crate::ids::DeviceMark = crate::ids::DeviceMark([0; 4]);
+const DEVICE: crate::ids::DeviceMark = crate::ids::DeviceMark([1; 4]);
 
 /// Returns departures of a hub that stores no last-seen times.
 pub(in crate::sequencer) fn nobody(directory: &Arc<Directory>) -> Departures {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Failure, Finding, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
+use trunkline_core::hub::price;
 use trunkline_proto::message::{CommandBody, Done, ReplyBody};
 
 use super::super::connection::Conn;
 use super::super::core::Core;
 use super::super::rate::Beyond;
-use super::price;
 use super::requests::{Beginning, Sender, Typing};
 use super::tell::Worth;
 use crate::metrics::Work;

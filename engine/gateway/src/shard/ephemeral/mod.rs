@@ -9,7 +9,6 @@ mod commands;
 mod listeners;
 mod listening;
 mod presence;
-mod price;
 mod requests;
 mod seen;
 mod tell;
@@ -18,9 +17,7 @@ mod topics;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use trunkline_core::cost::Cost;
-use trunkline_core::directory::Directory;
-use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent, PushFrames};
+use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent, Passed, PushFrames};
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::IdBuildHasher;
 
@@ -44,7 +41,6 @@ type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 /// been told yet.
 pub(crate) struct Ephemeral {
     hub: Arc<Hub>,
-    directory: Arc<Directory>,
     shard: usize,
     ids: Ids,
     limits: Arc<Limits>,
@@ -73,22 +69,12 @@ enum News {
     },
 }
 
-/// An event that was passed to the connections of some users.
-#[derive(Debug, Clone, Copy)]
-struct Passed {
-    /// One of the users has a connection.
-    any: bool,
-    /// The cost of the event, with that of telling it.
-    cost: Cost,
-}
-
 impl Ephemeral {
     /// Makes the state of a shard whose connections listen to nothing.
     pub(super) fn new(parts: &Parts) -> Self {
         let (hub, shard) = (&parts.hub, parts.index);
         Self {
             hub: Arc::clone(hub),
-            directory: Arc::clone(&parts.directory),
             shard,
             ids: parts.ids,
             limits: Arc::clone(&parts.limits),
@@ -190,27 +176,9 @@ impl Ephemeral {
 
     /// Passes an event to all connections of these users.
     fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Passed {
-        let (mut shards, mut connections) = (0, 0);
-        for user in users {
-            let some = self.directory.shards(*user);
-            if some != 0 {
-                shards |= some;
-                connections += self.directory.devices(*user) as usize;
-            }
-        }
-        let bytes = frames.size();
-        if shards != 0 {
-            let event = EphemeralEvent::ToUsers {
-                users: users.into(),
-                frames: Arc::new(frames),
-                trifle,
-            };
-            self.count_refused(self.hub.lanes.pass(shards, &event));
-        }
-        Passed {
-            any: shards != 0,
-            cost: price::written(bytes) + price::told(connections, bytes),
-        }
+        let passed = self.hub.pass(users, frames, trifle);
+        self.count_refused(passed.refused);
+        passed
     }
 
     /// Counts the shards that had no room for an event.
@@ -239,6 +207,7 @@ impl Shard {
 mod tests {
     use std::time::Duration;
 
+    use trunkline_core::directory::Directory;
     use trunkline_core::exchange::{Mailbox, Wake};
     use trunkline_core::hub::{HubLimits, Publication};
     use trunkline_core::store::Position;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Access, Failure, Listing, Query};
-use trunkline_core::hub::{NewPublication, Publication, Published, PushFrames, Since, TopicId};
+use trunkline_core::hub::{
+    NewPublication, Publication, Published, PushFrames, Since, TopicId, price,
+};
 use trunkline_core::ids::UserId;
 use trunkline_core::request::{Recipients, recipients};
 use trunkline_proto::ErrorCode;
@@ -15,8 +17,8 @@ use trunkline_proto::message::{
 use trunkline_proto::names::is_name;
 
 use super::super::tokens::Permits;
+use super::Ephemeral;
 use super::topics::Subscribed;
-use super::{Ephemeral, price};
 use crate::auth::Act;
 use crate::metrics::Limit;
 use crate::session::Session;

@@ -1,9 +1,9 @@
 //! The prices of commands about ephemeral events, besides those of reading them.
 
-use trunkline_core::cost::Cost;
+use crate::cost::Cost;
 
 /// The cost of a command that changes or asks the state of a topic, or passes an event on.
-pub(super) const COMMAND: Cost = Cost::micros(1);
+pub const COMMAND: Cost = Cost::micros(1);
 
 /// The cost of one KiB of an event: writing it in both encodings.
 const WRITTEN_KIB: Cost = Cost::micros(2);
@@ -12,13 +12,13 @@ const WRITTEN_KIB: Cost = Cost::micros(2);
 const TOLD: Cost = Cost::micros(3);
 
 /// Returns the cost of an event of which the frames of both encodings have `bytes` together.
-pub(super) const fn written(bytes: usize) -> Cost {
+pub const fn written(bytes: usize) -> Cost {
     WRITTEN_KIB.times(bytes >> 10)
 }
 
 /// Returns the cost of telling connections an event. `bytes` as in [`written`]; each connection gets
 /// about half of them.
-pub(super) fn told(connections: usize, bytes: usize) -> Cost {
+pub fn told(connections: usize, bytes: usize) -> Cost {
     (TOLD + Cost::of_sent(bytes / 2)).times(connections)
 }
 
