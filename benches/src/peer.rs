@@ -97,8 +97,16 @@ impl Peer {
 
     fn serve(mut command: Command, data: &Path, shards: usize, durability: &str) -> Command {
         let any = "127.0.0.1:0";
+        // Builds from before the client API do not know its port.
+        let settings = Command::new(command.get_program()).arg("settings").output();
+        let has_http = settings.is_ok_and(|printed| {
+            let text = String::from_utf8_lossy(&printed.stdout).into_owned();
+            text.contains("\"http\"")
+        });
+        let http = has_http.then_some("--http=off");
         command
             .args(["serve", "--listen", any, "--control", any])
+            .args(http)
             .args(["--durability", durability, "--log", "error"])
             .args(["--shards", &shards.to_string(), "--data"])
             .arg(data);

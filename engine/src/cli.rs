@@ -176,11 +176,18 @@ fn serve(source: &Source, config: Config, requests: &Requests) -> anyhow::Result
     let log = log::start(&config)?;
     let gateway = Gateway::start(&config)?;
     requests.serve();
+    let (ws, http) = match gateway.has_tls() {
+        true => ("wss", "https"),
+        false => ("ws", "http"),
+    };
+    let http = gateway
+        .http()
+        .map(|address| format!(" http={http}://{address}"));
     say_ready(format!(
-        "ready ws={}://{}/v1/ws control=http://{} shards={} durability={}\n",
-        if gateway.has_tls() { "wss" } else { "ws" },
+        "ready ws={ws}://{}/v1/ws control=http://{}{} shards={} durability={}\n",
         gateway.listen(),
         gateway.control(),
+        http.unwrap_or_default(),
         config.shards,
         config.durability
     ))?;

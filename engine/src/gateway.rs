@@ -17,18 +17,22 @@ use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
 use trunkline_gateway::auth::{Authority, Tokens};
+use trunkline_gateway::limits::Limits;
 use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
+use trunkline_http::Http;
+use trunkline_http::waiting::Post;
 use trunkline_storage::{CommitError, Opened, Reader};
 
 use self::readers::{end_readers, job_queue, spawn_readers};
-use self::shards::seed_shards;
+use self::shards::{Seed, seed_shards};
 use self::store::{open_store, watch_store};
 use self::threads::{join, spawn};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::file_sizes;
+use crate::http::{self, Serving};
 use crate::metrics::Metrics;
 use crate::store_watch::StoreWatch;
 
@@ -39,6 +43,7 @@ pub struct Gateway {
     authority: Option<Arc<Authority>>,
     metrics: Arc<Metrics>,
     control: Control,
+    http: Option<Http>,
     backups: Arc<Backups>,
     ready: Arc<AtomicBool>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -69,7 +74,10 @@ impl Gateway {
         let tls = tls.map(Arc::new);
         let authority = authority(config)?;
         let tables = fit_limits(config)?;
-        let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
+        let (mut mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
+        // To the other threads, the client API is one more shard.
+        let post = config.http.map(|_| Post::default());
+        mailboxes.extend(post.iter().map(|post| Arc::clone(post.mailbox())));
         // After the tables are private, so that no shard's table has a copy of it.
         let kept = listener::keep(config.listen)
             .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -110,41 +118,40 @@ impl Gateway {
             config.limits.content.message_bytes,
         )?;
         let shared = Shared::new(&limits, config.max_connections);
+        let serving = Serving {
+            config,
+            store: &store,
+            directory: &directory,
+            hub: &hub,
+            sequencer: &to_sequencer,
+            readers: &to_readers,
+            shared: &shared,
+            authority: authority.as_ref(),
+            tls: tls.as_ref(),
+            metrics: &metrics,
+        };
+        let http = http::start(&serving, post)?;
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
         let control = control::start(config, shown)?;
 
-        let parts = |index| Parts {
-            index,
-            shards: config.shards,
-            mailbox: Arc::clone(&mailboxes[index]),
+        let place = Place {
+            mailboxes: &mailboxes,
             listen,
-            tls: tls.clone(),
-            authority: authority.clone(),
             room: tables.per_shard,
-            shared: shared.clone(),
-            limits: Arc::clone(&limits),
-            ids: Ids(store.key()),
-            epochs: store.epochs().clone(),
-            directory: Arc::clone(&directory),
-            hub: Arc::clone(&hub),
-            metrics: Arc::clone(&metrics.shards[index]),
-            sequencer: to_sequencer.clone(),
-            readers: to_readers.clone(),
+            limits: &limits,
         };
-        let grown = seeds.into_iter().enumerate();
-        let shards = grown
-            .map(|(index, seed)| seed.grow(parts(index)))
-            .collect::<anyhow::Result<_>>()?;
+        let shards = grow_shards(seeds, &serving, &place)?;
         drop(kept);
         ready.store(true, Ordering::SeqCst);
-        tracing::info!(%listen, control = %control.address(), data = %config.data.display(), "ready");
+        tracing::info!(%listen, control = %control.address(), http = http.as_ref().map(|http| tracing::field::display(http.address())), data = %config.data.display(), "ready");
         Ok(Self {
             listen,
             tls,
             authority,
             metrics,
             control,
+            http,
             backups,
             ready,
             mailboxes,
@@ -229,6 +236,11 @@ impl Gateway {
         self.control.address()
     }
 
+    /// Returns the address of the client API over HTTP; `None` without one.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(Http::address)
+    }
+
     /// Stops the gateway in order:
     ///
     /// 1. It takes no new connections.
@@ -241,8 +253,11 @@ impl Gateway {
     /// are safe. Find the reason before the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
+        if let Some(http) = self.http {
+            http.stop();
+        }
         let connections = self.metrics.connections();
-        for mailbox in &self.mailboxes {
+        for mailbox in &self.mailboxes[..self.shards.len()] {
             mailbox.put_waiting(Mail::Drain { connections });
         }
         for shard in self.shards {
@@ -284,8 +299,18 @@ fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
 /// The gateway cannot work within the limits.
 fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let control = config.control_limits.connections;
+    let http = config.http_limits.server.connections;
+    let http = config.http.map_or(0, |_| http::room(http));
     let own = descriptors::own_need(config.shards, control, &config.data);
-    let tables = descriptors::plan(config.max_connections, own)?;
+    let mut tables = descriptors::plan(config.max_connections, own + http as u64)?;
+    if tables.private {
+        // The client API is in another table than the shards.
+        let apart = descriptors::plan(config.max_connections, own)?;
+        tables = descriptors::Tables {
+            private: true,
+            ..apart
+        };
+    }
     report(config, &tables);
     file_sizes::check(config)?;
     Ok(tables)
@@ -321,6 +346,44 @@ fn report(config: &Config, tables: &descriptors::Tables) {
             "the descriptor limit allows fewer connections than max_connections: raise the limit (ulimit -Hn) or the number of shards"
         );
     }
+}
+
+/// What shards need besides the parts that they share with the client API.
+struct Place<'a> {
+    mailboxes: &'a [Arc<Mailbox>],
+    /// The address to listen on.
+    listen: SocketAddr,
+    /// The number of connections of one shard at most.
+    room: usize,
+    limits: &'a Arc<Limits>,
+}
+
+/// Gives the shards their parts. They listen once this returns.
+fn grow_shards(
+    seeds: Vec<Seed>,
+    serving: &Serving<'_>,
+    place: &Place<'_>,
+) -> anyhow::Result<Vec<JoinHandle<std::io::Result<()>>>> {
+    let parts = |index: usize| Parts {
+        index,
+        shards: serving.config.shards,
+        mailbox: Arc::clone(&place.mailboxes[index]),
+        listen: place.listen,
+        tls: serving.tls.cloned(),
+        authority: serving.authority.cloned(),
+        room: place.room,
+        shared: serving.shared.clone(),
+        limits: Arc::clone(place.limits),
+        ids: Ids(serving.store.key()),
+        epochs: serving.store.epochs().clone(),
+        directory: Arc::clone(serving.directory),
+        hub: Arc::clone(serving.hub),
+        metrics: Arc::clone(&serving.metrics.shards[index]),
+        sequencer: serving.sequencer.clone(),
+        readers: serving.readers.clone(),
+    };
+    let seeds = seeds.into_iter().enumerate();
+    seeds.map(|(index, seed)| seed.grow(parts(index))).collect()
 }
 
 /// Returns the hub of the shards that own these mailboxes.

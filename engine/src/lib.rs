@@ -15,6 +15,7 @@ pub mod doctor;
 mod file_sizes;
 pub mod gateway;
 mod heap;
+mod http;
 mod log;
 mod log_filter;
 pub mod manual;

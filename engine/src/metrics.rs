@@ -9,14 +9,15 @@ use crossbeam::utils::CachePadded;
 use trunkline_core::metrics::{Counter, SequencerMetrics};
 use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
 use trunkline_gateway::tls::Acceptor;
+use trunkline_http::HttpMetrics;
+use trunkline_http::server::ServerMetrics;
 
 mod backup;
-mod control;
 mod form;
+mod http;
 mod store;
 mod text;
 pub(crate) use backup::BackupMetrics;
-pub(crate) use control::ControlMetrics;
 pub(crate) use form::Form;
 pub(crate) use text::Exporter;
 
@@ -27,7 +28,10 @@ pub(crate) struct Metrics {
     pub(crate) sequencer: Arc<SequencerMetrics>,
     pub(crate) tls: Arc<TlsMetrics>,
     pub(crate) keys: Arc<KeyMetrics>,
-    pub(crate) control: Arc<ControlMetrics>,
+    pub(crate) control: Arc<ServerMetrics>,
+    pub(crate) http: Arc<HttpMetrics>,
+    /// What the client API counts as shards do. It is among the sums of the shards.
+    pub(crate) guests: Arc<ShardMetrics>,
     pub(crate) backups: Arc<BackupMetrics>,
     pub(crate) config: ConfigMetrics,
     acceptor: Option<Arc<Acceptor>>,
@@ -53,6 +57,8 @@ impl Metrics {
             tls: Arc::default(),
             keys: Arc::default(),
             control: Arc::default(),
+            http: Arc::default(),
+            guests: Arc::default(),
             backups: Arc::default(),
             config: ConfigMetrics::default(),
         }
@@ -64,6 +70,7 @@ impl Metrics {
     }
 
     fn sum(&self, of: impl Fn(&ShardMetrics) -> &Counter) -> u64 {
-        self.shards.iter().map(|shard| of(shard).get()).sum()
+        let shards: u64 = self.shards.iter().map(|shard| of(shard).get()).sum();
+        shards + of(&self.guests).get()
     }
 }

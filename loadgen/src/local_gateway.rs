@@ -143,6 +143,7 @@ impl LocalGateway {
         command
             .args([VERB, &std::process::id().to_string()])
             .args(["serve", "--dev-auth", "--control", "127.0.0.1:0"])
+            .args(["--http", "off"])
             .args(["--listen", &format!("127.0.0.1:{listen}")])
             // A run with few users measures the gateway, and not their budgets.
             .args(["--connection-cost=0ms", "--user-cost=0ms"])

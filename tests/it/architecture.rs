@@ -10,18 +10,20 @@ use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
 /// The packages of the workspace that each package may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     (
         "trunkline",
         &[
             "trunkline-core",
             "trunkline-gateway",
+            "trunkline-http",
             "trunkline-proto",
             "trunkline-storage",
         ],
     ),
     ("trunkline-core", &["trunkline-proto", "trunkline-storage"]),
     ("trunkline-gateway", &["trunkline-core", "trunkline-proto"]),
+    ("trunkline-http", &["trunkline-core", "trunkline-proto"]),
     ("trunkline-proto", &[]),
     ("trunkline-storage", &[]),
     ("trunkline-loadgen", &["trunkline-proto", "trunkline"]),

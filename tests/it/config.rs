@@ -260,6 +260,7 @@ fn names_can_be_listened_on() {
         .flag("dev-auth", "true")
         .flag("listen", "localhost:0")
         .flag("control", "localhost:0")
+        .flag("http", "off")
         .start();
     assert!(gateway.control().ip().is_loopback());
     let unresolved = Setup::bare()

@@ -9,9 +9,10 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "listen",
     "control",
+    "http",
     "data",
     "shards",
     "durability",

@@ -6,7 +6,7 @@ use toml::Table;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::{Process, workspace};
 
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "README.md",
     "docs/getting-started.md",
     "docs/operating.md",
@@ -20,6 +20,7 @@ const PAGES: [&str; 14] = [
     "docs/comparing.md",
     "docs/benchmarks.md",
     "docs/glossary.md",
+    "docs/http.md",
     "storage/README.md",
 ];
 

@@ -99,6 +99,12 @@ fn ready_says_where_and_how() {
     );
     assert_eq!(line, expected);
     gateway.dial().shard(2).connect("alice", "phone").ping();
+    let gateway = Setup::default().http().flag("shards", 1).start();
+    let http = gateway.http();
+    assert_ne!(http.port(), 0);
+    let line = gateway.ready_line();
+    let expected = format!(" http=http://{http} shards=1 durability=sync");
+    assert!(line.ends_with(&expected), "{line}");
 }
 
 #[test]

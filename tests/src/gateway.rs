@@ -47,6 +47,7 @@ impl Default for Setup {
             .fold(setup, unlimited)
             .flag("listen", "127.0.0.1:0")
             .flag("control", "127.0.0.1:0")
+            .flag("http", "off")
             .flag("shards", "2")
             .flag("dev-auth", "true")
             .flag("receipt-delay", "20ms")
@@ -69,6 +70,12 @@ impl Setup {
     pub fn flag(mut self, name: &str, value: impl ToString) -> Self {
         self.flags.insert(name.to_owned(), value.to_string());
         self
+    }
+
+    /// Opens the port of the client API. Nobody is dropped for being slow.
+    #[must_use]
+    pub fn http(self) -> Self {
+        self.flag("http", "127.0.0.1:0").flag("http-timeout", "1h")
     }
 
     /// Removes a flag.
@@ -182,6 +189,7 @@ struct Ready {
     line: String,
     ws: SocketAddr,
     control: SocketAddr,
+    http: Option<SocketAddr>,
 }
 
 fn launch(setup: &Setup) -> (Process, Ready) {
@@ -202,6 +210,10 @@ fn launch(setup: &Setup) -> (Process, Ready) {
     let ready = Ready {
         ws: address("ws=", scheme, "/v1/ws"),
         control: address("control=", "http://", ""),
+        http: line.contains(" http=").then(|| {
+            let scheme = if tls { "https://" } else { "http://" };
+            address("http=", scheme, "")
+        }),
         line,
     };
     (process, ready)
@@ -231,6 +243,14 @@ impl Gateway {
     /// Returns the address of the control port.
     pub fn control(&self) -> SocketAddr {
         self.ready.control
+    }
+
+    /// Returns the address of the client API.
+    ///
+    /// # Panics
+    /// The gateway has none.
+    pub fn http(&self) -> SocketAddr {
+        self.ready.http.expect("the setup opens the port")
     }
 
     /// Waits for a line of the gateway's log that contains `words`, and returns it.

@@ -3,6 +3,7 @@
 //! - [`gateway`]: a real `trunkline serve`, started, stopped, killed and started again;
 //! - [`client`]: a blocking client that keeps every message until the test asks for it;
 //! - [`http`]: the control port;
+//! - [`api`]: the client API over HTTP;
 //! - [`service`]: a gateway with tokens;
 //! - [`tls`]: certificates, and clients that trust them;
 //! - [`tokens`]: tokens, and keys to sign them with;
@@ -13,6 +14,7 @@
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
 
+pub mod api;
 pub mod client;
 pub mod dial;
 pub mod gateway;

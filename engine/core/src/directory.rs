@@ -27,8 +27,9 @@ use crate::per_user::{PerUser, Thing};
 /// A set of shards: bit N for shard N.
 pub type ShardSet = u128;
 
-/// The maximum number of shards of one gateway: the bits of a [`ShardSet`].
-pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
+/// The maximum number of shards of one gateway: the bits of a [`ShardSet`], without the one that the
+/// client API over HTTP has.
+pub const MAX_SHARDS: usize = ShardSet::BITS as usize - 1;
 
 /// The number of stripes, each with a lock of its own.
 const STRIPES: usize = 64;
@@ -53,7 +54,7 @@ impl Thing for Seat {
 /// The sessions of some of the users, under one lock.
 type Stripe = Mutex<PerUser<Seat>>;
 // No shard has the number of the marker, and a session takes 5 bytes.
-const _: () = assert!(MAX_SHARDS <= u8::MAX as usize && size_of::<Seat>() == 5);
+const _: () = assert!(MAX_SHARDS < u8::MAX as usize && size_of::<Seat>() == 5);
 
 /// The sessions of all users, by the shards that hold them.
 pub struct Directory {

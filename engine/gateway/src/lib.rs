@@ -6,6 +6,7 @@
 pub mod auth;
 mod counts;
 pub mod files;
+pub mod guests;
 pub mod limits;
 pub mod metrics;
 mod rate;

@@ -181,6 +181,29 @@ impl Default for Address {
     }
 }
 
+/// The address of a port that can be off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OptionalAddress(pub(crate) Option<SocketAddr>);
+
+impl Form for OptionalAddress {
+    const VALUE: &'static str = "ADDR|off";
+    const WORDS: &'static str = "an address with a port, such as 127.0.0.1:7702, or off";
+    const IN_FILE: &'static str =
+        "an address with a port, such as 127.0.0.1:7702, or off, in quotes";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self(None)),
+            text => Address::parse(text).map(|address| Self(Some(address.0))),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        let text = self.0.map(|address| address.to_string());
+        Value::String(text.unwrap_or_else(|| "off".to_owned()))
+    }
+}
+
 impl Form for Address {
     const VALUE: &'static str = "ADDR";
     const WORDS: &'static str = "an address with a port, such as 127.0.0.1:7700 or localhost:7700";

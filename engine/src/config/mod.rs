@@ -29,6 +29,8 @@ use trunkline_core::messaging::Messaging;
 use trunkline_gateway::auth::Auth;
 use trunkline_gateway::limits::Limits;
 use trunkline_gateway::tls::TlsFiles;
+use trunkline_http::HttpLimits;
+use trunkline_http::server::ServerLimits;
 
 pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
@@ -60,7 +62,11 @@ pub struct Config {
     /// The address of the control port.
     pub control: SocketAddr,
     /// The limits of the control port.
-    pub control_limits: ControlLimits,
+    pub control_limits: ServerLimits,
+    /// The address of the client API; `None` without one.
+    pub http: Option<SocketAddr>,
+    /// The limits of the client API.
+    pub http_limits: HttpLimits,
     /// The folder of the store.
     pub data: PathBuf,
     /// The number of shards. Each is a thread with an event loop.
@@ -98,16 +104,6 @@ pub struct Config {
     pub log: String,
     /// The settings with their values, from which the other fields are resolved.
     pub(crate) settings: Settings,
-}
-
-/// Limits of the control port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ControlLimits {
-    /// The most connections at a time. Beyond it the oldest silent connection is dropped.
-    pub connections: usize,
-    /// The time for a request, counted from the connection or the previous request, and for reading
-    /// its answer.
-    pub timeout: std::time::Duration,
 }
 
 impl Config {

@@ -13,6 +13,7 @@ fn words(row: &Row) -> &'static str {
         "TIME" => "a time, such as 10s",
         "TIME|keep" => "a time, such as 30d, or `keep`",
         "ADDR" => "an address and a port",
+        "ADDR|off" => "an address and a port, or `off`",
         "FILE" => "a path of a file",
         "DIR" => "a path of a folder",
         "BOOL" => "true or false",

@@ -8,6 +8,8 @@ use trunkline_core::messaging::Messaging;
 use trunkline_core::request::ContentLimits;
 use trunkline_gateway::limits::{CostLimits, Limits, Rates};
 use trunkline_gateway::tls::TlsFiles;
+use trunkline_http::HttpLimits;
+use trunkline_http::server::ServerLimits;
 
 use super::layers::Layers;
 use super::problem::ConfigError;
@@ -15,7 +17,7 @@ use super::row::Row;
 use super::table::{ROWS, Settings};
 use super::units::{ByteSize, Duration, Life};
 use super::written::Written;
-use super::{AllowedOrigins, Config, ControlLimits, auth, rules};
+use super::{AllowedOrigins, Config, auth, rules};
 
 /// The default of `delivered_delay` as a multiple of `receipt_delay`. Most users who are online
 /// when a message arrives read it within two seconds, and then one receipt tells both.
@@ -58,10 +60,12 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         }),
         auth,
         control: of(&settings.control).0,
-        control_limits: ControlLimits {
+        control_limits: ServerLimits {
             connections: number(settings.control_connections),
             timeout: time(settings.control_timeout),
         },
+        http: settings.http.and_then(|http| http.0),
+        http_limits: http_limits(&settings),
         data: of(&settings.data).0,
         shards: number(settings.shards),
         durability: settings.durability.unwrap_or_default(),
@@ -231,6 +235,21 @@ fn limits(settings: &Settings, is_development: bool) -> Limits {
         watches: number(settings.max_watches),
         subscriptions: number(settings.max_subscriptions),
         listenings: number(settings.max_listenings),
+    }
+}
+
+fn http_limits(settings: &Settings) -> HttpLimits {
+    HttpLimits {
+        server: ServerLimits {
+            connections: number(settings.http_connections),
+            timeout: time(settings.http_timeout),
+        },
+        per_user: number(settings.http_requests_per_user),
+        bodies: size(settings.http_body_bytes),
+        ping: time(settings.ping_interval),
+        write_timeout: time(settings.write_timeout),
+        reconnect_rate: number(settings.reconnect_rate),
+        reconnect_delay_ms: time(settings.reconnect_delay).as_millis() as u64,
     }
 }
 

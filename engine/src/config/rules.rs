@@ -22,17 +22,18 @@ fn check_addresses(layers: &mut Layers, is_development: bool) {
         return;
     }
     let addresses = [
-        ("listen", layers.settings.listen),
-        ("control", layers.settings.control),
+        ("listen", layers.settings.listen.map(|address| address.0)),
+        ("control", layers.settings.control.map(|address| address.0)),
+        ("http", layers.settings.http.and_then(|address| address.0)),
     ];
     for (setting, address) in addresses {
-        if let Some(address) = address.filter(|address| !address.0.ip().is_loopback()) {
+        if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
             layers.refuse(
                 setting,
                 format!(
                     "{} is not a loopback address, and with --dev-auth every client that reaches it \
                      can take any name: use 127.0.0.1 or [::1], or tokens (--jwt-key)",
-                    address.0
+                    address
                 ),
             );
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::Value;
 use trunkline_gateway::auth::TokenAlgorithm;
 
-use super::form::{Address, FilePath, Form, LogFilter, Text};
+use super::form::{Address, FilePath, Form, LogFilter, OptionalAddress, Text};
 use super::row::Row;
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::written::Written;
@@ -86,6 +86,19 @@ settings! {
     /// The time for a request to the control port, counted from the connection or the previous
     /// request, and for reading its answer.
     control_timeout: Duration { default("10s"), range("100ms", "1h"), limits("time for a request, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
+    /// The address for the client API over HTTP: an IP address or a name, and a port. Port 0 picks a
+    /// free port, off closes the API. With a certificate the API speaks https://.
+    http: OptionalAddress { default("127.0.0.1:7702") }
+    /// The most connections to the client API at a time. Requests that wait for events and streams
+    /// count.
+    http_connections: usize { default("16384"), range("1", "1000000"), limits("connections to the client API at a time, at most a quarter of the descriptor limit", "the connection that was idle for longest is dropped; if all of them wait for events, the new one gets HTTP 503") }
+    /// The time for a request to the client API, counted from the connection or the previous request,
+    /// and for reading its answer. Waiting for events does not count.
+    http_timeout: Duration { default("30s"), range("100ms", "1h"), limits("time for a request to the client API, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
+    /// The most requests of one user to the client API that have no answer yet. 0: no limit.
+    http_requests_per_user: u32 { default("32"), dev("0"), limits("requests of a user to the client API without an answer yet, with those that wait for events", "error 111: HTTP 429") }
+    /// The bytes of the bodies of all requests to the client API that have no answer yet.
+    http_body_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of the bodies of all requests to the client API that have no answer yet", "error 115: HTTP 503") }
     /// The web pages that may connect, beside those of the host of the gateway: a list such as
     /// `https://chat.example.com,https://example.com:8443`, or `*` for any page and any Host. With
     /// --dev-auth, pages of this machine may connect too.
@@ -93,7 +106,7 @@ settings! {
     /// The folder of the store. The gateway makes it if it is missing.
     data: FilePath { default("trunkline-data"), value("DIR") }
     /// The number of event loops. Each has a thread.
-    shards: usize { computed("one per core"), range("1", "128") }
+    shards: usize { computed("one per core"), range("1", "127") }
     /// When a message counts as stored: sync (after fdatasync), `interval:<ms>` (once written; a
     /// thread syncs at this interval, from 1 to 60000 ms) or os (once written; the kernel decides
     /// when to sync).

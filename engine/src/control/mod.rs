@@ -4,8 +4,6 @@
 
 mod accept;
 mod backup;
-mod connections;
-mod guard;
 mod health;
 
 use std::net::SocketAddr;
@@ -20,11 +18,10 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
+use trunkline_http::server::{Guard, Server, refuse_in_text};
 use trunkline_storage::Reader;
 
 pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
-use self::connections::Server;
-use self::guard::Guard;
 pub(crate) use self::health::Condition;
 use crate::backup::Backups;
 use crate::config::Config;
@@ -94,7 +91,11 @@ pub(crate) fn start(config: &Config, shown: Shown) -> anyhow::Result<Control> {
     let mut allowed = config.limits.origins.clone();
     allowed.loopback = address.ip().is_loopback();
     let server = Server {
+        name: "control",
         guard: Guard(allowed),
+        refuse: refuse_in_text,
+        tls: None,
+        door: None,
         limits: config.control_limits,
         metrics: Arc::clone(&shown.metrics.control),
         app: router(shown),

@@ -61,7 +61,7 @@ impl Families<'_, '_> {
         )
     }
 
-    fn labelled<'l>(
+    pub(super) fn labelled<'l>(
         &mut self,
         (name, help): (&str, &str),
         label: &str,
@@ -76,7 +76,7 @@ impl Families<'_, '_> {
     }
 
     /// Writes a counter of seconds for each label value, from nanoseconds.
-    fn times<'l>(
+    pub(super) fn times<'l>(
         &mut self,
         (name, help): (&str, &str),
         label: &str,
@@ -117,6 +117,7 @@ impl Collector for Exporter {
         self.tls(&mut families)?;
         self.tokens(&mut families)?;
         self.control(&mut families)?;
+        self.http(&mut families)?;
         self.backups(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;

@@ -35,7 +35,7 @@ impl Target {
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
             .args(["__gateway", &std::process::id().to_string()])
             .args(["serve", "--listen", free, "--control", free])
-            .args(["--data", "data"])
+            .args(["--http", "off", "--data", "data"])
             .args(flags)
             .current_dir(folder.path())
             .stdin(Stdio::null())

@@ -99,7 +99,7 @@ enum State {
     /// There is no answer. The waker belongs to the task that waits.
     Waiting(Option<Waker>),
     /// There is an answer.
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// The caller has the answer.
     Taken,
     /// No answer comes any more.
@@ -129,7 +129,7 @@ impl Call {
 
     /// Gives the answer, without waiting. Drops it if there is one already, or nobody waits.
     pub fn answer(&self, answer: CallAnswer, cost: Cost) {
-        let answered = Answered { answer, cost };
+        let answered = Box::new(Answered { answer, cost });
         self.0.0.end(State::Answered(answered));
     }
 }
@@ -161,7 +161,7 @@ impl State {
     /// Takes the answer. Returns `None` while there is none.
     fn take(&mut self) -> Option<Result<Answered, Lost>> {
         match std::mem::replace(self, Self::Taken) {
-            Self::Answered(answered) => Some(Ok(answered)),
+            Self::Answered(answered) => Some(Ok(*answered)),
             Self::Dropped => {
                 *self = Self::Dropped;
                 Some(Err(Lost::Dropped))

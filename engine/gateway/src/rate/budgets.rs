@@ -188,6 +188,21 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         settled
     }
 
+    /// Books work for a request, which no connection of a shard brought. Returns the longest debt that
+    /// binds; `None` without one.
+    pub(crate) fn settle_request(
+        &self,
+        holders: &Holders<'_, A>,
+        now: Tick,
+        cost: Cost,
+    ) -> Option<Debt> {
+        if holders.user.is_some() {
+            self.serve(holders, now);
+        }
+        // A request has no account of its own: this one is full, and forgotten.
+        self.settle(&mut None, holders, now, cost).debt
+    }
+
     /// Books work for a user whose connection is gone.
     pub(crate) fn book_user(&self, user: UserId, now: Tick, cost: Cost) {
         if let Some(users) = &self.users {

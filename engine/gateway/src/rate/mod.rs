@@ -16,9 +16,7 @@ use crate::limits::Rates;
 use crate::timer::Tick;
 
 pub(crate) use self::account::Account;
-#[cfg(test)]
-pub(crate) use self::budgets::Debt;
-pub(crate) use self::budgets::{Budgets, Holders, Settled};
+pub(crate) use self::budgets::{Budgets, Debt, Holders, Settled};
 pub(crate) use self::second::PerSecond;
 pub(crate) use self::users::UserRates;
 

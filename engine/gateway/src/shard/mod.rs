@@ -66,6 +66,8 @@ use crate::metrics::Limit;
 use crate::timer::Tick;
 
 pub use self::parts::{Parts, Shared};
+pub(crate) use self::rate::Exceeded;
+pub(crate) use self::source::Source;
 pub use self::waker::ShardWaker;
 
 /// The token of the waker. Connections have their slot as token.

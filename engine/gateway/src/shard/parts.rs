@@ -81,7 +81,7 @@ pub struct Shared {
     /// The number of sessions of each user. `None`: no limit.
     pub(crate) user_sessions: Option<Arc<Counts<UserId>>>,
     /// The rates of connections and users.
-    pub(super) charges: Charges,
+    pub(crate) charges: Charges,
     /// The budgets of cost. `None` without any.
     pub(crate) budgets: Option<Arc<Budgets<Source>>>,
     /// The instant from which all shards count ticks.

@@ -13,20 +13,20 @@ use crate::timer::Tick;
 
 /// A refusal because of a limit, as a client is told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Beyond {
+pub(crate) struct Beyond {
     /// The name of the limit, mostly that of its setting.
-    pub(super) limit: &'static str,
+    pub(crate) limit: &'static str,
     /// The number of ticks after which the client may try again.
-    pub(super) retry: Tick,
+    pub(crate) retry: Tick,
 }
 
 /// A rate of which nothing is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Exceeded {
+pub(crate) struct Exceeded {
     /// The limit to count.
-    pub(super) limit: Limit,
+    pub(crate) limit: Limit,
     /// The limit that the client exceeded, for the error.
-    pub(super) beyond: Beyond,
+    pub(crate) beyond: Beyond,
 }
 
 /// The allowances that pay for the input of a connection.
@@ -81,7 +81,18 @@ impl Charges {
                 Rated::Commands => exceeded(Limit::ConnectionCommands, "rate_commands", ticks),
             })?;
         }
-        if let (Some(users), Some(user)) = (&self.users, payer.user) {
+        match payer.user {
+            Some(user) => self.pay_user(user, now, sent),
+            None => Ok(()),
+        }
+    }
+
+    /// Pays for something that a user sent at `now`, on a connection or without one.
+    ///
+    /// # Errors
+    /// Nothing is left of a rate.
+    pub(crate) fn pay_user(&self, user: UserId, now: Tick, sent: Sent) -> Result<(), Exceeded> {
+        if let Some(users) = &self.users {
             let paid = users.pay(user, now, sent);
             paid.map_err(|Short { of, ticks }| match of {
                 Rated::Messages => exceeded(Limit::UserMessages, "user_rate_messages", ticks),

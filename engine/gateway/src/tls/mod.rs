@@ -94,8 +94,12 @@ impl Acceptor {
     /// # Errors
     /// The configuration is not complete.
     pub fn begin(&self) -> Result<ServerTls, TlsError> {
-        let config = Arc::clone(&self.config.read());
-        Tls::server(config)
+        Tls::server(self.config())
+    }
+
+    /// Returns the configuration for a new connection.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read())
     }
 }
 

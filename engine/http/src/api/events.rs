@@ -1,0 +1,375 @@
+//! `GET /api/v1/events`: the events of a user as a stream (Server-Sent Events).
+//!
+//! A stream is a session: it counts for presence and for the sessions of its user. It reads stored
+//! events from the store, in the order of the log, each time that one comes. So a client that reads
+//! slowly misses none of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use hyper::header::HeaderMap;
+use hyper::{Uri, Version};
+use serde::Deserialize;
+use tokio::time::Instant;
+use trunkline_core::clock::system_ms;
+use trunkline_core::ids::UserId;
+use trunkline_proto::message::{
+    CaughtUp, CommandBody, Disconnect, Event, Gap, Push, ReplyBody, Sync, SyncReply,
+};
+use trunkline_proto::{CloseCode, Encoding, ErrorCode};
+
+use super::held::Manner;
+use super::visitor::{Visitor, last_event_id};
+use super::{Api, json};
+use crate::door::{Door, Sent};
+use crate::metrics::Counted;
+use crate::problem::Problem;
+use crate::server::{Line, Page, Peer, TakeOver};
+use crate::waiting::Waiter;
+
+/// The events that a stream reads at a time.
+const PAGE: u32 = 100;
+
+/// The time after which a stream asks again that found too many other questions waiting.
+const BUSY: Duration = Duration::from_millis(100);
+
+/// The shortest range of delays that clients are told, in milliseconds.
+const LEAST_DELAY_MS: u64 = 100;
+
+/// The fields of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    #[serde(rename = "sourceID")]
+    source_id: Option<String>,
+    since: Option<String>,
+}
+
+/// A session that counts for its user until this is dropped.
+struct SessionSeat {
+    door: Arc<dyn Door>,
+    user: UserId,
+}
+
+impl Drop for SessionSeat {
+    fn drop(&mut self) {
+        self.door.leave_session(self.user);
+    }
+}
+
+/// A stream of events.
+struct Stream {
+    api: Arc<Api>,
+    visitor: Visitor,
+    waiter: Waiter,
+    /// The position up to which the client has all events.
+    pos: String,
+    /// Events that are read and not sent yet.
+    first: Option<SyncReply<'static>>,
+    /// Whether the client is told when it has caught up.
+    recovers: bool,
+    _session: SessionSeat,
+    _counted: Counted,
+}
+
+/// The reason why a stream ends.
+enum End {
+    /// The client has gone, or does not read.
+    Gone,
+    /// The gateway ends the stream, and says why.
+    Told(Disconnect<'static>),
+}
+
+/// Begins a stream.
+pub(super) async fn handle(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    page: Option<Extension<Page>>,
+    version: Version,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let page = page.as_ref().map(|page| &page.0);
+    let asked = Query::<Asked>::try_from_uri(&uri);
+    let named = asked.as_ref().ok();
+    let named = named.and_then(|asked| asked.0.source_id.as_deref());
+    let mut visitor = api.identify(&headers, peer, page, named)?;
+    api.pay(&visitor, 0, Sent::Command)?;
+    let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    let number = api.streams.fetch_add(1, Relaxed);
+    visitor.name_device(&format!("sse{number:x}"));
+    visitor.forget_rights();
+    if !api.door.enter_session(visitor.id()) {
+        let text = "this user has as many sessions as one may have: close one of them";
+        return Err(Problem::new(ErrorCode::LimitExceeded, text));
+    }
+    let session = SessionSeat {
+        door: Arc::clone(&api.door),
+        user: visitor.id(),
+    };
+    let device = api
+        .service
+        .device_mark(visitor.id(), visitor.names().device());
+    // Before the look-up: what comes after it wakes the stream.
+    let waiter = api.waiting.open(visitor.id(), device);
+    let since = last_event_id(&headers)?.map(str::to_owned).or(asked.since);
+    let since = since.filter(|since| !since.is_empty());
+    let recovers = since.is_some();
+    let pos = since.unwrap_or_else(|| api.service.head());
+    let first = match recovers {
+        true => Some(api.sync(&visitor, &pos).await?),
+        false => None,
+    };
+    let manner = Manner::of(version, &headers, visitor.page());
+    let stream = Stream {
+        _counted: Counted::new(&api.metrics, |metrics| &metrics.streams),
+        api,
+        visitor,
+        waiter,
+        pos,
+        first,
+        recovers,
+        _session: session,
+    };
+    let hold = Box::new(move |line| -> crate::server::Held {
+        let head = manner.stream_head("text/event-stream");
+        Box::pin(stream.hold(line, head))
+    });
+    Ok(TakeOver::response(hold))
+}
+
+impl Api {
+    /// Reads the events of a visitor after a position.
+    async fn sync(&self, visitor: &Visitor, since: &str) -> Result<SyncReply<'static>, Problem> {
+        let sync = Sync {
+            since: since.into(),
+            limit: Some(PAGE),
+        };
+        match self.carry_out(visitor, &CommandBody::Sync(sync)).await? {
+            ReplyBody::Sync(reply) => Ok(reply),
+            _ => {
+                let text = "the answer belongs to another command";
+                Err(Problem::new(ErrorCode::Internal, text))
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Sends events until the stream ends.
+    async fn hold(mut self, mut line: Line, mut head: Vec<u8>) -> Option<Line> {
+        // The client knows its position before the first event.
+        head.extend_from_slice(format!("id: {}\n\n", self.pos).as_bytes());
+        let end = match self.send(&mut line, &head).await {
+            Ok(()) => self.run(&mut line).await,
+            Err(end) => end,
+        };
+        if let End::Told(disconnect) = end {
+            let event = Event::Disconnect(disconnect);
+            let mut block = Vec::new();
+            write_block(&mut block, None, &json::push(Push { pos: None, event }));
+            let _ = self.send(&mut line, &block).await;
+        }
+        drop(self);
+        line.end().await;
+        None
+    }
+
+    /// Sends events until something ends the stream. Returns what it is.
+    async fn run(&mut self, line: &mut Line) -> End {
+        loop {
+            // In a box: its memory is needed only while there are events.
+            if let Err(end) = Box::pin(self.tell(line)).await {
+                return end;
+            }
+            if let Err(end) = self.wait(line).await {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for events. Sends a comment after each silence.
+    async fn wait(&mut self, line: &mut Line) -> Result<(), End> {
+        let ping = self.api.limits.http.ping;
+        loop {
+            if self.waiter.is_stopping() {
+                return Err(End::Told(self.good_bye()));
+            }
+            let expires = self.visitor.expires_ms().map(|at| {
+                let left = at.saturating_sub(system_ms());
+                Duration::from_millis(left)
+            });
+            let until = Instant::now() + expires.map_or(ping, |left| left.min(ping));
+            tokio::select! {
+                () = self.waiter.seat().came() => {
+                    self.api.metrics.woken.one();
+                    if !self.waiter.is_stopping() {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep_until(until) => {
+                    if expires.is_some_and(|left| left <= ping) {
+                        return Err(End::Told(token_expired()));
+                    }
+                    self.send(line, b": ping\n\n").await?;
+                }
+                is_gone = line.stirs() => if is_gone {
+                    return Err(End::Gone);
+                }
+            }
+        }
+    }
+
+    /// Sends the events that have come.
+    async fn tell(&mut self, line: &mut Line) -> Result<(), End> {
+        loop {
+            let mut out = Vec::new();
+            for frames in self.waiter.seat().take() {
+                let message = frames.message(Encoding::Json);
+                write_block(&mut out, None, pushed(message));
+            }
+            let page = match self.first.take() {
+                Some(page) => Ok(page),
+                None => self.api.sync(&self.visitor, &self.pos).await,
+            };
+            let is_busy = page
+                .as_ref()
+                .is_err_and(|problem| problem.error().code == ErrorCode::TooManyRequests.code());
+            let more = match page {
+                Ok(page) => self.write_page(&mut out, page),
+                Err(problem) => self.write_failure(&mut out, &problem)?,
+            };
+            if !out.is_empty() {
+                self.send(line, &out).await?;
+            }
+            self.api.rest(&self.visitor).await;
+            if !more || self.waiter.is_stopping() {
+                return Ok(());
+            }
+            if is_busy {
+                tokio::time::sleep(BUSY).await;
+            }
+        }
+    }
+
+    /// Writes a page of events. Returns whether there are more.
+    fn write_page(&mut self, out: &mut Vec<u8>, page: SyncReply<'static>) -> bool {
+        for push in page.events {
+            let pos = push.pos.clone();
+            write_block(out, pos.as_deref(), &json::push(push));
+        }
+        self.pos = page.pos.to_string();
+        if self.recovers && !page.more {
+            self.recovers = false;
+            let pos = self.pos.as_str().into();
+            let event = Event::CaughtUp(CaughtUp { pos });
+            write_block(out, Some(&self.pos), &json::push(Push { pos: None, event }));
+        }
+        page.more
+    }
+
+    /// Writes what a failed look-up means for the client. Returns whether to try again at once.
+    fn write_failure(&mut self, out: &mut Vec<u8>, problem: &Problem) -> Result<bool, End> {
+        let error = problem.error();
+        if error.code == ErrorCode::PositionExpired.code() {
+            // The events have expired: the client has missed some.
+            self.pos = self.api.service.head();
+            let pos = self.pos.as_str().into();
+            let event = Event::Gap(Gap { pos });
+            write_block(out, Some(&self.pos), &json::push(Push { pos: None, event }));
+            return Ok(true);
+        }
+        if error.code == ErrorCode::TooManyRequests.code() {
+            return Ok(true);
+        }
+        Err(End::Told(self.disconnect(
+            CloseCode::SERVER_ERROR,
+            "the store could not be read",
+            true,
+        )))
+    }
+
+    /// Returns what a stopping gateway tells its clients.
+    fn good_bye(&self) -> Disconnect<'static> {
+        self.disconnect(CloseCode::SHUTDOWN, "shutdown", true)
+    }
+
+    fn disconnect(
+        &self,
+        code: CloseCode,
+        reason: &'static str,
+        reconnect: bool,
+    ) -> Disconnect<'static> {
+        let limits = &self.api.limits.http;
+        // As long as it takes to take all streams in again.
+        let streams = self.api.metrics.streams.get();
+        let most = streams * 1_000 / u64::from(limits.reconnect_rate.max(1));
+        let most = most.max(LEAST_DELAY_MS).min(limits.reconnect_delay_ms);
+        let most = if reconnect { most } else { 0 };
+        Disconnect {
+            code: code.0,
+            reason: reason.into(),
+            reconnect,
+            delay_ms: [0, most],
+        }
+    }
+
+    /// Sends bytes within the time that a client has to take them.
+    async fn send(&self, line: &mut Line, bytes: &[u8]) -> Result<(), End> {
+        let time = self.api.limits.http.write_timeout;
+        match tokio::time::timeout(time, line.send(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(End::Gone),
+        }
+    }
+}
+
+fn token_expired() -> Disconnect<'static> {
+    Disconnect {
+        code: CloseCode::TOKEN_EXPIRED.0,
+        reason: "the token has expired: connect with a new one".into(),
+        reconnect: false,
+        delay_ms: [0, 0],
+    }
+}
+
+/// Returns the object of a push in a message.
+fn pushed(message: &[u8]) -> &[u8] {
+    const BEFORE: &[u8] = b"{\"push\":";
+    let object = message.strip_prefix(BEFORE);
+    object
+        .and_then(|rest| rest.strip_suffix(b"}"))
+        .unwrap_or(message)
+}
+
+/// Writes one event. JSON has no line breaks, which would end it.
+fn write_block(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
+    if let Some(id) = id {
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(id.as_bytes());
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_blocks_with_their_position() {
+        let mut out = Vec::new();
+        write_block(&mut out, Some("5e-1"), b"{\"gap\":{}}");
+        write_block(&mut out, None, pushed(b"{\"push\":{\"typing\":{}}}"));
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "id: 5e-1\ndata: {\"gap\":{}}\n\ndata: {\"typing\":{}}\n\n"
+        );
+    }
+}

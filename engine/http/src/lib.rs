@@ -1,0 +1,24 @@
+//! HTTP for clients and operators.
+//!
+//! - [`server`]: the connections of a port: their number, their time limits, foreign pages, TLS. The
+//!   control port uses it too.
+//! - [`Http`]: the port of the client API. Commands are calls of `trunkline_core`; [`waiting`] wakes
+//!   requests and streams that wait for events.
+//! - [`Door`]: what the port needs to know of tokens, rates and budgets. The program provides it.
+//!
+//! Each port runs on a thread of its own, so that no shard waits for it.
+
+mod api;
+mod door;
+mod limits;
+mod metrics;
+mod port;
+pub mod problem;
+pub mod server;
+pub mod waiting;
+
+pub use api::COMMANDS;
+pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
+pub use limits::HttpLimits;
+pub use metrics::{HttpMetrics, ROUTES};
+pub use port::{Http, HttpParts};

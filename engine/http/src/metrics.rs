@@ -1,0 +1,98 @@
+//! The counters of the client API, written by the thread of its port.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use trunkline_core::metrics::Counter;
+
+use crate::server::ServerMetrics;
+
+/// The routes that are counted apart.
+pub const ROUTES: [&str; 6] = [
+    "command",
+    "rtm.send",
+    "rtm.receive",
+    "events",
+    "openapi",
+    "other",
+];
+
+/// A route of the client API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A command of the protocol.
+    Command,
+    /// `rtm.send`.
+    Send,
+    /// `rtm.receive`.
+    Receive,
+    /// `events`.
+    Events,
+    /// The description of the API.
+    OpenApi,
+    /// Anything else: unknown paths, other methods, preflight requests.
+    Other,
+}
+
+/// The counters of the client API.
+#[derive(Debug, Default)]
+pub struct HttpMetrics {
+    /// The connections of the port.
+    pub server: Arc<ServerMetrics>,
+    /// The answered requests, in the order of [`ROUTES`].
+    pub requests: [Counter; ROUTES.len()],
+    /// The time until the answers were ready, in nanoseconds, in the order of [`ROUTES`]. A request that
+    /// waits for events counts until it waits.
+    pub times: [Counter; ROUTES.len()],
+    /// The answers with a status from 400 to 499.
+    pub refused: Counter,
+    /// The answers with a status from 500.
+    pub failed: Counter,
+    /// The requests that wait for events now.
+    pub polls: Counter,
+    /// The open streams of events.
+    pub streams: Counter,
+    /// The bytes of the bodies of all requests that have no answer yet.
+    pub bodies: Arc<AtomicUsize>,
+    /// The times that a stream or a waiting request was woken by an event.
+    pub woken: Counter,
+}
+
+impl HttpMetrics {
+    /// Counts an answer.
+    pub(crate) fn answered(&self, route: Route, status: u16, time: Duration) {
+        let route = route as usize;
+        self.requests[route].one();
+        self.times[route].add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        match status {
+            400..=499 => self.refused.one(),
+            500.. => self.failed.one(),
+            _ => {}
+        }
+    }
+}
+
+/// Counts one more while it exists.
+pub(crate) struct Counted {
+    metrics: Arc<HttpMetrics>,
+    of: fn(&HttpMetrics) -> &Counter,
+}
+
+impl Counted {
+    pub(crate) fn new(metrics: &Arc<HttpMetrics>, of: fn(&HttpMetrics) -> &Counter) -> Self {
+        let counter = of(metrics);
+        counter.set(counter.get() + 1);
+        Self {
+            metrics: Arc::clone(metrics),
+            of,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let counter = (self.of)(&self.metrics);
+        counter.set(counter.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,163 @@
+//! The port of the client API: its threads, and how they start and stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use hyper::header::{self, HeaderValue};
+use tokio::sync::oneshot;
+use trunkline_core::call::Service;
+use trunkline_core::directory::Directory;
+use trunkline_core::hub::Hub;
+use trunkline_core::request::ContentLimits;
+use trunkline_proto::origin::Allowed;
+
+use crate::api::{self, Api, ApiLimits};
+use crate::door::Door;
+use crate::limits::HttpLimits;
+use crate::metrics::HttpMetrics;
+use crate::problem::Problem;
+use crate::server::{Guard, Server, TlsSource};
+use crate::waiting::{Carrier, Post, Waiting};
+
+/// The time for answers that are on their way when the gateway stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Everything that the port of the client API needs.
+pub struct HttpParts {
+    /// The address to listen on.
+    pub address: SocketAddr,
+    /// The mailbox, whose number is that behind the last shard.
+    pub post: Post,
+    /// The number of shards.
+    pub shards: usize,
+    /// Carries out commands.
+    pub service: Service,
+    /// The sessions of all users.
+    pub directory: Arc<Directory>,
+    /// The ephemeral state of the gateway.
+    pub hub: Arc<Hub>,
+    /// The limits of commands and pages.
+    pub content: ContentLimits,
+    /// Tokens, rates and budgets.
+    pub door: Arc<dyn Door>,
+    /// The pages that may use the port.
+    pub origins: Allowed,
+    /// The configuration of TLS; `None` without TLS.
+    pub tls: Option<TlsSource>,
+    /// The limits.
+    pub limits: HttpLimits,
+    /// The counters.
+    pub metrics: Arc<HttpMetrics>,
+}
+
+/// The running port of the client API.
+pub struct Http {
+    address: SocketAddr,
+    has_tls: bool,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+    carrier: Carrier,
+}
+
+impl Http {
+    /// Binds the port and serves it.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or a thread cannot be started.
+    pub fn start(parts: HttpParts) -> std::io::Result<Self> {
+        let listener = std::net::TcpListener::bind(parts.address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let waiting = Arc::new(Waiting::new(parts.directory, parts.hub, parts.shards));
+        let carrier = Carrier::start(&parts.post, &waiting)?;
+        let has_tls = parts.tls.is_some();
+        let content = parts.content;
+        let api = Arc::new(Api::new(
+            parts.service,
+            Arc::clone(&parts.door),
+            waiting,
+            ApiLimits {
+                content,
+                http: parts.limits,
+            },
+            Arc::clone(&parts.metrics),
+        ));
+        let server = Server {
+            name: "http",
+            app: api::router(&api),
+            guard: Guard(parts.origins),
+            refuse: |refusal| {
+                let code = Problem::code_of(refusal.status);
+                let problem = Problem::with_status(refusal.status, code, refusal.message);
+                let mut answer = problem.into_response();
+                // What follows is not looked at.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+                answer
+            },
+            limits: parts.limits.server,
+            metrics: Arc::clone(&parts.metrics.server),
+            tls: parts.tls,
+            door: Some(parts.door),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let serving = async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let mut serving = std::pin::pin!(server.run(listener));
+            let stopped = std::pin::pin!(stopped);
+            tokio::select! {
+                never = &mut serving => match never {},
+                _ = stopped => {}
+            }
+            // Answers on their way leave, and streams say good-bye.
+            let _ = tokio::time::timeout(LAST_ANSWERS, async {
+                tokio::select! {
+                    never = &mut serving => match never {},
+                    () = api.quiet() => {}
+                }
+            })
+            .await;
+            Ok::<_, std::io::Error>(())
+        };
+        let thread = std::thread::Builder::new()
+            .name("http".into())
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(serving) {
+                    tracing::error!(%error, "the port of the client API failed");
+                }
+            })?;
+        Ok(Self {
+            address,
+            has_tls,
+            stop,
+            thread,
+            carrier,
+        })
+    }
+
+    /// Returns the address of the port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns whether clients connect with TLS.
+    pub fn has_tls(&self) -> bool {
+        self.has_tls
+    }
+
+    /// Stops the port: answers what is on its way, tells streams to reconnect, and ends its threads.
+    pub fn stop(self) {
+        self.carrier.stop();
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of the client API panicked");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A connection's bytes: with TLS or without, and what was read too early.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// A socket, with TLS or without.
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection between two requests, or while a request holds it.
+pub struct Line {
+    io: Io,
+    /// The bytes that were read and not handled yet.
+    unread: Bytes,
+    /// Whether the last write found no room: bytes may wait in a buffer above.
+    is_blocked: bool,
+}
+
+impl Line {
+    pub(super) const fn new(io: Io) -> Self {
+        Self {
+            io,
+            unread: Bytes::new(),
+            is_blocked: false,
+        }
+    }
+
+    /// Puts bytes that were read too early back. Returns `None` if an earlier answer has not left
+    /// completely: its client sent another request before it read the answer.
+    pub(super) fn with_unread(mut self, read: Bytes) -> Option<Self> {
+        if !read.is_empty() {
+            let mut all = Vec::from(read);
+            all.extend_from_slice(&self.unread);
+            self.unread = all.into();
+        }
+        (!self.is_blocked).then_some(self)
+    }
+
+    /// Waits until the client sends something, or goes. Returns whether it has gone. What it sends is
+    /// kept for the next request.
+    pub async fn stirs(&mut self) -> bool {
+        if !self.unread.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut byte = [0];
+        match self.io_read(&mut byte).await {
+            Ok(1) => {
+                self.unread = Bytes::copy_from_slice(&byte);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    async fn io_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.io {
+            Io::Plain(stream) => stream.read(buffer).await,
+            Io::Tls(stream) => stream.read(buffer).await,
+        }
+    }
+
+    /// Writes bytes to the client.
+    ///
+    /// # Errors
+    /// The client has gone.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes).await?;
+        self.flush().await
+    }
+
+    /// Ends the connection in order.
+    pub async fn end(mut self) {
+        let _ = self.shutdown().await;
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let count = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread[..count]);
+            self.unread.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        };
+        self.is_blocked = polled.is_pending();
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+        };
+        self.is_blocked = polled.is_pending();
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The connections of an HTTP port: their maximum number and their time limits.
+//!
+//! The port drops a connection that sends no complete request, or does not take its answer, when its
+//! time is over. At the maximum number of connections it drops the one that was idle for longest. A
+//! request can take its connection over ([`TakeOver`]): it then waits without the memory that HTTP
+//! needs, and without a time limit of the port.
+
+mod guard;
+mod line;
+mod open;
+mod taken;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use trunkline_core::metrics::Counter;
+
+pub use self::guard::{Guard, Refusal};
+use self::line::Io;
+pub use self::line::Line;
+use self::open::{Activity, Open};
+pub use self::taken::{Held, TakeOver, Taken};
+use crate::door::Door;
+
+/// The maximum size of a request's head in bytes, and of the memory for it. A longer head gets the
+/// status 431.
+const HEAD: usize = 8 << 10;
+
+/// The maximum number of headers in a request. More get the status 431.
+const HEADERS: usize = 64;
+
+/// The pause in accepting connections after the process has run out of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The limits of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// The most connections at a time. Beyond it the oldest silent connection is dropped.
+    pub connections: usize,
+    /// The time for a request, counted from the connection or the previous request, and for reading
+    /// its answer.
+    pub timeout: Duration,
+}
+
+/// Requests and connections that a port did not serve.
+#[derive(Debug, Default)]
+pub struct ServerMetrics {
+    /// The open connections.
+    pub connections: Counter,
+    /// Connections dropped for a new one at the maximum number of connections, and new ones that found
+    /// no room.
+    pub crowded: Counter,
+    /// Connections dropped because their request, or taking the answer, took too long.
+    pub late: Counter,
+    /// Requests of foreign pages, for foreign hosts, or without a host that can be read.
+    pub refused: Counter,
+}
+
+/// Returns the configuration of TLS for a new connection.
+pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
+/// The address of the client, among the extensions of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// The web page that a request comes from, among the extensions of a request: the page may read the
+/// answer.
+#[derive(Debug, Clone)]
+pub struct Page(pub HeaderValue);
+
+/// The server of a port, shared by all its connections.
+pub struct Server {
+    /// The name of the port, for the log.
+    pub name: &'static str,
+    /// Answers requests.
+    pub app: Router,
+    /// Judges the pages and hosts of requests.
+    pub guard: Guard,
+    /// Makes the answer to a request that the guard refuses.
+    pub refuse: fn(Refusal) -> Response,
+    /// The limits.
+    pub limits: ServerLimits,
+    /// The counters.
+    pub metrics: Arc<ServerMetrics>,
+    /// Begins TLS connections. `None`: clients connect without TLS.
+    pub tls: Option<TlsSource>,
+    /// Counts the connections of each address. `None`: they are not counted.
+    pub door: Option<Arc<dyn Door>>,
+}
+
+/// Takes a connection of an address back from the counts when it is dropped.
+struct AddressSeat {
+    door: Arc<dyn Door>,
+    address: IpAddr,
+}
+
+impl Drop for AddressSeat {
+    fn drop(&mut self) {
+        self.door.leave_address(self.address);
+    }
+}
+
+impl Server {
+    /// Accepts and serves connections. Dropping the future ends all of them.
+    pub async fn run(self, listener: TcpListener) -> Infallible {
+        let server = Arc::new(self);
+        let began = Instant::now();
+        let (mut tasks, mut open) = (JoinSet::new(), Open::default());
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, address)) => {
+                        server.begin(stream, address, began, &mut tasks, &mut open);
+                        // Many connections may wait to be accepted. Each one can send its request
+                        // before the next ones take its place.
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, port = server.name, "the port cannot accept: pausing");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+                Some(ended) = tasks.join_next_with_id() => {
+                    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                    open.remove(id);
+                    server.metrics.connections.set(open.len() as u64);
+                }
+            }
+        }
+    }
+
+    /// Serves a new connection in a task of its own, if there is room for it.
+    fn begin(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        began: Instant,
+        tasks: &mut JoinSet<()>,
+        open: &mut Open,
+    ) {
+        if open.len() >= self.limits.connections {
+            self.metrics.crowded.one();
+            if !open.drop_oldest() {
+                // All others wait for events: this one comes back later.
+                let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.try_write(answer.as_bytes());
+                return;
+            }
+        }
+        let address = address.ip();
+        let mut seat = None;
+        if let Some(door) = &self.door {
+            if !door.enter_address(address) {
+                let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.try_write(answer.as_bytes());
+                return;
+            }
+            let door = Arc::clone(door);
+            seat = Some(AddressSeat { door, address });
+        }
+        // Answers are written in one piece. Waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let activity = Arc::new(Activity::new(began));
+        let talk = Arc::clone(self).talk(stream, seat, address, Arc::clone(&activity));
+        let task = tasks.spawn(talk);
+        open.insert(task, activity);
+        self.metrics.connections.set(open.len() as u64);
+    }
+
+    /// Serves one connection until it ends.
+    async fn talk(
+        self: Arc<Self>,
+        stream: TcpStream,
+        seat: Option<AddressSeat>,
+        address: IpAddr,
+        activity: Arc<Activity>,
+    ) {
+        let io = match &self.tls {
+            None => Io::Plain(stream),
+            Some(tls) => {
+                let accept = Box::pin(TlsAcceptor::from(tls()).accept(stream));
+                match tokio::time::timeout(self.limits.timeout, accept).await {
+                    Ok(Ok(stream)) => Io::Tls(Box::new(stream)),
+                    Ok(Err(_)) => return,
+                    Err(_) => return self.metrics.late.one(),
+                }
+            }
+        };
+        let mut line = Line::new(io);
+        loop {
+            // In a box: the memory of HTTP goes while a request holds the connection.
+            let serving = Box::pin(self.serve(line, address, &activity));
+            let Some((held, take_over)) = serving.await else {
+                break;
+            };
+            activity.hold();
+            let Some(back) = take_over(held).await else {
+                break;
+            };
+            activity.go_on();
+            line = back;
+        }
+        drop(seat);
+    }
+
+    /// Serves requests of a connection until it ends, or until a request takes it over.
+    async fn serve(
+        &self,
+        line: Line,
+        address: IpAddr,
+        activity: &Arc<Activity>,
+    ) -> Option<(Line, Taken)> {
+        let slot = Arc::new(Mutex::new(None));
+        let service = service_fn(|request| {
+            activity.now();
+            self.answer(request, address, Arc::clone(&slot))
+        });
+        let connection = http1::Builder::new()
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            // The one time limit below covers this step too.
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(line), service);
+        let mut connection = Some(connection);
+        loop {
+            let until = activity.last() + self.limits.timeout;
+            let step = std::future::poll_fn(|context| {
+                let Some(talking) = &mut connection else {
+                    return Poll::Ready(None);
+                };
+                if Pin::new(talking).poll(context).is_ready() {
+                    // The client causes the errors. It has gone, or a status tells it the reason.
+                    return Poll::Ready(None);
+                }
+                match slot.lock().take() {
+                    Some(taken) => Poll::Ready(Some(taken)),
+                    None => Poll::Pending,
+                }
+            });
+            tokio::select! {
+                taken = step => {
+                    let taken: Taken = taken?;
+                    let parts = connection.take()?.into_parts();
+                    let line = parts.io.into_inner();
+                    return line.with_unread(parts.read_buf).map(|line| (line, taken));
+                }
+                () = tokio::time::sleep_until(until) => {
+                    if activity.last() + self.limits.timeout <= Instant::now() {
+                        self.metrics.late.one();
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the answer to a request. The future ends never if the request takes its connection over:
+    /// the slot has the rest then.
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        address: IpAddr,
+        slot: Arc<Mutex<Option<Taken>>>,
+    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        let judged = self.guard.judge(&request);
+        if judged.is_err() {
+            self.metrics.refused.one();
+        }
+        let refuse = self.refuse;
+        let answer = judged.map(|page| {
+            let extensions = request.extensions_mut();
+            extensions.insert(Peer(address));
+            if let Some(page) = page {
+                extensions.insert(Page(page));
+            }
+            TowerToHyperService::new(self.app.clone()).call(request)
+        });
+        async move {
+            let mut response = match answer {
+                Ok(answer) => answer.await?,
+                Err(refusal) => refuse(refusal),
+            };
+            let Some(take_over) = response.extensions_mut().remove::<TakeOver>() else {
+                return Ok(response);
+            };
+            *slot.lock() = take_over.take();
+            std::future::pending().await
+        }
+    }
+}
+
+/// Returns the answer to a refused request as a line of text.
+pub fn refuse_in_text(refusal: Refusal) -> Response {
+    let mut answer = Response::new(format!("{}\n", refusal.message).into());
+    *answer.status_mut() = refusal.status;
+    let headers = answer.headers_mut();
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(hyper::header::CONTENT_TYPE, text);
+    // What follows is not looked at.
+    let close = HeaderValue::from_static("close");
+    headers.insert(hyper::header::CONNECTION, close);
+    answer
+}
+
+/// Returns whether a status is that of an error.
+pub fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}

@@ -1,0 +1,122 @@
+//! The place at which one task waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use trunkline_core::hub::PushFrames;
+
+/// The ephemeral events that may wait for one stream. Beyond it the oldest are dropped.
+const EVENTS: usize = 64;
+
+/// The bytes of ephemeral events that may wait for one stream. Beyond it the oldest are dropped.
+const BYTES: usize = 1 << 20;
+
+/// The place at which one task waits for events of its user.
+#[derive(Debug)]
+pub struct Seat {
+    came: Notify,
+    /// The ephemeral events of a stream. `None` for a request, which gets stored events only.
+    ephemeral: Option<Mutex<Ephemeral>>,
+}
+
+#[derive(Debug, Default)]
+struct Ephemeral {
+    events: VecDeque<Arc<PushFrames>>,
+    bytes: usize,
+}
+
+impl Seat {
+    /// Makes the seat of a request.
+    pub(super) fn of_request() -> Self {
+        Self {
+            came: Notify::new(),
+            ephemeral: None,
+        }
+    }
+
+    /// Makes the seat of a stream.
+    pub(super) fn of_stream() -> Self {
+        Self {
+            came: Notify::new(),
+            ephemeral: Some(Mutex::default()),
+        }
+    }
+
+    /// Waits until something came since the last wait.
+    pub async fn came(&self) {
+        self.came.notified().await;
+    }
+
+    /// Wakes the task.
+    pub(super) fn wake(&self) {
+        self.came.notify_one();
+    }
+
+    /// Hands an ephemeral event to a stream.
+    pub(super) fn tell(&self, frames: &Arc<PushFrames>) {
+        let Some(ephemeral) = &self.ephemeral else {
+            return;
+        };
+        let mut waiting = ephemeral.lock();
+        waiting.bytes += frames.size();
+        waiting.events.push_back(Arc::clone(frames));
+        while waiting.events.len() > EVENTS || waiting.bytes > BYTES {
+            let Some(dropped) = waiting.events.pop_front() else {
+                break;
+            };
+            waiting.bytes -= dropped.size();
+        }
+        drop(waiting);
+        self.wake();
+    }
+
+    /// Takes the ephemeral events that came.
+    pub fn take(&self) -> VecDeque<Arc<PushFrames>> {
+        let Some(ephemeral) = &self.ephemeral else {
+            return VecDeque::new();
+        };
+        let mut waiting = ephemeral.lock();
+        waiting.bytes = 0;
+        std::mem::take(&mut waiting.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::message::{Event, TypingUser};
+
+    use super::*;
+
+    fn typing(user: &str) -> Arc<PushFrames> {
+        Arc::new(PushFrames::new(Event::Typing(TypingUser {
+            conversation: "u:alice:bob".into(),
+            user: user.into(),
+        })))
+    }
+
+    #[test]
+    fn a_stream_that_does_not_read_keeps_the_newest_events_only() {
+        let seat = Seat::of_stream();
+        for number in 0..EVENTS + 3 {
+            seat.tell(&typing(&format!("u{number}")));
+        }
+        let events = seat.take();
+        assert_eq!(events.len(), EVENTS);
+        let first = events[0].message(trunkline_proto::Encoding::Json);
+        assert!(String::from_utf8_lossy(first).contains("\"u3\""));
+        assert!(seat.take().is_empty());
+        for _ in 0..3 {
+            seat.tell(&typing(&"x".repeat(BYTES / 5)));
+        }
+        assert_eq!(seat.take().len(), 2);
+    }
+
+    #[test]
+    fn a_request_keeps_no_ephemeral_events() {
+        let seat = Seat::of_request();
+        seat.tell(&typing("alice"));
+        assert!(seat.take().is_empty());
+    }
+}

@@ -1,0 +1,159 @@
+//! The client API over HTTP: what `trunkline_http` needs of the gateway.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use trunkline_core::call::{Parts as CallParts, Service};
+use trunkline_core::cost::Cost;
+use trunkline_core::directory::Directory;
+use trunkline_core::exchange::{ToReaders, ToSequencer};
+use trunkline_core::hub::Hub;
+use trunkline_core::ids::UserId;
+use trunkline_gateway::auth::{Act, Authority};
+use trunkline_gateway::guests::{Guest, GuestSent, Guests, Reached};
+use trunkline_gateway::shard::Shared;
+use trunkline_gateway::tls::Acceptor;
+use trunkline_http::server::TlsSource;
+use trunkline_http::waiting::Post;
+use trunkline_http::{Beyond, Door, Grant, Http, HttpParts, Payer, Refused, Sent};
+use trunkline_storage::Reader;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// The parts of the running gateway that the client API uses.
+pub(crate) struct Serving<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) store: &'a Reader,
+    pub(crate) directory: &'a Arc<Directory>,
+    pub(crate) hub: &'a Arc<Hub>,
+    pub(crate) sequencer: &'a ToSequencer,
+    pub(crate) readers: &'a ToReaders,
+    pub(crate) shared: &'a Shared,
+    pub(crate) authority: Option<&'a Arc<Authority>>,
+    pub(crate) tls: Option<&'a Arc<Acceptor>>,
+    pub(crate) metrics: &'a Metrics,
+}
+
+/// Starts the client API with its mailbox. Returns `None` if the API is off.
+///
+/// # Errors
+/// The address cannot be bound, or a thread cannot be started.
+pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result<Option<Http>> {
+    let config = serving.config;
+    let (Some(address), Some(post)) = (config.http, post) else {
+        return Ok(None);
+    };
+    let core = CallParts {
+        limits: config.limits.content,
+        directory: Arc::clone(serving.directory),
+        hub: Arc::clone(serving.hub),
+        sequencer: serving.sequencer.clone(),
+        readers: serving.readers.clone(),
+    };
+    let tls = serving.tls.map(|acceptor| -> TlsSource {
+        let acceptor = Arc::clone(acceptor);
+        Arc::new(move || acceptor.config())
+    });
+    let metrics = serving.metrics;
+    let guests = Guests::new(
+        serving.shared.clone(),
+        serving.authority.cloned(),
+        Arc::clone(&metrics.guests),
+    );
+    let mut limits = config.http_limits;
+    limits.server.connections = room(limits.server.connections);
+    let http = Http::start(HttpParts {
+        address,
+        post,
+        shards: config.shards,
+        service: Service::new(serving.store, core),
+        directory: Arc::clone(serving.directory),
+        hub: Arc::clone(serving.hub),
+        content: config.limits.content,
+        door: Arc::new(Visitors(guests)),
+        origins: config.limits.origins.clone(),
+        tls,
+        limits,
+        metrics: Arc::clone(&metrics.http),
+    });
+    let http = http.with_context(|| format!("cannot listen on the HTTP address {address}"))?;
+    Ok(Some(http))
+}
+
+/// Returns the number of connections to the client API at most: a quarter of the descriptors, if that
+/// is less than the setting.
+pub(crate) fn room(connections: usize) -> usize {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let quarter = limit.map_or(usize::MAX, |(_, hard)| {
+        usize::try_from(hard / 4).unwrap_or(usize::MAX)
+    });
+    connections.min(quarter)
+}
+
+/// The guests of the gateway, as the client API asks for them.
+struct Visitors(Guests);
+
+fn beyond(reached: Reached) -> Beyond {
+    Beyond {
+        limit: reached.limit,
+        retry_ms: u64::try_from(reached.retry.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl Door for Visitors {
+    fn needs_tokens(&self) -> bool {
+        self.0.need_tokens()
+    }
+
+    fn check(&self, token: &str) -> Result<Grant, Refused> {
+        let grant = self.0.check(token).map_err(|refusal| Refused {
+            code: refusal.code(),
+            message: refusal.message,
+        })?;
+        let rights = grant.rights;
+        Ok(Grant {
+            user: grant.user.into(),
+            namespace: grant.namespace.into(),
+            device: grant.device.map(Into::into),
+            expires_ms: grant.expires_ms,
+            may_publish: Box::new(move |topic| rights.allow(Act::Publish, topic)),
+        })
+    }
+
+    fn enter_address(&self, address: IpAddr) -> bool {
+        self.0.enter_address(address)
+    }
+
+    fn leave_address(&self, address: IpAddr) {
+        self.0.leave_address(address);
+    }
+
+    fn enter_session(&self, user: UserId) -> bool {
+        self.0.enter_session(user)
+    }
+
+    fn leave_session(&self, user: UserId) {
+        self.0.leave_session(user);
+    }
+
+    fn pay(&self, user: UserId, sent: Sent) -> Result<(), Beyond> {
+        let sent = match sent {
+            Sent::Body(bytes) => GuestSent::Body(bytes),
+            Sent::Message => GuestSent::Message,
+            Sent::Command => GuestSent::Command,
+        };
+        self.0.pay(user, sent).map_err(beyond)
+    }
+
+    fn book(&self, payer: &Payer<'_>, cost: Cost) -> Result<(), Beyond> {
+        let guest = Guest {
+            user: payer.user,
+            name: payer.name,
+            namespace: payer.namespace,
+            address: payer.address,
+        };
+        self.0.book(&guest, cost).map_err(beyond)
+    }
+}

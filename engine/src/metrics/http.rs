@@ -1,0 +1,79 @@
+//! The text of the counters of the client API.
+
+use trunkline_http::ROUTES;
+
+use super::text::{Exporter, Families, Written};
+
+impl Exporter {
+    /// Writes the counters of the client API.
+    pub(super) fn http(&self, to: &mut Families<'_, '_>) -> Written {
+        let http = &self.metrics.http;
+        to.gauge(
+            "trunkline_http_connections",
+            "Open connections to the client API",
+            http.server.connections.get(),
+        )?;
+        to.gauge(
+            "trunkline_http_waiting",
+            "Requests to the client API that wait for events",
+            http.polls.get(),
+        )?;
+        to.gauge(
+            "trunkline_http_streams",
+            "Open streams of events",
+            http.streams.get(),
+        )?;
+        to.gauge(
+            "trunkline_http_body_bytes",
+            "Bytes of the bodies of requests to the client API without an answer",
+            http.bodies.load(std::sync::atomic::Ordering::Relaxed) as u64,
+        )?;
+        to.labelled(
+            (
+                "trunkline_http_requests",
+                "Answered requests to the client API",
+            ),
+            "route",
+            ROUTES
+                .into_iter()
+                .zip(http.requests.iter().map(|n| n.get())),
+        )?;
+        to.times(
+            (
+                "trunkline_http_request",
+                "Time until answers of the client API were ready",
+            ),
+            "route",
+            ROUTES.into_iter().zip(http.times.iter().map(|n| n.get())),
+        )?;
+        to.labelled(
+            (
+                "trunkline_http_errors",
+                "Answers of the client API that are errors",
+            ),
+            "fault",
+            [
+                ("client", http.refused.get()),
+                ("gateway", http.failed.get()),
+            ],
+        )?;
+        to.counter(
+            "trunkline_http_woken",
+            "Times that an event woke a waiting request or a stream",
+            http.woken.get(),
+        )?;
+        let reasons = [
+            ("connections", http.server.crowded.get()),
+            ("time", http.server.late.get()),
+            ("origin", http.server.refused.get()),
+        ];
+        to.labelled(
+            (
+                "trunkline_http_refused",
+                "Connections and requests that the client API refused",
+            ),
+            "reason",
+            reasons,
+        )
+    }
+}
