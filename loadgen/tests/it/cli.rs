@@ -59,99 +59,102 @@ fn bad_scenarios_name_line_and_remedy() {
     }
 }
 
+/// Command lines that cannot work, each with words of the error.
+const BAD_LINES: &[(&[&str], &[&str])] = &[
+    (&["run", "smok"], &["smok", "smoke"]),
+    (
+        &["run", "SCENARIO", "--target", "http://127.0.0.1:1"],
+        &["ws://HOST:PORT/v1/ws"],
+    ),
+    (
+        &["run", "SCENARIO", "--target", "ws://127.0.0.1"],
+        &["ws://HOST:PORT/v1/ws"],
+    ),
+    (&["run", "SCENARIO", "--duration", "20"], &["no unit"]),
+    (
+        &["run", "SCENARIO", "--connections", "0"],
+        &["--connections 0", "12"],
+    ),
+    (
+        &["run", "SCENARIO", "--connections", "13"],
+        &["--connections 13", "12"],
+    ),
+    (
+        &["run", "SCENARIO", "--conections", "5"],
+        &["--connections"],
+    ),
+    (
+        &["run", "SCENARIO", "--control", "http://127.0.0.1:1"],
+        &["--target"],
+    ),
+    (&["hold"], &["--connections"]),
+    (&["hold", "--connections", "2"], &["--connections 2", "3"]),
+    (
+        &["hold", "--connections", "500000001"],
+        &["from 3 to 500000000"],
+    ),
+    (
+        &["hold", "--connections", "9", "--for", "0s"],
+        &["--for 0s"],
+    ),
+    (
+        &["hold", "--connections", "9", "--rate", "5"],
+        &["write messages per second", "5/s"],
+    ),
+    (
+        &["hold", "--connections", "9", "--threads", "0"],
+        &["threads is 1 to 256"],
+    ),
+    (
+        &["hold", "--connections", "9", "--source", "here"],
+        &["IPv4 network"],
+    ),
+    (
+        &["hold", "--connections", "9", "--target", "http://h"],
+        &["ws://HOST:PORT/v1/ws"],
+    ),
+    (
+        &["hold", "--connections", "9", "--health", "steal=1"],
+        &["--health steal=1", "steal_max"],
+    ),
+    (
+        &["run", "SCENARIO", "--health", "steal_max=7"],
+        &["steal_max is a part: 0 to 1"],
+    ),
+    (&["doctor", "--connections", "many"], &["--connections"]),
+    (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
+    (&["init", "test.toml"], &["cannot create test.toml"]),
+    (&["check"], &["<DIR>"]),
+    (
+        &["check", "nowhere"],
+        &["nowhere/summary.json", "no results"],
+    ),
+    (&["plan"], &["<SCENARIO>"]),
+    (
+        &["find-max", "SCENARIO", "--rate", "100/s"],
+        &["--rate", "--from"],
+    ),
+    (
+        &["find-max", "SCENARIO", "--from", "5/s"],
+        &["5.000/s for 10s", "at least 100"],
+    ),
+    (
+        &["find-max", "SCENARIO", "--precision", "2"],
+        &["--precision 2", "0.5"],
+    ),
+    (&["plan", "smok"], &["smok", "smoke"]),
+    (&["plan", "--explain", "smoke"], &["web-1b"]),
+    (
+        &["plan", "smoke", "--measured", "nowhere"],
+        &["nowhere", "summary.json"],
+    ),
+    (&["walk"], &["walk"]),
+    (&[], &["Usage"]),
+];
+
 #[test]
 fn bad_command_lines_say_what_would_be_right() {
-    for (args, words) in [
-        (&["run", "smok"][..], &["smok", "smoke"][..]),
-        (
-            &["run", "SCENARIO", "--target", "http://127.0.0.1:1"],
-            &["ws://HOST:PORT/v1/ws"],
-        ),
-        (
-            &["run", "SCENARIO", "--target", "ws://127.0.0.1"],
-            &["ws://HOST:PORT/v1/ws"],
-        ),
-        (&["run", "SCENARIO", "--duration", "20"], &["no unit"]),
-        (
-            &["run", "SCENARIO", "--connections", "0"],
-            &["--connections 0", "12"],
-        ),
-        (
-            &["run", "SCENARIO", "--connections", "13"],
-            &["--connections 13", "12"],
-        ),
-        (
-            &["run", "SCENARIO", "--conections", "5"],
-            &["--connections"],
-        ),
-        (
-            &["run", "SCENARIO", "--control", "http://127.0.0.1:1"],
-            &["--target"],
-        ),
-        (&["hold"], &["--connections"]),
-        (&["hold", "--connections", "2"], &["--connections 2", "3"]),
-        (
-            &["hold", "--connections", "500000001"],
-            &["from 3 to 500000000"],
-        ),
-        (
-            &["hold", "--connections", "9", "--for", "0s"],
-            &["--for 0s"],
-        ),
-        (
-            &["hold", "--connections", "9", "--rate", "5"],
-            &["write messages per second", "5/s"],
-        ),
-        (
-            &["hold", "--connections", "9", "--threads", "0"],
-            &["threads is 1 to 256"],
-        ),
-        (
-            &["hold", "--connections", "9", "--source", "here"],
-            &["IPv4 network"],
-        ),
-        (
-            &["hold", "--connections", "9", "--target", "http://h"],
-            &["ws://HOST:PORT/v1/ws"],
-        ),
-        (
-            &["hold", "--connections", "9", "--health", "steal=1"],
-            &["--health steal=1", "steal_max"],
-        ),
-        (
-            &["run", "SCENARIO", "--health", "steal_max=7"],
-            &["steal_max is a part: 0 to 1"],
-        ),
-        (&["doctor", "--connections", "many"], &["--connections"]),
-        (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
-        (&["init", "test.toml"], &["cannot create test.toml"]),
-        (&["check"], &["<DIR>"]),
-        (
-            &["check", "nowhere"],
-            &["nowhere/summary.json", "no results"],
-        ),
-        (&["plan"], &["<SCENARIO>"]),
-        (
-            &["find-max", "SCENARIO", "--rate", "100/s"],
-            &["--rate", "--from"],
-        ),
-        (
-            &["find-max", "SCENARIO", "--from", "5/s"],
-            &["5.000/s for 10s", "at least 100"],
-        ),
-        (
-            &["find-max", "SCENARIO", "--precision", "2"],
-            &["--precision 2", "0.5"],
-        ),
-        (&["plan", "smok"], &["smok", "smoke"]),
-        (&["plan", "--explain", "smoke"], &["web-1b"]),
-        (
-            &["plan", "smoke", "--measured", "nowhere"],
-            &["nowhere", "summary.json"],
-        ),
-        (&["walk"], &["walk"]),
-        (&[], &["Usage"]),
-    ] {
+    for (args, words) in BAD_LINES {
         Loadgen::start(&scenario(&[]), args)
             .done()
             .expect_refused(104, words);
