@@ -80,6 +80,9 @@ pub struct Options {
     /// disk, on the clock of [`Writer::tick`](crate::Writer::tick). After that the store rewrites
     /// its file, if no merge has done so. Default: a day.
     pub redact_within: Duration,
+    /// Whether full segments become runs with the bodies in them, as in earlier versions.
+    #[cfg(test)]
+    pub(crate) old_runs: bool,
     /// The memory in bytes for parts of the sorted files that reads need. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Whether the store prepares segments, syncs at intervals and makes runs on threads of its
@@ -103,6 +106,8 @@ impl Default for Options {
             key_life: None,
             message_life: None,
             redact_within: Duration::from_hours(24),
+            #[cfg(test)]
+            old_runs: false,
             cache_bytes: 64 << 20,
             background: true,
         }

@@ -58,10 +58,14 @@ pub struct Stats {
     pub commit_micros: [u64; BUCKETS],
     /// The total duration of all commits in µs.
     pub commit_micros_sum: u64,
-    /// The number of segment files of the log that hold records.
+    /// The number of segment files that hold records and are not in runs.
     pub segments: usize,
-    /// The size of the segment files that hold records, in bytes.
+    /// The size of these segment files in bytes.
     pub segment_bytes: u64,
+    /// The number of earlier segment files, whose records runs name.
+    pub kept_segments: u64,
+    /// The size of these segment files in bytes.
+    pub kept_bytes: u64,
     /// The memory of the index in bytes.
     pub index_bytes: usize,
     /// The number of full segments that wait to become runs; 0 without [`Options::runs`].
@@ -158,6 +162,8 @@ impl Counters {
             commit_micros_sum: self.commit_micros_sum.load(Relaxed),
             segments: 0,
             segment_bytes: 0,
+            kept_segments: 0,
+            kept_bytes: 0,
             index_bytes: 0,
             waiting_segments: 0,
             waiting_bytes: 0,

@@ -53,9 +53,13 @@ fn gauges(store: &Reader, stats: &Stats, to: &mut Families<'_, '_>) -> Written {
         (
             "bytes",
             "Bytes of segment and run files",
-            stats.segment_bytes + stats.run_bytes,
+            stats.segment_bytes + stats.kept_bytes + stats.run_bytes,
         ),
-        ("segments", "Segment files", stats.segments as u64),
+        (
+            "segments",
+            "Segment files",
+            stats.segments as u64 + stats.kept_segments,
+        ),
         (
             "waiting_segments",
             "Full segments not yet made into runs",

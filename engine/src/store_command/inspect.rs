@@ -50,6 +50,14 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
         count(found.log_records as usize, "record"),
         count(found.log_states as usize, "state"),
     )?;
+    if found.kept_segments > 0 {
+        writeln!(
+            out,
+            "kept         {} before the log, {}: runs name the records in them",
+            count(found.kept_segments as usize, "segment"),
+            HumanBytes(found.kept_bytes)
+        )?;
+    }
     writeln!(
         out,
         "positions    clients' positions from the last {} are valid",
@@ -239,6 +247,10 @@ fn object(found: &Inspection) -> Value {
             "repairs": found.losses.repairs,
             "before": found.losses.before.0,
             "skip": found.losses.skip,
+        },
+        "kept": {
+            "segments": found.kept_segments,
+            "bytes": found.kept_bytes,
         },
         "segments": segments,
         "runs": runs,

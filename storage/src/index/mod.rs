@@ -51,6 +51,8 @@ pub(crate) struct Index {
     /// The run files, which hold everything before the first stretch.
     runs: Arc<Runs>,
     redactions: Redactions,
+    /// The bases of the segments that have expired and that no reader uses any more.
+    released: Vec<u64>,
 }
 
 impl Index {
@@ -64,6 +66,7 @@ impl Index {
             visible: 0,
             runs: Arc::default(),
             redactions: Redactions::default(),
+            released: Vec::new(),
         }
     }
 
@@ -87,16 +90,24 @@ impl Index {
     /// Removes the oldest stretch and puts `runs` in its place. The runs have the redactions
     /// `applied` applied.
     pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Stretch {
-        self.set_runs(runs, applied);
+        self.set_runs(runs, applied, Vec::new());
         self.stretches.remove(0)
     }
 
-    /// Replaces the runs by `runs`, which have the redactions `applied` applied.
-    pub(crate) fn set_runs(&mut self, runs: Runs, applied: Vec<Applied>) {
+    /// Replaces the runs by `runs`, which have the redactions `applied` applied, and do not name the
+    /// segments at the bases `expired` any more.
+    pub(crate) fn set_runs(&mut self, runs: Runs, applied: Vec<Applied>, expired: Vec<u64>) {
         let old = std::mem::replace(&mut self.runs, Arc::new(runs));
-        self.redactions.applied(&old, applied);
+        self.redactions.changed(&old, applied, expired);
         drop(old);
-        self.redactions.sweep();
+        self.redactions.sweep(&mut self.released);
+    }
+
+    /// Returns and forgets the bases of the segments that have expired and that no reader uses any
+    /// more.
+    pub(crate) fn take_released(&mut self) -> Vec<u64> {
+        self.redactions.sweep(&mut self.released);
+        std::mem::take(&mut self.released)
     }
 
     pub(crate) fn redactions(&self) -> &Redactions {

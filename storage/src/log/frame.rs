@@ -20,6 +20,8 @@ const DISTANCE_UNKNOWN: u32 = u32::MAX;
 pub(crate) enum FrameKind {
     /// A record: an event with its fan-out.
     Record,
+    /// A record whose body was overwritten with zeros, because the record was redacted.
+    Redacted,
     /// A state: a value of the caller under a key.
     State,
     /// A mark without content, written when the store closes. Everything before it is durable,
@@ -36,6 +38,7 @@ impl FrameKind {
     const fn byte(self) -> u8 {
         match self {
             FrameKind::Record => b'R',
+            FrameKind::Redacted => b'X',
             FrameKind::State => b'T',
             FrameKind::Anchor => b'A',
             FrameKind::Seal => b'S',
@@ -46,6 +49,7 @@ impl FrameKind {
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             b'R' => Some(FrameKind::Record),
+            b'X' => Some(FrameKind::Redacted),
             b'T' => Some(FrameKind::State),
             b'A' => Some(FrameKind::Anchor),
             b'S' => Some(FrameKind::Seal),

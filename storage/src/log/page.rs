@@ -140,6 +140,13 @@ impl Page {
         true
     }
 
+    /// Adds a record with an empty body, like [`push`](Self::push).
+    pub(crate) fn push_redacted(&mut self, record: &Record<'_>) -> bool {
+        let mut payload = Vec::new();
+        record::push_lasting(&mut payload, record, Some(&[]));
+        self.push(record.position.0, &payload)
+    }
+
     /// Replaces the body of each record for which `replacement` returns one.
     pub(crate) fn redact<'a>(&mut self, replacement: impl Fn(TimelineId, u64) -> Option<&'a [u8]>) {
         let mut redacted = Vec::new();

@@ -52,7 +52,18 @@ impl Scan {
     pub(crate) fn segment_from(
         &mut self,
         segment: &Segment,
+        position: u64,
+        each: &mut dyn FnMut(Entry<'_>),
+    ) -> io::Result<ScanEnd> {
+        self.read(segment, position, false, each)
+    }
+
+    /// Reads frames like [`segment_from`](Self::segment_from), of `any` session if it is set.
+    fn read(
+        &mut self,
+        segment: &Segment,
         mut position: u64,
+        any: bool,
         each: &mut dyn FnMut(Entry<'_>),
     ) -> io::Result<ScanEnd> {
         let mut window = Window::with_len(CHUNK_BYTES.min(segment.size as usize));
@@ -60,7 +71,7 @@ impl Scan {
             let Some((header, payload)) = window.frame(segment, position)? else {
                 return Ok(ScanEnd::Open(position));
             };
-            if !header.continues(self.session) {
+            if !any && !header.continues(self.session) {
                 return Ok(ScanEnd::Open(position));
             }
             let end = position + header.len() as u64;
@@ -70,6 +81,18 @@ impl Scan {
                         return Ok(ScanEnd::Open(position));
                     };
                     each(Entry::Record(&record));
+                    self.records += 1;
+                    self.head = position;
+                    self.records_end = end;
+                }
+                FrameKind::Redacted => {
+                    let Some(record) = record::decode_payload(position, payload) else {
+                        return Ok(ScanEnd::Open(position));
+                    };
+                    each(Entry::Record(&Record {
+                        body: &[],
+                        ..record
+                    }));
                     self.records += 1;
                     self.head = position;
                     self.records_end = end;
@@ -91,6 +114,23 @@ impl Scan {
             position = end;
         }
     }
+}
+
+/// Reads the frames of a segment that is sealed and on the disk, from the one at `position` on, and
+/// gives each entry to `each`. The sessions of the frames do not matter there.
+pub(crate) fn frames(
+    segment: &Segment,
+    position: u64,
+    each: &mut dyn FnMut(Entry<'_>),
+) -> io::Result<ScanEnd> {
+    let mut scan = Scan {
+        records: 0,
+        head: 0,
+        records_end: 0,
+        covered: 0,
+        session: None,
+    };
+    scan.read(segment, position, true, each)
 }
 
 /// The bytes of a segment behind the end of the log.

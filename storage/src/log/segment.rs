@@ -15,8 +15,11 @@ pub(crate) const HEADER_BYTES: u64 = 4096;
 /// The space that stays free behind the last record of a segment in bytes: for one anchor and the
 /// seal.
 pub(crate) const END_RESERVE: u64 = 2 * frame::HEADER as u64;
-/// The version of the storage format.
+/// The version of the small files, which no version of the format has changed yet.
 pub(crate) const VERSION: u32 = 1;
+/// The version of the storage format, which new segments have. Segments of version 1 have no bodies
+/// that were overwritten, and are read too.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
 /// The used bytes of the header. The last four are the checksum of the others.
@@ -94,7 +97,7 @@ impl Segment {
             HeaderFault::Version(found) => OpenError::Version {
                 file: backend.path(name),
                 found,
-                supported: VERSION,
+                supported: FORMAT_VERSION,
             },
         })?;
         if header.store_id != store_id {
@@ -133,6 +136,7 @@ pub(crate) fn segment_base(name: &str) -> Option<u64> {
 /// The content of a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) version: u32,
     pub(crate) base: u64,
     pub(crate) size: u64,
     pub(crate) salt: u64,
@@ -150,7 +154,7 @@ impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER_USED] {
         let mut bytes = [0; HEADER_USED];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.base.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.size.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.salt.to_le_bytes());
@@ -168,12 +172,14 @@ impl SegmentHeader {
         if bytes[..8] != MAGIC || u32_at(60) != crc32c(&bytes[..60]) {
             return Err(HeaderFault::Damaged);
         }
-        if u32_at(8) != VERSION {
-            return Err(HeaderFault::Version(u32_at(8)));
+        let version = u32_at(8);
+        if !(VERSION..=FORMAT_VERSION).contains(&version) {
+            return Err(HeaderFault::Version(version));
         }
         let mut store_id = [0; 16];
         store_id.copy_from_slice(&bytes[40..56]);
         Ok(SegmentHeader {
+            version,
             base: u64_at(16),
             size: u64_at(24),
             salt: u64_at(32),
@@ -249,6 +255,7 @@ impl SegmentFactory {
         let mut salt = [0; 8];
         self.backend.fill_random(&mut salt)?;
         let header = SegmentHeader {
+            version: FORMAT_VERSION,
             base,
             size: self.size,
             salt: u64::from_le_bytes(salt),
@@ -292,6 +299,7 @@ mod tests {
     use super::*;
 
     const HEADER: SegmentHeader = SegmentHeader {
+        version: FORMAT_VERSION,
         base: 1 << 40,
         size: 8192,
         salt: 77,
@@ -316,6 +324,11 @@ mod tests {
     fn every_flipped_bit_of_a_header_is_noticed() {
         let bytes = HEADER.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(HEADER));
+        let old = SegmentHeader {
+            version: VERSION,
+            ..HEADER
+        };
+        assert_eq!(SegmentHeader::decode(&old.encode()), Ok(old));
         for bit in 0..HEADER_USED * 8 {
             let mut bytes = bytes;
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -326,9 +339,9 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = HEADER.encode();
-        bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+        bytes[8..12].copy_from_slice(&3u32.to_le_bytes());
         let crc = crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Version(2)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Version(3)));
     }
 }

@@ -69,6 +69,19 @@ impl Window {
         Ok(&self.bytes[from..from + want])
     }
 
+    /// Returns header and payload of the frame at `position`, like [`frame`](Self::frame) did just
+    /// before, without checking them again.
+    pub(crate) fn checked(&self, segment: &Segment, position: u64) -> Option<(FrameHeader, &[u8])> {
+        let from = segment.offset(position).checked_sub(self.start)?;
+        let bytes = self.bytes[..self.len].get(usize::try_from(from).ok()?..)?;
+        let header = FrameHeader::decode_trusted(bytes)?;
+        let payload = match header.kind {
+            FrameKind::Hole => &[],
+            _ => bytes[frame::HEADER..].get(..header.payload_len as usize)?,
+        };
+        Some((header, payload))
+    }
+
     /// Returns header and payload of the frame at `position`, both checked. Returns `None` if there
     /// is no valid frame of this segment and position. The payload of a hole is empty.
     pub(crate) fn frame(

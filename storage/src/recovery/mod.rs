@@ -77,7 +77,7 @@ pub(crate) fn recover(
     replay: &mut dyn FnMut(&Record<'_>),
 ) -> Result<Recovered, OpenError> {
     let began = Instant::now();
-    let mut segments = open_segments(backend, store_id, manifest.low_water)?;
+    let mut segments = open_segments(backend, store_id, manifest)?;
     let mut index = Index::new(manifest.low_water, by_segment);
     let mut scan = manifest.scan();
     let mut ends = Vec::new();
@@ -143,13 +143,14 @@ pub(crate) fn recover(
     })
 }
 
-/// Opens all segments from `low_water` on, by ascending base. Removes earlier segments, which a
-/// crash left: their records are in runs.
+/// Opens all segments that are not in runs yet, by ascending base. Removes earlier segments that
+/// the manifest does not name, which a crash left. Checks that those that it names are there.
 fn open_segments(
     backend: &dyn Backend,
     store_id: [u8; 16],
-    low_water: u64,
+    manifest: &Manifest,
 ) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let low_water = manifest.low_water;
     let names = backend.list().map_err(io_error(backend, "", "list"))?;
     let mut bases: Vec<u64> = names
         .iter()
@@ -157,6 +158,11 @@ fn open_segments(
         .collect();
     bases.sort_unstable();
     let kept = bases.split_off(bases.partition_point(|&base| base < low_water));
+    let named: Vec<u64> = manifest.kept.segments().map(|(base, _)| base).collect();
+    if let Some(&base) = named.iter().find(|base| bases.binary_search(base).is_err()) {
+        return Err(missing_kept(backend, base));
+    }
+    bases.retain(|base| named.binary_search(base).is_err());
     for name in bases.into_iter().map(segment::segment_name) {
         backend
             .remove(&name)
@@ -170,6 +176,14 @@ fn open_segments(
         .into_iter()
         .map(|base| Segment::open(backend, &segment::segment_name(base), store_id).map(Arc::new))
         .collect()
+}
+
+fn missing_kept(backend: &dyn Backend, base: u64) -> OpenError {
+    OpenError::Corrupt {
+        file: backend.path(&segment::segment_name(base)),
+        offset: 0,
+        reason: "the file is missing, though runs name records in it".into(),
+    }
 }
 
 fn missing(backend: &dyn Backend, base: u64) -> OpenError {

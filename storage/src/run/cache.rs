@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::block::Block;
+use super::postings::Postings;
 
 /// The place of a block: the number of its run, and its offset in the file.
 type BlockKey = (u64, u64);
@@ -39,8 +40,24 @@ struct Kept {
 }
 
 struct CacheSlot {
-    block: Arc<Block>,
+    block: Cached,
     used: bool,
+}
+
+/// A block that the cache can keep.
+#[derive(Clone)]
+pub(super) enum Cached {
+    Values(Arc<Block>),
+    Postings(Arc<Postings>),
+}
+
+impl Cached {
+    fn bytes(&self) -> usize {
+        match self {
+            Cached::Values(block) => block.bytes(),
+            Cached::Postings(block) => block.bytes(),
+        }
+    }
 }
 
 impl BlockCache {
@@ -76,29 +93,27 @@ impl BlockCache {
         self.limit.saturating_sub(lent)
     }
 
-    pub(super) fn get(&self, place: BlockKey) -> Option<Arc<Block>> {
+    pub(super) fn get(&self, place: BlockKey) -> Option<Cached> {
         let mut kept = self.kept.lock();
         let slot = kept.blocks.get_mut(&place)?;
         slot.used = true;
         Some(slot.block.clone())
     }
 
-    pub(super) fn put(&self, place: BlockKey, block: &Arc<Block>) {
+    pub(super) fn put(&self, place: BlockKey, block: Cached) {
         // One large record must not drive out all others.
         if block.bytes() > self.limit / 4 {
             return;
         }
-        let slot = CacheSlot {
-            block: block.clone(),
-            used: false,
-        };
+        let bytes = block.bytes();
+        let slot = CacheSlot { block, used: false };
         let mut kept = self.kept.lock();
         match kept.blocks.insert(place, slot) {
             // Another reader was faster.
             Some(old) => kept.bytes -= old.block.bytes(),
             None => kept.line.push_back(place),
         }
-        kept.bytes += block.bytes();
+        kept.bytes += bytes;
         let room = self.room();
         while kept.bytes > room {
             kept.shrink();
@@ -144,12 +159,12 @@ mod tests {
     use super::super::block::BlockBuilder;
     use super::*;
 
-    fn block(len: usize) -> Arc<Block> {
+    fn block(len: usize) -> Cached {
         let mut builder = BlockBuilder::default();
         builder.add((1, 1), &vec![0; len]);
         let mut bytes = Vec::new();
         builder.finish(0, &mut bytes);
-        Arc::new(Block::decode(bytes, 0).unwrap())
+        Cached::Values(Arc::new(Block::decode(bytes, 0).unwrap()))
     }
 
     #[test]
@@ -157,14 +172,14 @@ mod tests {
         let small = block(100);
         let cache = Arc::new(BlockCache::new(small.bytes() * 10));
         for offset in 0..10 {
-            cache.put((1, offset), &small);
+            cache.put((1, offset), small.clone());
         }
         let lend = |blocks, share| cache.lend(small.bytes() * blocks, share);
         let loan = lend(4, Share::Keys).unwrap();
         assert!(lend(2, Share::Keys).is_none());
         assert!(lend(3, Share::Messages).is_none());
         let other = lend(2, Share::Messages).unwrap();
-        cache.put((1, 10), &small);
+        cache.put((1, 10), small.clone());
         assert_eq!(cache.kept.lock().bytes, small.bytes() * 4);
         drop(loan);
         assert!(lend(5, Share::Keys).is_some());
@@ -178,7 +193,7 @@ mod tests {
         let small = block(100);
         let cache = BlockCache::new(small.bytes() * 10);
         for offset in 0..100 {
-            cache.put((1, offset), &small);
+            cache.put((1, offset), small.clone());
             assert!(cache.get((1, 0)).is_some(), "used all the time");
             let kept = cache.kept.lock();
             assert!(kept.bytes <= cache.limit);
@@ -188,9 +203,9 @@ mod tests {
         assert!(cache.get((1, 99)).is_some());
         assert!(cache.get((1, 50)).is_none());
         assert!(cache.get((2, 99)).is_none());
-        cache.put((1, 99), &small);
+        cache.put((1, 99), small.clone());
         assert_eq!(cache.kept.lock().bytes, small.bytes() * 10);
-        cache.put((1, 200), &block(small.bytes() * 5));
+        cache.put((1, 200), block(small.bytes() * 5));
         assert!(cache.get((1, 200)).is_none(), "too large");
     }
 }

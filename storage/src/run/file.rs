@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::block::{self, Block, Key};
-use super::cache::BlockCache;
+use super::cache::{BlockCache, Cached};
 use super::cursor::Cursor;
 use super::filter::Line;
-use super::footer::{BLOCK_REFERENCE, FOOTER, Footer, RunId, u32_at, u64_at};
+use super::footer::{BLOCK_REFERENCE, FOOTER, Footer, RunForm, RunId, u32_at, u64_at};
+use super::posting_cursor::PostingCursor;
+use super::postings::Postings;
 use super::resident::Resident;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
@@ -127,7 +129,38 @@ impl RunFile {
         self.entries
     }
 
-    /// Returns a cursor at the first entry that is not before `key`.
+    /// Returns a cursor at the first posting that is not before `key`, in a file of positions.
+    pub(crate) fn seek_posting(&self, key: Key) -> Result<PostingCursor<'_>, ReadError> {
+        PostingCursor::at(self, key, true)
+    }
+
+    /// Returns a cursor at the first posting, to read all without filling the cache.
+    pub(crate) fn scan_postings(&self) -> Result<PostingCursor<'_>, ReadError> {
+        PostingCursor::at(self, (0, 0), false)
+    }
+
+    /// Returns the position of the record with this key, in a file of positions; `None` if there is
+    /// none.
+    pub(crate) fn position_of(&self, key: Key) -> Result<Option<u64>, ReadError> {
+        let mut cursor = self.seek_posting(key)?;
+        Ok(match cursor.entry()? {
+            Some((found, position)) if found == key => Some(position),
+            _ => None,
+        })
+    }
+
+    /// Returns the key of the last entry before `key`, and the position of its record, in a run of
+    /// messages. The position is 0 if a repair removed the record and does not know it.
+    pub(crate) fn before(&self, key: Key) -> Result<Option<(Key, u64)>, ReadError> {
+        if self.id.form == RunForm::Positions {
+            return self.seek_posting(key)?.back();
+        }
+        let mut cursor = self.seek(key)?;
+        let position = |value: &[u8]| value.first_chunk().map_or(0, |at| u64::from_le_bytes(*at));
+        Ok(cursor.back()?.map(|(key, value)| (key, position(value))))
+    }
+
+    /// Returns a cursor at the first entry that is not before `key`, in a file of values.
     pub(crate) fn seek(&self, key: Key) -> Result<Cursor<'_>, ReadError> {
         self.seek_with(key, true)
     }
@@ -164,8 +197,7 @@ impl RunFile {
     /// every entry is whole, in order, and admitted by the filter. Returns the number of entries.
     pub(crate) fn check(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, ReadError> {
         let (mut entries, mut last) = (0, None::<Key>);
-        let mut cursor = self.scan()?;
-        while let Some((key, _)) = cursor.entry()? {
+        let mut each = |key: Key| {
             let follows = last.is_none_or(|last| last < key);
             let known = last.is_some_and(|last| last.0 == key.0);
             if !follows || !(known || self.may_have(key.0)?) {
@@ -176,7 +208,23 @@ impl RunFile {
             if entries % 4096 == 0 {
                 progress((self.bytes as f64 * entries as f64 / self.entries as f64) as u64);
             }
-            cursor.advance();
+            Ok(())
+        };
+        match self.id.form {
+            RunForm::Values => {
+                let mut cursor = self.scan()?;
+                while let Some((key, _)) = cursor.entry()? {
+                    each(key)?;
+                    cursor.advance();
+                }
+            }
+            RunForm::Positions => {
+                let mut cursor = self.scan_postings()?;
+                while let Some((key, _)) = cursor.entry()? {
+                    each(key)?;
+                    cursor.advance();
+                }
+            }
         }
         if entries != self.entries {
             return Err(self.corrupt(0));
@@ -211,6 +259,38 @@ impl RunFile {
         i: usize,
         keep: bool,
     ) -> Result<Arc<Block>, ReadError> {
+        let place = self.place(index, i)?;
+        if let Some(Cached::Values(block)) = self.cached(place, keep) {
+            return Ok(block);
+        }
+        let (bytes, seed) = self.read(place)?;
+        let block = Block::decode(bytes, seed).ok_or_else(|| self.corrupt(place.offset))?;
+        let block = Arc::new(block);
+        self.keep(place, keep, || Cached::Values(block.clone()));
+        Ok(block)
+    }
+
+    /// Returns the block of postings that entry `i` of an index block names, like
+    /// [`block`](Self::block).
+    pub(super) fn postings(
+        &self,
+        index: &Block,
+        i: usize,
+        keep: bool,
+    ) -> Result<Arc<Postings>, ReadError> {
+        let place = self.place(index, i)?;
+        if let Some(Cached::Postings(block)) = self.cached(place, keep) {
+            return Ok(block);
+        }
+        let (bytes, seed) = self.read(place)?;
+        let block = Postings::decode(bytes, seed).ok_or_else(|| self.corrupt(place.offset))?;
+        let block = Arc::new(block);
+        self.keep(place, keep, || Cached::Postings(block.clone()));
+        Ok(block)
+    }
+
+    /// Returns the place of the block that entry `i` of an index block names.
+    fn place(&self, index: &Block, i: usize) -> Result<BlockPlace, ReadError> {
         let place = index.value(i);
         if place.len() != BLOCK_REFERENCE {
             return Err(self.corrupt(0));
@@ -220,21 +300,33 @@ impl RunFile {
         if offset.saturating_add(len.into()) > self.filter_at {
             return Err(self.corrupt(offset));
         }
-        let known = keep.then(|| self.cache.get((self.id.number, offset)));
-        if let Some(block) = known.flatten() {
-            return Ok(block);
-        }
-        let mut bytes = vec![0; len as usize];
-        backend::read_exact_at(&*self.file, &mut bytes, offset)
-            .map_err(|source| self.io(source))?;
-        let seed = block::seed(self.salt, offset);
-        let block = Block::decode(bytes, seed).ok_or_else(|| self.corrupt(offset))?;
-        let block = Arc::new(block);
-        if keep {
-            self.cache.put((self.id.number, offset), &block);
-        }
-        Ok(block)
+        Ok(BlockPlace { offset, len })
     }
+
+    fn cached(&self, place: BlockPlace, keep: bool) -> Option<Cached> {
+        keep.then(|| self.cache.get((self.id.number, place.offset)))?
+    }
+
+    fn keep(&self, place: BlockPlace, keep: bool, block: impl FnOnce() -> Cached) {
+        if keep {
+            self.cache.put((self.id.number, place.offset), block());
+        }
+    }
+
+    /// Reads a block. Returns its bytes, and the seed of its checksum.
+    fn read(&self, place: BlockPlace) -> Result<(Vec<u8>, u32), ReadError> {
+        let mut bytes = vec![0; place.len as usize];
+        backend::read_exact_at(&*self.file, &mut bytes, place.offset)
+            .map_err(|source| self.io(source))?;
+        Ok((bytes, block::seed(self.salt, place.offset)))
+    }
+}
+
+/// The place of a block in its file.
+#[derive(Clone, Copy)]
+struct BlockPlace {
+    offset: u64,
+    len: u32,
 }
 
 #[cfg(test)]
@@ -247,6 +339,7 @@ mod tests {
 
     const ID: RunId = RunId {
         kind: RunKind::Messages,
+        form: RunForm::Values,
         level: 0,
         number: 7,
         from: 0,

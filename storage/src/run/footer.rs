@@ -5,8 +5,8 @@ use std::io;
 use crc32c::crc32c;
 
 use super::filter::LINE;
+use super::postings::Coding;
 use crate::backend::BackendFile;
-use crate::log::segment;
 
 /// The first bytes of a run file's footer.
 pub(crate) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
@@ -44,10 +44,39 @@ impl RunKind {
     ];
 }
 
+/// The form of a run file's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RunForm {
+    /// Entries with values: bodies, references or states. The version of such files is 1.
+    Values = 0,
+    /// Postings: the positions of records that stay in their segments. The version of such files is
+    /// 2.
+    Positions = 1,
+}
+
+impl RunForm {
+    /// Returns the form with this number in the manifest.
+    pub(crate) fn of_number(number: u8) -> Option<Self> {
+        [RunForm::Values, RunForm::Positions]
+            .into_iter()
+            .find(|form| *form as u8 == number)
+    }
+
+    /// Returns the version of files of this form.
+    pub(crate) const fn version(self) -> u32 {
+        self as u32 + 1
+    }
+
+    fn of_version(version: u32) -> Option<Self> {
+        RunForm::of_number(u8::try_from(version.checked_sub(1)?).ok()?)
+    }
+}
+
 /// The manifest's description of a run file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunId {
     pub(crate) kind: RunKind,
+    pub(crate) form: RunForm,
     /// How often the entries were merged.
     pub(crate) level: u8,
     pub(crate) number: u64,
@@ -62,11 +91,20 @@ impl RunId {
     pub(crate) fn name(&self) -> String {
         format!("run-{:016x}.tbl", self.number)
     }
+
+    /// Returns how lists of postings in the file are coded.
+    pub(super) fn coding(&self) -> Coding {
+        Coding {
+            numbered: matches!(self.kind, RunKind::Messages | RunKind::Redactions),
+            base: self.from,
+        }
+    }
 }
 
 /// The content of a run file's footer.
 pub(crate) struct Footer {
     kind: RunKind,
+    form: RunForm,
     level: u8,
     from: u64,
     to: u64,
@@ -92,14 +130,15 @@ impl Footer {
         if read < FOOTER
             || crc32c(&footer[..FOOTER - 4]) != u32_at(&footer, FOOTER - 4)
             || footer[..8] != MAGIC
-            || u32_at(&footer, 8) != segment::VERSION
             || footer[16..32] != store_id
         {
             return Ok(None);
         }
         let kind = RunKind::ALL.get(u32_at(&footer, 12) as usize);
-        Ok(kind.map(|&kind| Footer {
+        let form = RunForm::of_version(u32_at(&footer, 8));
+        Ok(kind.zip(form).map(|(&kind, form)| Footer {
             kind,
+            form,
             level: footer[96],
             from: u64_at(&footer, 40),
             to: u64_at(&footer, 48),
@@ -117,6 +156,7 @@ impl Footer {
     pub(crate) fn id(&self, number: u64) -> RunId {
         RunId {
             kind: self.kind,
+            form: self.form,
             level: self.level,
             number,
             from: self.from,

@@ -4,21 +4,27 @@ use std::io;
 
 use crc32c::crc32c;
 
-use super::footer::{RunId, RunKind, u32_at, u64_at};
+use super::footer::{RunForm, RunId, RunKind, u32_at, u64_at};
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
+use crate::log::kept::{KeptSegments, Span};
 use crate::log::scan::Scan;
-use crate::log::segment;
 
 pub(crate) const NAME: &str = "manifest";
 const MAGIC: [u8; 8] = *b"TRKMANIF";
-const HEADER: usize = 104;
+/// The versions of the format. Version 1 has no kept segments.
+const VERSIONS: [u32; 2] = [1, 2];
+const HEADERS: [usize; 2] = [104, 112];
 const ENTRY: usize = 40;
+/// The bytes of a span of kept segments.
+const SPAN: usize = 24;
+/// The bytes of a part of the log that was given up.
+const PART: usize = 16;
 
 /// The run files in force, and the state of the log at its first segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
-    /// The base of the first segment of the log. Runs hold everything before it.
+    /// The base of the first segment that is not in runs. Runs hold or name everything before it.
     pub(crate) low_water: u64,
     /// The position of the last record before `low_water`.
     pub(crate) head: u64,
@@ -31,6 +37,8 @@ pub(crate) struct Manifest {
     /// The number of the next run file.
     pub(crate) next: u64,
     pub(crate) floors: Floors,
+    /// The segments before `low_water` whose records runs name.
+    pub(crate) kept: KeptSegments,
     /// The runs in force, ordered by kind, and then by place in the log.
     pub(crate) runs: Vec<RunId>,
 }
@@ -43,7 +51,30 @@ pub(crate) struct Floors {
     pub(crate) keys: u64,
 }
 
+impl Floors {
+    /// Returns the floor of a kind; 0 for a kind that does not expire.
+    pub(crate) fn of(&self, kind: RunKind) -> u64 {
+        match kind {
+            RunKind::Messages => self.messages,
+            RunKind::Syncs => self.syncs,
+            RunKind::Keys => self.keys,
+            RunKind::States | RunKind::Redactions | RunKind::Marks => 0,
+        }
+    }
+}
+
 impl Manifest {
+    /// Removes kept segments whose messages have all expired. Returns their bases.
+    pub(crate) fn expire_segments(&mut self) -> Vec<u64> {
+        let (runs, floor) = (&self.runs, self.floors.messages);
+        let is_covered = |base: u64, end: u64| {
+            let mut messages = runs.iter().filter(|run| run.kind == RunKind::Messages);
+            messages.any(|run| run.from < end && base < run.to)
+        };
+        self.kept
+            .retain(|base, end| end > floor || is_covered(base, end))
+    }
+
     /// Removes an expired run from the manifest.
     pub(crate) fn expire(&mut self, run: &RunId) {
         self.runs.retain(|kept| kept != run);
@@ -92,6 +123,20 @@ impl Manifest {
         };
         let mut bytes = vec![0; file.len().map_err(io)? as usize];
         backend::read_exact_at(&*file, &mut bytes, 0).map_err(io)?;
+        // Another version is not damage.
+        if bytes.len() >= 12
+            && bytes[..8] == MAGIC
+            && !VERSIONS.contains(&u32_at(&bytes, 8))
+            && bytes
+                .split_last_chunk::<4>()
+                .is_some_and(|(b, crc)| crc32c(b).to_le_bytes() == *crc)
+        {
+            return Err(OpenError::Version {
+                file: backend.path(NAME),
+                found: u32_at(&bytes, 8),
+                supported: VERSIONS[1],
+            });
+        }
         Self::decode(&bytes, store_id)
             .map(Some)
             .ok_or_else(|| OpenError::Corrupt {
@@ -112,9 +157,9 @@ impl Manifest {
     }
 
     fn encode(&self, store_id: [u8; 16]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + ENTRY * self.runs.len() + 4);
+        let mut bytes = Vec::with_capacity(HEADERS[1] + ENTRY * self.runs.len() + 4);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&segment::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&VERSIONS[1].to_le_bytes());
         bytes.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&store_id);
         for number in [
@@ -130,11 +175,27 @@ impl Manifest {
         ] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
+        for count in [self.kept.spans.len(), self.kept.given_up.len()] {
+            bytes.extend_from_slice(&(count as u32).to_le_bytes());
+        }
         for run in &self.runs {
-            let kind = u64::from(run.kind as u8) | u64::from(run.level) << 8;
+            let kind = [run.kind as u8, run.level, run.form as u8];
+            let kind = kind
+                .iter()
+                .rev()
+                .fold(0, |all, &byte| all << 8 | u64::from(byte));
             for number in [kind, run.number, run.from, run.to, run.last_time] {
                 bytes.extend_from_slice(&number.to_le_bytes());
             }
+        }
+        for span in &self.kept.spans {
+            for number in [span.from, span.size, span.count] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        for (from, to) in &self.kept.given_up {
+            bytes.extend_from_slice(&from.to_le_bytes());
+            bytes.extend_from_slice(&to.to_le_bytes());
         }
         let crc = crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -143,19 +204,31 @@ impl Manifest {
 
     fn decode(bytes: &[u8], store_id: [u8; 16]) -> Option<Self> {
         let (bytes, crc) = bytes.split_last_chunk::<4>()?;
-        if bytes.len() < HEADER
+        if bytes.len() < HEADERS[0]
             || crc32c(bytes).to_le_bytes() != *crc
             || bytes[..8] != MAGIC
-            || u32_at(bytes, 8) != segment::VERSION
             || bytes[16..32] != store_id
-            || bytes.len() != HEADER + ENTRY * u32_at(bytes, 12) as usize
         {
             return None;
         }
-        let runs = bytes[HEADER..].chunks_exact(ENTRY).map(|entry| {
+        let version = VERSIONS
+            .iter()
+            .position(|&known| known == u32_at(bytes, 8))?;
+        let (header, body) = bytes.split_at_checked(HEADERS[version])?;
+        let counts = match header.get(HEADERS[0]..) {
+            Some(counts) if version > 0 => [u32_at(counts, 0) as usize, u32_at(counts, 4) as usize],
+            _ => [0, 0],
+        };
+        let (runs, body) = body.split_at_checked(ENTRY * u32_at(bytes, 12) as usize)?;
+        let (spans, parts) = body.split_at_checked(SPAN * counts[0])?;
+        if parts.len() != PART * counts[1] {
+            return None;
+        }
+        let runs = runs.chunks_exact(ENTRY).map(|entry| {
             Some(RunId {
                 kind: *RunKind::ALL.get(usize::from(entry[0]))?,
                 level: entry[1],
+                form: RunForm::of_number(entry[2])?,
                 number: u64_at(entry, 8),
                 from: u64_at(entry, 16),
                 to: u64_at(entry, 24),
@@ -178,8 +251,26 @@ impl Manifest {
                 keys: u64_at(bytes, 96),
             },
             runs,
+            kept: KeptSegments {
+                spans: spans.chunks_exact(SPAN).map(span).collect::<Option<_>>()?,
+                given_up: parts
+                    .chunks_exact(PART)
+                    .map(|part| (u64_at(part, 0), u64_at(part, 8)))
+                    .collect(),
+            },
         })
     }
+}
+
+/// Decodes a span of kept segments. Returns `None` for one that no store has.
+fn span(bytes: &[u8]) -> Option<Span> {
+    let span = Span {
+        from: u64_at(bytes, 0),
+        size: u64_at(bytes, 8),
+        count: u64_at(bytes, 16),
+    };
+    let end = span.size.checked_mul(span.count)?.checked_add(span.from);
+    (span.size > 0 && end.is_some()).then_some(span)
 }
 
 #[cfg(test)]
@@ -200,9 +291,21 @@ mod tests {
                 syncs: 8,
                 keys: 9,
             },
+            kept: KeptSegments {
+                spans: vec![
+                    Span {
+                        from: 8192,
+                        size: 4096,
+                        count: 3,
+                    };
+                    2
+                ],
+                given_up: vec![(4096, 8192)],
+            },
             runs: vec![
                 RunId {
                     kind: RunKind::States,
+                    form: RunForm::Positions,
                     level: 2,
                     number: 5,
                     from: 0,

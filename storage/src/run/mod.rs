@@ -14,7 +14,10 @@ mod cursor;
 mod file;
 mod filter;
 pub(crate) mod footer;
+mod kept;
 pub(crate) mod manifest;
+mod posting_cursor;
+pub(crate) mod postings;
 pub(crate) mod redaction;
 mod resident;
 pub(crate) mod write;
@@ -25,21 +28,22 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{Fault, OpenError, ReadError};
+use crate::log::kept::{KeptSegments, SegmentFiles};
 use crate::log::page::Order;
 use crate::log::record::RecordRef;
 use crate::{Position, TimelineId};
 pub(crate) use block::Key;
 pub(crate) use cache::BlockCache;
-use cursor::Cursor;
 pub(crate) use file::RunFile;
 use footer::u64_at;
-pub(crate) use footer::{RunId, RunKind};
+pub(crate) use footer::{RunForm, RunId, RunKind};
 use manifest::{Floors, Manifest};
 use redaction::{Replacement, Target};
 
 /// The greatest sequence. Greater numbers stand for records that are no entries of a timeline.
 pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
 /// The bytes of a reference: a timeline, and a number within it.
+#[cfg(test)]
 const REFERENCE: usize = 24;
 /// The bytes of the position before a record's payload.
 const POSITION: usize = 8;
@@ -49,7 +53,18 @@ pub(crate) fn is_run_name(name: &str) -> bool {
     name.starts_with("run-")
 }
 
+/// Returns whether a run file was made of a part of the log that does not begin at 0. So a manifest
+/// was in force that named what is before it.
+pub(crate) fn is_of_later_segment(backend: &dyn Backend, store_id: [u8; 16], name: &str) -> bool {
+    let identify = || {
+        let file = backend.open(name)?;
+        RunFile::identify(&*file, file.len()?, 0, store_id)
+    };
+    identify().is_ok_and(|run| run.is_some_and(|run| run.from > 0))
+}
+
 /// Returns the number of a record within its message timeline in a run.
+#[cfg(test)]
 fn minor(seq: u64, position: u64) -> u64 {
     if seq == 0 {
         MAX_SEQ + 1 + position
@@ -58,6 +73,7 @@ fn minor(seq: u64, position: u64) -> u64 {
     }
 }
 
+#[cfg(test)]
 fn encode_reference(key: Key) -> [u8; REFERENCE] {
     let mut bytes = [0; REFERENCE];
     bytes[..16].copy_from_slice(&key.0.to_le_bytes());
@@ -103,6 +119,10 @@ pub(crate) struct LastEntry {
 /// The run files in force.
 pub(crate) struct Runs {
     cache: Arc<BlockCache>,
+    /// The segments that runs of positions name.
+    kept: KeptSegments,
+    /// The files of the segments; `None` for an index without a store.
+    segments: Option<Arc<SegmentFiles>>,
     /// The files by kind, each kind from the oldest to the newest.
     files: [Vec<Arc<RunFile>>; RunKind::ALL.len()],
     floors: Floors,
@@ -110,40 +130,50 @@ pub(crate) struct Runs {
 
 impl Default for Runs {
     fn default() -> Self {
-        Runs::none(Arc::new(BlockCache::new(0)))
+        Runs::none(Arc::new(BlockCache::new(0)), None)
     }
 }
 
 impl Runs {
-    fn none(cache: Arc<BlockCache>) -> Self {
+    fn none(cache: Arc<BlockCache>, segments: Option<Arc<SegmentFiles>>) -> Self {
         Runs {
             cache,
+            kept: KeptSegments::default(),
+            segments,
             files: Default::default(),
             floors: Floors::default(),
         }
     }
 
+    /// Makes runs without files, to open some [`with`](Self::with) a manifest.
+    fn empty(backend: &Arc<dyn Backend>, store_id: [u8; 16], cache_bytes: usize) -> Self {
+        let segments = SegmentFiles::new(backend.clone(), store_id);
+        let cache = Arc::new(BlockCache::new(cache_bytes));
+        Runs::none(cache, Some(Arc::new(segments)))
+    }
+
     pub(crate) fn open(
-        backend: &dyn Backend,
+        backend: &Arc<dyn Backend>,
         manifest: &Manifest,
         store_id: [u8; 16],
         cache_bytes: usize,
     ) -> Result<Runs, OpenError> {
-        Runs::none(Arc::new(BlockCache::new(cache_bytes))).with(backend, manifest, store_id)
+        Runs::empty(backend, store_id, cache_bytes).with(&**backend, manifest, store_id)
     }
 
     /// Opens the runs like [`open`](Self::open), but notes damaged files and leaves them out.
     pub(crate) fn open_whole(
-        backend: &dyn Backend,
+        backend: &Arc<dyn Backend>,
         manifest: &Manifest,
         store_id: [u8; 16],
         cache_bytes: usize,
         faults: &mut Vec<Fault>,
     ) -> Result<Runs, OpenError> {
-        let mut runs = Runs::none(Arc::new(BlockCache::new(cache_bytes)));
+        let mut runs = Runs::empty(backend, store_id, cache_bytes);
         runs.floors = manifest.floors;
+        runs.kept.clone_from(&manifest.kept);
         for &id in &manifest.runs {
-            match RunFile::open(backend, id, store_id, runs.cache.clone()) {
+            match RunFile::open(&**backend, id, store_id, runs.cache.clone()) {
                 Ok(run) => runs.files[id.kind as usize].push(Arc::new(run)),
                 Err(error) => faults.push(Fault::of(error)?),
             }
@@ -158,8 +188,9 @@ impl Runs {
         manifest: &Manifest,
         store_id: [u8; 16],
     ) -> Result<Runs, OpenError> {
-        let mut runs = Runs::none(self.cache.clone());
+        let mut runs = Runs::none(self.cache.clone(), self.segments.clone());
         runs.floors = manifest.floors;
+        runs.kept.clone_from(&manifest.kept);
         for &id in &manifest.runs {
             let known = self.of(id.kind).iter().find(|run| run.id == id);
             let run = match known {
@@ -204,6 +235,16 @@ impl Runs {
         (files.clone().count(), files.map(|file| file.bytes).sum())
     }
 
+    /// Returns the kept segments.
+    pub(crate) fn kept(&self) -> &KeptSegments {
+        &self.kept
+    }
+
+    /// Returns the files of the kept segments; `None` for an index without a store.
+    pub(crate) fn segments(&self) -> Option<&Arc<SegmentFiles>> {
+        self.segments.as_ref()
+    }
+
     /// Returns the position from which all entries of sync timelines are here.
     pub(crate) fn sync_floor(&self) -> u64 {
         self.floors.syncs
@@ -216,12 +257,9 @@ impl Runs {
             if !run.may_have(timeline.0)? {
                 continue;
             }
-            let mut cursor = run.seek((timeline.0, MAX_SEQ + 1))?;
-            if let Some((key, value)) = cursor.back()?
+            if let Some((key, position)) = run.before((timeline.0, MAX_SEQ + 1))?
                 && key.0 == timeline.0
             {
-                // The position of a record that a repair removed may be unknown.
-                let position = value.first_chunk().map_or(0, |at| u64::from_le_bytes(*at));
                 let found = Some(LastEntry {
                     seq: key.1,
                     position: position.max(run.id.from),
@@ -260,11 +298,11 @@ impl Runs {
             if !run.may_have(timeline.0)? {
                 continue;
             }
-            let mut cursor = run.seek((timeline.0, 1))?;
-            if let Some((key, _)) = cursor.entry()?
-                && key.0 == timeline.0
-                && key.1 <= MAX_SEQ
-            {
+            let key = match run.id.form {
+                RunForm::Values => run.seek((timeline.0, 1))?.entry()?.map(|entry| entry.0),
+                RunForm::Positions => run.seek_posting((timeline.0, 1))?.entry()?.map(|e| e.0),
+            };
+            if let Some(key) = key.filter(|key| key.0 == timeline.0 && key.1 <= MAX_SEQ) {
                 return Ok(Some(key.1));
             }
         }
@@ -291,6 +329,12 @@ impl Runs {
                 Order::Descending => &runs[runs.len() - 1 - i],
             };
             if !run.may_have(timeline.0)? {
+                continue;
+            }
+            if run.id.form == RunForm::Positions {
+                if self.kept_range(run, timeline, (from.max(1), to), order, take)? {
+                    return Ok(true);
+                }
                 continue;
             }
             let mut cursor = match order {
@@ -334,6 +378,12 @@ impl Runs {
             if !run.may_have(timeline.0)? {
                 continue;
             }
+            if run.id.form == RunForm::Positions {
+                if self.kept_sync(run, timeline, (after, until), take)? {
+                    return Ok(true);
+                }
+                continue;
+            }
             let mut cursor = run.seek((timeline.0, after + 1))?;
             while let Some((key, value)) = cursor.entry()? {
                 if key.0 != timeline.0 || key.1 > until {
@@ -358,6 +408,12 @@ impl Runs {
             if !run.may_have(key.0)? {
                 continue;
             }
+            if run.id.form == RunForm::Positions {
+                match self.kept_find(run, key)? {
+                    Some(found) => return Ok(Some(found)),
+                    None => continue,
+                }
+            }
             let mut cursor = run.seek((key.0, u64::MAX))?;
             if let Some((found, value)) = cursor.back()?
                 && found.0 == key.0
@@ -373,20 +429,32 @@ impl Runs {
         Ok(None)
     }
 
-    /// Returns the index of the run of messages that has this entry of a message timeline.
-    pub(crate) fn run_of(&self, (timeline, seq): Target) -> Result<Option<usize>, ReadError> {
+    /// Returns what holds this entry of a message timeline; `None` if nothing here does.
+    pub(crate) fn holder_of(&self, (timeline, seq): Target) -> Result<Option<Holder>, ReadError> {
+        let key = (timeline.0, seq);
         for (i, run) in self.of(RunKind::Messages).iter().enumerate().rev() {
-            if run.may_have(timeline.0)? && run.get((timeline.0, seq))?.is_some() {
-                return Ok(Some(i));
+            if !run.may_have(timeline.0)? {
+                continue;
+            }
+            match run.id.form {
+                RunForm::Values if run.get(key)?.is_some() => return Ok(Some(Holder::Run(i))),
+                RunForm::Values => {}
+                RunForm::Positions => {
+                    if let Some(position) = run.position_of(key)? {
+                        return Ok(Some(Holder::Segment(position)));
+                    }
+                }
             }
         }
         Ok(None)
     }
 
-    /// Returns the redactions that no merge had applied when these files were made.
+    /// Returns the redactions of records in runs of values that no merge had applied when these
+    /// files were made.
     pub(crate) fn redactions(&self) -> Result<Vec<(Target, Replacement)>, ReadError> {
         let mut found = Vec::new();
-        for run in self.of(RunKind::Redactions) {
+        let runs = self.of(RunKind::Redactions).iter();
+        for run in runs.filter(|run| run.id.form == RunForm::Values) {
             let mut cursor = run.scan()?;
             while let Some((key, value)) = cursor.entry()? {
                 let replacement = decode_replacement(value).ok_or_else(|| run.corrupt(0))?;
@@ -412,7 +480,8 @@ impl Runs {
     /// Returns the payload of the record that a reference names; `None` if the record expired or a
     /// repair gave it up.
     fn resolve(&self, position: u64, reference: Key) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(run) = covering(self.of(RunKind::Messages), position) else {
+        let run = covering(self.of(RunKind::Messages), position);
+        let Some(run) = run.filter(|run| run.id.form == RunForm::Values) else {
             return match position < self.floors.messages {
                 true => Ok(None),
                 false => Err(ReadError::NoRecord),
@@ -425,6 +494,15 @@ impl Runs {
             Some(_) => Err(run.corrupt(0)),
         }
     }
+}
+
+/// What holds a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The run of messages with this index.
+    Run(usize),
+    /// The kept segment at this position, which is that of the record.
+    Segment(u64),
 }
 
 /// Returns the file made from the part of the log at `position`.

@@ -156,6 +156,7 @@ mod tests {
     fn run(disk: &SimDisk, number: u64, cache: &Arc<BlockCache>) -> RunFile {
         let id = RunId {
             kind: RunKind::Messages,
+            form: super::super::footer::RunForm::Values,
             level: 0,
             number,
             from: 0,

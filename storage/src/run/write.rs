@@ -8,9 +8,9 @@ use crc32c::crc32c;
 use super::RunId;
 use super::block::{self, BlockBuilder, Key};
 use super::filter::{self, LINE};
-use super::footer::{BLOCK_REFERENCE, FOOTER, MAGIC};
+use super::footer::{BLOCK_REFERENCE, FOOTER, MAGIC, RunForm};
+use super::postings::{Posting, PostingsBuilder};
 use crate::backend::{Backend, BackendFile};
-use crate::log::segment;
 
 /// The bytes that are written at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -25,6 +25,7 @@ pub(crate) struct RunWriter<'a> {
     /// The size of a block in bytes.
     block: usize,
     data: BlockBuilder,
+    postings: PostingsBuilder,
     index: BlockBuilder,
     root: BlockBuilder,
     /// The hashes of the timelines or keys.
@@ -52,6 +53,7 @@ impl<'a> RunWriter<'a> {
             salt: u64::from_le_bytes(salt),
             block,
             data: BlockBuilder::default(),
+            postings: PostingsBuilder::new(id.coding()),
             index: BlockBuilder::default(),
             root: BlockBuilder::default(),
             hashes: Vec::new(),
@@ -62,23 +64,51 @@ impl<'a> RunWriter<'a> {
         })
     }
 
-    /// Adds an entry. Its key must follow all keys before it.
+    /// Adds an entry to a file of values. Its key must follow all keys before it.
     pub(crate) fn add(&mut self, key: Key, value: &[u8]) -> io::Result<()> {
         if !self.data.is_empty() && self.data.size_with(value.len()) > self.block {
             self.end_block()?;
         }
-        if self.last != Some(key.0) {
-            self.hashes.push(filter::hash(key.0));
-            self.last = Some(key.0);
-        }
+        self.note(key.0);
         self.data.add(key, value);
-        self.entries += 1;
         Ok(())
     }
 
+    /// Adds a list of postings to a file of positions. Its entries must follow all entries before
+    /// them.
+    pub(crate) fn add_list(&mut self, id: u128, list: &[Posting]) -> io::Result<()> {
+        for &posting in list {
+            if !self.postings.is_empty() && !self.postings.has_room(self.block) {
+                self.end_block()?;
+            }
+            self.note(id);
+            self.postings.add(id, posting);
+        }
+        Ok(())
+    }
+
+    /// Notes another entry of an id.
+    fn note(&mut self, id: u128) {
+        if self.last != Some(id) {
+            self.hashes.push(filter::hash(id));
+            self.last = Some(id);
+        }
+        self.entries += 1;
+    }
+
     fn end_block(&mut self) -> io::Result<()> {
-        let last = self.data.last();
-        let place = finish(&mut self.data, self.salt, self.written, &mut self.pending);
+        let (salt, written, pending) = (self.salt, self.written, &mut self.pending);
+        let (last, place) = match self.id.form {
+            RunForm::Values => (
+                self.data.last(),
+                finish(&mut self.data, salt, written, pending),
+            ),
+            RunForm::Positions => {
+                let last = self.postings.last();
+                let add = |seed, into: &mut Vec<u8>| self.postings.finish(seed, into);
+                (last, finish_with(add, salt, written, pending))
+            }
+        };
         if !self.index.is_empty() && self.index.size_with(BLOCK_REFERENCE) > self.block {
             self.end_index();
         }
@@ -118,7 +148,7 @@ impl<'a> RunWriter<'a> {
         self.pending.extend_from_slice(&filter);
         let mut footer = [0; FOOTER];
         footer[..8].copy_from_slice(&MAGIC);
-        footer[8..12].copy_from_slice(&segment::VERSION.to_le_bytes());
+        footer[8..12].copy_from_slice(&self.id.form.version().to_le_bytes());
         footer[12..16].copy_from_slice(&(self.id.kind as u32).to_le_bytes());
         footer[16..32].copy_from_slice(&self.store_id);
         footer[32..40].copy_from_slice(&self.salt.to_le_bytes());
@@ -153,8 +183,19 @@ fn finish(
     written: u64,
     pending: &mut Vec<u8>,
 ) -> [u8; BLOCK_REFERENCE] {
+    let add = |seed, into: &mut Vec<u8>| block.finish(seed, into);
+    finish_with(add, salt, written, pending)
+}
+
+/// Appends a finished block, which `add` adds with a seed, like [`finish`].
+fn finish_with(
+    add: impl FnOnce(u32, &mut Vec<u8>),
+    salt: u64,
+    written: u64,
+    pending: &mut Vec<u8>,
+) -> [u8; BLOCK_REFERENCE] {
     let (offset, before) = (written + pending.len() as u64, pending.len());
-    block.finish(block::seed(salt, offset), pending);
+    add(block::seed(salt, offset), pending);
     let mut place = [0; BLOCK_REFERENCE];
     place[..8].copy_from_slice(&offset.to_le_bytes());
     place[8..].copy_from_slice(&((pending.len() - before) as u32).to_le_bytes());

@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::backend::Hold;
+use crate::log::segment::{segment_base, segment_name};
 use crate::run::{RunId, manifest};
 use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::identity;
@@ -147,6 +148,13 @@ impl Shared {
         let now = self.segments.read().clone();
         if let Some(gone) = now.iter().find(|segment| gone.contains(&segment.base)) {
             return Some(told(&gone.name));
+        }
+        // While these runs are held, the store removes no segment that they name.
+        let mut there: Vec<u64> = names.iter().filter_map(|name| segment_base(name)).collect();
+        there.sort_unstable();
+        let mut kept = runs.kept().segments();
+        if let Some((gone, _)) = kept.find(|(base, _)| there.binary_search(base).is_err()) {
+            return Some(told(&segment_name(gone)));
         }
         let gone: Vec<RunId> = runs.all().filter(|run| is_gone(&run.name())).collect();
         let now = self.runs();

@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
 use crate::error::{OpenError, ReadError, io_error};
+use crate::log::overwrite;
 use crate::log::record::Record;
 use crate::log::segment::{self, HEADER_BYTES, Segment, SegmentFactory};
 use crate::recovery::{self, TornTail};
@@ -146,14 +147,19 @@ impl Store {
         let manifest = read_manifest(&*backend, store_id)?;
         let last_time = manifest.runs.iter().map(|run| run.last_time).max();
         let last_time = last_time.unwrap_or(0);
-        let runs = Runs::open(&*backend, &manifest, store_id, options.cache_bytes)?;
+        overwrite::finish(&*backend, store_id).map_err(io_error(
+            &*backend,
+            overwrite::NAME,
+            "finish",
+        ))?;
+        let runs = Runs::open(&backend, &manifest, store_id, options.cache_bytes)?;
         let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
         // Not before the recovery: a log without its beginning means that the manifest is lost, and
         // then only these files are left of it.
         remove_unknown_runs(&*backend, &manifest)?;
         identity.keep_copy(&*backend)?;
         let redactions = runs.redactions().map_err(unreadable)?;
-        log.index.set_runs(runs, Vec::new());
+        log.index.set_runs(runs, Vec::new(), Vec::new());
         for (target, replacement) in redactions {
             log.index.redactions_mut().add(target, replacement);
         }
@@ -257,6 +263,8 @@ fn plan_of(options: &Options, store_id: [u8; 16]) -> CompactionPlan {
         block: block_bytes(options.segment_bytes),
         width: options.merge_width,
         redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
+        #[cfg(test)]
+        old_runs: options.old_runs,
         segment: options.segment_bytes,
         max_waiting: options.max_waiting_segments,
         lifetimes: Lifetimes::of(options),
@@ -303,6 +311,15 @@ fn begin_epoch(
 /// may be removed.
 fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, OpenError> {
     let Some(manifest) = Manifest::read(backend, store_id)? else {
+        let names = backend.list().map_err(io_error(backend, "", "list"))?;
+        let mut runs = names.iter().filter(|name| run::is_run_name(name));
+        if runs.any(|name| run::is_of_later_segment(backend, store_id, name)) {
+            return Err(OpenError::Corrupt {
+                file: backend.path(manifest::NAME),
+                offset: 0,
+                reason: "the file is missing, though there are runs".into(),
+            });
+        }
         return Ok(Manifest::default());
     };
     // The process that renamed the manifest may have died before the name was on the disk.
@@ -336,6 +353,7 @@ pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError>
             manifest::NAME,
             epochs::NAME,
             losses::NAME,
+            overwrite::NAME,
             compact::BALLAST,
         ]
         .iter()

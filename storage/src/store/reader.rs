@@ -233,14 +233,15 @@ impl Reader {
         };
         let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
         let mut window = Window::default();
-        let payload = self.read_payload(segment, position, FrameKind::Record, &mut window)?;
-        Ok(
-            record::decode_payload(position, payload).map(|record| RecordRef {
+        let (kind, payload) = self.read_frame(segment, position, &mut window)?;
+        match (kind, record::decode_payload(position, payload)) {
+            (FrameKind::Record | FrameKind::Redacted, Some(record)) => Ok(Some(RecordRef {
                 timeline: record.timeline,
                 seq: record.seq,
                 position: record.position,
-            }),
-        )
+            })),
+            _ => Err(self.corrupt(segment, position)),
+        }
     }
 
     /// Returns whether the store takes appends, and if not, why.
@@ -285,15 +286,18 @@ impl Reader {
         let segments = self.shared.segments.read().clone();
         let waiting = segments.iter().take(index.waiting());
         let (runs, run_bytes) = index.runs().size();
+        let (kept_segments, kept_bytes) = index.runs().kept().size();
         Stats {
             segments: segments.len(),
             segment_bytes: segments.iter().map(|segment| segment.size).sum(),
+            kept_segments,
+            kept_bytes,
             index_bytes: index.bytes(),
             waiting_segments: index.waiting(),
             waiting_bytes: waiting.map(|segment| segment.size).sum(),
             runs,
             run_bytes,
-            pending_redactions: index.redactions().len(),
+            pending_redactions: index.redactions().unfinished(),
             durable: Position(self.shared.durable()),
             head: self.head(),
             ..self.shared.counters.counted()
@@ -361,28 +365,19 @@ impl Reader {
                     view.segment_of(position).ok_or(ReadError::NoRecord)?
                 }
             };
-            let payload = self.read_payload(segment, position, FrameKind::Record, window)?;
-            if !page.push(position, payload) {
+            let (kind, payload) = self.read_frame(segment, position, window)?;
+            let fits = match (kind, record::decode_payload(position, payload)) {
+                (FrameKind::Record, Some(_)) => page.push(position, payload),
+                (FrameKind::Redacted, Some(record)) => page.push_redacted(&record),
+                _ => return Err(self.corrupt(segment, position)),
+            };
+            if !fits {
                 page.set_more();
                 break;
             }
             current = Some(segment);
         }
         Ok(())
-    }
-
-    /// Returns the payload at `position` of `segment`, after checking it.
-    fn read_payload<'w>(
-        &self,
-        segment: &Segment,
-        position: u64,
-        kind: FrameKind,
-        window: &'w mut Window,
-    ) -> Result<&'w [u8], ReadError> {
-        match self.read_frame(segment, position, window)? {
-            (found, payload) if found == kind && decodes(kind, payload) => Ok(payload),
-            _ => Err(self.corrupt(segment, position)),
-        }
     }
 
     /// Returns kind and payload of the frame at `position` of `segment`, after checking them.
@@ -395,12 +390,19 @@ impl Reader {
         if position < segment.first() {
             return Err(ReadError::NoRecord);
         }
-        let frame = window
-            .frame(segment, position)
-            .map_err(|source| ReadError::Io {
-                file: self.shared.backend.path(&segment.name),
-                source,
-            })?;
+        let io = |source| ReadError::Io {
+            file: self.shared.backend.path(&segment.name),
+            source,
+        };
+        if window.frame(segment, position).map_err(io)?.is_none() {
+            // It may be overwritten at this moment.
+            let runs = self.shared.runs();
+            let _rewriting = runs.segments().map(|files| files.rewriting.lock());
+            window.forget();
+            let again = window.frame(segment, position).map_err(io)?;
+            again.ok_or_else(|| self.corrupt(segment, position))?;
+        }
+        let frame = window.checked(segment, position);
         let (header, payload) = frame.ok_or_else(|| self.corrupt(segment, position))?;
         Ok((header.kind, payload))
     }
@@ -450,14 +452,5 @@ fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool,
             page.set_more();
         }
         Ok(fits)
-    }
-}
-
-/// Returns whether a payload with a valid checksum can be decoded as its kind.
-fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
-    match kind {
-        FrameKind::Record => record::decode_payload(0, payload).is_some(),
-        FrameKind::State => record::decode_state(payload).is_some(),
-        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => false,
     }
 }

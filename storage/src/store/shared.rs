@@ -11,6 +11,7 @@ use crate::backend::{Backend, Lock};
 use crate::error::{CommitError, ReadError};
 use crate::index::Index;
 use crate::log::batch::Batch;
+use crate::log::overwrite::Overwrite;
 use crate::log::segment::Segment;
 use crate::run::redaction::{Applied, Replacement, Target};
 use crate::run::{LastEntry, Runs};
@@ -39,6 +40,9 @@ pub(crate) struct Shared {
     /// Held while a new manifest is put in force, and while files are removed. So a thread that holds
     /// it finds all files of the manifest on the disk. Never taken with the index's lock held.
     pub(crate) files: Mutex<()>,
+    /// The bodies of redacted records that were overwritten while a backup copied segments. Changes
+    /// with `files` locked.
+    pub(crate) overwritten: OverwrittenBodies,
     /// The greatest time of the records at the opening, in milliseconds; 0 if there was none.
     pub(crate) opened_at: u64,
     /// The end of the data on disk.
@@ -74,6 +78,58 @@ pub(crate) struct Visible {
     pub(crate) runs: Arc<Runs>,
 }
 
+/// The bodies that were overwritten since somebody follows that.
+#[derive(Default)]
+pub(crate) struct OverwrittenBodies(Mutex<FollowedBodies>);
+
+#[derive(Default)]
+struct FollowedBodies {
+    followers: usize,
+    list: Vec<Overwrite>,
+}
+
+/// Somebody who follows which bodies are overwritten.
+pub(crate) struct BodyFollower<'a> {
+    bodies: &'a OverwrittenBodies,
+    from: usize,
+}
+
+impl OverwrittenBodies {
+    /// Notes what is overwritten, if somebody follows that.
+    pub(crate) fn note(&self, overwrites: &[Overwrite]) {
+        let mut bodies = self.0.lock();
+        if bodies.followers > 0 {
+            bodies.list.extend_from_slice(overwrites);
+        }
+    }
+
+    pub(crate) fn follow(&self) -> BodyFollower<'_> {
+        let mut bodies = self.0.lock();
+        bodies.followers += 1;
+        BodyFollower {
+            bodies: self,
+            from: bodies.list.len(),
+        }
+    }
+}
+
+impl BodyFollower<'_> {
+    /// Returns what was overwritten since the follower began.
+    pub(crate) fn since(&self) -> Vec<Overwrite> {
+        self.bodies.0.lock().list[self.from..].to_vec()
+    }
+}
+
+impl Drop for BodyFollower<'_> {
+    fn drop(&mut self) {
+        let mut bodies = self.bodies.0.lock();
+        bodies.followers -= 1;
+        if bodies.followers == 0 {
+            bodies.list = Vec::new();
+        }
+    }
+}
+
 /// The log and the runs of a store, as an opening recovers them.
 pub(crate) struct OpenLog {
     pub(crate) segments: Vec<Arc<Segment>>,
@@ -98,6 +154,7 @@ impl Shared {
             head: AtomicU64::new(log.head),
             end: AtomicU64::new(log.durable),
             files: Mutex::new(()),
+            overwritten: OverwrittenBodies::default(),
             opened_at: log.last_time,
             durable: AtomicU64::new(log.durable),
             condition: Condition::default(),
@@ -217,7 +274,15 @@ impl Shared {
 
     /// Puts `runs` in the place of the oldest segment. A reader sees either the segment or the
     /// runs.
-    pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs, applied: Vec<Applied>) {
+    pub(crate) fn replace_segment(
+        &self,
+        segment: &Arc<Segment>,
+        runs: Runs,
+        applied: Vec<Applied>,
+    ) {
+        if let (Some(_), Some(files)) = (runs.kept().base_of(segment.base), runs.segments()) {
+            files.adopt(segment.clone());
+        }
         let mut index = self.index.write();
         let old = index.replace_oldest(runs, applied);
         let mut segments = self.segments.write();
@@ -227,9 +292,10 @@ impl Shared {
         drop(old);
     }
 
-    /// Puts merged runs in the place of the runs that they are made from.
-    pub(crate) fn replace_runs(&self, runs: Runs, applied: Vec<Applied>) {
-        self.index.write().set_runs(runs, applied);
+    /// Puts other runs in the place of those in force. They do not name the segments at the bases
+    /// `expired` any more.
+    pub(crate) fn replace_runs(&self, runs: Runs, applied: Vec<Applied>, expired: Vec<u64>) {
+        self.index.write().set_runs(runs, applied, expired);
     }
 
     /// Returns the redactions that no merge has applied yet.

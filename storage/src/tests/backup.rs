@@ -218,7 +218,6 @@ fn text_that_is_recalled_later_does_not_damage_a_backup() {
     };
     opened.writer.append(&draft).unwrap();
     opened.writer.commit().unwrap();
-    // Merges apply it.
     opened.writer.tick(1 << 40);
     for _ in 0..40 {
         let number = opened.reader.head().0;
@@ -234,7 +233,9 @@ fn text_that_is_recalled_later_does_not_damage_a_backup() {
     drop(opened);
     assert_eq!(verify(&store).faults, []);
     assert_eq!(verify(&target).faults, []);
+    // The segment is one file, so the text is gone from the backup too.
     let (copy, _) = open_at(&target, options);
+    log[2].body.clear();
     assert_eq!(entries(&copy), log);
 }
 
@@ -515,4 +516,50 @@ fn links_are_made_under_the_lock_of_the_files() {
         .backup(&place.path("backup"), &mut count)
         .unwrap();
     assert!(held > 2 && all > held, "{held} of {all}");
+}
+
+#[test]
+fn text_that_is_recalled_during_a_backup_leaves_whole_records() {
+    let place = Place::new();
+    let target = place.path("backup");
+    // The simulated disk has no links, so segments are copied.
+    let disk = SimDisk::new(5);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    commit(&mut opened, &mut log, 150);
+    let Opened { writer, reader, .. } = &mut opened;
+    let mut recalled = Vec::new();
+    let mut recall = || {
+        let at = recalled.len() * 11 % log.len();
+        let draft = Draft {
+            timeline: TimelineId(log[at].timeline),
+            redacts: Some(Redaction {
+                seq: log[at].seq,
+                body: b"",
+            }),
+            ..Draft::default()
+        };
+        writer.append(&draft).unwrap();
+        writer.commit().unwrap();
+        writer.tick(1);
+        recalled.push(at);
+    };
+    let mut each = |_| {
+        (0..4).for_each(|_| recall());
+        ControlFlow::Continue(())
+    };
+    reader.backup(&target, &mut each).unwrap();
+    assert!(recalled.len() > 20, "{}", recalled.len());
+    assert_eq!(verify(&target).faults, []);
+    let (copy, _) = open_at(&target, small_runs());
+    let found = entries(&copy);
+    let mut gone = 0;
+    for (at, (found, event)) in found.iter().zip(&log).enumerate() {
+        if found != event {
+            assert!(found.body.is_empty() && recalled.contains(&at), "{found:?}");
+            gone += 1;
+        }
+    }
+    assert_eq!(found.len(), log.len());
+    assert!(gone > 3, "{gone}");
 }

@@ -10,8 +10,20 @@ const KEY: TimelineId = TimelineId(50);
 
 /// Returns a store with runs and a log, closed. Every third event comes with a value.
 fn closed() -> (SimDisk, Vec<Event>) {
+    closed_with(small_runs())
+}
+
+/// Returns such a store with runs of an earlier version.
+fn closed_before() -> (SimDisk, Vec<Event>) {
+    closed_with(Options {
+        old_runs: true,
+        ..small_runs()
+    })
+}
+
+fn closed_with(options: Options) -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(5);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, options).unwrap();
     let mut log = Vec::new();
     for _ in 0..30 {
         commit(&mut opened, &mut log, 3);
@@ -44,7 +56,14 @@ fn by_position(mut events: Vec<Event>) -> Vec<Event> {
 
 #[test]
 fn all_records_come_once_and_nothing_is_changed() {
-    let (disk, log) = closed();
+    let all = check_all(closed());
+    assert_eq!(all.0, all.1, "in the order of the log");
+    let all = check_all(closed_before());
+    assert_ne!(all.0, all.1, "records of old runs come by timeline");
+}
+
+/// Returns what a dump of a store shows, and the log of the store.
+fn check_all((disk, log): (SimDisk, Vec<Event>)) -> (Vec<Event>, Vec<Event>) {
     let operations = disk.operations();
     let mut dump = dump(&disk);
     let all = take(|each| dump.records(Position::ZERO, each));
@@ -76,13 +95,13 @@ fn all_records_come_once_and_nothing_is_changed() {
     assert_eq!(dump.faults(), []);
     drop(dump);
     assert_eq!(disk.operations(), operations, "nothing is written");
-    // Records of runs come by timeline, records of the log in the order of writing.
+    // Records of the log come in the order of writing.
     let low_water = Store::inspect_with(&disk).unwrap().low_water.0;
     let in_log = all.iter().filter(|event| event.position > low_water);
     let in_log: Vec<u64> = in_log.map(|event| event.number).collect();
     assert!(in_log.is_sorted() && in_log.len() > 2);
     assert!(all.ends_with(&log[log.len() - in_log.len()..]));
-    assert_ne!(all, log);
+    (all, log)
 }
 
 #[test]
@@ -223,8 +242,8 @@ fn what_expired_is_passed_over() {
 }
 
 #[test]
-fn what_is_not_damaged_is_read() {
-    let (disk, log) = closed();
+fn what_is_not_damaged_in_old_runs_is_read() {
+    let (disk, log) = closed_before();
     let whole = Store::inspect_with(&disk).unwrap();
     let name = |file: &std::path::Path| file.file_name().unwrap().to_str().unwrap().to_owned();
     let runs: Vec<_> = whole.runs.iter().filter(|r| r.kind == "messages").collect();
@@ -252,6 +271,21 @@ fn what_is_not_damaged_is_read() {
     assert_eq!(dump.faults().len(), 1);
     assert_eq!(all, log[..all.len()]);
     assert_eq!(all.len() as u64, log.len() as u64 - whole.log_records);
+}
+
+#[test]
+fn what_is_not_damaged_in_kept_segments_is_read() {
+    let (disk, log) = closed();
+    let damaged = &log[20];
+    let base = damaged.position / 8192 * 8192;
+    let name = crate::log::segment::segment_name(base);
+    disk.flip(&name, (damaged.position - base) as usize * 8);
+    let mut dump = dump(&disk);
+    let all = take(|each| dump.records(Position::ZERO, each));
+    assert_eq!(dump.faults().len(), 1, "{:?}", dump.faults());
+    let lost = |event: &&Event| (damaged.position..base + 8192).contains(&event.position);
+    let rest: Vec<Event> = log.iter().filter(|event| !lost(event)).cloned().collect();
+    assert_eq!(all, rest);
 }
 
 #[test]

@@ -407,9 +407,13 @@ fn a_reader_at_the_head_misses_nothing_though_all_expired() {
 }
 
 #[test]
-fn a_redaction_of_what_expired_is_forgotten() {
+fn a_redaction_of_what_expired_in_an_old_run_is_forgotten() {
     let disk = SimDisk::new(5);
-    let (mut opened, _) = open(&disk, options()).unwrap();
+    let old = Options {
+        old_runs: true,
+        ..options()
+    };
+    let (mut opened, _) = open(&disk, old).unwrap();
     let mut log = Vec::new();
     for i in 1..6 {
         append(&mut opened, &mut log, 10 * i, 900);
@@ -534,7 +538,7 @@ fn a_merge_that_has_no_room_is_not_tried() {
     }
     drop(opened);
     let used = fill_up(&disk);
-    disk.set_capacity(used + 5000);
+    disk.set_capacity(used + 300);
     // There is something to merge, with another width.
     let (mut opened, _) = open(&disk, small_runs()).unwrap();
     let (before, runs) = (disk.operations(), opened.reader.stats().runs);

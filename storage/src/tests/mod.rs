@@ -20,6 +20,8 @@ mod layers;
 mod model;
 mod redaction;
 mod repair;
+mod repair_kept;
+mod repair_replaced;
 mod repair_runs;
 mod runs;
 mod scratched;
@@ -28,6 +30,7 @@ mod spy;
 mod state;
 mod states;
 mod threads;
+mod upgrade;
 mod verify;
 mod watch;
 

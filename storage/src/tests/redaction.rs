@@ -1,8 +1,18 @@
-//! Tests of redactions: reads return the new body at once, files have it after the next merge.
+//! Tests of redactions: reads return the new body at once, and the old one is overwritten soon. In
+//! runs of earlier versions the next merge does that.
 
 use super::*;
 use crate::Redaction;
 use crate::backend::Backend;
+use crate::tools::snapshot::Snapshot;
+
+/// Returns the options of [`small_runs`], for runs of an earlier version.
+fn old_runs() -> Options {
+    Options {
+        old_runs: true,
+        ..small_runs()
+    }
+}
 
 const SECRET: &[u8] = b"this was never meant for you";
 
@@ -54,11 +64,11 @@ fn check(opened: &Opened, log: &[Event], context: &str) {
 }
 
 #[test]
-fn a_redacted_body_is_gone_from_reads_at_once_and_from_the_disk_after_a_merge() {
+fn in_old_runs_a_redacted_body_is_gone_from_reads_at_once_and_from_the_disk_after_a_merge() {
     // Redacted in its segment, in the next one, in a young run, in an old one.
     for distance in [0, 5, 25, 120] {
         let disk = SimDisk::new(distance);
-        let (mut opened, _) = open(&disk, small_runs()).unwrap();
+        let (mut opened, _) = open(&disk, old_runs()).unwrap();
         let mut log = Vec::new();
         fill(&mut opened, &mut log, 12 + distance, Some(11));
         redact(&mut opened, &mut log, 11, b"recalled");
@@ -66,7 +76,7 @@ fn a_redacted_body_is_gone_from_reads_at_once_and_from_the_disk_after_a_merge() 
         assert!(on_disk(&disk), "{distance}");
         disk.power_cycle();
         drop(opened);
-        let (mut opened, _) = open(&disk, small_runs()).unwrap();
+        let (mut opened, _) = open(&disk, old_runs()).unwrap();
         check(&opened, &log, "after opening");
         let mut filled = 0;
         while on_disk(&disk) && filled < 400 {
@@ -79,15 +89,21 @@ fn a_redacted_body_is_gone_from_reads_at_once_and_from_the_disk_after_a_merge() 
         let pending = opened.reader.stats().pending_redactions;
         assert_eq!(pending, 0, "{distance}");
         drop(opened);
-        let (opened, _) = open(&disk, small_runs()).unwrap();
+        let (opened, _) = open(&disk, old_runs()).unwrap();
         check(&opened, &log, "after another opening");
     }
 }
 
 #[test]
 fn of_several_redactions_the_latest_counts() {
+    for options in [small_runs(), old_runs()] {
+        check_several(&options);
+    }
+}
+
+fn check_several(options: &Options) {
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, options.clone()).unwrap();
     let mut log = Vec::new();
     fill(&mut opened, &mut log, 20, Some(3));
     for round in 0..40u8 {
@@ -97,7 +113,7 @@ fn of_several_redactions_the_latest_counts() {
         check(&opened, &log, "filled");
         disk.power_cycle();
         drop(opened);
-        opened = open(&disk, small_runs()).unwrap().0;
+        opened = open(&disk, options.clone()).unwrap().0;
         check(&opened, &log, "opened");
     }
 }
@@ -105,7 +121,7 @@ fn of_several_redactions_the_latest_counts() {
 #[test]
 fn what_is_read_while_files_are_replaced_is_redacted_too() {
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, old_runs()).unwrap();
     let mut log = Vec::new();
     fill(&mut opened, &mut log, 30, Some(3));
     redact(&mut opened, &mut log, 3, b"recalled");
@@ -142,7 +158,7 @@ fn where_no_merge_comes_by_a_redacted_body_goes_in_its_time() {
     let disk = SimDisk::new(1);
     let options = Options {
         redact_within: std::time::Duration::from_millis(1000),
-        ..small_runs()
+        ..old_runs()
     };
     let (mut opened, _) = open(&disk, options.clone()).unwrap();
     let mut log = Vec::new();
@@ -163,4 +179,104 @@ fn where_no_merge_comes_by_a_redacted_body_goes_in_its_time() {
     opened.writer.tick(11_001);
     check(&opened, &log, "filled");
     assert_eq!(opened.reader.stats().pending_redactions, 0);
+}
+
+/// Makes a store of a history in which event 11 has the secret, redacts it, and returns what the
+/// readers then see.
+fn redacted(disk: &SimDisk, distance: u64) -> (Opened, Vec<Event>) {
+    let (mut opened, _) = open(disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 12 + distance, Some(11));
+    redact(&mut opened, &mut log, 11, b"recalled");
+    (opened, log)
+}
+
+/// The distances at which a redaction follows its record: in the same segment, in the next one, and
+/// when the record is named by a young run and by an old one.
+const DISTANCES: [u64; 4] = [0, 25, 60, 200];
+
+#[test]
+fn a_redacted_body_is_overwritten_at_the_next_tick() {
+    for distance in DISTANCES {
+        let disk = SimDisk::new(distance);
+        let (mut opened, mut log) = redacted(&disk, distance);
+        check(&opened, &log, "at once");
+        assert!(on_disk(&disk));
+        assert_eq!(opened.reader.stats().pending_redactions, 1);
+        opened.writer.tick(1);
+        assert!(!on_disk(&disk), "{distance}");
+        assert_eq!(opened.reader.stats().pending_redactions, 0);
+        check(&opened, &log, "overwritten");
+        // Until the redaction is in runs, and merged, and after openings.
+        for _ in 0..6 {
+            fill(&mut opened, &mut log, 40, None);
+            check(&opened, &log, "filled");
+            disk.power_cycle();
+            drop(opened);
+            opened = open(&disk, small_runs()).unwrap().0;
+            check(&opened, &log, "opened");
+        }
+        assert!(!on_disk(&disk), "{distance}");
+        drop(opened);
+        let found = Store::verify_with(&disk, &mut |_, _| ()).unwrap();
+        assert_eq!(found.faults, []);
+    }
+}
+
+#[test]
+fn a_crash_at_any_write_leaves_no_broken_record_and_an_opening_finishes() {
+    for distance in DISTANCES {
+        let before = SimDisk::new(distance);
+        let (opened, log) = redacted(&before, distance);
+        drop(opened);
+        let mut at = 0;
+        loop {
+            let disk = before.fork(at);
+            let (mut opened, _) = open(&disk, small_runs()).unwrap();
+            let crash = disk.operations() + at;
+            disk.crash_at(crash);
+            opened.writer.tick(1);
+            let is_over = disk.operations() < crash;
+            disk.power_cycle();
+            drop(opened);
+            // The tools see what an opening makes of it.
+            let look = Snapshot::on(Arc::new(disk.clone())).unwrap();
+            let found = Store::verify_with(&look, &mut |_, _| ()).unwrap();
+            assert_eq!(found.faults, [], "{distance} {at}");
+            let (mut opened, _) = open(&disk, small_runs()).unwrap();
+            check(&opened, &log, "after a crash");
+            opened.writer.tick(1);
+            assert!(!on_disk(&disk), "{distance} {at}");
+            check(&opened, &log, "after another attempt");
+            drop(opened);
+            let found = Store::verify_with(&disk, &mut |_, _| ()).unwrap();
+            assert_eq!(found.faults, [], "{distance} {at}");
+            if is_over {
+                break;
+            }
+            at += 1;
+        }
+        assert!(at > 5, "{at} operations");
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_an_overwritten_record_is_noticed() {
+    let disk = SimDisk::new(1);
+    let (mut opened, log) = redacted(&disk, 60);
+    opened.writer.tick(1);
+    drop(opened);
+    let position = log[10].position;
+    let name = crate::log::segment::segment_name(position / 8192 * 8192);
+    let offset = (position % 8192) as usize;
+    let frame = 24 + 36 + 16 * log[10].fanout.len() + SECRET.len();
+    for bit in offset * 8..(offset + frame) * 8 {
+        let disk = disk.fork(bit as u64);
+        disk.flip(&name, bit);
+        let found = Store::verify_with(&disk, &mut |_, _| ()).unwrap();
+        let [fault] = &found.faults[..] else {
+            panic!("bit {bit}: {found:?}");
+        };
+        assert_eq!(fault.offset, offset as u64);
+    }
 }

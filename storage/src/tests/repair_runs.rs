@@ -1,4 +1,5 @@
-//! Tests of repairing runs and the manifest.
+//! Tests of repairing runs of earlier versions and the manifest. After the repair the store goes on
+//! in the present version.
 
 use super::repair::{check_copies, files, repair, replace, try_repair};
 use super::*;
@@ -13,7 +14,7 @@ fn find_key(event: &Event) -> TimelineId {
 }
 
 /// Commits batches of three events, each with a key, and a state that has their number.
-fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
+pub(super) fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
     for _ in 0..batches {
         let number = log.len() as u64;
         // In a frame of its own or, with others, in a record.
@@ -43,18 +44,30 @@ fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
     }
 }
 
-/// Returns a store with runs of all levels and a log, closed. The last event redacts the last but
-/// one.
+/// Returns the options of [`small_runs`], for runs of an earlier version.
+pub(super) fn old_runs() -> Options {
+    Options {
+        old_runs: true,
+        ..small_runs()
+    }
+}
+
+/// Returns a store with runs of an earlier version, of all levels, and a log, closed.
 fn closed() -> (SimDisk, Vec<Event>) {
+    closed_with(old_runs())
+}
+
+/// Returns a store with runs of all levels and a log, closed.
+pub(super) fn closed_with(options: Options) -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(5);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, options).unwrap();
     let mut log = Vec::new();
     fill(&mut opened, &mut log, 24);
     drop(opened);
     (disk, log)
 }
 
-fn of_kind(disk: &SimDisk, kind: &str) -> Vec<String> {
+pub(super) fn of_kind(disk: &SimDisk, kind: &str) -> Vec<String> {
     let found = Store::inspect_with(disk).unwrap();
     let runs = found.runs.iter().filter(|run| run.kind == kind);
     runs.map(|run| run.file.file_name().unwrap().to_str().unwrap().to_owned())
@@ -63,16 +76,16 @@ fn of_kind(disk: &SimDisk, kind: &str) -> Vec<String> {
 
 /// The difference between a repaired store and the store before the damage.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Loss {
-    events: u64,
-    references: u64,
-    keys: u64,
-    state: bool,
+pub(super) struct Loss {
+    pub(super) events: u64,
+    pub(super) references: u64,
+    pub(super) keys: u64,
+    pub(super) state: bool,
 }
 
 /// Repairs the store if it does not open. Checks that it works and has no event that was never
 /// appended.
-fn check(disk: &SimDisk, log: &[Event], context: &str) -> (Repair, Loss) {
+pub(super) fn check(disk: &SimDisk, log: &[Event], context: &str) -> (Repair, Loss) {
     check_for(disk, log, 12, context)
 }
 
@@ -292,7 +305,7 @@ fn a_manifest_is_made_again_from_what_there_is() {
 
 /// Crashes the repair of `damaged` at every operation, and repairs it again: no more is lost than
 /// if it had not been interrupted, and the bytes of every file are there.
-fn explore(damaged: &SimDisk, log: &[Event], name: &str) {
+pub(super) fn explore(damaged: &SimDisk, log: &[Event], name: &str) {
     let before = files(damaged);
     let undisturbed = damaged.fork(0);
     repair(&undisturbed);
@@ -361,7 +374,7 @@ fn redactions_and_marks_are_repaired_too() {
     let options = Options {
         message_life: Some(std::time::Duration::from_millis(DAY)),
         merge_width: 8,
-        ..small_runs()
+        ..old_runs()
     };
     let disk = SimDisk::new(5);
     let (mut opened, _) = open(&disk, options.clone()).unwrap();
@@ -474,7 +487,7 @@ fn fill_alone(opened: &mut Opened, count: u64) {
 #[test]
 fn the_index_tells_the_last_sequence_of_a_lost_block() {
     let disk = SimDisk::new(5);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, old_runs()).unwrap();
     fill_alone(&mut opened, 60);
     drop(opened);
     let name = of_kind(&disk, "messages")[0].clone();
@@ -496,13 +509,13 @@ fn the_index_tells_the_last_sequence_of_a_lost_block() {
 #[test]
 fn what_redacts_a_lost_record_is_done_with_it() {
     let disk = SimDisk::new(5);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, old_runs()).unwrap();
     let mut log = Vec::new();
     fill(&mut opened, &mut log, 24);
     drop(opened);
     disk.remove(&of_kind(&disk, "messages")[0]).unwrap();
     repair(&disk);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (mut opened, _) = open(&disk, old_runs()).unwrap();
     let found = entries(&opened);
     let gone: Vec<Event> = log.iter().filter(|e| !found.contains(e)).cloned().collect();
     assert!(gone.len() > 3);
@@ -540,59 +553,4 @@ fn what_redacts_a_lost_record_is_done_with_it() {
     assert_eq!(entries(&opened).len(), more.len() - gone.len());
     drop(opened);
     assert_eq!(of_kind(&disk, "redactions"), [""; 0], "all are done with");
-}
-
-/// The name and the bytes of a removed file.
-type Removed = (String, Vec<u8>);
-
-/// A closed store, its events, and the files that it removed.
-struct Filled {
-    disk: SimDisk,
-    log: Vec<Event>,
-    removed: Vec<Removed>,
-}
-
-/// Returns a store that was filled with this many batches.
-fn with_removed(batches: u64) -> Filled {
-    let disk = SimDisk::new(5);
-    let removed = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let guard = {
-        let (disk, removed) = (disk.clone(), removed.clone());
-        Arc::new(move |act, name: &str| {
-            if act == watch::Act::Remove && !name.ends_with(".tmp") {
-                let bytes = disk.contents(name).unwrap();
-                removed.lock().unwrap().push((name.to_owned(), bytes));
-            }
-            Ok(())
-        })
-    };
-    let mut opened = threads::open_watched(&disk, small_runs(), guard);
-    let mut log = Vec::new();
-    fill(&mut opened, &mut log, batches);
-    drop(opened);
-    let removed = removed.lock().unwrap().clone();
-    Filled { disk, log, removed }
-}
-
-#[test]
-fn files_that_were_replaced_do_not_confuse_a_new_manifest() {
-    for batches in [18, 24] {
-        let Filled { disk, log, removed } = with_removed(batches);
-        assert!(removed.len() > 10);
-        // None of the files that were replaced is gone; or only runs, or only segments, or one.
-        let alone = removed.iter().map(|(name, _)| name.as_str());
-        for still_there in [".tbl", ".seg", ""].into_iter().chain(alone) {
-            let disk = disk.fork(1);
-            for (name, bytes) in removed
-                .iter()
-                .filter(|(name, _)| name.ends_with(still_there))
-            {
-                disk.create(name).unwrap();
-                replace(&disk, name, bytes);
-            }
-            disk.flip("manifest", 700);
-            let (_, loss) = check(&disk, &log, &format!("{batches}: {still_there}"));
-            assert_eq!(loss, Loss::default(), "{batches}: {still_there}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use crate::index::redactions::Redactions;
 use crate::log::record::{self, States};
 use crate::log::scan::Entry;
 use crate::run::manifest::Manifest;
-use crate::run::{self, RunFile, RunKind, Runs};
+use crate::run::{self, RunFile, RunForm, RunKind, Runs};
 use crate::store::identity::{self, Identity};
 use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step};
@@ -23,8 +23,8 @@ const CACHE_BYTES: usize = 8 << 20;
 /// The content of a store ([`Store::dump`]).
 ///
 /// Every method gives what it finds to a closure until the closure breaks off. The memory that a
-/// dump takes does not depend on the size of the store. Records in runs come first, from the oldest
-/// run to the newest, then records in the log. Redacted bodies are not shown, unless damage hides
+/// dump takes does not depend on the size of the store. Records in runs of earlier versions come
+/// first, from the oldest run to the newest, then records in segments, in the order of the log. Redacted bodies are not shown, unless damage hides
 /// their redactions.
 pub struct Dump {
     backend: Arc<dyn Backend>,
@@ -64,7 +64,7 @@ impl Store {
         let manifest = Manifest::read(&*backend, identity.store_id)?.unwrap_or_default();
         let mut faults = Vec::new();
         let runs = Runs::open_whole(
-            &*backend,
+            &backend,
             &manifest,
             identity.store_id,
             CACHE_BYTES,
@@ -103,8 +103,9 @@ impl Dump {
         &self.faults
     }
 
-    /// Gives all records after a position to `each`. Records of a run are ordered by timeline and
-    /// then by sequence; records that are no entry of their timeline follow its entries.
+    /// Gives all records after a position to `each`. Records of a run of an earlier version are
+    /// ordered by timeline and then by sequence; records that are no entry of their timeline follow
+    /// its entries. All other records come in the order of the log.
     ///
     /// # Errors
     /// [`OpenError::Io`] for an error of the file system.
@@ -211,6 +212,7 @@ impl Dump {
         each: &mut EachRecord<'_>,
     ) -> Result<(), OpenError> {
         let runs = self.runs.of(RunKind::Messages).iter();
+        let runs = runs.filter(|run| run.id.form == RunForm::Values);
         for run in runs.filter(|run| run.id.to > after.0) {
             let redactions = &self.redactions;
             let mut each = |record: &Record<'_>| each(&shown(redactions, *record));
@@ -223,6 +225,9 @@ impl Dump {
                 }
             }
         }
+        if self.kept(timeline, after, each)?.is_break() {
+            return Ok(());
+        }
         self.log(&mut |record| {
             let wanted = timeline.is_none_or(|id| id == record.timeline);
             if wanted && record.position > after {
@@ -231,6 +236,61 @@ impl Dump {
                 ControlFlow::Continue(())
             }
         })
+    }
+
+    /// Gives the records of the kept segments after a position to `each`: those of one timeline, or
+    /// all.
+    fn kept(
+        &mut self,
+        timeline: Option<TimelineId>,
+        after: Position,
+        each: &mut EachRecord<'_>,
+    ) -> Result<ControlFlow<()>, OpenError> {
+        let store_id = self.identity.store_id;
+        let (backend, runs, redactions) = (&*self.backend, &self.runs, &self.redactions);
+        let mut flow = ControlFlow::Continue(());
+        let mut faults = Vec::new();
+        for (base, size) in runs.kept().segments() {
+            if base + size <= after.0 {
+                continue;
+            }
+            let mut unreadable = None;
+            let read = walk::open(backend, base, store_id).and_then(|segment| {
+                walk::kept(backend, &segment, size, &mut |record| {
+                    if record.position <= after || timeline.is_some_and(|id| id != record.timeline)
+                    {
+                        return flow;
+                    }
+                    // The body may be overwritten: then its redaction has another one.
+                    let body = match record.body {
+                        [] => runs.replacement((record.timeline, record.seq)),
+                        body => Ok(body.to_vec()),
+                    };
+                    match body {
+                        Ok(body) => {
+                            let record = Record {
+                                body: &body,
+                                ..*record
+                            };
+                            flow = each(&shown(redactions, record));
+                        }
+                        Err(error) => unreadable = Some(error),
+                    }
+                    flow
+                })
+            });
+            if let Err(error) = read {
+                faults.push(Fault::of(error)?);
+            }
+            if let Some(error) = unreadable {
+                faults.push(Fault::of_read(error, backend.path(""))?);
+            }
+            if flow.is_break() {
+                break;
+            }
+        }
+        self.faults.extend(faults);
+        Ok(flow)
     }
 
     /// Gives the records of the log to `each`.

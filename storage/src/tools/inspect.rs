@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::error::io_error;
 use crate::log::scan::Entry;
-use crate::log::segment::{self, VERSION};
+use crate::log::segment::{self, FORMAT_VERSION};
 use crate::run::manifest::Manifest;
 use crate::run::{self, BlockCache, RunFile, RunId, RunKind};
 use crate::store::epochs::Epochs;
@@ -25,7 +25,7 @@ pub struct Inspection {
     pub store_id: [u8; 16],
     /// The version of the storage format.
     pub version: u32,
-    /// The position at which the log begins. Earlier records are in runs.
+    /// The position from which records are not in runs yet.
     pub low_water: Position,
     /// The position of the last record; [`Position::ZERO`] if there is none.
     pub head: Position,
@@ -35,8 +35,12 @@ pub struct Inspection {
     pub log_records: u64,
     /// The number of states in the log. Several of them may have the same key.
     pub log_states: u64,
-    /// The segment files of the log, in order.
+    /// The segment files of the log that are not in runs yet, in order.
     pub segments: Vec<SegmentInfo>,
+    /// The number of earlier segments, whose records runs name.
+    pub kept_segments: u64,
+    /// The size of these segments in bytes.
+    pub kept_bytes: u64,
     /// The run files in force, by kind and then by their part of the log.
     pub runs: Vec<RunInfo>,
     /// The kinds of runs of which something has expired, each with the position before which
@@ -142,13 +146,15 @@ impl Store {
         })?;
         let mut found = Inspection {
             store_id,
-            version: VERSION,
+            version: FORMAT_VERSION,
             low_water: Position(manifest.low_water),
             head: Position(walked.scan.head),
             end: Position(walked.segments.last().map_or(manifest.low_water, |s| s.1)),
             log_records: walked.scan.records,
             log_states,
             segments: segments(backend, &walked),
+            kept_segments: manifest.kept.size().0,
+            kept_bytes: manifest.kept.size().1,
             runs: Vec::new(),
             expired: expired(&manifest),
             torn: walked.torn.is_some(),
@@ -264,7 +270,9 @@ impl Inspection {
             };
             let replaced = run::is_run_name(&name)
                 && !manifest.runs.iter().any(|run| run.name() == name)
-                || segment::segment_base(&name).is_some_and(|base| base < manifest.low_water);
+                || segment::segment_base(&name).is_some_and(|base| {
+                    base < manifest.low_water && manifest.kept.base_of(base) != Some(base)
+                });
             if name.ends_with(".bak") {
                 self.copies.push(file);
             } else if replaced || name.ends_with(".tmp") {

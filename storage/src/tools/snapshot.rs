@@ -13,6 +13,7 @@ use crate::backend::file::FileBackend;
 use crate::backend::{Backend, BackendFile, Lock};
 use crate::error::OpenError;
 use crate::error::io_error;
+use crate::log::overwrite::{self, Overwritten};
 use crate::log::segment;
 use crate::run::manifest::{self, Manifest};
 use crate::store::identity::{self, Identity};
@@ -62,9 +63,28 @@ impl Snapshot {
             snapshot.take()?;
             tries += 1;
         }
+        snapshot.overwrite()?;
         // Another process may have opened the store meanwhile.
         snapshot.live |= snapshot.backend.is_locked();
         Ok(snapshot)
+    }
+
+    /// Shows segments as they are once the bodies are overwritten that a process was overwriting.
+    fn overwrite(&mut self) -> Result<(), OpenError> {
+        let Ok(identity) = Identity::read(self, identity::NAME) else {
+            return Ok(());
+        };
+        let noted = overwrite::read(self, identity.store_id);
+        let noted = noted.map_err(io_error(&*self.backend, overwrite::NAME, "read"))?;
+        for same in noted.unwrap_or_default().chunk_by(|a, b| a.base == b.base) {
+            if let Some(file) = self.files.get_mut(&segment::segment_name(same[0].base)) {
+                *file = Arc::new(Overwritten {
+                    file: file.clone(),
+                    overwrites: same.to_vec(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Opens all files that exist.
@@ -106,7 +126,13 @@ impl Snapshot {
         let manifest = manifest.unwrap_or_default();
         let first = segment::segment_name(manifest.low_water);
         let mut runs = manifest.runs.iter();
-        self.files.contains_key(&first) && runs.all(|run| self.files.contains_key(&run.name()))
+        let mut kept = manifest
+            .kept
+            .segments()
+            .map(|(base, _)| segment::segment_name(base));
+        kept.all(|name| self.files.contains_key(&name))
+            && self.files.contains_key(&first)
+            && runs.all(|run| self.files.contains_key(&run.name()))
     }
 }
 

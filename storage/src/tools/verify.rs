@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::{Fault, OpenError, io_error};
 use crate::run::manifest::Manifest;
-use crate::run::{BlockCache, RunFile, RunKind};
+use crate::run::{BlockCache, RunFile, RunForm, RunKind};
 use crate::store::epochs::Epochs;
 use crate::store::identity::{self, Identity};
 use crate::store::losses::{self, Losses};
@@ -82,6 +82,7 @@ impl Store {
         check.losses(identity.store_id)?;
         check.epochs(identity.store_id)?;
         check.runs(&manifest, identity.store_id)?;
+        check.kept(&manifest, identity.store_id)?;
         check.log(&manifest, identity.store_id)?;
         (check.progress)(check.total, check.total);
         Ok(check.found)
@@ -168,7 +169,9 @@ impl Check<'_> {
             let (done, total) = (self.found.bytes, self.total);
             let progress = &mut self.progress;
             match run.check(&mut |bytes| progress(done + bytes, total)) {
-                Ok(entries) if id.kind == RunKind::Messages => self.found.records += entries,
+                Ok(entries) if id.kind == RunKind::Messages && id.form == RunForm::Values => {
+                    self.found.records += entries;
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let fault = Fault::of_read(error, self.backend.path(&id.name()))?;
@@ -177,6 +180,27 @@ impl Check<'_> {
             }
             self.found.files += 1;
             self.found.bytes += run.bytes;
+        }
+        Ok(())
+    }
+
+    /// Checks the segments whose records runs name.
+    fn kept(&mut self, manifest: &Manifest, store_id: [u8; 16]) -> Result<(), OpenError> {
+        for (base, size) in manifest.kept.segments() {
+            let segment = walk::open(self.backend, base, store_id);
+            let Some(segment) = self.note(segment)? else {
+                continue;
+            };
+            let mut records = 0;
+            let read = walk::kept(self.backend, &segment, size, &mut |_| {
+                records += 1;
+                ControlFlow::Continue(())
+            });
+            self.note(read)?;
+            self.found.records += records;
+            self.found.files += 1;
+            self.found.bytes += size;
+            (self.progress)(self.found.bytes, self.total);
         }
         Ok(())
     }

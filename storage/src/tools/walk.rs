@@ -9,7 +9,9 @@ use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
 use crate::error::OpenError;
 use crate::error::io_error;
-use crate::log::scan::{Entry, Scan, ScanEnd};
+use crate::log::overwrite;
+use crate::log::record::Record;
+use crate::log::scan::{self, Entry, Scan, ScanEnd};
 use crate::log::segment::{self, Segment};
 use crate::recovery::tail;
 use crate::run::manifest::{self, Manifest};
@@ -30,6 +32,7 @@ pub(crate) fn folder(dir: &Path) -> Result<FileBackend, OpenError> {
 pub(crate) fn is_ours(name: &str) -> bool {
     name.starts_with(identity::NAME)
         || name == manifest::NAME
+        || name == overwrite::NAME
         || run::is_run_name(name)
         || segment::segment_base(name).is_some()
 }
@@ -203,8 +206,58 @@ fn is_there(backend: &dyn Backend, base: u64) -> Result<bool, OpenError> {
     Ok(names.contains(&segment::segment_name(base)))
 }
 
+/// The number of looks at a kept segment of an open store before damage in it counts: a body can be
+/// overwritten at the moment of a look.
+const KEPT_LOOKS: usize = 16;
+
+/// Reads a kept segment of this size, and passes each record to `each` until it has enough.
+///
+/// # Errors
+/// Damage, or an error of the file system.
+pub(crate) fn kept(
+    backend: &dyn Backend,
+    segment: &Segment,
+    size: u64,
+    each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
+) -> Result<(), OpenError> {
+    let corrupt = |offset, reason: &str| OpenError::Corrupt {
+        file: backend.path(&segment.name),
+        offset,
+        reason: reason.into(),
+    };
+    if segment.size != size {
+        return Err(corrupt(0, "the segment does not have its size"));
+    }
+    let mut flow = ControlFlow::Continue(());
+    let (mut from, mut looks) = (segment.first(), 0);
+    loop {
+        let end = scan::frames(segment, from, &mut |entry| {
+            if let (Entry::Record(record), ControlFlow::Continue(())) = (entry, flow) {
+                flow = each(record);
+            }
+        });
+        let at = match end.map_err(io_error(backend, &segment.name, "read"))? {
+            ScanEnd::Sealed(_) => return Ok(()),
+            ScanEnd::Open(at) => at,
+        };
+        looks = if at == from { looks + 1 } else { 0 };
+        if flow.is_break() {
+            return Ok(());
+        }
+        if !backend.is_locked() || looks == KEPT_LOOKS {
+            return Err(corrupt(segment.offset(at), "no valid record there"));
+        }
+        from = at;
+        std::thread::yield_now();
+    }
+}
+
 /// Opens the segment at `base`. A missing segment is damage.
-fn open(backend: &dyn Backend, base: u64, store_id: [u8; 16]) -> Result<Arc<Segment>, OpenError> {
+pub(crate) fn open(
+    backend: &dyn Backend,
+    base: u64,
+    store_id: [u8; 16],
+) -> Result<Arc<Segment>, OpenError> {
     let name = segment::segment_name(base);
     match Segment::open(backend, &name, store_id) {
         Ok(segment) => Ok(Arc::new(segment)),

@@ -4,6 +4,7 @@
 //! thread that calls `unshare(CLONE_FILES)` (unshare(2)) gets a table of its own, and with it a limit of
 //! its own. So one process can hold more connections than the limit.
 
+use std::fs::DirEntry;
 use std::io;
 use std::path::Path;
 
@@ -25,6 +26,9 @@ const PER_SHARD: u64 = 3;
 
 /// The descriptors of a store without runs: the folder, its lock, segments, and runs in the making.
 const STORE: u64 = 48;
+
+/// The most descriptors of earlier segments that the store has open.
+const SEGMENTS: u64 = 64;
 
 /// The descriptor tables of a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +68,13 @@ pub enum Unfit {
 /// Returns the number of descriptors that are not for connections of users. `control` is the number of
 /// connections of the control port, `data` the folder of the store.
 pub fn own_need(shards: usize, control: usize, data: &Path) -> u64 {
-    let names = std::fs::read_dir(data).into_iter().flatten().flatten();
-    let runs = names.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"run-"));
-    // During a merge, the old runs and the new ones are open.
-    let store = STORE + 2 * runs.count() as u64;
+    let count = |prefix: &[u8]| {
+        let names = std::fs::read_dir(data).into_iter().flatten().flatten();
+        let named = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(prefix);
+        names.filter(named).count() as u64
+    };
+    // During a merge, the old runs and the new ones are open. Of the segments, some are.
+    let store = STORE + 2 * count(b"run-") + count(b"log-").min(SEGMENTS);
     BASE + PER_SHARD * shards as u64 + control as u64 + store
 }
 

@@ -13,11 +13,13 @@ pub(crate) const NAME: &str = "ballast";
 /// has room for a manifest.
 const MAX_BYTES: u64 = 4 << 20;
 const MIN_BYTES: u64 = 8 << 10;
+/// The smallest size in bytes for which the file is made when the disk has no room for more.
+const LEAST_BYTES: u64 = 1 << 10;
 
 pub(super) struct Ballast {
     bytes: u64,
-    /// Whether the file exists; `None` until that is known.
-    there: Mutex<Option<bool>>,
+    /// The size of the file in bytes, 0 without a file; `None` until that is known.
+    there: Mutex<Option<u64>>,
 }
 
 impl Ballast {
@@ -43,31 +45,36 @@ impl Ballast {
     /// Removes the file. Returns whether it existed.
     fn drop_it(&self, backend: &dyn Backend) -> bool {
         let mut there = self.there.lock();
-        let dropped = *there != Some(false) && backend.remove(NAME).is_ok();
-        *there = Some(false);
+        let dropped = *there != Some(0) && backend.remove(NAME).is_ok();
+        *there = Some(0);
         dropped
     }
 
-    /// Makes the file if it does not exist and the disk has room for twice its size.
+    /// Makes the file if the disk has room for twice its size. On a fuller disk the file takes half
+    /// of the room, until there is more.
     pub(super) fn restore(&self, backend: &dyn Backend) {
         let mut there = self.there.lock();
         let found = match *there {
             Some(found) => found,
-            None => backend
-                .list()
-                .is_ok_and(|names| names.iter().any(|name| name == NAME)),
+            None => backend.open(NAME).and_then(|file| file.len()).unwrap_or(0),
         };
-        *there = Some(found || self.make(backend).is_ok());
+        *there = Some(found);
+        if found >= self.bytes {
+            return;
+        }
+        let room = backend.free_bytes().unwrap_or(0) / 2;
+        let bytes = self.bytes.min(room);
+        let is_enough = bytes == self.bytes || found == 0 && bytes >= LEAST_BYTES;
+        if is_enough && self.make(backend, bytes).is_ok() {
+            *there = Some(bytes);
+        }
     }
 
-    fn make(&self, backend: &dyn Backend) -> io::Result<()> {
-        if backend.free_bytes()? < 2 * self.bytes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+    fn make(&self, backend: &dyn Backend, bytes: u64) -> io::Result<()> {
         let temporary = format!("{NAME}.tmp");
         // Writes real bytes other than zeros. The removal of a hole, or of bytes that the file
         // system compressed away, would free no space.
-        let mut bytes = vec![0; self.bytes as usize];
+        let mut bytes = vec![0; bytes as usize];
         backend.fill_random(&mut bytes)?;
         let file = backend::create_anew(backend, &temporary)?;
         let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_data());

@@ -21,23 +21,21 @@ impl Steps {
         if now == 0 || !self.plan.lifetimes.any() {
             return Ok(false);
         }
+        self.remove_released();
         let backend = &*self.shared.backend;
-        let runs = self.shared.runs();
         for kind in KINDS {
             let Some(life) = self.plan.lifetimes.life(kind) else {
                 continue;
             };
-            let is_over = |run: &RunId| run.last_time.saturating_add(life) < now;
-            let over = runs.of(kind).iter().filter(|run| is_over(&run.id));
+            let mut over = self.shared.runs().ids(kind);
+            over.retain(|run| run.last_time.saturating_add(life) < now);
             if kind == RunKind::Messages {
                 // One run at a time: the removal of each frees space for the marks of the next one.
-                if let Some(run) = over.clone().next() {
-                    self.ballast
-                        .lift(backend, || self.expire_messages(run.id))?;
+                if let Some(&run) = over.first() {
+                    self.ballast.lift(backend, || self.expire_messages(run))?;
                     return Ok(true);
                 }
-            } else if over.clone().next().is_some() {
-                let over: Vec<RunId> = over.map(|run| run.id).collect();
+            } else if !over.is_empty() {
                 self.ballast.lift(backend, || self.expire_all(&over))?;
                 return Ok(true);
             }
@@ -51,7 +49,7 @@ impl Steps {
         self.settle()?;
         self.put_in_force(
             |manifest| over.iter().for_each(|run| manifest.expire(run)),
-            |runs| self.shared.replace_runs(runs, Vec::new()),
+            |runs| self.shared.replace_runs(runs, Vec::new(), Vec::new()),
         )?;
         self.remove(over);
         Ok(())
@@ -66,6 +64,7 @@ impl Steps {
         let done = self.mark(&maker, over);
         self.conclude(done, maker)?;
         self.remove(&[over]);
+        self.remove_released();
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::run::RunId;
 /// The rule for merging the runs of a kind.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MergeRule {
-    /// The number of runs of one level that become one run of the next level.
+    /// The number of runs of one form and level that become one run of the next level.
     pub(super) width: usize,
     /// The length of a window in milliseconds. Runs of different windows are not merged.
     pub(super) window: Option<u64>,
@@ -46,7 +46,9 @@ impl MergeRule {
         std::iter::from_fn(move || {
             let newest = runs[..to].last()?;
             let same = |run: &&RunId| {
-                self.window_of(run) == self.window_of(newest) && belongs(newest, run)
+                run.form == newest.form
+                    && self.window_of(run) == self.window_of(newest)
+                    && belongs(newest, run)
             };
             let from = to - runs[..to].iter().rev().take_while(same).count();
             let level = runs[from..to].iter().map(|run| run.level).max()?;
@@ -98,12 +100,13 @@ impl MergeRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::RunKind;
+    use crate::run::{RunForm, RunKind};
 
     /// Makes runs with these levels and times.
     fn runs(levels: &[(u8, u64)]) -> Vec<RunId> {
         let run = |(i, &(level, last_time))| RunId {
             kind: RunKind::Messages,
+            form: RunForm::Positions,
             level,
             number: i as u64,
             from: i as u64,

@@ -9,6 +9,7 @@ mod ballast;
 mod expire;
 mod lifetimes;
 mod merge_rule;
+mod overwrite;
 mod steps;
 
 use std::io;
@@ -39,6 +40,9 @@ pub(crate) struct CompactionPlan {
     pub(crate) width: usize,
     /// The time in milliseconds after which a redaction is applied even without a regular merge.
     pub(crate) redact_within: u64,
+    /// Whether segments become runs with the bodies in them, as in earlier versions.
+    #[cfg(test)]
+    pub(crate) old_runs: bool,
     /// The size of a segment in bytes.
     pub(crate) segment: u64,
     /// The number of full segments that may wait to become runs before appends wait for them.
@@ -131,6 +135,17 @@ impl Compactor {
             self.work.work_off();
         } else {
             self.work.signal(Task::Merge);
+            if self
+                .work
+                .steps
+                .shared
+                .index
+                .read()
+                .redactions()
+                .has_waiting()
+            {
+                self.work.signal(Task::Sort);
+            }
         }
     }
 

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use super::CompactionPlan;
 use super::ballast::Ballast;
 use super::merge_rule::{MergeCandidate, MergeRule};
-use crate::run::build::{MadeRuns, Pending, RunMaker, as_io};
+use crate::log::segment::{self, Segment};
+use crate::run::build::{MadeRuns, Pending, RunMaker, Sealed, as_io};
 use crate::run::manifest::Manifest;
-use crate::run::{RunFile, RunId, RunKind, Runs};
+use crate::run::{Holder, RunFile, RunForm, RunId, RunKind, Runs};
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
 
@@ -58,9 +59,12 @@ impl Steps {
         self.stopping.load(Ordering::Acquire) || self.shared.poisoned().is_some()
     }
 
-    /// Turns the oldest segment into runs, if it is full and if merging keeps up. Returns whether
-    /// it did.
+    /// Overwrites bodies of redacted records, or turns the oldest segment into runs, if it is full
+    /// and if merging keeps up. Returns whether it did.
     pub(super) fn sort(&self) -> io::Result<bool> {
+        if self.overwrite(self.shared.durable())? {
+            return Ok(true);
+        }
         let Some(segment) = self.shared.oldest_full_segment() else {
             return Ok(false);
         };
@@ -68,26 +72,68 @@ impl Steps {
             return Ok(false);
         }
         self.settle()?;
+        self.make_durable(&segment)?;
+        if self.overwrite(segment.end())? {
+            return Ok(true);
+        }
         // No other step changes the fields of the manifest about the log.
         let mut scan = self.manifest.lock().scan();
         let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
         let maker = self.maker(&|| Ok(()));
-        let made = maker.sort(&segment, &mut scan, (&pending, &older), &self.numbers);
+        let sealed = Sealed {
+            segment: &segment,
+            scan: &mut scan,
+            pending: &pending,
+            older: &older,
+        };
+        let made = self.make_runs(&maker, sealed);
         drop(older);
+        let stays = self.segments_stay();
         let done = made.and_then(|MadeRuns { runs, applied }| {
             let change = |manifest: &mut Manifest| {
                 manifest.runs.extend(runs);
                 manifest.note(&scan);
                 manifest.low_water = segment.end();
+                if stays {
+                    manifest.kept.push(segment.base, segment.size);
+                }
             };
             let show = |runs| self.shared.replace_segment(&segment, runs, applied);
             self.put_in_force(change, show)
         });
         self.conclude(done, maker)?;
-        // The manifest no longer needs the segment. If the removal fails, the next opening removes
-        // it.
-        self.shared.remove_file(&segment.name);
+        if !stays {
+            self.shared.remove_file(&segment.name);
+        }
         Ok(true)
+    }
+
+    /// Returns whether segments stay when they became runs.
+    fn segments_stay(&self) -> bool {
+        #[cfg(test)]
+        return !self.plan.old_runs;
+        #[cfg(not(test))]
+        true
+    }
+
+    fn make_runs(&self, maker: &RunMaker<'_>, sealed: Sealed<'_>) -> io::Result<MadeRuns> {
+        #[cfg(test)]
+        if self.plan.old_runs {
+            return maker.sort_as_before(sealed, &self.numbers);
+        }
+        maker.sort(sealed, &self.numbers)
+    }
+
+    /// Syncs a full segment if nothing else has done that yet: no opening writes it again.
+    fn make_durable(&self, segment: &Segment) -> io::Result<()> {
+        if self.shared.durable() >= segment.end() {
+            return Ok(());
+        }
+        segment.file.sync_data().map_err(|source| {
+            let kind = source.kind();
+            let error = self.shared.fail(&segment.name, "sync", source);
+            io::Error::new(kind, error.to_string())
+        })
     }
 
     /// Returns whether merging must catch up before more runs are made.
@@ -125,12 +171,19 @@ impl Steps {
     /// Makes a run anew if one of its bodies was redacted too long ago. Returns whether there was
     /// such a run.
     fn redact(&self) -> io::Result<bool> {
+        if self.shared.index.read().redactions().unfinished() == 0 {
+            return Ok(false);
+        }
         let now = self.now.load(Ordering::Acquire);
         let (runs, pending) = (self.shared.runs(), self.shared.pending_redactions());
         let overdue = pending
             .iter()
             .filter(|(_, redaction)| redaction.time.saturating_add(self.plan.redact_within) < now)
-            .find_map(|(target, _)| runs.run_of(*target).transpose());
+            .find_map(|(target, _)| match runs.holder_of(*target) {
+                Ok(Some(Holder::Run(at))) => Some(Ok(at)),
+                Ok(Some(Holder::Segment(_)) | None) => None,
+                Err(error) => Some(Err(error)),
+            });
         let Some(at) = overdue.transpose().map_err(as_io)? else {
             return Ok(false);
         };
@@ -168,7 +221,10 @@ impl Steps {
         drop(runs);
         // Read after the runs. So a redaction that the runs have and that is not pending is
         // applied.
-        let pending = self.shared.pending_redactions();
+        let pending = match old[0].id.form {
+            RunForm::Values => self.shared.pending_redactions(),
+            RunForm::Positions => Pending::default(),
+        };
         self.merge_candidate(old, &candidate, &pending)?;
         Ok(true)
     }
@@ -176,7 +232,11 @@ impl Steps {
     /// Makes the runs of redactions anew if half of their redactions are applied. Returns whether
     /// it did.
     fn merge_redactions(&self) -> io::Result<bool> {
-        let old = self.shared.runs().of(RunKind::Redactions).to_vec();
+        let mut old = self.shared.runs().of(RunKind::Redactions).to_vec();
+        old.retain(|run| run.id.form == RunForm::Values);
+        if old.is_empty() {
+            return Ok(false);
+        }
         let pending = self.shared.pending_redactions();
         let entries: u64 = old.iter().map(|run| run.entries).sum();
         if entries == 0 || pending.len() as u64 * 2 > entries {
@@ -219,7 +279,7 @@ impl Steps {
                 manifest.runs.retain(|run| !ids.contains(run));
                 manifest.runs.extend(runs);
             };
-            let show = |runs| self.shared.replace_runs(runs, applied);
+            let show = |runs| self.shared.replace_runs(runs, applied, Vec::new());
             self.put_in_force(change, show)
         });
         self.conclude(done, maker)?;
@@ -264,11 +324,26 @@ impl Steps {
             applied,
         } = maker.mark(run, &pending, number)?;
         drop(runs);
+        let gone = Cell::new(Vec::new());
         let change = |manifest: &mut Manifest| {
             manifest.expire(&over);
             manifest.runs.extend(marks);
+            gone.set(manifest.expire_segments());
         };
-        self.put_in_force(change, |runs| self.shared.replace_runs(runs, applied))
+        let show = |runs| self.shared.replace_runs(runs, applied, gone.take());
+        self.put_in_force(change, show)
+    }
+
+    /// Removes segments that have expired and that no reader uses any more. The next opening removes
+    /// those that cannot be removed now.
+    pub(super) fn remove_released(&self) {
+        let bases = self.shared.index.write().take_released();
+        if let Some(files) = self.shared.runs().segments() {
+            files.forget(&bases);
+        }
+        for base in bases {
+            self.shared.remove_file(&segment::segment_name(base));
+        }
     }
 
     /// Removes the files of runs that no manifest names. The next opening removes those that cannot
@@ -305,7 +380,8 @@ impl Steps {
         let mut manifest = self.manifest.lock();
         let mut next = manifest.clone();
         change(&mut next);
-        next.runs.sort_by_key(|run| (run.kind as u8, run.from));
+        next.runs
+            .sort_by_key(|run| (run.kind as u8, run.form, run.from));
         next.next = self.numbers.load(Ordering::Relaxed);
         // The names of the new files must be durable before the manifest names them.
         backend.sync_dir()?;

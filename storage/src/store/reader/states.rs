@@ -133,7 +133,7 @@ impl Reader {
         let (kind, payload) = self.read_frame(segment, position, &mut window)?;
         let (value, states) = match kind {
             FrameKind::State => (record::decode_state(payload).map(|state| state.value), 1),
-            FrameKind::Record => {
+            FrameKind::Record | FrameKind::Redacted => {
                 let record = record::decode_payload(position, payload);
                 let states = record.map_or(0, |record| record.states.len());
                 (record.and_then(|record| record.states.value(key)), states)

@@ -10,6 +10,7 @@ use super::{Backup, BackupError, BackupProgress, Pace};
 use crate::Position;
 use crate::backend::{self, Backend, BackendFile, cannot_link, is_full};
 use crate::log::frame::{self, FrameContext, FrameKind};
+use crate::log::overwrite::Overwrite;
 use crate::log::segment::{self, END_RESERVE, Segment};
 use crate::run::manifest::{self, Manifest};
 use crate::store::identity::{self, Identity};
@@ -59,7 +60,8 @@ struct Chosen {
 /// A file that never changes again.
 struct WholeFile {
     name: String,
-    file: Arc<dyn BackendFile>,
+    /// The open file; `None` for a segment that runs name, which stays while the backup holds them.
+    file: Option<Arc<dyn BackendFile>>,
     len: u64,
     /// Whether everything in it is durable.
     is_durable: bool,
@@ -95,13 +97,28 @@ impl<'a> Copier<'a> {
 
     /// Makes all files of the backup, durable up to their names.
     pub(super) fn run(&mut self) -> Result<Backup, BackupError> {
+        // Segments that are copied meanwhile get the same changes afterwards.
+        let overwritten = self.shared.overwritten.follow();
         let chosen = self.choose()?;
         self.made.head = Position(chosen.visible.head);
         self.check_space(&chosen)?;
+        let source = &*self.shared.backend;
         for whole in &chosen.to_copy {
-            self.copy(&whole.name, &*whole.file, whole.len)?;
+            let open = |_| {
+                BackupError::io(
+                    source.path(&whole.name),
+                    "open",
+                    io::ErrorKind::NotFound.into(),
+                )
+            };
+            let file = match &whole.file {
+                Some(file) => file.clone(),
+                None => source.open(&whole.name).map_err(open)?,
+            };
+            self.copy(&whole.name, &*file, whole.len)?;
         }
         self.copy_tail(&chosen)?;
+        self.overwrite(&chosen, &overwritten.since())?;
         for (name, bytes) in &chosen.small {
             self.write(name, bytes)?;
         }
@@ -115,6 +132,24 @@ impl<'a> Copier<'a> {
             self.write(name, &bytes.unwrap_or_default())?;
         }
         Ok(self.made.clone())
+    }
+
+    /// Overwrites bodies in the copies of segments that were overwritten in the segments meanwhile.
+    fn overwrite(&self, chosen: &Chosen, overwritten: &[Overwrite]) -> Result<(), BackupError> {
+        let end = chosen.visible.end;
+        for overwrite in overwritten.iter().filter(|frame| frame.position < end) {
+            let name = segment::segment_name(overwrite.base);
+            let is_copy = name == chosen.tail.name || chosen.to_copy.iter().any(|f| f.name == name);
+            if is_copy {
+                let file = self.folder.backend.open(&name);
+                let written = file.and_then(|file| {
+                    overwrite.apply(&*file)?;
+                    file.sync_data()
+                });
+                written.map_err(|error| self.not_written(&name, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Chooses the moment of the backup, and links the files that never change again.
@@ -168,6 +203,14 @@ impl<'a> Copier<'a> {
             .filter(|base| (manifest.low_water..tail).contains(base))
             .collect();
         bases.sort_unstable();
+        let kept = manifest.kept.segments().map(|(base, size)| {
+            Ok(WholeFile {
+                name: segment::segment_name(base),
+                file: None,
+                len: size,
+                is_durable: true,
+            })
+        });
         let segments = bases.into_iter().map(|base| {
             let open = visible.segments.iter().find(|open| open.base == base);
             let open = open.map(|open| (open.file.clone(), open.end() <= durable));
@@ -185,11 +228,11 @@ impl<'a> Copier<'a> {
             Ok(WholeFile {
                 len: file.len()?,
                 name,
-                file,
+                file: Some(file),
                 is_durable,
             })
         });
-        let whole: io::Result<Vec<WholeFile>> = whole.collect();
+        let whole: io::Result<Vec<WholeFile>> = kept.chain(whole).collect();
         whole.map_err(|error| BackupError::io(source.path(""), "open a file in", error))
     }
 
@@ -216,8 +259,8 @@ impl<'a> Copier<'a> {
                     return Err(BackupError::io(source.path(&file.name), "link", error));
                 }
             }
-            if !file.is_durable {
-                let synced = file.file.sync_data();
+            if let (false, Some(open)) = (file.is_durable, &file.file) {
+                let synced = open.sync_data();
                 synced.map_err(|error| {
                     BackupError::io(source.path(&file.name), "make durable", error)
                 })?;

@@ -373,7 +373,7 @@ impl Log<'_, '_> {
 }
 
 /// Returns the stretches that patches cover. A seal and the hole before it are one stretch.
-fn stretches(patches: &[Patch], end: u64) -> Vec<Range<u64>> {
+pub(super) fn stretches(patches: &[Patch], end: u64) -> Vec<Range<u64>> {
     let mut stretches: Vec<Range<u64>> = Vec::new();
     for patch in patches {
         let next = patch.stretch(end);
@@ -386,6 +386,6 @@ fn stretches(patches: &[Patch], end: u64) -> Vec<Range<u64>> {
 }
 
 /// Returns the digits in the name of the segment at `base`, for the name of its copy.
-fn digits(base: u64) -> String {
+pub(super) fn digits(base: u64) -> String {
     format!("{base:016x}")
 }

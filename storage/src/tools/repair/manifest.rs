@@ -2,13 +2,16 @@
 
 use super::RepairWork;
 use super::files::{self, Readable};
+use super::kept;
 use super::part::LogPart;
 use super::runs::Mender;
+use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::error::io_error;
+use crate::log::kept::KeptSegments;
 use crate::log::segment::{self, SegmentFactory, segment_name};
 use crate::run::manifest::{Floors, Manifest, NAME};
-use crate::run::{self, BlockCache, RunFile, RunId, RunKind};
+use crate::run::{self, BlockCache, RunFile, RunForm, RunId, RunKind};
 
 /// Mends the manifest and the runs. Returns the manifest that is then in force.
 pub(super) fn mend(
@@ -28,7 +31,7 @@ pub(super) fn mend(
     };
     let mut manifest = match Manifest::read(work.backend, store_id) {
         Ok(Some(manifest)) => manifest,
-        Ok(None) if !had_one(&names) => Manifest::default(),
+        Ok(None) if !had_one(work.backend, store_id, &names) => Manifest::default(),
         Ok(None) => again(work, "the file is missing")?,
         Err(OpenError::Corrupt { .. }) => again(work, "not what was written")?,
         Err(OpenError::Io { source, .. }) if files::is_lost(&source) => {
@@ -37,7 +40,21 @@ pub(super) fn mend(
         Err(error) => return Err(error),
     };
     manifest.next = manifest.next.max(next);
-    let gaps = gaps(&manifest);
+    let before = manifest.kept.clone();
+    let damaged = kept::find(work, store_id, &mut manifest)?;
+    if manifest.kept != before {
+        // In force before the segments change: from then on nothing reads what is given up.
+        if made_again {
+            write(work, store_id, &manifest)?;
+        } else {
+            let fault = "it names segments that are damaged";
+            put_in_force(work, store_id, &manifest, fault, "written again".into())?;
+            made_again = true;
+        }
+    }
+    kept::mend(work, store_id, &damaged)?;
+    let mut gaps = gaps(&manifest);
+    gaps.extend(unindexed(&manifest));
     let mut mender = Mender {
         work,
         store_id,
@@ -108,11 +125,43 @@ fn write(work: &RepairWork<'_>, store_id: [u8; 16], manifest: &Manifest) -> Resu
         .map_err(io_error(work.backend, NAME, "write"))
 }
 
-/// Returns the parts before the log that no run of messages covers. Such runs never existed, or
+/// Returns the parts of kept segments between runs of positions, by kind. Such runs never existed, or
 /// they are lost.
+fn unindexed(manifest: &Manifest) -> Vec<RunId> {
+    let mut found = Vec::new();
+    for kind in [
+        RunKind::Messages,
+        RunKind::Syncs,
+        RunKind::Keys,
+        RunKind::Redactions,
+    ] {
+        let runs = manifest.runs.iter();
+        let of_kind = runs.filter(|run| run.kind == kind && run.form == RunForm::Positions);
+        let covered: Vec<_> = of_kind.map(|run| run.from..run.to).collect();
+        let floor = manifest.floors.of(kind);
+        for (base, size) in manifest.kept.segments() {
+            if base + size > floor && !covered.iter().any(|part| part.contains(&base)) {
+                found.push(RunId {
+                    kind,
+                    form: RunForm::Positions,
+                    level: 0,
+                    number: u64::MAX,
+                    from: base,
+                    to: base + size,
+                    last_time: 0,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Returns the parts before the log that no run of messages covers and that are not in kept
+/// segments. Such runs never existed, or they are lost.
 fn gaps(manifest: &Manifest) -> Vec<RunId> {
     let end = RunId {
         kind: RunKind::Messages,
+        form: RunForm::Values,
         level: 0,
         number: u64::MAX,
         from: manifest.low_water,
@@ -134,14 +183,24 @@ fn gaps(manifest: &Manifest) -> Vec<RunId> {
         }
         at = at.max(run.to);
     }
+    let values = manifest
+        .kept
+        .spans
+        .first()
+        .map_or(u64::MAX, |span| span.from);
+    gaps.retain(|gap| gap.from < values);
     gaps
 }
 
-/// Returns whether a store without a manifest once had one: its first segment is gone, and it has
-/// run files.
-fn had_one(names: &[String]) -> bool {
+/// Returns whether a store without a manifest once had one: its first segment is gone and it has
+/// run files, or it has run files of a later segment.
+fn had_one(backend: &dyn Backend, store_id: [u8; 16], names: &[String]) -> bool {
     let has_first = names.contains(&segment_name(0));
-    !has_first && names.iter().any(|name| run_number(name).is_some())
+    let mut runs = names.iter().filter(|name| run_number(name).is_some());
+    match has_first {
+        false => runs.next().is_some(),
+        true => runs.any(|name| run::is_of_later_segment(backend, store_id, name)),
+    }
 }
 
 /// Returns the number in the name of a run file, or of a copy of one.
@@ -226,23 +285,47 @@ impl Found {
         let low_water = self.low_water();
         let mut runs = Vec::new();
         for kind in RunKind::ALL {
-            runs.extend(self.in_force(kind, low_water));
+            for form in [RunForm::Values, RunForm::Positions] {
+                runs.extend(self.in_force((kind, form), low_water));
+            }
         }
         let of = |kind: RunKind| runs.iter().filter(move |run: &&RunId| run.kind == kind);
         // The records before the first run of a kind may have expired.
         let first = |kind| of(kind).map(|run| run.from).min().unwrap_or(low_water);
         let marked = of(RunKind::Marks).map(|run| run.to).max().unwrap_or(0);
-        let floors = Floors {
-            messages: first(RunKind::Messages).max(marked),
-            syncs: first(RunKind::Syncs),
-            keys: first(RunKind::Keys),
-        };
         let segment = self
             .segments
             .iter()
             .position(|&(base, _)| base == low_water);
         let session = segment.and_then(|at| self.sessions[at]);
-        Manifest {
+        // Everything before the first kept segment is in runs of values.
+        let is_old = |run: &&RunId| {
+            run.form == RunForm::Values && run.kind != RunKind::States && run.kind != RunKind::Marks
+        };
+        let old = runs
+            .iter()
+            .filter(is_old)
+            .map(|run| run.to)
+            .max()
+            .unwrap_or(0);
+        let mut kept = KeptSegments::default();
+        if runs.iter().any(|run| run.form == RunForm::Positions) {
+            for &(base, size) in &self.segments {
+                let expired = base + size <= marked;
+                if (old..low_water).contains(&base) && !expired {
+                    kept.push(base, size);
+                }
+            }
+        }
+        // What kept segments have has not expired: runs of it are made again.
+        let kept_from = kept.spans.first().map_or(u64::MAX, |span| span.from);
+        let first = |kind| first(kind).min(kept_from);
+        let floors = Floors {
+            messages: first(RunKind::Messages).max(marked),
+            syncs: first(RunKind::Syncs),
+            keys: first(RunKind::Keys),
+        };
+        let mut manifest = Manifest {
             low_water,
             head: 0,
             // All records before the log are in runs, which are durable.
@@ -251,14 +334,41 @@ impl Found {
             session: session.unwrap_or_default(),
             next: 0,
             floors,
+            kept,
             runs,
-        }
+        };
+        manifest.expire_segments();
+        manifest
+    }
+
+    /// Returns the position up to which segments are in runs of positions. The last of these
+    /// segments does not count if its runs may not be complete: the step that made them can have
+    /// been interrupted.
+    fn positions_end(&self) -> Option<u64> {
+        let of_positions = || {
+            self.runs
+                .iter()
+                .filter(|run| run.form == RunForm::Positions)
+        };
+        let end = of_positions().map(|run| run.to).max()?;
+        let (last, _) = *self
+            .segments
+            .iter()
+            .find(|(base, size)| base + size == end)?;
+        let mut newest = of_positions().filter(|run| run.to == end);
+        Some(match newest.all(|run| run.from == last) {
+            true => last,
+            false => end,
+        })
     }
 
     /// Returns the position at which the log begins: the first segment. If runs cover all or part
     /// of the log between that segment and a later one, the segment was about to be removed, and
     /// the log begins with the later one.
     fn low_water(&self) -> u64 {
+        if let Some(end) = self.positions_end() {
+            return end;
+        }
         let runs_end = self.runs.iter().map(|run| run.to).max().unwrap_or(0);
         let mut low_water = self.segments.first().map_or(runs_end, |first| first.0);
         let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
@@ -286,10 +396,10 @@ impl Found {
         low_water
     }
 
-    /// Returns the runs of a kind that were in force. Of overlapping runs, it is the one that was
+    /// Returns the runs of a kind and form that were in force. Of overlapping runs, it is the one that was
     /// made from the others.
-    fn in_force(&self, kind: RunKind, low_water: u64) -> Vec<RunId> {
-        let of_kind = |run: &&RunId| run.kind == kind && run.to <= low_water;
+    fn in_force(&self, (kind, form): (RunKind, RunForm), low_water: u64) -> Vec<RunId> {
+        let of_kind = |run: &&RunId| run.kind == kind && run.form == form && run.to <= low_water;
         let mut candidates: Vec<RunId> = self.runs.iter().filter(of_kind).copied().collect();
         candidates.sort_by_key(|run| std::cmp::Reverse((run.to - run.from, run.number)));
         let mut chosen: Vec<RunId> = Vec::new();
@@ -325,7 +435,9 @@ impl Found {
                 work.kept(Some(&copy));
             }
         }
-        for &(base, _) in self.segments.iter().filter(|s| s.0 < manifest.low_water) {
+        let is_kept = |base: u64| manifest.kept.base_of(base) == Some(base);
+        let before = self.segments.iter().filter(|s| s.0 < manifest.low_water);
+        for &(base, _) in before.filter(|s| !is_kept(s.0)) {
             let name = segment_name(base);
             let copy = work.set_aside(&name, &format!("{base:016x}"))?;
             let step = work.damaged(&name, 0, "renamed to a copy: runs have its content");

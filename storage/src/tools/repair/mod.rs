@@ -8,6 +8,7 @@
 
 mod files;
 mod identity;
+mod kept;
 mod log;
 mod lost;
 mod manifest;
@@ -21,8 +22,10 @@ use std::sync::Arc;
 
 use crate::Store;
 use crate::backend::Backend;
-use crate::error::OpenError;
+use crate::error::{OpenError, io_error};
+use crate::log::overwrite;
 use crate::log::segment::SegmentFactory;
+use crate::store::identity::{self as stored, Identity};
 use crate::store::losses::Losses;
 use crate::store::{block_bytes, remove_temporaries};
 use crate::tools::snapshot::Snapshot;
@@ -134,6 +137,7 @@ impl Store {
         } else {
             let lock = walk::claim(&*backend)?;
             remove_temporaries(&*backend)?;
+            finish_overwriting(&*backend)?;
             Some(lock)
         };
         let mut repair = Pass {
@@ -158,6 +162,22 @@ impl Store {
             lossy: planned.before != Some(losses),
             losses,
         })
+    }
+}
+
+/// Overwrites again what an interrupted process was going to overwrite, as an opening does.
+fn finish_overwriting(backend: &dyn Backend) -> Result<(), OpenError> {
+    let identities = [stored::NAME, stored::COPY];
+    let mut known = identities
+        .iter()
+        .filter_map(|name| Identity::read(backend, name).ok());
+    match known.next() {
+        Some(identity) => overwrite::finish(backend, identity.store_id).map_err(io_error(
+            backend,
+            overwrite::NAME,
+            "finish",
+        )),
+        None => Ok(()),
     }
 }
 

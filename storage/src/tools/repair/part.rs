@@ -91,13 +91,14 @@ impl LogPart {
                 return Err(OpenError::Version {
                     file: backend.path(source),
                     found,
-                    supported: segment::VERSION,
+                    supported: segment::FORMAT_VERSION,
                 });
             }
             Err(HeaderFault::Damaged) => {
                 let size = likely_size(file.size, next.map(|next| next - base));
                 let salt = salt_of(&file, base, size).map_err(&io)?;
                 let header = salt.map(|salt| SegmentHeader {
+                    version: segment::FORMAT_VERSION,
                     base,
                     size,
                     salt,
@@ -116,6 +117,7 @@ impl LogPart {
         let segment = |header: &SegmentHeader| header.into_segment(file.clone());
         // The search for zeros works with any header.
         let any = SegmentHeader {
+            version: segment::FORMAT_VERSION,
             base,
             size,
             salt: 0,
@@ -201,6 +203,7 @@ impl LogPart {
                 let mut salt = [0; 8];
                 backend.fill_random(&mut salt)?;
                 SegmentHeader {
+                    version: segment::FORMAT_VERSION,
                     base: self.base,
                     size: self.size,
                     salt: u64::from_le_bytes(salt),

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::RepairWork;
 use super::files::{Readable, is_lost, newest_copy};
 use super::salvage::{Salvage, Stubs, has_references};
 use crate::error::io_error;
 use crate::error::{OpenError, ReadError};
+use crate::log::segment::{Segment, segment_name};
+use crate::run::build::RunMaker;
 use crate::run::manifest::{self, Manifest};
-use crate::run::{BlockCache, RunFile, RunId, RunKind, decode_reference};
+use crate::run::{BlockCache, RunFile, RunForm, RunId, RunKind, decode_reference};
+use crate::stats::Counters;
 
 /// A run that is damaged or missing.
 struct Damaged {
@@ -52,10 +56,16 @@ impl Mender<'_, '_> {
         let missing = gaps.iter().map(|&id| Damaged {
             id,
             source: None,
-            fault: format!(
-                "it names no messages from positions {} to {}",
-                id.from, id.to
-            ),
+            fault: match id.form {
+                RunForm::Values => format!(
+                    "it names no messages from positions {} to {}",
+                    id.from, id.to
+                ),
+                RunForm::Positions => format!(
+                    "it names no runs of the segment from positions {} to {}",
+                    id.from, id.to
+                ),
+            },
             offset: 0,
             left: Salvage::nothing(),
         });
@@ -64,13 +74,19 @@ impl Mender<'_, '_> {
         self.find_references(&whole, &damaged, &mut stubs)?;
         let mut changed = false;
         for (damaged, stubs) in damaged.into_iter().zip(&stubs) {
+            if damaged.id.form == RunForm::Positions {
+                changed |= self.rebuild(manifest, damaged)?;
+                continue;
+            }
             // A gap may never have had a run.
             if manifest.runs.contains(&damaged.id) || !stubs.is_empty() {
                 self.replace(manifest, damaged, stubs)?;
                 changed = true;
             }
         }
-        manifest.runs.sort_by_key(|run| (run.kind as u8, run.from));
+        manifest
+            .runs
+            .sort_by_key(|run| (run.kind as u8, run.form, run.from));
         Ok(changed)
     }
 
@@ -109,6 +125,8 @@ impl Mender<'_, '_> {
             false => newest_copy(&names, &copy_of(id)),
         };
         let left = match &source {
+            // It is made again from the segments.
+            Some(_) if id.form == RunForm::Positions => Salvage::nothing(),
             Some(source) => {
                 let file = Readable::open(self.work.backend, source)?;
                 let size = file.size;
@@ -140,7 +158,9 @@ impl Mender<'_, '_> {
         stubs: &mut [Stubs],
     ) -> Result<(), OpenError> {
         let lossy = |damaged: &&Damaged| {
-            damaged.id.kind == RunKind::Messages && !damaged.left.is_complete()
+            damaged.id.kind == RunKind::Messages
+                && damaged.id.form == RunForm::Values
+                && !damaged.left.is_complete()
         };
         if !damaged.iter().any(|damaged| lossy(&damaged)) {
             return Ok(());
@@ -156,7 +176,7 @@ impl Mender<'_, '_> {
                 }
             }
         };
-        for run in whole.iter().filter(|run| has_references(run.id.kind)) {
+        for run in whole.iter().filter(|run| has_references(run.id)) {
             let unreadable = |error: ReadError| OpenError::Io {
                 file: self.work.backend.path(&run.id.name()),
                 action: "read",
@@ -168,7 +188,7 @@ impl Mender<'_, '_> {
                 cursor.advance();
             }
         }
-        for referring in damaged.iter().filter(|d| has_references(d.id.kind)) {
+        for referring in damaged.iter().filter(|d| has_references(d.id)) {
             referring
                 .left
                 .each(&mut |key, value| {
@@ -178,6 +198,63 @@ impl Mender<'_, '_> {
                 .map_err(io_error(self.work.backend, &referring.id.name(), "read"))?;
         }
         Ok(())
+    }
+
+    /// Makes a run of positions again, from the kept segments that it names: a run for each of them.
+    /// Returns whether there was anything to make.
+    fn rebuild(&mut self, manifest: &mut Manifest, damaged: Damaged) -> Result<bool, OpenError> {
+        let Damaged { id, source, .. } = damaged;
+        let is_named = manifest.runs.contains(&id);
+        let name = id.name();
+        let copy = match source {
+            Some(source) if source == name => Some(self.work.set_aside(&name, &copy_of(id))?),
+            other => other,
+        };
+        manifest.runs.retain(|run| *run != id);
+        let backend = self.work.backend;
+        let (counters, stopping) = (Counters::default(), AtomicBool::new(false));
+        let maker = RunMaker {
+            backend,
+            store_id: self.store_id,
+            block: self.block,
+            counters: &counters,
+            stopping: &stopping,
+            between_entries: &|| Ok(()),
+            made: Default::default(),
+        };
+        let mut made = 0;
+        let segments: Vec<(u64, u64)> = manifest.kept.segments().collect();
+        for (base, _) in segments
+            .into_iter()
+            .filter(|(base, _)| (id.from..id.to).contains(base))
+        {
+            let dry_run = self.work.dry_run;
+            let segment = match Segment::open(backend, &segment_name(base), self.store_id) {
+                Ok(segment) => segment,
+                // It is not written again yet.
+                Err(_) if dry_run => continue,
+                Err(error) => return Err(error),
+            };
+            let found = maker
+                .make_again(&segment, id.kind, manifest.next, dry_run)
+                .map_err(io_error(backend, &segment.name, "make runs of"))?;
+            manifest.next += 1;
+            made += usize::from(found.is_some());
+            manifest.runs.extend(found);
+        }
+        if !is_named && made == 0 {
+            return Ok(false);
+        }
+        let name = if is_named {
+            name
+        } else {
+            manifest::NAME.into()
+        };
+        let step = self.work.damaged(&name, damaged.offset, damaged.fault);
+        step.action = "made again from the segments; nothing is lost".into();
+        step.records = Some(0);
+        self.work.kept(copy.as_deref());
+        Ok(true)
     }
 
     /// Renames a damaged run to a copy, and writes a run of what is left in its place.
@@ -266,7 +343,7 @@ fn copy_of(id: RunId) -> String {
 /// Returns the records that the index of a run of messages names, though their blocks are lost.
 fn known_stubs(damaged: &Damaged) -> Stubs {
     let keys = damaged.left.known_keys();
-    keys.filter(|_| damaged.id.kind == RunKind::Messages)
+    keys.filter(|_| damaged.id.kind == RunKind::Messages && damaged.id.form == RunForm::Values)
         .map(|key| (key, 0))
         .collect()
 }

@@ -14,7 +14,7 @@ use crate::backend::{Backend, BackendFile};
 use crate::run::block::{self, Block, Key};
 use crate::run::footer::{BLOCK_REFERENCE, Footer, u32_at, u64_at};
 use crate::run::write::{RunWriter, temporary};
-use crate::run::{RunId, RunKind};
+use crate::run::{RunForm, RunId, RunKind};
 
 /// The bytes in which the search for a block begins. The search ends after `FAR` bytes.
 const NEAR: u64 = 64 << 10;
@@ -330,7 +330,7 @@ fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Returns whether the entries of a kind refer to records.
-pub(crate) const fn has_references(kind: RunKind) -> bool {
-    matches!(kind, RunKind::Syncs | RunKind::Keys)
+/// Returns whether the entries of a run are references to records.
+pub(crate) fn has_references(run: RunId) -> bool {
+    run.form == RunForm::Values && matches!(run.kind, RunKind::Syncs | RunKind::Keys)
 }

@@ -1,0 +1,275 @@
+//! Overwriting the bodies of redacted records in their segments.
+//!
+//! The new header and the place of each body are first noted in the file `redacting`, durably. An
+//! opening that finds the file does what it says again: so a crash never leaves a frame that is
+//! neither old nor new.
+
+use std::io;
+use std::sync::Arc;
+
+use crc32c::{crc32c, crc32c_append};
+
+use crate::backend::{self, Backend, BackendFile};
+use crate::log::frame::{self, FrameHeader, FrameKind};
+use crate::log::record;
+use crate::log::segment::{self, Segment};
+use crate::log::window::Window;
+
+/// The file that notes what is overwritten.
+pub(crate) const NAME: &str = "redacting";
+const MAGIC: [u8; 8] = *b"TRKREDAC";
+const VERSION: u32 = 1;
+const HEADER: usize = 32;
+const ENTRY: usize = 48;
+
+/// The bytes of a frame that a redaction changes: its header, and its body, which becomes zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overwrite {
+    /// The base of the segment.
+    pub(crate) base: u64,
+    /// The position of the frame.
+    pub(crate) position: u64,
+    header: [u8; frame::HEADER],
+    /// The distance of the body from the beginning of the frame, in bytes.
+    body: u32,
+    body_len: u32,
+}
+
+impl Overwrite {
+    /// Plans to overwrite the body of the record at `position`. Returns `None` if that was done
+    /// before.
+    ///
+    /// # Errors
+    /// `InvalidData` if there is no whole record, or the error of the file system.
+    pub(crate) fn plan(
+        segment: &Segment,
+        position: u64,
+        window: &mut Window,
+    ) -> io::Result<Option<Overwrite>> {
+        let damaged = || {
+            let text = format!(
+                "{}: damaged at offset {}",
+                segment.name,
+                segment.offset(position)
+            );
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let (header, payload) = window.frame(segment, position)?.ok_or_else(damaged)?;
+        match header.kind {
+            FrameKind::Redacted => return Ok(None),
+            FrameKind::Record => {}
+            _ => return Err(damaged()),
+        }
+        let record = record::decode_payload(position, payload).ok_or_else(damaged)?;
+        let (head, body) = payload.split_at(payload.len() - record.body.len());
+        let seed = segment.seed(position);
+        let zeros = vec![0; body.len()];
+        let header = FrameHeader {
+            kind: FrameKind::Redacted,
+            payload_crc: crc32c_append(crc32c_append(seed, head), &zeros),
+            ..header
+        };
+        Ok(Some(Overwrite {
+            base: segment.base,
+            position,
+            header: header.encode(seed),
+            body: (frame::HEADER + head.len()) as u32,
+            body_len: body.len() as u32,
+        }))
+    }
+
+    /// Overwrites header and body, without a sync.
+    pub(crate) fn apply(&self, file: &dyn BackendFile) -> io::Result<()> {
+        let at = self.position - self.base;
+        file.write_all_at(&vec![0; self.body_len as usize], at + u64::from(self.body))?;
+        file.write_all_at(&self.header, at)
+    }
+}
+
+/// Notes durably what is going to be overwritten.
+pub(crate) fn note(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    overwrites: &[Overwrite],
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(HEADER + ENTRY * overwrites.len() + 4);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&(overwrites.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&store_id);
+    for overwrite in overwrites {
+        bytes.extend_from_slice(&overwrite.base.to_le_bytes());
+        bytes.extend_from_slice(&overwrite.position.to_le_bytes());
+        bytes.extend_from_slice(&overwrite.header);
+        bytes.extend_from_slice(&overwrite.body.to_le_bytes());
+        bytes.extend_from_slice(&overwrite.body_len.to_le_bytes());
+    }
+    let crc = crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    backend::write_atomically(backend, NAME, &bytes)
+}
+
+/// Reads what was going to be overwritten. Returns `None` if there is no note. A note that is
+/// damaged, or that belongs to another store, says nothing: damage in a segment is noticed there.
+pub(crate) fn read(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+) -> io::Result<Option<Vec<Overwrite>>> {
+    let file = match backend.open(NAME) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = vec![0; file.len()? as usize];
+    backend::read_exact_at(&*file, &mut bytes, 0)?;
+    Ok(Some(decode(&bytes, store_id).unwrap_or_default()))
+}
+
+fn decode(bytes: &[u8], store_id: [u8; 16]) -> Option<Vec<Overwrite>> {
+    let (bytes, crc) = bytes.split_last_chunk::<4>()?;
+    let (header, entries) = bytes.split_first_chunk::<HEADER>()?;
+    let is_ours = header[..8] == MAGIC
+        && header[8..12] == VERSION.to_le_bytes()
+        && header[16..] == store_id
+        && crc32c(bytes).to_le_bytes() == *crc;
+    let entries = is_ours.then(|| entries.chunks_exact(ENTRY))?;
+    Some(entries.filter_map(decode_entry).collect())
+}
+
+fn decode_entry(entry: &[u8]) -> Option<Overwrite> {
+    let (base, rest) = entry.split_first_chunk()?;
+    let (position, rest) = rest.split_first_chunk()?;
+    let (header, rest) = rest.split_first_chunk()?;
+    let (body, rest) = rest.split_first_chunk()?;
+    let body_len = rest.first_chunk()?;
+    Some(Overwrite {
+        base: u64::from_le_bytes(*base),
+        position: u64::from_le_bytes(*position),
+        header: *header,
+        body: u32::from_le_bytes(*body),
+        body_len: u32::from_le_bytes(*body_len),
+    })
+}
+
+/// Overwrites again what an interrupted process was going to overwrite, durably, and removes the
+/// note.
+pub(crate) fn finish(backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<()> {
+    let Some(overwrites) = read(backend, store_id)? else {
+        return Ok(());
+    };
+    for same in overwrites.chunk_by(|a, b| a.base == b.base) {
+        let file = match backend.open(&segment::segment_name(same[0].base)) {
+            Ok(file) => file,
+            // The segment has expired.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let len = file.len()?;
+        for overwrite in same {
+            let end = overwrite.position - overwrite.base
+                + u64::from(overwrite.body)
+                + u64::from(overwrite.body_len);
+            if end <= len {
+                overwrite.apply(&*file)?;
+            }
+        }
+        file.sync_data()?;
+    }
+    backend.remove(NAME)
+}
+
+/// A segment file as it is once everything noted is overwritten. It is read only.
+pub(crate) struct Overwritten {
+    pub(crate) file: Arc<dyn BackendFile>,
+    pub(crate) overwrites: Vec<Overwrite>,
+}
+
+impl BackendFile for Overwritten {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, offset)?;
+        for overwrite in &self.overwrites {
+            let at = overwrite.position - overwrite.base;
+            let body = vec![0; overwrite.body_len as usize];
+            put_over(&mut buffer[..read], offset, &overwrite.header, at);
+            put_over(
+                &mut buffer[..read],
+                offset,
+                &body,
+                at + u64::from(overwrite.body),
+            );
+        }
+        Ok(read)
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
+
+/// Copies the part of `bytes`, which belong at `at`, that lies in `buffer`, which begins at `offset`.
+fn put_over(buffer: &mut [u8], offset: u64, bytes: &[u8], at: u64) {
+    let from = at.max(offset);
+    let to = (at + bytes.len() as u64).min(offset + buffer.len() as u64);
+    if from < to {
+        let part = &bytes[(from - at) as usize..(to - at) as usize];
+        buffer[(from - offset) as usize..(to - offset) as usize].copy_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OVERWRITE: Overwrite = Overwrite {
+        base: 8192,
+        position: 12288,
+        header: [7; frame::HEADER],
+        body: 60,
+        body_len: 5,
+    };
+
+    #[test]
+    fn a_note_reads_back_and_every_flipped_bit_is_noticed() {
+        let disk = backend::sim::SimDisk::new(1);
+        let noted = [OVERWRITE; 3];
+        note(&disk, [1; 16], &noted).unwrap();
+        assert_eq!(read(&disk, [1; 16]).unwrap().as_deref(), Some(&noted[..]));
+        assert_eq!(read(&disk, [2; 16]).unwrap().as_deref(), Some(&[][..]));
+        let bits = disk.contents(NAME).unwrap().len() * 8;
+        for bit in 0..bits {
+            let disk = disk.fork(1);
+            disk.flip(NAME, bit);
+            let found = read(&disk, [1; 16]).unwrap();
+            assert_eq!(found.as_deref(), Some(&[][..]), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn any_part_of_a_file_reads_as_overwritten() {
+        let disk = backend::sim::SimDisk::new(1);
+        let file = disk.create("segment").unwrap();
+        file.write_all_at(&[1; 4200], 0).unwrap();
+        let mut expected = vec![1; 4200];
+        expected[4096..4120].fill(7);
+        expected[4156..4161].fill(0);
+        let overwritten = Overwritten {
+            file,
+            overwrites: vec![OVERWRITE],
+        };
+        for from in 4080..4170 {
+            for to in from..4170 {
+                let mut read = vec![9; to - from];
+                overwritten.read_at(&mut read, from as u64).unwrap();
+                assert_eq!(read, expected[from..to], "{from}..{to}");
+            }
+        }
+    }
+}
