@@ -112,6 +112,12 @@ pub trait BackendFile: Send + Sync {
     /// `StorageFull`, or another error of the file system.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Tells that the bytes from `from` up to `to` are zeros, so that they need no space on the disk.
+    /// The file keeps its length. Does nothing where the file system cannot do that.
+    fn free_zeros(&self, from: u64, to: u64) {
+        let _ = (from, to);
+    }
+
     /// Makes the written bytes and the length of the file durable (`fdatasync`). After an error the
     /// state of the bytes written since the last success is unknown, and a second call proves
     /// nothing.

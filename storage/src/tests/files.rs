@@ -116,3 +116,36 @@ fn what_cannot_be_opened_is_named() {
         Err(OpenError::Options(_))
     ));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_segment_that_was_sealed_early_takes_little_space() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: 1 << 20,
+        sync_life: Some(std::time::Duration::from_millis(300)),
+        ..small_runs()
+    };
+    let mut opened = Store::open(dir.path(), options.clone(), &mut |_| ()).unwrap();
+    let mut log = Vec::new();
+    // Each event comes in a window of its own.
+    for number in 1..12 {
+        let mut event = event(100 * number, next_seq(&log, 100 * number), 300);
+        event.position = opened.writer.append(&event.draft()).unwrap().0;
+        opened.writer.commit().unwrap();
+        log.push(event);
+    }
+    assert!(opened.reader.stats().kept_segments > 8);
+    let first = dir.path().join("log-0000000000000000.seg");
+    let first = first.metadata().unwrap();
+    assert_eq!(first.len(), 1 << 20);
+    assert!(first.blocks() * 512 < 64 << 10, "{} blocks", first.blocks());
+    assert_eq!(entries(&opened), log);
+    drop(opened);
+    let found = Store::verify(dir.path(), &mut |_, _| ()).unwrap();
+    assert_eq!(found.faults, []);
+    let opened = Store::open(dir.path(), options, &mut |_| ()).unwrap();
+    assert_eq!(entries(&opened), log);
+}

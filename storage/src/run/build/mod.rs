@@ -29,6 +29,8 @@ pub(crate) type Pending = HashMap<Target, Replacement>;
 pub(crate) struct MadeRuns {
     pub(crate) runs: Vec<RunId>,
     pub(crate) applied: Vec<Applied>,
+    /// The end of the frames of the segment that the files were made of; 0 for a merge.
+    pub(crate) frames_end: u64,
 }
 
 /// A sealed segment that becomes runs, and what was before it.

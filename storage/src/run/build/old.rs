@@ -173,7 +173,11 @@ impl RunMaker<'_> {
             let made = self.write(id, |writer| self.fill_old(writer, kind, &content))?;
             runs.extend(made.then_some(id));
         }
-        Ok(MadeRuns { runs, applied })
+        Ok(MadeRuns {
+            runs,
+            applied,
+            frames_end: 0,
+        })
     }
 
     /// Adds the content of one kind to a run file.

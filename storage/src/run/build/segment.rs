@@ -156,9 +156,10 @@ impl RunMaker<'_> {
         let scanned = sealed
             .scan
             .segment(sealed.segment, &mut |entry| content.add(entry))?;
-        if let ScanEnd::Open(at) = scanned {
-            return Err(self.damaged_segment(sealed.segment, at));
-        }
+        let frames_end = match scanned {
+            ScanEnd::Sealed(end) => end,
+            ScanEnd::Open(at) => return Err(self.damaged_segment(sealed.segment, at)),
+        };
         content.sort();
         let applied = content
             .settle(sealed.pending, sealed.older)
@@ -196,7 +197,11 @@ impl RunMaker<'_> {
             }
             Ok(())
         })?;
-        Ok(MadeRuns { runs, applied })
+        Ok(MadeRuns {
+            runs,
+            applied,
+            frames_end,
+        })
     }
 
     /// Makes the run of positions of one kind again, from a kept segment, unless `dry_run` is set.

@@ -21,6 +21,11 @@ use crate::run::{Holder, RunFile, RunForm, RunId, RunKind, Runs};
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
 
+/// The unused bytes of a kept segment from which it pays to free them.
+const LEAST_FREED: u64 = if cfg!(test) { 4096 } else { 64 << 10 };
+/// The size of a page of the file system in bytes.
+const PAGE: u64 = 4096;
+
 /// The number of entries after which a long merge lets other work run.
 const ENTRIES_BETWEEN_YIELDS: u32 = if cfg!(test) { 4 } else { 1024 };
 
@@ -89,7 +94,9 @@ impl Steps {
         let made = self.make_runs(&maker, sealed);
         drop(older);
         let stays = self.segments_stay();
-        let done = made.and_then(|MadeRuns { runs, applied }| {
+        let frames_end = made.as_ref().map_or(0, |made| made.frames_end);
+        let done = made.and_then(|made| {
+            let MadeRuns { runs, applied, .. } = made;
             let change = |manifest: &mut Manifest| {
                 manifest.runs.extend(runs);
                 manifest.note(&scan);
@@ -104,6 +111,10 @@ impl Steps {
         self.conclude(done, maker)?;
         if !stays {
             self.shared.remove_file(&segment.name);
+        } else if segment.end().saturating_sub(frames_end) > LEAST_FREED {
+            // The segment was sealed early.
+            let from = segment.offset(frames_end.next_multiple_of(PAGE));
+            segment.file.free_zeros(from, segment.size);
         }
         Ok(true)
     }
@@ -274,7 +285,7 @@ impl Steps {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let made = maker.merge(&old, candidate.at.start == 0, pending, number);
         drop(old);
-        let done = made.and_then(|MadeRuns { runs, applied }| {
+        let done = made.and_then(|MadeRuns { runs, applied, .. }| {
             let change = |manifest: &mut Manifest| {
                 manifest.runs.retain(|run| !ids.contains(run));
                 manifest.runs.extend(runs);
@@ -322,6 +333,7 @@ impl Steps {
         let MadeRuns {
             runs: marks,
             applied,
+            ..
         } = maker.mark(run, &pending, number)?;
         drop(runs);
         let gone = Cell::new(Vec::new());
