@@ -118,6 +118,12 @@ pub trait BackendFile: Send + Sync {
         let _ = (from, to);
     }
 
+    /// Asks the file system to read these bytes into its memory, and does not wait for them. Does
+    /// nothing where the file system cannot do that.
+    fn prefetch(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Makes the written bytes and the length of the file durable (`fdatasync`). After an error the
     /// state of the bytes written since the last success is unknown, and a second call proves
     /// nothing.

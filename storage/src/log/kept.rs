@@ -7,12 +7,14 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::log::frame::FrameKind;
+use crate::log::read_ahead::ReadAhead;
 use crate::log::record::{self, Record};
 use crate::log::segment::{self, Segment};
 use crate::log::window::Window;
@@ -236,6 +238,9 @@ pub(crate) struct KeptReader<'a> {
     files: &'a SegmentFiles,
     segment: Option<Arc<Segment>>,
     window: Window,
+    ahead: ReadAhead,
+    /// The time that the last read took.
+    took: Duration,
 }
 
 impl<'a> KeptReader<'a> {
@@ -245,6 +250,26 @@ impl<'a> KeptReader<'a> {
             files,
             segment: None,
             window: Window::with_len(READ_BYTES),
+            ahead: ReadAhead::default(),
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Asks the disk for records that will be read next, if the last one came from the disk. Call it
+    /// once after each record, with the positions of the next ones, nearest first.
+    pub(crate) fn look_ahead(&mut self, next: impl Iterator<Item = u64>) {
+        let wanted = self.ahead.after(std::mem::take(&mut self.took));
+        for position in next.take(wanted) {
+            let Some(base) = self.kept.base_of(position) else {
+                continue;
+            };
+            let same = self.segment.as_ref().filter(|segment| segment.base == base);
+            // The read reports an error.
+            let segment = same.map_or_else(|| self.files.get(base).ok(), |same| Some(same.clone()));
+            if let Some(segment) = segment {
+                let offset = segment.offset(position);
+                segment.file.prefetch(offset, READ_BYTES as u64);
+            }
         }
     }
 
@@ -271,7 +296,10 @@ impl<'a> KeptReader<'a> {
             source,
         };
         let corrupt = || files.corrupt(&segment.name, segment.offset(position));
-        if self.window.frame(segment, position).map_err(io)?.is_none() {
+        let begun = Instant::now();
+        let is_whole = self.window.frame(segment, position).map_err(io)?.is_some();
+        self.took = begun.elapsed();
+        if !is_whole {
             // It may be overwritten at this moment.
             let _rewriting = files.rewriting.lock();
             self.window.forget();

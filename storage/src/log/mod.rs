@@ -2,9 +2,9 @@
 //! them.
 //!
 //! **Invariants:** bytes of a segment are written once, in ascending order, and change only when a
-//! failed write is taken back, or when the body of a redacted record is overwritten. Every frame carries checksums that depend on its position and on its
-//! segment, so a frame is valid only where it was written. Nothing here locks, waits or starts a
-//! thread.
+//! failed write is taken back, or when the body of a redacted record is overwritten. Every frame
+//! carries checksums that depend on its position and on its segment, so a frame is valid only where
+//! it was written. Nothing here waits or starts a thread.
 
 pub(crate) mod batch;
 pub(crate) mod failed_write;
@@ -12,6 +12,7 @@ pub(crate) mod frame;
 pub(crate) mod kept;
 pub(crate) mod overwrite;
 pub(crate) mod page;
+pub(crate) mod read_ahead;
 pub(crate) mod record;
 pub(crate) mod scan;
 pub(crate) mod segment;

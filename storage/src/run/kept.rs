@@ -1,5 +1,6 @@
 //! Reads records through runs of positions.
 
+use super::postings::Posting;
 use super::redaction::Target;
 use super::{MAX_SEQ, Order, RecordRef, RunFile, RunForm, RunKind, Runs, TakeRecord};
 use crate::error::ReadError;
@@ -59,8 +60,13 @@ impl Runs {
             {
                 return Ok(true);
             }
-            if order == Order::Ascending {
-                cursor.advance();
+            let wanted = |next: &Posting| (from..=to).contains(&next.number);
+            match order {
+                Order::Ascending => {
+                    reader.look_ahead(cursor.following().take_while(wanted));
+                    cursor.advance();
+                }
+                Order::Descending => reader.look_ahead(cursor.preceding().take_while(wanted)),
             }
         }
     }
@@ -87,6 +93,8 @@ impl Runs {
             {
                 return Ok(true);
             }
+            let wanted = |next: &Posting| next.position <= until;
+            reader.look_ahead(cursor.following().take_while(wanted));
             cursor.advance();
         }
         Ok(false)
@@ -132,6 +140,12 @@ impl Runs {
 }
 
 impl RecordReader<'_> {
+    /// Asks the disk for the records of the next postings, nearest first, if the last record came
+    /// from the disk. Call it once after each record.
+    fn look_ahead(&mut self, next: impl Iterator<Item = Posting>) {
+        self.kept.look_ahead(next.map(|posting| posting.position));
+    }
+
     /// Returns the payload of the record at `position`, with its latest body if it was redacted;
     /// `None` if the record has expired or a repair gave it up. If `expected` is given, another
     /// record there is damage.

@@ -128,6 +128,19 @@ impl<'a> PostingCursor<'a> {
         Ok(Some(((self.id, posting.number), posting.position)))
     }
 
+    /// Returns the postings of the same id after the one that [`entry`](Self::entry) returned,
+    /// nearest first, as far as the cursor has them in memory.
+    pub(crate) fn following(&self) -> impl Iterator<Item = Posting> {
+        let after = self.postings.get(self.before + 1..).unwrap_or_default();
+        after.iter().copied()
+    }
+
+    /// Returns the postings of the same id before the cursor, nearest first, as far as the cursor
+    /// has them in memory.
+    pub(crate) fn preceding(&self) -> impl Iterator<Item = Posting> {
+        self.postings[..self.before].iter().rev().copied()
+    }
+
     /// Returns the id after the cursor; `None` at the end.
     pub(crate) fn id(&mut self) -> Result<Option<u128>, ReadError> {
         Ok(self.entry()?.map(|(key, _)| key.0))

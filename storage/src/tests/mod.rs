@@ -18,6 +18,7 @@ mod inspect;
 mod keys;
 mod layers;
 mod model;
+mod read_ahead;
 mod redaction;
 mod repair;
 mod repair_kept;

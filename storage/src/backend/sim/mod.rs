@@ -132,6 +132,13 @@ impl SimDisk {
             .map(|&inode| state.inodes[inode].cache.clone())
     }
 
+    /// Returns the offsets in files that programs asked to read ahead since the last call, in the
+    /// order in which they asked.
+    #[must_use]
+    pub fn take_prefetched(&self) -> Vec<u64> {
+        std::mem::take(&mut self.state.lock().prefetched)
+    }
+
     fn handle(&self, state: &DiskState, inode: usize) -> Arc<dyn BackendFile> {
         Arc::new(SimFile {
             state: self.state.clone(),
@@ -278,6 +285,10 @@ impl BackendFile for SimFile {
             Verdict::Do => Ok(()),
             _ => Err(crashed()),
         }
+    }
+
+    fn prefetch(&self, offset: u64, _len: u64) {
+        self.state.lock().prefetched.push(offset);
     }
 
     fn sync_data(&self) -> io::Result<()> {

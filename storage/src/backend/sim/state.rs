@@ -25,6 +25,8 @@ pub(super) struct DiskState {
     /// The failure that a test planned, if any.
     pub(super) fail: Option<PlannedFailure>,
     pub(super) capacity: u64,
+    /// The offsets in files that programs asked to read ahead.
+    pub(super) prefetched: Vec<u64>,
 }
 
 /// A planned failure of the simulated disk.
@@ -136,6 +138,7 @@ impl DiskState {
             crash_at: None,
             fail: None,
             capacity: u64::MAX,
+            prefetched: Vec::new(),
         }
     }
 
