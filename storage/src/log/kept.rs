@@ -200,6 +200,12 @@ impl SegmentFiles {
         }
     }
 
+    /// Returns the error that reports damage at `position`, which is in one of the segments `kept`.
+    pub(crate) fn damaged(&self, kept: &KeptSegments, position: u64) -> ReadError {
+        let base = kept.base_of(position).unwrap_or(position);
+        self.corrupt(&segment::segment_name(base), position - base)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.backend.path(name)
     }
@@ -319,13 +325,6 @@ impl<'a> KeptReader<'a> {
             record,
             is_redacted,
         }))
-    }
-
-    /// Returns the error that reports damage at `position`, which is in a kept segment.
-    pub(crate) fn corrupt(&self, position: u64) -> ReadError {
-        let base = self.kept.base_of(position).unwrap_or(position);
-        self.files
-            .corrupt(&segment::segment_name(base), position - base)
     }
 }
 

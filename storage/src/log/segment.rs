@@ -15,11 +15,10 @@ pub(crate) const HEADER_BYTES: u64 = 4096;
 /// The space that stays free behind the last record of a segment in bytes: for one anchor and the
 /// seal.
 pub(crate) const END_RESERVE: u64 = 2 * frame::HEADER as u64;
-/// The version of the small files, which no version of the format has changed yet.
-pub(crate) const VERSION: u32 = 1;
-/// The version of the storage format, which new segments have. Segments of version 1 have no bodies
-/// that were overwritten, and are read too.
+/// The version of the storage format, which new segments have.
 pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The oldest version of segments that is read. These segments have no bodies that were overwritten.
+const OLDEST_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
 /// The used bytes of the header. The last four are the checksum of the others.
@@ -173,7 +172,7 @@ impl SegmentHeader {
             return Err(HeaderFault::Damaged);
         }
         let version = u32_at(8);
-        if !(VERSION..=FORMAT_VERSION).contains(&version) {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version) {
             return Err(HeaderFault::Version(version));
         }
         let mut store_id = [0; 16];
@@ -325,7 +324,7 @@ mod tests {
         let bytes = HEADER.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(HEADER));
         let old = SegmentHeader {
-            version: VERSION,
+            version: OLDEST_VERSION,
             ..HEADER
         };
         assert_eq!(SegmentHeader::decode(&old.encode()), Ok(old));

@@ -4,13 +4,14 @@ use super::postings::Posting;
 use super::redaction::Target;
 use super::{MAX_SEQ, Order, RecordRef, RunFile, RunForm, RunKind, Runs, TakeRecord};
 use crate::error::ReadError;
-use crate::log::kept::KeptReader;
+use crate::log::kept::{KeptReader, SegmentFiles};
 use crate::log::record;
 use crate::{Position, TimelineId};
 
 /// Reads the records of a store's kept segments, and keeps the memory for it.
 pub(crate) struct RecordReader<'a> {
     runs: &'a Runs,
+    files: &'a SegmentFiles,
     kept: KeptReader<'a>,
     /// The payload of a record whose body was overwritten.
     redacted: Vec<u8>,
@@ -22,6 +23,7 @@ impl Runs {
         let files = self.segments.as_ref()?;
         Some(RecordReader {
             runs: self,
+            files,
             kept: KeptReader::new(&self.kept, files),
             redacted: Vec::new(),
         })
@@ -166,13 +168,12 @@ impl RecordReader<'_> {
                 false => Err(ReadError::NoRecord),
             };
         }
-        let corrupt = self.kept.corrupt(position);
         let Some(found) = self.kept.record(position)? else {
             return Ok(None);
         };
         let target = (found.record.timeline, found.record.seq);
         if expected.is_some_and(|expected| expected != target) {
-            return Err(corrupt);
+            return Err(self.files.damaged(&runs.kept, position));
         }
         if !found.is_redacted {
             return Ok(Some(found.payload));

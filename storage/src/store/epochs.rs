@@ -19,7 +19,6 @@ use siphasher::sip::SipHasher13;
 use crate::backend::{self, Backend, is_lost};
 use crate::error::OpenError;
 use crate::error::io_error;
-use crate::log::segment;
 use crate::store::token::{self, BadToken, Token};
 use crate::{Fault, Position};
 
@@ -27,6 +26,8 @@ pub(crate) const NAME: &str = "epochs";
 /// The maximum number of epochs of a store. A further epoch merges the two oldest ones, and the
 /// store then refuses positions given out in the first of them.
 pub(crate) const MAX_EPOCHS: usize = 1024;
+/// The version of the file. It changes with the layout of this file alone.
+const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TRKEPOCH";
 const HEADER: usize = 40;
 const ENTRY: usize = 24;
@@ -306,7 +307,7 @@ impl Row {
     fn encode(&self, store_id: [u8; 16]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + ENTRY * self.epochs.len() + 4);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&segment::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(self.epochs.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&store_id);
         bytes.extend_from_slice(&self.repairs.to_le_bytes());
@@ -330,7 +331,7 @@ impl Row {
         if *crc != crc32c(bytes).to_le_bytes()
             || padding.iter().any(|&byte| byte != 0)
             || header[..8] != MAGIC
-            || header[8..12] != segment::VERSION.to_le_bytes()
+            || header[8..12] != VERSION.to_le_bytes()
             || header[16..32] != store_id
             || count > MAX_EPOCHS
         {

@@ -8,11 +8,12 @@ use crate::StoreKey;
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
 use crate::error::io_error;
-use crate::log::segment;
 
 pub(crate) const NAME: &str = "identity";
 /// The name of the copy. Without the key no timeline can be found.
 pub(crate) const COPY: &str = "identity.copy";
+/// The version of the file. It changes with the layout of this file alone.
+const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TRKIDENT";
 const BYTES: usize = 64;
 
@@ -80,11 +81,11 @@ impl Identity {
         let mut version = [0; 4];
         version.copy_from_slice(&bytes[8..12]);
         let found = u32::from_le_bytes(version);
-        if found != segment::VERSION {
+        if found != VERSION {
             return Err(OpenError::Version {
                 file,
                 found,
-                supported: segment::VERSION,
+                supported: VERSION,
             });
         }
         let mut identity = Identity {
@@ -134,7 +135,7 @@ impl Identity {
     fn encode(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&segment::VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.store_id);
         bytes[32..48].copy_from_slice(&self.key.bytes());
         let crc = crc32c(&bytes[..BYTES - 4]);

@@ -10,11 +10,12 @@ use crate::error::OpenError;
 use crate::error::io_error;
 use crate::log::frame;
 use crate::log::record;
-use crate::log::segment;
 
 pub(crate) const NAME: &str = "losses";
 /// The name of the copy. Without either file the store could use sequences again.
 pub(crate) const COPY: &str = "losses.copy";
+/// The version of the file. It changes with the layout of this file alone.
+const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TRKLOSS\n";
 const BYTES: usize = 56;
 
@@ -109,7 +110,7 @@ impl Losses {
     fn encode(&self, store_id: [u8; 16]) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&segment::VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.repairs.to_le_bytes());
         bytes[16..32].copy_from_slice(&store_id);
         bytes[32..40].copy_from_slice(&self.before.0.to_le_bytes());
@@ -128,7 +129,7 @@ impl Losses {
         };
         let is_whole = bytes[BYTES - 4..] == crc
             && bytes[..8] == MAGIC
-            && bytes[8..12] == segment::VERSION.to_le_bytes()
+            && bytes[8..12] == VERSION.to_le_bytes()
             && bytes[16..32] == store_id;
         is_whole.then(|| Losses {
             repairs: (number(8) >> 32) as u32,
