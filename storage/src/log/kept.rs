@@ -22,7 +22,7 @@ use crate::log::window::Window;
 /// The most kept segments that are open at a time.
 const MAX_OPEN: usize = if cfg!(test) { 2 } else { 64 };
 /// The bytes that are read at once. Neighbours of a record are rarely of the same timeline.
-const READ_BYTES: usize = 512;
+const READ_BYTES: usize = 320;
 
 /// Neighbouring segments of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

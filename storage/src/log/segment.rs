@@ -23,11 +23,12 @@ const OLDEST_VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
 /// The used bytes of the header. The last four are the checksum of the others.
 pub(crate) const HEADER_USED: usize = 64;
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
-
 /// The bytes of a new segment that are synced at a time. A commit that syncs meanwhile waits for no
 /// more of them: a disk that has 64 MiB to write at once makes it wait for 50 ms.
 const SYNCED_BYTES: u64 = 256 << 10;
+/// The zeros that are written at once. Linux keeps the bytes of one write in one piece of its cache,
+/// if the file system can, and finds records in large pieces sooner.
+static ZEROS: [u8; SYNCED_BYTES as usize] = [0; SYNCED_BYTES as usize];
 
 /// An open segment file.
 pub(crate) struct Segment {

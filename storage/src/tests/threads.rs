@@ -159,8 +159,8 @@ fn the_next_segment_is_synced_in_pieces() {
     let prepared = || writes.lock().unwrap().len() > 5;
     wait_until("a segment is prepared", prepared);
     drop(opened);
-    // Four writes of 64 KiB between two syncs, then the header.
-    assert_eq!(*writes.lock().unwrap(), [4, 4, 4, 4, 1, 0]);
+    // One write of 256 KiB between two syncs, then the header.
+    assert_eq!(*writes.lock().unwrap(), [1, 1, 1, 1, 1, 0]);
 }
 
 /// The first runs and the manifest come while the guard has a list of files that lacks them.
