@@ -34,6 +34,17 @@ impl Keys {
         self.shards.get(shard(key))?.get(&key).copied()
     }
 
+    /// Returns all keys with their positions, by ascending key.
+    pub(super) fn sorted(&self) -> Vec<(TimelineId, u64)> {
+        let mut sorted = Vec::new();
+        for shard in &self.shards {
+            let from = sorted.len();
+            sorted.extend(shard.iter().map(|(&key, &position)| (key, position)));
+            sorted[from..].sort_unstable();
+        }
+        sorted
+    }
+
     /// Returns the memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let entries: usize = self.shards.iter().map(HashMap::capacity).sum();
@@ -63,5 +74,8 @@ mod tests {
         keys.set(id(3), 9);
         assert_eq!(keys.get(id(3)), Some(9));
         assert_eq!(keys.get(id(200_000)), None);
+        let sorted = keys.sorted();
+        assert_eq!(sorted.len(), 200_000);
+        assert!(sorted.is_sorted_by(|a, b| a.0 < b.0));
     }
 }

@@ -39,7 +39,9 @@ pub(crate) struct Scratch {
 
 /// Positions by timeline. Message timelines are ordered by sequence, sync timelines by position.
 pub(crate) struct Index {
-    /// The stretches by ascending base; there is always at least one.
+    /// The stretch of the segment that is being turned into runs. It does not change any more.
+    oldest: Option<Arc<Stretch>>,
+    /// The stretches after the oldest one by ascending base; there is always at least one.
     stretches: Vec<Stretch>,
     /// The length of a stretch in bytes of log.
     span: u64,
@@ -59,6 +61,7 @@ impl Index {
     /// Makes the index of a log that begins at `base`.
     pub(crate) fn new(base: u64, by_segment: bool) -> Self {
         Index {
+            oldest: None,
             stretches: vec![Stretch::new(base)],
             span: SPAN,
             by_segment,
@@ -84,14 +87,33 @@ impl Index {
 
     /// Returns whether the stretch of the oldest segment is complete.
     pub(crate) fn has_full_segment(&self) -> bool {
-        self.by_segment && self.stretches.len() > 1
+        self.waiting() > 0
+    }
+
+    /// Returns the stretch of the oldest segment, which is full and of which all is visible; `None`
+    /// if no segment is full.
+    pub(crate) fn freeze_oldest(&mut self) -> Option<Arc<Stretch>> {
+        if self.oldest.is_none() && self.has_full_segment() {
+            self.oldest = Some(Arc::new(self.stretches.remove(0)));
+        }
+        self.oldest.clone()
     }
 
     /// Removes the oldest stretch and puts `runs` in its place. The runs have the redactions
     /// `applied` applied.
-    pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Stretch {
+    pub(crate) fn replace_oldest(
+        &mut self,
+        runs: Runs,
+        applied: Vec<Applied>,
+    ) -> Option<Arc<Stretch>> {
         self.set_runs(runs, applied, Vec::new());
-        self.stretches.remove(0)
+        self.freeze_oldest();
+        self.oldest.take()
+    }
+
+    /// Returns all stretches by ascending base.
+    fn all(&self) -> impl DoubleEndedIterator<Item = &Stretch> {
+        self.oldest.as_deref().into_iter().chain(&self.stretches)
     }
 
     /// Replaces the runs by `runs`, which have the redactions `applied` applied, and do not name the
@@ -125,7 +147,7 @@ impl Index {
     /// Returns how many stretches wait to be turned into runs.
     pub(crate) fn waiting(&self) -> usize {
         match self.by_segment {
-            true => self.stretches.len() - 1,
+            true => self.stretches.len() - 1 + usize::from(self.oldest.is_some()),
             false => 0,
         }
     }
@@ -160,17 +182,14 @@ impl Index {
         let after = self
             .stretches
             .partition_point(|stretch| stretch.base() <= position);
-        // A position before the first stretch occurs only in a log whose segments have no stretches
-        // of their own.
+        // A position before the first of these stretches occurs only in a log whose segments have no
+        // stretches of their own.
         self.stretches[after.saturating_sub(1)].set_state(key, position);
     }
 
     /// Returns the position of the latest value under a key.
     pub(crate) fn state(&self, key: TimelineId) -> Option<u64> {
-        self.stretches
-            .iter()
-            .rev()
-            .find_map(|stretch| stretch.state(key))
+        self.all().rev().find_map(|stretch| stretch.state(key))
     }
 
     /// Returns the stretch for a position behind all entries; begins a new one if the last stretch
@@ -200,8 +219,8 @@ impl Index {
             if record.seq != 0 {
                 ids.push((TimelineKind::Message, record.timeline));
             }
-            let others = record.fanout.chain(record.key);
-            ids.extend(others.map(|id| (TimelineKind::Sync, id)));
+            ids.extend(record.fanout.map(|id| (TimelineKind::Sync, id)));
+            ids.extend(record.key.map(|id| (TimelineKind::Key, id)));
         }
         // Works in portions that the cache can hold, because a group may have a list of thousands.
         for portion in ids.chunks(PORTION) {
@@ -219,18 +238,18 @@ impl Index {
 
     /// Returns the last sequence of a message timeline; `None` if it has no entry in memory.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
-        let mut newest_first = self.stretches.iter().rev();
+        let mut newest_first = self.all().rev();
         newest_first.find_map(|stretch| stretch.last_seq(timeline, self.cut()))
     }
 
     /// Returns the first sequence of a message timeline in memory.
     pub(crate) fn first_seq(&self, timeline: TimelineId) -> Option<u64> {
-        let mut oldest_first = self.stretches.iter();
+        let mut oldest_first = self.all();
         oldest_first.find_map(|stretch| stretch.first_seq(timeline, self.cut()))
     }
 
     pub(crate) fn get(&self, timeline: TimelineId, seq: u64) -> Option<u64> {
-        self.stretches.iter().rev().find_map(|stretch| {
+        self.all().rev().find_map(|stretch| {
             let found = stretch.range(timeline, &(seq..=seq), self.cut())?;
             (found.len() > 0).then(|| stretch.first(found))
         })
@@ -273,7 +292,7 @@ impl Index {
     /// Returns the position of the last record with this key.
     #[inline]
     pub(crate) fn find(&self, key: TimelineId) -> Option<u64> {
-        let mut newest_first = self.stretches.iter().rev();
+        let mut newest_first = self.all().rev();
         newest_first.find_map(|stretch| stretch.find(key, self.cut()))
     }
 
@@ -286,18 +305,13 @@ impl Index {
         order: Order,
         into: &mut Vec<u64>,
     ) -> bool {
-        let total: usize = self
-            .stretches
-            .iter()
-            .filter_map(&find)
-            .map(|f| f.len())
-            .sum();
+        let total: usize = self.all().filter_map(&find).map(|f| f.len()).sum();
         let mut skip = match order {
             Order::Ascending => 0,
             Order::Descending => total.saturating_sub(limit),
         };
         let mut left = limit.min(total);
-        for stretch in &self.stretches {
+        for stretch in self.all() {
             let Some(mut found) = find(stretch) else {
                 continue;
             };
@@ -313,7 +327,7 @@ impl Index {
 
     /// Returns the memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let stretches: usize = self.stretches.iter().map(Stretch::bytes).sum();
+        let stretches: usize = self.all().map(Stretch::bytes).sum();
         stretches + self.redactions.bytes()
     }
 }
@@ -321,6 +335,9 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::RunKind;
+    use crate::run::build::SegmentEntries;
+    use crate::run::postings::Posting;
 
     /// Returns a record of timeline 1, in the fan-out of `users`.
     fn payload(seq: u64, users: &[u128]) -> Vec<u8> {
@@ -351,6 +368,41 @@ mod tests {
             insert(&mut index, (i as u64 + 1) * 8, seq, &[]);
         }
         index
+    }
+
+    #[test]
+    fn a_frozen_stretch_lists_all_entries_by_id() {
+        let mut index = Index::new(0, true);
+        let all = [(8, 1), (16, 2), (24, 7), (32, 8)];
+        for (position, seq) in all {
+            insert(&mut index, position, seq, &[9, 5, 9]);
+        }
+        assert!(index.freeze_oldest().is_none(), "it is still written to");
+        index.begin(4096);
+        insert(&mut index, 4104, 9, &[5]);
+        let frozen = index.freeze_oldest().unwrap();
+        assert_eq!(index.waiting(), 1);
+        let lists = |kind| {
+            let mut lists = Vec::new();
+            let each = |id, list: &mut Vec<Posting>| {
+                let entries = list.iter().map(|p| (p.position, p.number));
+                lists.push((id, entries.collect::<Vec<_>>()));
+                Ok(())
+            };
+            frozen.each_list(kind, &mut { each }).unwrap();
+            lists
+        };
+        assert_eq!(lists(RunKind::Messages), [(1, all.to_vec())]);
+        let at: Vec<(u64, u64)> = all.map(|(position, _)| (position, position)).to_vec();
+        assert_eq!(lists(RunKind::Syncs), [(5, at.clone()), (9, at)]);
+        assert_eq!(lists(RunKind::Keys), []);
+        let summary = frozen.summary();
+        assert_eq!((summary.records, summary.head, summary.last), (4, 32, 32));
+        // Look-ups still find both parts.
+        let mut found = Vec::new();
+        index.range(TimelineId(1), &(2..=9), 9, Order::Ascending, &mut found);
+        assert_eq!(found, [16, 24, 32, 4104]);
+        assert_eq!(index.last_seq(TimelineId(1)), Some(9));
     }
 
     #[test]

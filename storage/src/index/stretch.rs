@@ -1,13 +1,19 @@
 //! The index of one stretch of the log.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::RangeInclusive;
 
 use super::arena::{Arena, List};
 use super::keys::Keys;
-use super::table::Table;
+use super::table::{Table, TimelineSlot};
 use crate::log::frame;
 use crate::log::record::Record;
+use crate::log::scan::Summary;
+use crate::run::RunKind;
+use crate::run::build::SegmentEntries;
+use crate::run::postings::Posting;
+use crate::run::redaction::Target;
 use crate::{IdBuildHasher, TimelineId};
 
 /// The places of the records of a stretch of the log, by timeline.
@@ -18,11 +24,13 @@ pub(crate) struct Stretch {
     base: u64,
     messages: Table,
     syncs: Table,
+    keys: Table,
     positions: Arena,
     /// The timelines whose sequences are not consecutive. Only a failed commit causes a gap.
     gaps: HashMap<TimelineId, Vec<Gap>, IdBuildHasher>,
     /// The place of the latest value of each key.
     states: Keys,
+    summary: Summary,
 }
 
 /// A gap in a timeline's sequences: from the entry `index` on, sequences count up from `seq`.
@@ -32,11 +40,12 @@ struct Gap {
     seq: u64,
 }
 
-/// The two kinds of timelines.
+/// The kinds of timelines. A key is a timeline of its own to the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimelineKind {
     Message,
     Sync,
+    Key,
 }
 
 /// A range of consecutive entries of a timeline.
@@ -62,9 +71,11 @@ impl Stretch {
             base,
             messages: Table::default(),
             syncs: Table::default(),
+            keys: Table::default(),
             positions: Arena::default(),
             gaps: HashMap::default(),
             states: Keys::default(),
+            summary: Summary::default(),
         }
     }
 
@@ -77,6 +88,10 @@ impl Stretch {
     pub(super) fn insert(&mut self, record: &Record<'_>) {
         let position = record.position.0;
         let step = self.step(position);
+        self.summary.records += 1;
+        self.summary.head = position;
+        self.summary.last = self.summary.last.max(position);
+        self.summary.last_time = self.summary.last_time.max(record.time);
         if record.seq != 0 {
             let slot = self.messages.slot(record.timeline);
             if slot.list.len > 0 && record.seq != slot.last + 1 {
@@ -94,9 +109,14 @@ impl Stretch {
             slot.last = record.seq;
             self.positions.push(&mut slot.list, step);
         }
-        // A key is a timeline of its own to the index.
-        for id in record.fanout.chain(record.key) {
-            let slot = self.syncs.slot(id);
+        let syncs = record.fanout.map(|id| (TimelineKind::Sync, id));
+        let keys = record.key.map(|id| (TimelineKind::Key, id));
+        for (kind, id) in syncs.chain(keys) {
+            let table = match kind {
+                TimelineKind::Key => &mut self.keys,
+                _ => &mut self.syncs,
+            };
+            let slot = table.slot(id);
             // A list that names a timeline twice still makes one entry.
             if slot.last != position {
                 slot.last = position;
@@ -106,6 +126,7 @@ impl Stretch {
     }
 
     pub(super) fn set_state(&mut self, key: TimelineId, position: u64) {
+        self.summary.last = self.summary.last.max(position);
         self.states.set(key, position);
     }
 
@@ -137,6 +158,7 @@ impl Stretch {
         match kind {
             TimelineKind::Message => &self.messages,
             TimelineKind::Sync => &self.syncs,
+            TimelineKind::Key => &self.keys,
         }
     }
 
@@ -231,7 +253,7 @@ impl Stretch {
 
     /// Returns the position of the last record with this key, up to the position `cut`.
     pub(super) fn find(&self, key: TimelineId, cut: Option<u64>) -> Option<u64> {
-        let slot = self.syncs.find(key)?;
+        let slot = self.keys.find(key)?;
         if cut.is_none_or(|cut| slot.last <= cut) {
             return Some(slot.last);
         }
@@ -247,6 +269,53 @@ impl Stretch {
         self.positions.copy(found.list, range, position, into);
     }
 
+    /// Gives the entries of each timeline of a kind to `each`, by ascending id, until `each` fails.
+    fn each_list_of(
+        &self,
+        kind: TimelineKind,
+        each: &mut dyn FnMut(u128, &mut Vec<Posting>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (mut positions, mut list) = (Vec::new(), Vec::new());
+        self.table(kind).each_sorted(|slot| {
+            positions.clear();
+            let (range, base) = ((0, slot.list.len), self.base);
+            let position = |step| base + u64::from(step) * frame::ALIGN as u64;
+            self.positions
+                .copy(slot.list, range, position, &mut positions);
+            list.clear();
+            if kind == TimelineKind::Message {
+                self.number(slot, &positions, &mut list);
+            } else {
+                list.extend(positions.iter().map(|&position| Posting {
+                    number: position,
+                    position,
+                }));
+            }
+            each(slot.id, &mut list)
+        })
+    }
+
+    /// Appends the entries of a message timeline at `positions`, with their sequences, to `into`.
+    fn number(&self, slot: &TimelineSlot, positions: &[u64], into: &mut Vec<Posting>) {
+        let first = Gap {
+            index: 0,
+            seq: slot.last.wrapping_sub(u64::from(slot.list.len - 1)),
+        };
+        let gaps = self.gaps.get(&TimelineId(slot.id));
+        let gaps = gaps.map_or(std::slice::from_ref(&first), Vec::as_slice);
+        for (i, gap) in gaps.iter().enumerate() {
+            let end = gaps
+                .get(i + 1)
+                .map_or(positions.len(), |next| next.index as usize);
+            let entries = positions.get(gap.index as usize..end).unwrap_or_default();
+            into.extend(
+                (gap.seq..)
+                    .zip(entries)
+                    .map(|(number, &position)| Posting { number, position }),
+            );
+        }
+    }
+
     /// Returns the position of the first entry of `found`, which is not empty.
     pub(super) fn first(&self, found: EntryRange) -> u64 {
         let step = self.positions.get(found.list, found.from);
@@ -255,12 +324,41 @@ impl Stretch {
 
     /// Returns the memory in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let tables = self.messages.bytes() + self.syncs.bytes() + self.states.bytes();
-        tables + self.positions.bytes()
+        let tables = [&self.messages, &self.syncs, &self.keys].map(Table::bytes);
+        tables.iter().sum::<usize>() + self.states.bytes() + self.positions.bytes()
     }
 
     fn step(&self, position: u64) -> u32 {
         ((position - self.base) / frame::ALIGN as u64) as u32
+    }
+}
+
+impl SegmentEntries for Stretch {
+    fn summary(&self) -> Summary {
+        self.summary
+    }
+
+    fn has(&self, (timeline, seq): Target) -> bool {
+        let found = self.range(timeline, &(seq..=seq), None);
+        found.is_some_and(|found| found.len() > 0)
+    }
+
+    fn states(&self) -> Vec<(TimelineId, u64)> {
+        self.states.sorted()
+    }
+
+    fn each_list(
+        &self,
+        kind: RunKind,
+        each: &mut dyn FnMut(u128, &mut Vec<Posting>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let kind = match kind {
+            RunKind::Messages => TimelineKind::Message,
+            RunKind::Syncs => TimelineKind::Sync,
+            RunKind::Keys => TimelineKind::Key,
+            RunKind::States | RunKind::Redactions | RunKind::Marks => return Ok(()),
+        };
+        self.each_list_of(kind, each)
     }
 }
 

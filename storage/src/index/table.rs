@@ -14,7 +14,7 @@ const FIRST: usize = 8;
 /// The index's data of a timeline.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TimelineSlot {
-    id: u128,
+    pub(super) id: u128,
     /// The last sequence of a message timeline, or the last position of a sync timeline.
     pub(super) last: u64,
     /// The positions of the entries; empty only in a free slot.
@@ -33,6 +33,12 @@ struct Shard {
     used: usize,
 }
 
+/// Returns the small table of an id: its upper bits, so that tables follow each other in the order of
+/// ids.
+const fn shard(id: TimelineId) -> usize {
+    (id.0 >> (u128::BITS - SHARD_BITS)) as usize
+}
+
 /// Returns the hash of an id. Ids are already keyed hashes; this only prevents clusters of
 /// hand-made ids, as in tests.
 fn hash(id: TimelineId) -> u64 {
@@ -44,21 +50,17 @@ impl Table {
     /// Reads the slot where a timeline probably is, without a decision on it. So the processor
     /// continues with the next timeline while it waits for memory.
     pub(super) fn touch(&self, id: TimelineId) -> u64 {
-        let hash = hash(id);
-        let shard = self.shards.get((hash >> (u64::BITS - SHARD_BITS)) as usize);
-        let slot = shard.and_then(|shard| shard.slots.get(shard.home(hash)));
+        let shard = self.shards.get(shard(id));
+        let slot = shard.and_then(|shard| shard.slots.get(shard.home(hash(id))));
         slot.map_or(0, |slot| slot.last)
     }
 
     pub(super) fn find(&self, id: TimelineId) -> Option<&TimelineSlot> {
-        let hash = hash(id);
-        let shard = self
-            .shards
-            .get((hash >> (u64::BITS - SHARD_BITS)) as usize)?;
+        let shard = self.shards.get(shard(id))?;
         if shard.slots.is_empty() {
             return None;
         }
-        let slot = &shard.slots[shard.place(hash, id)];
+        let slot = &shard.slots[shard.place(hash(id), id)];
         (slot.list.len > 0).then_some(slot)
     }
 
@@ -68,18 +70,34 @@ impl Table {
         if self.shards.is_empty() {
             self.shards.resize_with(1 << SHARD_BITS, Shard::default);
         }
-        let hash = hash(id);
-        let shard = &mut self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
+        let shard = &mut self.shards[shard(id)];
         if shard.used * 5 >= shard.slots.len() * 4 {
             shard.grow();
         }
-        let place = shard.place(hash, id);
+        let place = shard.place(hash(id), id);
         let slot = &mut shard.slots[place];
         if slot.list.len == 0 {
             slot.id = id.0;
             shard.used += 1;
         }
         slot
+    }
+
+    /// Gives the slot of each timeline to `each`, by ascending id, until `each` fails.
+    pub(super) fn each_sorted<E>(
+        &self,
+        mut each: impl FnMut(&TimelineSlot) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut sorted: Vec<&TimelineSlot> = Vec::new();
+        for shard in &self.shards {
+            sorted.clear();
+            sorted.extend(shard.slots.iter().filter(|slot| slot.list.len > 0));
+            sorted.sort_unstable_by_key(|slot| slot.id);
+            for slot in &sorted {
+                each(slot)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the memory in bytes.
@@ -92,7 +110,7 @@ impl Table {
 impl Shard {
     /// Returns the slot of a timeline if no other timeline is in its way.
     fn home(&self, hash: u64) -> usize {
-        ((u128::from(hash << SHARD_BITS) * self.slots.len() as u128) >> u64::BITS) as usize
+        ((u128::from(hash) * self.slots.len() as u128) >> u64::BITS) as usize
     }
 
     /// Returns the slot where a timeline is, or where it belongs. A table always has a free slot,
@@ -146,6 +164,14 @@ mod tests {
                 assert_eq!(table.slot(id).last, i as u64);
             }
             assert!(table.find(TimelineId(u128::MAX)).is_none());
+            let mut sorted = Vec::new();
+            let all = table.each_sorted(|slot| {
+                sorted.push(TimelineId(slot.id));
+                Ok::<(), ()>(())
+            });
+            let mut expected = ids.clone();
+            expected.sort_unstable();
+            assert_eq!((all, sorted), (Ok(()), expected));
         }
     }
 

@@ -22,6 +22,19 @@ pub(crate) struct Scan {
     pub(crate) session: Option<u32>,
 }
 
+/// What is known of all entries of a sealed segment together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// The number of records.
+    pub(crate) records: u64,
+    /// The position of the last record; 0 if there is none.
+    pub(crate) head: u64,
+    /// The position of the last record or value; 0 if there is none.
+    pub(crate) last: u64,
+    /// The greatest time of a record, in milliseconds; 0 if there is none.
+    pub(crate) last_time: u64,
+}
+
 /// An entry of the log: a frame with content.
 pub(crate) enum Entry<'a> {
     Record(&'a Record<'a>),
@@ -56,6 +69,17 @@ impl Scan {
         each: &mut dyn FnMut(Entry<'_>),
     ) -> io::Result<ScanEnd> {
         self.read(segment, position, false, each)
+    }
+
+    /// Goes on behind a sealed segment whose entries are known. Reads only the frames from its last
+    /// entry on. Returns the end of the segment's frames.
+    pub(crate) fn pass(&mut self, segment: &Segment, known: Summary) -> io::Result<ScanEnd> {
+        let before = self.records;
+        let from = known.last.max(segment.first());
+        let end = self.read(segment, from, true, &mut |_| {})?;
+        self.records = before + known.records;
+        self.head = self.head.max(known.head);
+        Ok(end)
     }
 
     /// Reads frames like [`segment_from`](Self::segment_from), of `any` session if it is set.

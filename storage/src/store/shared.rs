@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::backend::{Backend, Lock};
 use crate::error::{CommitError, ReadError};
-use crate::index::Index;
+use crate::index::{Index, Stretch};
 use crate::log::batch::Batch;
 use crate::log::overwrite::Overwrite;
 use crate::log::segment::Segment;
@@ -263,8 +263,15 @@ impl Shared {
     pub(crate) fn oldest_full_segment(&self) -> Option<Arc<Segment>> {
         let index = self.index.read();
         let segments = self.segments.read();
-        let full = index.has_full_segment() && segments.len() > 1;
+        // A batch that goes on in the next segment comes into the index before it is visible.
+        let end = self.end.load(Ordering::Relaxed);
+        let full = index.has_full_segment() && segments.len() > 1 && end >= segments[0].end();
         full.then(|| segments[0].clone())
+    }
+
+    /// Returns the index of the oldest segment, which must be full with all its records visible.
+    pub(crate) fn oldest_stretch(&self) -> Option<Arc<Stretch>> {
+        self.index.write().freeze_oldest()
     }
 
     /// Returns the number of full segments that wait to become runs.

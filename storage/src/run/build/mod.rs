@@ -1,23 +1,25 @@
 //! Makes run files: from a segment of the log, and from other run files.
 
+mod again;
 mod merge;
 #[cfg(test)]
 mod old;
 mod order;
-mod segment;
+mod sort;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::postings::Posting;
 use super::redaction::{Applied, Replacement, Target};
 use super::write::{RunWriter, temporary};
 use super::{Key, MAX_SEQ, RunFile, RunForm, RunId, RunKind, Runs};
 use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
-use crate::log::scan::Scan;
+use crate::log::scan::{Scan, Summary};
 use crate::log::segment::Segment;
 use crate::stats::Counters;
 
@@ -33,9 +35,30 @@ pub(crate) struct MadeRuns {
     pub(crate) frames_end: u64,
 }
 
+/// The index of a sealed segment: where its entries are.
+pub(crate) trait SegmentEntries {
+    fn summary(&self) -> Summary;
+
+    /// Returns whether the segment has this record.
+    fn has(&self, target: Target) -> bool;
+
+    /// Returns the position of the latest value under each key, by ascending key.
+    fn states(&self) -> Vec<(TimelineId, u64)>;
+
+    /// Gives the postings of each timeline or key of a kind to `each`, by ascending id, until `each`
+    /// fails.
+    fn each_list(
+        &self,
+        kind: RunKind,
+        each: &mut dyn FnMut(u128, &mut Vec<Posting>) -> io::Result<()>,
+    ) -> io::Result<()>;
+}
+
 /// A sealed segment that becomes runs, and what was before it.
 pub(crate) struct Sealed<'a> {
     pub(crate) segment: &'a Segment,
+    /// The index of the segment.
+    pub(crate) entries: &'a dyn SegmentEntries,
     /// The state of the log before the segment.
     pub(crate) scan: &'a mut Scan,
     /// The redactions that are not applied everywhere.

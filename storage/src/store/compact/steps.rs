@@ -81,12 +81,16 @@ impl Steps {
         if self.overwrite(segment.end())? {
             return Ok(true);
         }
+        let Some(stretch) = self.shared.oldest_stretch() else {
+            return Ok(false);
+        };
         // No other step changes the fields of the manifest about the log.
         let mut scan = self.manifest.lock().scan();
         let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
         let maker = self.maker(&|| Ok(()));
         let sealed = Sealed {
             segment: &segment,
+            entries: &*stretch,
             scan: &mut scan,
             pending: &pending,
             older: &older,
