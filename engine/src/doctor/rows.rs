@@ -395,7 +395,7 @@ mod tests {
             (
                 |l| l.descriptors_hard = 4_096,
                 "RLIMIT_NOFILE hard",
-                "ulimit -n 8738",
+                "ulimit -n 8803",
             ),
             (
                 |l| l.nr_open = Some(4_096),
