@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use trunkline_storage::Position;
 
 use crate::ids::{DeviceMark, UserId};
-use crate::per_user::{PerUser, Thing};
+use crate::per_user::{Half, PerUser, Thing};
 
 /// A set of shards: bit N for shard N.
 pub type ShardSet = u128;
@@ -52,11 +52,16 @@ impl Thing for Seat {
 }
 
 /// The sessions of some of the users, under one lock.
-type Stripe = Mutex<PerUser<Seat>>;
+type Stripe = Mutex<PerUser<Half, Seat>>;
 // No shard has the number of the marker, and a session takes 5 bytes.
 const _: () = assert!(MAX_SHARDS < u8::MAX as usize && size_of::<Seat>() == 5);
 
 /// The sessions of all users, by the shards that hold them.
+///
+/// An entry has half of the id of its user, because there are as many entries as sessions. Two users
+/// with the same half and the same stripe share their entry: among two million users, with a probability
+/// of one in six hundred million. Each of them then seems to have the devices of both, and events of one go
+/// to the shards of both, which compare the whole ids.
 pub struct Directory {
     head: AtomicU64,
     stripes: Box<[CachePadded<Stripe>]>,
@@ -87,7 +92,7 @@ impl Directory {
     pub fn enter(&self, user: UserId, shard: usize, device: DeviceMark) -> Position {
         let shard = shard as u8;
         self.stripe(user).lock().add(user, Seat { shard, device });
-        Position(self.head.load(Ordering::SeqCst))
+        self.head()
     }
 
     /// Removes the session that one [`Directory::enter`] added.

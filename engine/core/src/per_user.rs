@@ -1,26 +1,39 @@
 //! A map from each user to a few values, nearly always to one.
 //!
-//! Two such maps have an entry for each session, so an entry is small: the 16 bytes of the user's id
-//! without alignment, and the value. A second map holds the values of users with several.
+//! Two such maps have an entry for each session, so an entry is small: a part of the user's id without
+//! alignment, and the value. A second map holds the values of users with several.
+//!
+//! Two users may have the same part of the id. The map does not tell them apart: each of them gets the
+//! values of both.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
-use trunkline_storage::{IdBuildHasher, TimelineId};
+use trunkline_storage::IdBuildHasher;
 
 use crate::ids::UserId;
 
 /// The number of entries for which the map always keeps room.
 const ROOM: usize = 1 << 10;
 
-/// The values of each user, in the order in which they were added.
-#[derive(Debug, Default)]
-pub struct PerUser<T> {
+/// The values of each user, in the order in which they were added. `K` is the part of the id by which
+/// users are told apart.
+#[derive(Debug)]
+pub struct PerUser<K, T> {
     /// The only value of a user, or [`Thing::SEVERAL`].
-    one: HashMap<Key, T, IdBuildHasher>,
+    one: HashMap<K, T, IdBuildHasher>,
     /// The values of users with several.
-    several: HashMap<UserId, SmallVec<[T; 8]>, IdBuildHasher>,
+    several: HashMap<K, SmallVec<[T; 8]>, IdBuildHasher>,
+}
+
+impl<K, T> Default for PerUser<K, T> {
+    fn default() -> Self {
+        Self {
+            one: HashMap::default(),
+            several: HashMap::default(),
+        }
+    }
 }
 
 /// A value of a [`PerUser`] map.
@@ -34,30 +47,56 @@ impl Thing for u32 {
     const SEVERAL: Self = Self::MAX;
 }
 
-/// The bytes of an id. They need no alignment, unlike a number.
+/// A part of a user's id, the key of a [`PerUser`] map.
+pub trait Key: Copy + Eq + Hash {
+    /// Returns this part of an id.
+    fn of(user: UserId) -> Self;
+}
+
+/// The low 64 bits of a user's id. Among two million users, two have the same ones with a probability of
+/// one in ten million; ids are keyed hashes, so no client can choose them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Key([u8; 16]);
+pub struct Half([u8; 8]);
 
-impl Key {
+/// The low 32 bits of a user's id. Some users of a gateway have the same ones: compare the whole ids too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarter([u8; 4]);
+
+impl Key for Half {
     fn of(user: UserId) -> Self {
-        Self(user.0.to_ne_bytes())
+        Self((user.0 as u64).to_ne_bytes())
     }
 }
 
-impl Hash for Key {
+impl Key for Quarter {
+    fn of(user: UserId) -> Self {
+        Self((user.0 as u32).to_ne_bytes())
+    }
+}
+
+impl Hash for Half {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        TimelineId(u128::from_ne_bytes(self.0)).hash(state);
+        state.write_u64(u64::from_ne_bytes(self.0));
     }
 }
 
-impl<T: Thing> PerUser<T> {
-    /// Returns the values of a user.
+impl Hash for Quarter {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The table chooses a place by the low bits, and compares the highest ones.
+        let bits = u64::from(u32::from_ne_bytes(self.0));
+        state.write_u64(bits << 32 | bits);
+    }
+}
+
+impl<K: Key, T: Thing> PerUser<K, T> {
+    /// Returns the values of a user, and those of other users with the same key.
     #[inline]
     pub fn get(&self, user: UserId) -> &[T] {
-        match self.one.get(&Key::of(user)) {
+        let key = K::of(user);
+        match self.one.get(&key) {
             None => &[],
             Some(one) if *one == T::SEVERAL => {
-                self.several.get(&user).map_or(&[], SmallVec::as_slice)
+                self.several.get(&key).map_or(&[], SmallVec::as_slice)
             }
             Some(thing) => std::slice::from_ref(thing),
         }
@@ -65,9 +104,10 @@ impl<T: Thing> PerUser<T> {
 
     /// Adds a value to a user.
     pub fn add(&mut self, user: UserId, thing: T) {
-        let one = self.one.entry(Key::of(user));
+        let key = K::of(user);
+        let one = self.one.entry(key);
         one.and_modify(|one| {
-            let several = self.several.entry(user).or_default();
+            let several = self.several.entry(key).or_default();
             if *one != T::SEVERAL {
                 several.push(*one);
                 *one = T::SEVERAL;
@@ -91,18 +131,18 @@ impl<T: Thing> PerUser<T> {
 
     /// Removes one occurrence of a value from a user. Returns whether any value is left.
     pub fn remove(&mut self, user: UserId, thing: T) -> bool {
-        let key = Key::of(user);
+        let key = K::of(user);
         match self.one.get(&key) {
             None => false,
             Some(one) if *one == T::SEVERAL => {
-                let Some(several) = self.several.get_mut(&user) else {
+                let Some(several) = self.several.get_mut(&key) else {
                     return false;
                 };
                 if let Some(at) = several.iter().position(|other| *other == thing) {
                     several.remove(at);
                 }
                 if several.is_empty() {
-                    self.several.remove(&user);
+                    self.several.remove(&key);
                     self.one.remove(&key);
                     self.give_back();
                 }
@@ -120,14 +160,17 @@ impl<T: Thing> PerUser<T> {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_storage::TimelineId;
+
     use super::*;
+    use crate::directory::Seat;
 
     const ALICE: UserId = TimelineId(1 << 70 | 5);
-    const BOB: UserId = TimelineId(2 << 70 | 5);
+    const BOB: UserId = TimelineId(2 << 70 | 6);
 
     #[test]
     fn room_for_many_is_given_back() {
-        let mut map = PerUser::default();
+        let mut map = PerUser::<Quarter, u32>::default();
         for user in 0..100_000_u32 {
             map.add(TimelineId(user.into()), user);
         }
@@ -143,10 +186,9 @@ mod tests {
 
     #[test]
     fn one_and_several() {
-        let mut map = PerUser::default();
+        let mut map = PerUser::<Half, u32>::default();
         assert_eq!(map.get(ALICE), [0u32; 0]);
         map.add(ALICE, 7);
-        // Of the same hash.
         map.add(BOB, 1);
         assert_eq!((map.get(ALICE), map.get(BOB)), (&[7][..], &[1][..]));
         for slot in 8..20 {
@@ -168,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_same_thing_twice() {
-        let mut map = PerUser::default();
+        let mut map = PerUser::<Half, u32>::default();
         for shard in [3u32, 3, 5, 3] {
             map.add(ALICE, shard);
         }
@@ -180,8 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn users_with_the_same_key_have_their_values_together() {
+        let [one, other] = [TimelineId(1 << 32 | 5), TimelineId(2 << 32 | 5)];
+        let mut map = PerUser::<Quarter, u32>::default();
+        map.add(one, 7);
+        map.add(other, 8);
+        assert_eq!((map.get(one), map.get(other)), (&[7, 8][..], &[7, 8][..]));
+        assert!(map.remove(one, 7));
+        assert_eq!(map.get(other), [8]);
+        let mut map = PerUser::<Half, u32>::default();
+        map.add(one, 7);
+        map.add(other, 8);
+        assert_eq!((map.get(one), map.get(other)), (&[7][..], &[8][..]));
+    }
+
+    #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<(Key, crate::directory::Seat)>(), 21);
-        assert_eq!(size_of::<(Key, u32)>(), 20);
+        assert_eq!(size_of::<(Half, Seat)>(), 13);
+        assert_eq!(size_of::<(Quarter, u32)>(), 8);
     }
 }

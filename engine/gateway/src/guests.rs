@@ -8,6 +8,7 @@ use std::time::Duration;
 use trunkline_core::clock::system_ms;
 use trunkline_core::cost::Cost;
 use trunkline_core::ids::UserId;
+use trunkline_core::per_user::{Half, Key};
 
 use crate::auth::{Authority, Grant, Refusal};
 use crate::metrics::{Limit, ShardMetrics};
@@ -109,7 +110,7 @@ impl Guests {
     /// Counts a session of a user. Returns `false`, and counts nothing, at the limit.
     pub fn enter_session(&self, user: UserId) -> bool {
         let sessions = self.shared.user_sessions.as_ref();
-        let enters = sessions.is_none_or(|sessions| sessions.enter(user));
+        let enters = sessions.is_none_or(|sessions| sessions.enter(Half::of(user)));
         if !enters {
             self.metrics.limited(Limit::UserConnections);
         }
@@ -119,7 +120,7 @@ impl Guests {
     /// Takes a successful [`Guests::enter_session`] back.
     pub fn leave_session(&self, user: UserId) {
         if let Some(sessions) = &self.shared.user_sessions {
-            sessions.leave(user);
+            sessions.leave(Half::of(user));
         }
     }
 

@@ -12,8 +12,11 @@ use trunkline_storage::IdBuildHasher;
 use super::{STRIPES, stripe_of};
 use crate::directory::ShardSet;
 use crate::ids::UserId;
+use crate::per_user::{Half, Key};
 
-type Map<T> = HashMap<UserId, T, IdBuildHasher>;
+/// The time when each user left, in milliseconds since 1970 UTC. Half of an id is enough: ids are keyed
+/// hashes, and the stripe has another part of it.
+type Times = HashMap<Half, u64, IdBuildHasher>;
 
 /// The presence of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +93,11 @@ pub(super) struct Presence {
 #[derive(Default)]
 struct Stripe {
     /// The shards that watch each user.
-    watchers: Map<ShardSet>,
+    watchers: HashMap<UserId, ShardSet, IdBuildHasher>,
     /// The time when a user's last connection ended, in two halves. When the younger half is full,
     /// it replaces the older one.
-    left: Map<u64>,
-    left_before: Map<u64>,
+    left: Times,
+    left_before: Times,
 }
 
 impl Presence {
@@ -147,17 +150,19 @@ impl Presence {
     /// Notes that the last connection of a user ended at `now`, in milliseconds since 1970 UTC.
     pub(super) fn note_left(&self, user: UserId, now: u64) {
         let mut stripe = self.stripe(user).lock();
-        if stripe.left.len() >= self.remembered && !stripe.left.contains_key(&user) {
+        let key = Half::of(user);
+        if stripe.left.len() >= self.remembered && !stripe.left.contains_key(&key) {
             stripe.left_before = std::mem::take(&mut stripe.left);
         }
-        stripe.left.insert(user, now);
+        stripe.left.insert(key, now);
     }
 
     /// Returns when a user's last connection ended, if the hub remembers it.
     pub(super) fn left(&self, user: UserId) -> Option<u64> {
         let stripe = self.stripe(user).lock();
-        let found = stripe.left.get(&user);
-        found.or_else(|| stripe.left_before.get(&user)).copied()
+        let key = Half::of(user);
+        let found = stripe.left.get(&key);
+        found.or_else(|| stripe.left_before.get(&key)).copied()
     }
 }
 

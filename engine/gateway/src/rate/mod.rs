@@ -3,6 +3,7 @@
 
 mod account;
 mod accounts;
+mod allowances;
 mod bucket;
 mod budgets;
 mod second;
@@ -16,6 +17,7 @@ use crate::limits::Rates;
 use crate::timer::Tick;
 
 pub(crate) use self::account::Account;
+pub(crate) use self::allowances::Allowances;
 pub(crate) use self::budgets::{Budgets, Debt, Holders, Settled};
 pub(crate) use self::second::PerSecond;
 pub(crate) use self::users::UserRates;
@@ -112,6 +114,15 @@ impl Allowance {
             self.bytes.refill(&rules.bytes, ticks);
             self.commands.refill(&rules.commands, ticks);
         }
+    }
+
+    /// Whether the allowance is as full as a new one at `now`.
+    fn is_full(&self, rules: &Rules, now: Tick) -> bool {
+        let mut later = self.clone();
+        later.refill(rules, now);
+        let full = Self::new(rules, now);
+        let same = later.messages == full.messages && later.bytes == full.bytes;
+        same && later.commands == full.commands
     }
 
     /// Pays for something that the client sent at `now`.

@@ -70,6 +70,24 @@ impl UserRates {
         allowance.pay(rules, now, sent)
     }
 
+    /// Forgets users whose allowances are full again, without waiting for a lock. Returns whether any
+    /// user may be left.
+    pub(crate) fn forget(&self, now: Tick) -> bool {
+        let mut left = false;
+        for stripe in &self.stripes {
+            let Some(mut stripe) = stripe.try_lock() else {
+                left = true;
+                continue;
+            };
+            if now.saturating_sub(stripe.turned) > self.life {
+                stripe.old = std::mem::take(&mut stripe.young);
+                stripe.turned = now;
+            }
+            left |= !stripe.young.is_empty() || !stripe.old.is_empty();
+        }
+        left
+    }
+
     #[cfg(test)]
     fn known(&self) -> usize {
         let len = |stripe: &Stripe| stripe.young.len() + stripe.old.len();
@@ -126,6 +144,11 @@ mod tests {
             assert_eq!(rates.pay(bob, now, Sent::Command), Ok(()));
         }
         assert_eq!(rates.known(), 1);
+        // And nobody, if nobody sends anything.
+        assert!(rates.forget(2_010), "it is not full yet");
+        let life = rates.life;
+        assert!(rates.forget(2_001 + life) && !rates.forget(2_002 + 2 * life));
+        assert_eq!(rates.known(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 use trunkline_core::exchange::{ConnRef, ReplyConn, ReplyTo};
+use trunkline_core::ids::UserId;
 use trunkline_core::store::Position;
 use trunkline_proto::Encoding;
 
@@ -15,12 +16,11 @@ use super::outbox::{Flushed, Outbox};
 use super::pool::Pool;
 use super::price;
 use super::purse::Purse;
-use super::rate::Payer;
 use super::source::Source;
 use super::times::Times;
 use super::tls::Tls;
 use super::unanswered::Unanswered;
-use crate::rate::{Allowance, Holders};
+use crate::rate::Holders;
 use crate::session::Session;
 use crate::timer::Tick;
 
@@ -34,7 +34,7 @@ pub(crate) enum Phase {
     /// Upgraded at the echo path: every message comes back.
     Echo,
     /// Connected, with a session.
-    Open(Box<Session>),
+    Open(Session),
     /// The gateway has said its last, with a Close frame or an HTTP response. It throws input away
     /// until the peer closes.
     Closing,
@@ -72,13 +72,11 @@ pub(crate) struct Conn {
     /// The bytes of the shard's memory that this connection was last counted with.
     held: u32,
     phase: Phase,
-    /// The amount that the connection may still send. `None` without a limit, and until it has sent
-    /// something.
-    allowance: Option<Box<Allowance>>,
 }
 
-// Every idle connection takes this much. Debug builds of mio remember the selector of each socket.
-const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 176 } else { 160 });
+// Every idle session takes this much, and nothing on the heap besides if its names are short. Debug builds
+// of mio remember the selector of each socket.
+const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 208 } else { 192 });
 const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Conn {
@@ -101,7 +99,6 @@ impl Conn {
             source,
             held: 0,
             phase: Phase::Handshake(Vec::new()),
-            allowance: None,
         }
     }
 
@@ -192,6 +189,12 @@ impl Conn {
         }
     }
 
+    /// Whether there is a session of this user.
+    #[inline]
+    pub(super) fn is_of(&self, user: UserId) -> bool {
+        self.session().is_some_and(|session| session.id == user)
+    }
+
     /// The tick at which the session's token expires; [`Tick::MAX`] without a token.
     pub(super) fn expires(&self) -> Tick {
         self.session().map_or(Tick::MAX, Session::expires)
@@ -213,15 +216,6 @@ impl Conn {
         let session = self.session()?;
         let complete = !session.is_catching_up() && !self.out.has_gap();
         complete.then(|| session.until(seen))
-    }
-
-    /// Returns who pays for what this connection sends.
-    pub(super) fn payer(&mut self) -> Payer<'_> {
-        let user = self.session().map(|session| session.id);
-        Payer {
-            allowance: &mut self.allowance,
-            user,
-        }
     }
 
     /// Returns all who pay for the work that is done for this connection.

@@ -3,7 +3,7 @@
 //! The connections are in a table beside [`Core`], so that a function can use a connection and the
 //! parts at the same time.
 
-use trunkline_core::per_user::PerUser;
+use trunkline_core::per_user::{Half, Key, PerUser, Quarter};
 use trunkline_core::position::Tokens;
 use trunkline_core::store::{Batch, Position};
 use trunkline_proto::error::{CloseCode, ErrorCode};
@@ -35,6 +35,7 @@ use super::tokens::Permits;
 use super::trace;
 use super::turn::Turn;
 use crate::metrics::{Limit, Work};
+use crate::rate::Allowances;
 use crate::session::{EventRef, Frames};
 use crate::timer::{TICK, Tick};
 
@@ -50,8 +51,9 @@ const UNCOUNTED: usize = 4 << 10;
 /// another.
 pub(crate) struct Core {
     pub(super) parts: Parts,
-    /// The connections of each user, in the order in which they connected.
-    pub(super) users: PerUser<u32>,
+    /// The slots of the sessions of each user, in the order in which they connected. A slot may be of
+    /// another user with the same key: compare the id of its session.
+    pub(super) users: PerUser<Quarter, u32>,
     /// The commands of the turn, for the sequencer.
     pub(super) handoff: Handoff,
     /// What the connection that is being read may still handle before others have their turn.
@@ -84,6 +86,11 @@ pub(crate) struct Core {
     pub(super) greeting: Greeting,
     /// What the last payments of connections left.
     pub(super) payments: Payments,
+    /// The amounts that connections may still send; empty without rates.
+    pub(super) allowances: Allowances,
+    /// The tick in which the shard next forgets the allowances of idle clients. [`Tick::MAX`]: there are
+    /// none.
+    pub(super) forgets_at: Tick,
     /// The tick in which the shard last served a client within its budget.
     pub(super) served_at: Tick,
     /// The number of sessions that the shard has opened.
@@ -126,6 +133,8 @@ impl Core {
             permits: Permits::new(parts.authority.clone()),
             greeting: Greeting::new(&parts),
             payments: Payments::default(),
+            allowances: Allowances::default(),
+            forgets_at: Tick::MAX,
             served_at: Tick::MAX,
             sessions: 0,
             seen: parts.directory.head(),
@@ -389,7 +398,7 @@ impl Core {
         let keep = self.resuming.end(slot, self.turn.now());
         self.handoff.keep(keep);
         if let Some(sessions) = &self.parts.shared.user_sessions {
-            sessions.leave(session.id);
+            sessions.leave(Half::of(session.id));
         }
         self.users.remove(session.id, slot);
         let device = session.device_mark(&self.parts.ids);

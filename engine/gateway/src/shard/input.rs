@@ -19,7 +19,6 @@ use super::price;
 use super::rate::{Beyond, sent_command, sent_frame};
 use super::trace;
 use crate::metrics::{Limit, Work};
-use crate::rate::Sent;
 use crate::session::Session;
 use crate::timer::Tick;
 
@@ -329,22 +328,6 @@ impl Core {
         }
     }
 
-    /// Pays for what a connection sent.
-    ///
-    /// # Errors
-    /// Nothing is left of a rate.
-    fn pay(&self, conn: &mut Conn, sent: Sent) -> Result<(), Beyond> {
-        let paid = self
-            .parts
-            .shared
-            .charges
-            .pay(conn.payer(), self.turn.now(), sent);
-        paid.map_err(|exceeded| {
-            self.parts.metrics.limited(exceeded.limit);
-            exceeded.beyond
-        })
-    }
-
     fn message(&mut self, slot: u32, conn: &mut Conn, kind: MessageKind, payload: Cow<'_, [u8]>) {
         let expected = match conn.encoding() {
             Encoding::Json => MessageKind::Text,
@@ -355,7 +338,7 @@ impl Core {
             return self.close(slot, conn, CloseCode::UNSUPPORTED, reason);
         }
         let paid = if self.parts.shared.charges.are_on() {
-            self.pay(conn, sent_frame(payload.len()))
+            self.pay(slot, conn, sent_frame(payload.len()))
         } else {
             Ok(())
         };
@@ -402,7 +385,9 @@ impl Core {
             }
             self.parts.metrics.commands.one();
             let paid = progress.paid;
-            if rated && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
+            if rated
+                && let Err(beyond) =
+                    paid.and_then(|()| self.pay(slot, conn, sent_command(&command)))
             {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";

@@ -191,7 +191,7 @@ impl Core {
             let Some(conn) = conns.get_mut(slot as usize) else {
                 continue;
             };
-            if told.except != Some(conn.reference(slot)) {
+            if conn.is_of(user) && told.except != Some(conn.reference(slot)) {
                 self.push(slot, conn, batch, told.event, crowd);
             }
         }

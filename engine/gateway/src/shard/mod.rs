@@ -439,6 +439,7 @@ impl Shard {
                 trace::gone(core.parts.index, &conn);
                 core.settle_closed(slot, &mut conn);
                 core.end_session(slot, &conn);
+                core.allowances.remove(slot);
                 core.reads.forget(slot, &mut conn.unanswered);
                 core.reads
                     .end(slot, conn.session().map(|session| session.id));
@@ -468,6 +469,7 @@ impl Shard {
     /// Handles timers that are due, as many as a turn has time for.
     fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
         self.core.turn.fire(now, fired);
+        self.core.forget_idle();
         self.fired.extend(fired.drain(..));
         if self.fired.is_empty() {
             return;

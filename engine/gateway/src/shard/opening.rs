@@ -1,6 +1,7 @@
 //! The command `connect`: it opens the session of a connection.
 
 use trunkline_core::exchange::Query;
+use trunkline_core::per_user::{Half, Key};
 use trunkline_core::store::Position;
 use trunkline_proto::message::{Connect, ReplyBody};
 use trunkline_proto::{CloseCode, ErrorCode};
@@ -59,17 +60,25 @@ impl Core {
             return self.connect_again(slot, conn, id, opened.session.id, grant);
         }
         if let Some(sessions) = &self.parts.shared.user_sessions
-            && !sessions.enter(opened.session.id)
+            && !sessions.enter(Half::of(opened.session.id))
         {
             self.parts.metrics.limited(Limit::UserConnections);
             let text = "this user has as many sessions as one may have: close one of them";
             self.fail(slot, conn, id, ErrorCode::LimitExceeded, text);
             return self.close(slot, conn, CloseCode::CONNECTION_LIMIT, text);
         }
+        let device = opened.session.device_mark(&self.parts.ids);
+        let (directory, shard) = (&self.parts.directory, self.parts.index);
+        let live_from = directory.enter(opened.session.id, shard, device);
+        let Opened { mut session, since } = opened;
+        let resumes = request.resume && since.is_none();
+        session.begin(live_from, since.is_some() || resumes);
+        let opened = Opened { session, since };
         self.begin_session(slot, conn, id, request, opened, grant);
     }
 
-    /// Makes a session live: enters it into every part, replies, and asks for the events that it missed.
+    /// Enters a session into every part besides the directory, which has it. Replies, and asks for the
+    /// events that the client missed.
     fn begin_session(
         &mut self,
         slot: u32,
@@ -86,11 +95,7 @@ impl Core {
         self.sessions += 1;
         conn.out.set_batching(request.batch);
         self.users.add(session.id, slot);
-        let device = session.device_mark(&self.parts.ids);
-        let (directory, shard) = (&self.parts.directory, self.parts.index);
-        let live_from = directory.enter(session.id, shard, device);
         self.parts.hub.arrived(session.id);
-        session.begin(live_from, since.is_some() || resumes);
         if grant.is_some() {
             self.parts.metrics.tokens.accepted.one();
         }
@@ -106,14 +111,16 @@ impl Core {
                 self.greeting.opening(&session, device, expires),
             )),
             None => {
-                let reply = self.greeting.reply(&session, live_from, expires);
+                let reply = self
+                    .greeting
+                    .reply(&session, session.until(Position::ZERO), expires);
                 self.reply(slot, conn, id, ReplyBody::Connect(reply));
                 None
             }
             Some(since) => Some((since, self.greeting.opening(&session, None, expires))),
         };
         let user = session.id;
-        conn.enter(Phase::Open(Box::new(session)), &mut self.admission);
+        conn.enter(Phase::Open(session), &mut self.admission);
         if conn.out.is_blocked() {
             let timeout = self.timeouts.write;
             conn.times.set_deadline(slot, &mut self.turn, timeout);

@@ -8,7 +8,8 @@ use std::time::Instant;
 use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{Mailbox, ToReaders, ToSequencer};
 use trunkline_core::hub::Hub;
-use trunkline_core::ids::{Ids, UserId};
+use trunkline_core::ids::Ids;
+use trunkline_core::per_user::Half;
 use trunkline_core::store::Epochs;
 
 use super::rate::Charges;
@@ -78,8 +79,8 @@ pub struct Shared {
     pub(crate) max_total: usize,
     /// The number of connections of each address. `None`: no limit.
     pub(crate) addresses: Option<Arc<Counts<Source>>>,
-    /// The number of sessions of each user. `None`: no limit.
-    pub(crate) user_sessions: Option<Arc<Counts<UserId>>>,
+    /// The number of sessions of each user, by half of the id. `None`: no limit.
+    pub(crate) user_sessions: Option<Arc<Counts<Half>>>,
     /// The rates of connections and users.
     pub(crate) charges: Charges,
     /// The budgets of cost. `None` without any.

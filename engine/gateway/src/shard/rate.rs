@@ -6,10 +6,12 @@ use trunkline_core::ids::UserId;
 use trunkline_proto::BadCommand;
 use trunkline_proto::message::{Command, CommandBody};
 
+use super::connection::Conn;
+use super::core::Core;
 use crate::limits::Limits;
 use crate::metrics::Limit;
-use crate::rate::{Allowance, Rated, Rules, Sent, Short, UserRates};
-use crate::timer::Tick;
+use crate::rate::{Allowances, Rated, Rules, Sent, Short, UserRates};
+use crate::timer::{TICKS_PER_SECOND, Tick};
 
 /// A refusal because of a limit, as a client is told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +33,10 @@ pub(crate) struct Exceeded {
 
 /// The allowances that pay for the input of a connection.
 pub(super) struct Payer<'a> {
-    /// The amount that the connection may still send. `None` until it has sent something.
-    pub(super) allowance: &'a mut Option<Box<Allowance>>,
+    /// The amounts that the connections of the shard may still send.
+    pub(super) allowances: &'a mut Allowances,
+    /// The slot of the connection.
+    pub(super) slot: u32,
     /// The user of the session, if there is one.
     pub(super) user: Option<UserId>,
 }
@@ -71,10 +75,7 @@ impl Charges {
     /// Nothing is left of a rate.
     pub(super) fn pay(&self, payer: Payer<'_>, now: Tick, sent: Sent) -> Result<(), Exceeded> {
         if let Some(rules) = &self.connections {
-            let allowance = payer
-                .allowance
-                .get_or_insert_with(|| Box::new(Allowance::new(rules, now)));
-            let paid = allowance.pay(rules, now, sent);
+            let paid = payer.allowances.pay(rules, payer.slot, now, sent);
             paid.map_err(|Short { of, ticks }| match of {
                 Rated::Messages => exceeded(Limit::ConnectionMessages, "rate_messages", ticks),
                 Rated::Bytes => exceeded(Limit::ConnectionBytes, "rate_bytes", ticks),
@@ -101,6 +102,59 @@ impl Charges {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Charges {
+    /// Forgets who may send as much as a newcomer again, of the connections of one shard and of all users.
+    /// Returns whether anybody is left.
+    pub(super) fn forget(&self, allowances: &mut Allowances, now: Tick) -> bool {
+        let connections = self.connections.as_ref();
+        let connections = connections.is_some_and(|rules| allowances.forget(rules, now));
+        let users = self.users.as_ref().is_some_and(|users| users.forget(now));
+        connections || users
+    }
+}
+
+impl Core {
+    /// Pays for what a connection sent.
+    ///
+    /// # Errors
+    /// Nothing is left of a rate.
+    pub(super) fn pay(&mut self, slot: u32, conn: &Conn, sent: Sent) -> Result<(), Beyond> {
+        let now = self.turn.now();
+        if self.forgets_at == Tick::MAX {
+            self.forget_at(now + TICKS_PER_SECOND);
+        }
+        let payer = Payer {
+            allowances: &mut self.allowances,
+            slot,
+            user: conn.session().map(|session| session.id),
+        };
+        let paid = self.parts.shared.charges.pay(payer, now, sent);
+        paid.map_err(|exceeded| {
+            self.parts.metrics.limited(exceeded.limit);
+            exceeded.beyond
+        })
+    }
+
+    /// Forgets the allowances of clients that have been idle for long enough, once in a second.
+    pub(super) fn forget_idle(&mut self) {
+        let now = self.turn.now();
+        if now < self.forgets_at {
+            return;
+        }
+        let charges = &self.parts.shared.charges;
+        match charges.forget(&mut self.allowances, now) {
+            true => self.forget_at(now + TICKS_PER_SECOND),
+            false => self.forgets_at = Tick::MAX,
+        }
+    }
+
+    /// Lets the shard wake at a tick to forget the allowances of idle clients.
+    fn forget_at(&mut self, at: Tick) {
+        self.forgets_at = at;
+        self.turn.wake_at(at);
     }
 }
 
@@ -153,29 +207,40 @@ mod tests {
             users: Some(Arc::new(UserRates::new(rules(2), 1_000))),
         };
         let user = Some(TimelineId(7));
-        let pay = |allowance: &mut _| {
-            let paid = charges.pay(Payer { allowance, user }, 0, Sent::Message);
+        let mut allowances = Allowances::default();
+        let mut pay = |slot| {
+            let payer = Payer {
+                allowances: &mut allowances,
+                slot,
+                user,
+            };
+            let paid = charges.pay(payer, 0, Sent::Message);
             paid.map_err(|exceeded| (exceeded.limit, exceeded.beyond.limit))
         };
-        let (mut one, mut two, mut three) = (None, None, None);
-        assert_eq!(pay(&mut one), Ok(()));
+        assert_eq!(pay(1), Ok(()));
         let connection = Err((Limit::ConnectionMessages, "rate_messages"));
-        assert_eq!(pay(&mut one), connection);
-        assert_eq!(pay(&mut two), Ok(()));
+        assert_eq!(pay(1), connection);
+        assert_eq!(pay(2), Ok(()));
         let of_user = Err((Limit::UserMessages, "user_rate_messages"));
-        assert_eq!(pay(&mut three), of_user);
+        assert_eq!(pay(3), of_user);
+        // Both are known until they are as good as new.
+        assert!(charges.forget(&mut allowances, 1));
+        let mut now = (10..).step_by(10).take(10);
+        assert!(now.any(|now| !charges.forget(&mut allowances, now)));
     }
 
     #[test]
     fn without_rates_nobody_pays_and_no_memory_is_taken() {
         let charges = Charges::default();
         assert!(!charges.are_on());
-        let mut allowance = None;
+        let mut allowances = Allowances::default();
         let payer = Payer {
-            allowance: &mut allowance,
+            allowances: &mut allowances,
+            slot: 0,
             user: None,
         };
         assert_eq!(charges.pay(payer, 0, Sent::Frame(u32::MAX)), Ok(()));
-        assert!(allowance.is_none());
+        assert_eq!(allowances.len(), 0);
+        assert!(!charges.forget(&mut allowances, 10));
     }
 }

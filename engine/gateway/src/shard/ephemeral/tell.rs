@@ -56,7 +56,9 @@ impl Core {
                         *left = left.saturating_sub(1);
                         let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(*user));
                         for slot in slots {
-                            if let Some(conn) = conns.get_mut(slot as usize) {
+                            if let Some(conn) = conns.get_mut(slot as usize)
+                                && conn.is_of(*user)
+                            {
                                 self.tell(slot, conn, &mut push, worth);
                             }
                         }
