@@ -105,6 +105,7 @@ impl<'c, 's> Asking<'c, 's> {
                 caller: self.client.caller(),
                 ids,
                 epochs,
+                known: None,
                 limits: &parts.limits,
                 reply_to: ReplyTo::Call(call),
             };

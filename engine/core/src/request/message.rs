@@ -4,6 +4,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message;
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 
+use super::known::DirectIds;
 use super::{Ask, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Prepared, Target};
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members};
@@ -42,14 +43,17 @@ impl Ask<'_> {
                 } else {
                     (Side::Greater, lesser)
                 };
-                let other = self.user(other);
+                let DirectIds {
+                    other,
+                    conversation,
+                } = self.direct(side, other);
                 Target {
-                    conversation: self.ids.direct(names.namespace(), lesser, greater),
+                    conversation,
                     members: Members::Direct { other, side },
                 }
             }
             Conversation::Group(name) => Target {
-                conversation: self.ids.group(names.namespace(), name),
+                conversation: self.group(name),
                 members: Members::Group,
             },
         };

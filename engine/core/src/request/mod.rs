@@ -3,6 +3,7 @@
 
 mod contacts;
 mod group;
+mod known;
 mod message;
 mod names;
 mod presence;
@@ -20,7 +21,9 @@ use crate::exchange::{
     Action, Change, Command, CommandBatch, Failure, Members, NOT_A_MEMBER, Query, ReplyTo,
 };
 use crate::ids::{Ids, Side, UserId};
+use known::DirectIds;
 
+pub use known::Known;
 pub use names::Names;
 pub use presence::check_presence;
 pub use recipients::{Recipients, recipients};
@@ -57,6 +60,8 @@ pub struct Ask<'a> {
     pub ids: &'a Ids,
     /// The epochs that prove the positions in commands.
     pub epochs: &'a Epochs,
+    /// The ids of conversations that commands named of late. `None`: every id is made.
+    pub known: Option<&'a Known>,
     /// The limits of the content of commands.
     pub limits: &'a ContentLimits,
     /// The receiver of the answer.
@@ -137,13 +142,9 @@ pub fn ask(
 }
 
 /// A conversation that the caller named.
-enum Named<'a> {
+enum Named {
     /// A 1:1 conversation of the caller.
-    Direct {
-        id: TimelineId,
-        side: Side,
-        other: &'a str,
-    },
+    Direct { ids: DirectIds, side: Side },
     /// A group. It may not exist, and the caller may not be a member.
     Group(TimelineId),
 }
@@ -193,16 +194,42 @@ impl Ask<'_> {
         self.ids.user(self.caller.names.namespace(), name)
     }
 
+    /// Returns the id of a group in the caller's namespace.
+    fn group(&self, name: &str) -> TimelineId {
+        self.ids.group(self.caller.names.namespace(), name)
+    }
+
+    /// Returns the ids of the conversation with another user. The caller has this side of it.
+    #[inline]
+    fn direct(&self, side: Side, other: &str) -> DirectIds {
+        let make = || {
+            let (namespace, own) = (self.caller.names.namespace(), self.caller.names.user());
+            let conversation = match side {
+                Side::Lesser => self.ids.direct(namespace, own, other),
+                Side::Greater => self.ids.direct(namespace, other, own),
+            };
+            let other = self.user(other);
+            DirectIds {
+                other,
+                conversation,
+            }
+        };
+        match self.known {
+            Some(known) => known.ids(self.caller.id, other, make),
+            None => make(),
+        }
+    }
+
     /// Returns a conversation of which the caller may be a member, by its name.
     ///
     /// # Errors
     /// The name is not valid, or the caller is not one of the two users.
     fn own(&self, conversation: &str) -> Result<Target, Failure> {
         Ok(match self.named(conversation)? {
-            Named::Direct { id, side, other } => Target {
-                conversation: id,
+            Named::Direct { ids, side } => Target {
+                conversation: ids.conversation,
                 members: Members::Direct {
-                    other: self.user(other),
+                    other: ids.other,
                     side,
                 },
             },
@@ -229,8 +256,7 @@ impl Ask<'_> {
     ///
     /// # Errors
     /// The name is not valid, or the caller is not one of the two users.
-    fn named<'n>(&self, conversation: &'n str) -> Result<Named<'n>, Failure> {
-        let namespace = self.caller.names.namespace();
+    fn named(&self, conversation: &str) -> Result<Named, Failure> {
         let own = self.caller.names.user();
         match Conversation::parse(conversation).ok_or(BAD_CONVERSATION)? {
             Conversation::Direct(lesser, greater) => {
@@ -241,10 +267,10 @@ impl Ask<'_> {
                 } else {
                     return Err(NOT_A_MEMBER);
                 };
-                let id = self.ids.direct(namespace, lesser, greater);
-                Ok(Named::Direct { id, side, other })
+                let ids = self.direct(side, other);
+                Ok(Named::Direct { ids, side })
             }
-            Conversation::Group(name) => Ok(Named::Group(self.ids.group(namespace, name))),
+            Conversation::Group(name) => Ok(Named::Group(self.group(name))),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Ask<'_> {
         let limit = self.page(info.limit, 100)?;
         let access = Access {
             user: self.caller.id,
-            conversation: self.ids.group(self.caller.names.namespace(), &info.group),
+            conversation: self.group(&info.group),
             group: true,
         };
         Ok(Prepared::Query(Query::GroupInfo {
@@ -149,7 +149,7 @@ impl Ask<'_> {
     /// Returns the conversation of this name, for the readers to check that the caller is a member.
     fn access(&self, conversation: &str) -> Result<Access, Failure> {
         let (conversation, group) = match self.named(conversation)? {
-            Named::Direct { id, .. } => (id, false),
+            Named::Direct { ids, .. } => (ids.conversation, false),
             Named::Group(id) => (id, true),
         };
         Ok(Access {

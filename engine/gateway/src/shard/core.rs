@@ -5,6 +5,7 @@
 
 use trunkline_core::per_user::{Half, Key, PerUser, Quarter};
 use trunkline_core::position::Tokens;
+use trunkline_core::request::Known;
 use trunkline_core::store::{Batch, Position};
 use trunkline_proto::error::{CloseCode, ErrorCode};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     /// The slots of the sessions of each user, in the order in which they connected. A slot may be of
     /// another user with the same key: compare the id of its session.
     pub(super) users: PerUser<Quarter, u32>,
+    /// The ids of the conversations that clients wrote to of late.
+    pub(super) known: Known,
     /// The commands of the turn, for the sequencer.
     pub(super) handoff: Handoff,
     /// What the connection that is being read may still handle before others have their turn.
@@ -117,6 +120,7 @@ impl Core {
         let memory = Memory::new(limits.shard_buffer_bytes);
         Self {
             users: PerUser::default(),
+            known: Known::default(),
             handoff: Handoff::new(parts.sequencer.clone()),
             slice: Slice::new(),
             frames: Frames::new(Tokens::new(&parts.epochs), memory.shared().clone()),

@@ -439,6 +439,7 @@ impl Core {
             caller: session.caller(),
             ids: &self.parts.ids,
             epochs: &self.parts.epochs,
+            known: Some(&self.known),
             limits: &limits.content,
             reply_to: conn.reply_to(self.parts.index, slot, id),
         };
