@@ -31,6 +31,8 @@ mod page;
 #[cfg(test)]
 mod server_examples;
 #[cfg(test)]
+mod sizes;
+#[cfg(test)]
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(test)]
