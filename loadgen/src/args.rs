@@ -173,7 +173,7 @@ pub(crate) struct RunArgs {
     /// The number of generator threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
-    /// The number of shards of the local gateway, 1 to 128 [default: one per core]
+    /// The number of shards of the local gateway, 1 to 127 [default: one per core]
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
     /// The durability of the local gateway: sync, interval:MS or os [default: that of the gateway]
@@ -278,7 +278,7 @@ pub(crate) struct HoldArgs {
     /// for it]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
-    /// The number of shards of the local gateway, 1 to 128 [default: one per core, or more if the
+    /// The number of shards of the local gateway, 1 to 127 [default: one per core, or more if the
     /// descriptor limit asks for it]
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn what_the_gateway_would_refuse_is_refused() {
         for (good, bad) in [
-            ("run smoke --shards 128", "run smoke --shards 129"),
+            ("run smoke --shards 127", "run smoke --shards 128"),
             ("run smoke --shards 1", "run smoke --shards 0"),
             (
                 "hold --connections 9 --shards 1",

@@ -176,7 +176,6 @@ fn still_under(jobs: usize, rules: Messaging) -> Still {
     let opened = open(1);
     let store = opened.reader;
     let directory = Arc::new(Directory::new(store.head()));
-    let hub = Arc::new(Hub::new(&HUB, 100, Arc::clone(&directory), Vec::new()));
     let (waker, wakes) = channel::unbounded();
     let shard = Shard {
         ids: Ids(store.key()),
@@ -185,6 +184,13 @@ fn still_under(jobs: usize, rules: Messaging) -> Still {
         wakes,
         tokens: Tokens::new(store.epochs()),
     };
+    let mailboxes = vec![Arc::clone(&shard.mailbox)];
+    let hub = Arc::new(Hub::new(
+        &HUB,
+        100,
+        Arc::clone(&directory),
+        mailboxes.clone(),
+    ));
     let metrics = Arc::<SequencerMetrics>::default();
     let sequencer = Sequencer::new(SequencerParts {
         writer: opened.writer,
@@ -194,7 +200,7 @@ fn still_under(jobs: usize, rules: Messaging) -> Still {
         directory: Arc::clone(&directory),
         weights: Arc::default(),
         departures: Departures::new(Arc::clone(&hub), &HUB, Arc::clone(&metrics)),
-        mailboxes: vec![Arc::clone(&shard.mailbox)],
+        mailboxes,
         metrics,
     });
     let (to_sequencer, commands) = queue();
