@@ -1,5 +1,6 @@
 //! The client API over HTTP: what `trunkline_http` needs of the gateway.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) metrics: &'a Metrics,
 }
 
-/// Starts the client API with its mailbox. Returns `None` if the API is off.
+/// Starts the client API with its mailbox. Returns `None` if the API is off, or if nobody gave an address
+/// and another program has the default one.
 ///
 /// # Errors
 /// The address cannot be bound, or a thread cannot be started.
@@ -78,8 +80,21 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         limits,
         metrics: Arc::clone(&metrics.http),
     });
-    let http = http.with_context(|| format!("cannot listen on the HTTP address {address}"))?;
-    Ok(Some(http))
+    match http {
+        // A second gateway on a machine starts as it does where there is no client API.
+        Err(error) if error.kind() == ErrorKind::AddrInUse && !config.http_is_given => {
+            tracing::warn!(
+                %address,
+                "another program has the default address of the client API: starting without the API; set http to another address, or to off"
+            );
+            Ok(None)
+        }
+        http => {
+            let http =
+                http.with_context(|| format!("cannot listen on the HTTP address {address}"))?;
+            Ok(Some(http))
+        }
+    }
 }
 
 /// Returns the number of connections to the client API at most: a quarter of the descriptors, if that
@@ -117,7 +132,7 @@ impl Door for Visitors {
             user: grant.user.into(),
             namespace: grant.namespace.into(),
             device: grant.device.map(Into::into),
-            expires_ms: grant.expires_ms,
+            expires_ms: grant.expires_ms.saturating_add(self.0.leeway_ms()),
             may_publish: Box::new(move |topic| rights.allow(Act::Publish, topic)),
         })
     }

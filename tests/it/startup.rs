@@ -1,5 +1,7 @@
 //! Starts that are refused, with an error that says why.
 
+use std::net::TcpListener;
+
 use nix::sys::signal::Signal;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::port;
@@ -33,6 +35,25 @@ fn a_second_gateway_on_the_folder() {
     assert_eq!(
         second.dial().connect("alice", "phone").send("bob", "again")["seq"],
         2
+    );
+}
+
+/// A second gateway without this setting starts, one that was told an address does not.
+#[test]
+fn the_default_port_of_the_client_api_is_taken() {
+    // By this test, if no other program has it.
+    let address = "127.0.0.1:7702";
+    let _taken = TcpListener::bind(address);
+    let gateway = Setup::default().without("http").start();
+    gateway.dial().connect("alice", "phone").ping();
+    let line = gateway.logged("default address of the client API");
+    assert!(line.contains(address), "{line}");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let other = Setup::default().flag("data", folder.path().join("d").display());
+    check(
+        &other.flag("http", address).run("serve"),
+        1,
+        &[address, "in use"],
     );
 }
 

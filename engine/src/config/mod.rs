@@ -65,6 +65,9 @@ pub struct Config {
     pub control_limits: ServerLimits,
     /// The address of the client API; `None` without one.
     pub http: Option<SocketAddr>,
+    /// Whether the address of the client API was given. If another program has the default address, the
+    /// gateway starts without the API.
+    pub http_is_given: bool,
     /// The limits of the client API.
     pub http_limits: HttpLimits,
     /// The folder of the store.

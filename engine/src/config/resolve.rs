@@ -35,6 +35,7 @@ const TEXT_BYTES: u64 = 64 << 10;
 /// Settings cannot work, alone or beside others: the error names all of them.
 pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     let is_development = layers.settings.dev_auth == Some(true);
+    let http_is_given = layers.settings.http.is_some();
     fill(&mut layers, is_development);
     let auth = auth::resolve(&mut layers);
     check_ranges(&mut layers);
@@ -65,6 +66,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
             timeout: time(settings.control_timeout),
         },
         http: settings.http.and_then(|http| http.0),
+        http_is_given,
         http_limits: http_limits(&settings),
         data: of(&settings.data).0,
         shards: number(settings.shards),
