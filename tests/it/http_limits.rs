@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 use trunkline_tests::api::{Api, problem};
-use trunkline_tests::gateway::Setup;
+use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
 use trunkline_tests::wait::{LIMIT, until};
 
@@ -204,4 +204,70 @@ fn hostile_requests_are_refused_and_smuggle_nothing() {
     Api::of(&gateway)
         .user("alice")
         .post("conversations", &json!({}));
+}
+
+/// Sends bytes on a new connection, more once a request waits, and returns everything that comes until
+/// the gateway ends the connection.
+fn said_in_two(gateway: &Gateway, first: &str, then: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.http()).expect("a connection");
+    stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+    stream.write_all(first.as_bytes()).expect("it is taken");
+    until("a request that waits", || {
+        (gateway.metric("trunkline_http_waiting") == 1.0).then_some(())
+    });
+    stream.write_all(then.as_bytes()).expect("it is taken");
+    let mut said = Vec::new();
+    // An end with unread bytes is a reset.
+    let _ = stream.read_to_end(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// What comes as the body of a request that waits is not the next request.
+#[test]
+fn the_body_of_a_waiting_request_is_no_request() {
+    let gateway = Setup::default().http().start();
+    let smuggled = "GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let bodies = [
+        (
+            format!("Content-Length: {}", smuggled.len()),
+            smuggled.to_owned(),
+        ),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+    ];
+    for (header, body) in bodies {
+        let head = format!(
+            "GET /api/v1/rtm.receive?sourceID=alice&lastPos=0&targetID=bob&wait=1s HTTP/1.1\r\n\
+             Host: 127.0.0.1\r\n{header}\r\n\r\n"
+        );
+        let said = said_in_two(&gateway, &head, &body);
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{header}: {said}");
+        assert!(said.contains("\"messages\":[]"), "{header}: {said}");
+        assert!(!said.contains("openapi"), "{header}: {said}");
+    }
+}
+
+/// An answer to HEAD has no body, so these requests do not wait.
+#[test]
+fn head_never_waits() {
+    let gateway = Setup::default().http().start();
+    for path in [
+        "/api/v1/rtm.receive?sourceID=alice&lastPos=0&targetID=bob&wait=20s",
+        "/api/v1/events?sourceID=alice",
+    ] {
+        let request = format!(
+            "HEAD {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n\
+             GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(gateway.http()).expect("a connection");
+        stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+        stream.write_all(request.as_bytes()).expect("it is taken");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("an end");
+        let (head, rest) = said.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {said}");
+        assert!(rest.starts_with("HTTP/1.1 404 "), "{path}: {said}");
+    }
 }

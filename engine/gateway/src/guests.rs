@@ -90,6 +90,12 @@ impl Guests {
         checked
     }
 
+    /// Returns the time after its token for which a session goes on, in milliseconds.
+    pub fn leeway_ms(&self) -> u64 {
+        let authority = self.authority.as_ref();
+        authority.map_or(0, |authority| authority.leeway_ms())
+    }
+
     /// Counts a connection of an address. Returns `false`, and counts nothing, at the limit.
     pub fn enter_address(&self, address: IpAddr) -> bool {
         let addresses = self.shared.addresses.as_ref();

@@ -81,6 +81,7 @@ impl Bodies {
             count: 0,
             all: Arc::clone(&self.held),
         };
+        let whole = body.size_hint().exact();
         let mut bytes = Vec::new();
         let mut body = pin!(body);
         loop {
@@ -101,6 +102,10 @@ impl Bodies {
                 return Err(Problem::new(ErrorCode::StorageUnavailable, text));
             }
             bytes.extend_from_slice(&data);
+        }
+        // A connection that is dropped ends its bodies without an error.
+        if whole.is_some_and(|whole| whole != held.count as u64) {
+            return Err(Problem::bad("the body ended before its time"));
         }
         if bytes.is_empty() {
             bytes.extend_from_slice(b"{}");

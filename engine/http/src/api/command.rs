@@ -12,7 +12,7 @@ use trunkline_proto::message::CommandBody;
 use trunkline_proto::{ErrorCode, Str};
 
 use super::visitor::{Visitor, idempotency_key};
-use super::{Api, COMMAND_PATH, json};
+use super::{Api, BODY_KIB, COMMAND_PATH, json};
 use crate::door::Sent;
 use crate::problem::Problem;
 use crate::server::{Page, Peer};
@@ -29,7 +29,7 @@ pub(super) async fn handle(
     let name = uri.path().strip_prefix(COMMAND_PATH).unwrap_or_default();
     let page = page.as_ref().map(|page| &page.0);
     let visitor = api.identify(&headers, peer, page, None)?;
-    let _permit = api.outstanding.enter(visitor.id())?;
+    let permit = api.outstanding.enter(visitor.id())?;
     let body = api.read(&headers, body).await?;
     let sent = match name {
         "send" => Sent::Message,
@@ -41,7 +41,9 @@ pub(super) async fn handle(
     set_key(&mut command, idempotency_key(&headers)?)?;
     check_rights(&visitor, &command)?;
     let reply = api.carry_out(&visitor, &command).await?;
-    Ok(json::response(json::reply(name, reply)))
+    let reply = json::reply(name, reply);
+    api.sent(&visitor, reply.len());
+    Ok(json::response_of(permit, reply))
 }
 
 /// Lets the header stand for the key of a command that has one.
@@ -93,8 +95,10 @@ impl Api {
     /// # Errors
     /// Nothing is left of a rate, or an account is in debt.
     pub(super) fn pay(&self, visitor: &Visitor, body: usize, sent: Sent) -> Result<(), Problem> {
+        // First: what the rates refuse was read too.
+        let cost = BODY_KIB.times(body >> 10);
+        self.door.book(&visitor.payer(), cost)?;
         self.door.pay(visitor.id(), Sent::Body(body))?;
-        self.door.pay(visitor.id(), sent)?;
-        self.begin(visitor, body)
+        Ok(self.door.pay(visitor.id(), sent)?)
     }
 }

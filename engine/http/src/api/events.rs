@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use hyper::header::HeaderMap;
-use hyper::{Uri, Version};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Uri, Version};
 use serde::Deserialize;
 use tokio::time::Instant;
 use trunkline_core::clock::system_ms;
@@ -24,7 +25,7 @@ use trunkline_proto::{CloseCode, Encoding, ErrorCode};
 
 use super::held::Manner;
 use super::visitor::{Visitor, last_event_id};
-use super::{Api, json};
+use super::{Api, BUSY, json};
 use crate::door::{Door, Sent};
 use crate::metrics::Counted;
 use crate::problem::Problem;
@@ -33,9 +34,6 @@ use crate::waiting::Waiter;
 
 /// The events that a stream reads at a time.
 const PAGE: u32 = 100;
-
-/// The time after which a stream asks again that found too many other questions waiting.
-const BUSY: Duration = Duration::from_millis(100);
 
 /// The shortest range of delays that clients are told, in milliseconds.
 const LEAST_DELAY_MS: u64 = 100;
@@ -89,6 +87,7 @@ pub(super) async fn handle(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     page: Option<Extension<Page>>,
+    method: Method,
     version: Version,
     uri: Uri,
     headers: HeaderMap,
@@ -100,6 +99,13 @@ pub(super) async fn handle(
     let mut visitor = api.identify(&headers, peer, page, named)?;
     api.pay(&visitor, 0, Sent::Command)?;
     let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    if method == Method::HEAD {
+        // A stream has a body.
+        let mut response = Response::new(Body::empty());
+        let kind = HeaderValue::from_static("text/event-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        return Ok(response);
+    }
     let number = api.streams.fetch_add(1, Relaxed);
     visitor.name_device(&format!("sse{number:x}"));
     visitor.forget_rights();
@@ -174,8 +180,10 @@ impl Stream {
             write_block(&mut block, None, &json::push(Push { pos: None, event }));
             let _ = self.send(&mut line, &block).await;
         }
+        let time = self.api.limits.http.write_timeout;
         drop(self);
-        line.end().await;
+        // With TLS the end has bytes to send, which a client may not take.
+        let _ = tokio::time::timeout(time, line.end()).await;
         None
     }
 
@@ -203,6 +211,10 @@ impl Stream {
                 let left = at.saturating_sub(system_ms());
                 Duration::from_millis(left)
             });
+            // Events that come all the time do not keep a session alive.
+            if expires.is_some_and(|left| left.is_zero()) {
+                return Err(End::Told(token_expired()));
+            }
             let until = Instant::now() + expires.map_or(ping, |left| left.min(ping));
             tokio::select! {
                 () = self.waiter.seat().came() => {
@@ -226,6 +238,7 @@ impl Stream {
 
     /// Sends the events that have come.
     async fn tell(&mut self, line: &mut Line) -> Result<(), End> {
+        let mut more = false;
         loop {
             let mut out = Vec::new();
             for frames in self.waiter.seat().take() {
@@ -233,17 +246,20 @@ impl Stream {
                 write_block(&mut out, None, pushed(message));
             }
             let page = match self.first.take() {
-                Some(page) => Ok(page),
-                None => self.api.sync(&self.visitor, &self.pos).await,
+                Some(page) => Some(Ok(page)),
+                // Others send typing and signals: this user pays for no look-up because of them.
+                None if !self.waiter.seat().take_stored() && !more => None,
+                None => Some(self.api.sync(&self.visitor, &self.pos).await),
             };
-            let is_busy = page
-                .as_ref()
-                .is_err_and(|problem| problem.error().code == ErrorCode::TooManyRequests.code());
-            let more = match page {
-                Ok(page) => self.write_page(&mut out, page),
-                Err(problem) => self.write_failure(&mut out, &problem)?,
+            let busy = ErrorCode::TooManyRequests.code();
+            let is_busy = matches!(&page, Some(Err(problem)) if problem.error().code == busy);
+            more = match page {
+                Some(Ok(page)) => self.write_page(&mut out, page),
+                Some(Err(problem)) => self.write_failure(&mut out, &problem)?,
+                None => false,
             };
             if !out.is_empty() {
+                self.api.sent(&self.visitor, out.len());
                 self.send(line, &out).await?;
             }
             self.api.rest(&self.visitor).await;

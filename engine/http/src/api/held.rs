@@ -23,8 +23,13 @@ impl Manner {
             let words = line.to_str().unwrap_or("close").split(',');
             { words }.any(|word| word.trim().eq_ignore_ascii_case("close"))
         });
+        // HTTP has not read such a body to its end: its rest must not count as the next request.
+        let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+            || headers
+                .get(header::CONTENT_LENGTH)
+                .is_some_and(|length| length.as_bytes() != b"0");
         Self {
-            keeps: version >= Version::HTTP_11 && !closes,
+            keeps: version >= Version::HTTP_11 && !closes && !has_body,
             page: page.map(|page| page.0.clone()),
         }
     }

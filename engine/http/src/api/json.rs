@@ -2,11 +2,13 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use serde::de::IgnoredAny;
 use trunkline_proto::Encoding;
 use trunkline_proto::message::{Command, Push, Reply, ReplyBody, ServerMessage};
 
+use super::outstanding::Permit;
 use crate::problem::Problem;
 
 /// Returns the text of a command as a client of the protocol sends it, on one line. `body` is the
@@ -71,9 +73,30 @@ fn inner(message: &ServerMessage<'_>, head: usize) -> Vec<u8> {
     text
 }
 
+/// A body whose request counts until its bytes have left.
+struct Kept {
+    body: Vec<u8>,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// Returns an answer with a body of JSON. The request counts for its user until the client has taken it.
+pub(super) fn response_of(permit: Permit, body: Vec<u8>) -> Response {
+    let kept = Kept {
+        body,
+        _permit: permit,
+    };
+    response(Bytes::from_owner(kept))
+}
+
 /// Returns an answer with a body of JSON.
-pub(super) fn response(body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(super) fn response(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, json);

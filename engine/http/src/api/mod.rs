@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use trunkline_core::call::{Carried, Service, no_answer};
@@ -75,6 +75,10 @@ const TOKEN: Cost = Cost::micros(30);
 
 /// The cost of one KiB of a body: reading and decoding it.
 const BODY_KIB: Cost = Cost::micros(4);
+
+/// The time after which a stream or a waiting request asks again that found too many other questions
+/// waiting.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// The time between two looks whether all answers have left, when the gateway stops.
 const LOOK: Duration = Duration::from_millis(10);
@@ -156,17 +160,24 @@ impl Api {
         Ok(reply?)
     }
 
-    /// Books the cost of the beginning of a request.
+    /// Books the cost of a request of nobody in particular.
     ///
     /// # Errors
-    /// The user, the address or the namespace is in debt.
-    fn begin(&self, visitor: &Visitor, body: usize) -> Result<(), Problem> {
-        let token = match self.door.needs_tokens() {
-            true => TOKEN,
-            false => Cost::NONE,
+    /// The address is in debt.
+    fn serve_stranger(&self, peer: Peer) -> Result<(), Problem> {
+        let stranger = Payer {
+            user: None,
+            name: "",
+            namespace: "",
+            address: peer.0,
         };
-        let cost = REQUEST + token + BODY_KIB.times(body >> 10);
-        Ok(self.door.book(&visitor.payer(), cost)?)
+        Ok(self.door.book(&stranger, REQUEST)?)
+    }
+
+    /// Books the cost of an answer of this number of bytes.
+    fn sent(&self, visitor: &Visitor, bytes: usize) {
+        // The next request learns of a debt.
+        let _ = self.door.book(&visitor.payer(), Cost::of_sent(bytes));
     }
 
     /// Finds out who asks. `named` is the user that the request names in another place than the headers.
@@ -193,6 +204,12 @@ impl Api {
             let _ = self.door.book(&stranger, REQUEST + TOKEN);
         })?;
         visitor.come_from(peer, page);
+        // Before all that may refuse the request: a refusal is not free.
+        let token = match self.door.needs_tokens() {
+            true => TOKEN,
+            false => Cost::NONE,
+        };
+        self.door.book(&visitor.payer(), REQUEST + token)?;
         Ok(visitor)
     }
 }
@@ -243,7 +260,7 @@ async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
     let page = request.extensions().get::<Page>().cloned();
     let route = route_of(request.uri().path());
     api.busy.fetch_add(1, Relaxed);
-    let _busy = Busy(Arc::clone(&api));
+    let busy = Busy(Arc::clone(&api));
     let mut response = if api.waiting.is_stopping() {
         let text = "the gateway is stopping: try again later";
         let mut response = Problem::new(ErrorCode::StorageUnavailable, text).into_response();
@@ -253,7 +270,15 @@ async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
     } else if is_preflight(&request) {
         preflight()
     } else {
-        next.run(request).await
+        // In a task of its own: a client that goes away meanwhile still pays for its work, and the work
+        // still counts as a request of its user.
+        let served = tokio::spawn(async move {
+            let _busy = busy;
+            next.run(request).await
+        });
+        served.await.unwrap_or_else(|_| {
+            Problem::new(ErrorCode::Internal, "the request failed").into_response()
+        })
     };
     // A request that holds its connection writes its own head.
     let is_held = response.extensions().get::<TakeOver>().is_some();
@@ -304,12 +329,26 @@ fn cors(page: &Page) -> [(HeaderName, HeaderValue); 3] {
     ]
 }
 
-async fn unknown(uri: Uri) -> Problem {
+async fn unknown(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+) -> Problem {
+    if let Err(problem) = api.serve_stranger(peer) {
+        return problem;
+    }
     let path: String = uri.path().chars().take(100).collect();
     Problem::new(ErrorCode::UnknownCommand, format!("there is no {path}"))
 }
 
-async fn other_method(method: Method) -> Problem {
+async fn other_method(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    method: Method,
+) -> Problem {
+    if let Err(problem) = api.serve_stranger(peer) {
+        return problem;
+    }
     let text = format!("{method} is not a method of this path: see the header Allow");
     Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
 }

@@ -7,9 +7,10 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use hyper::header::HeaderMap;
-use hyper::{Uri, Version};
+use hyper::{Method, Uri, Version};
 use serde::Deserialize;
 use tokio::time::Instant;
+use trunkline_core::clock::system_ms;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, Event, History, Push, ReplyBody, Sync};
 use trunkline_proto::names::is_name;
@@ -17,7 +18,7 @@ use trunkline_proto::names::is_name;
 use super::held::Manner;
 use super::outstanding::Permit;
 use super::visitor::Visitor;
-use super::{Api, json};
+use super::{Api, BUSY, json};
 use crate::door::Sent;
 use crate::metrics::Counted;
 use crate::problem::Problem;
@@ -107,6 +108,7 @@ pub(super) async fn handle(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     page: Option<Extension<Page>>,
+    method: Method,
     version: Version,
     uri: Uri,
     headers: HeaderMap,
@@ -119,7 +121,11 @@ pub(super) async fn handle(
     let permit = api.outstanding.enter(visitor.id())?;
     api.pay(&visitor, 0, Sent::Command)?;
     let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
-    let wait = asked.wait.as_deref().map_or(Ok(Duration::ZERO), time)?;
+    let mut wait = asked.wait.as_deref().map_or(Ok(Duration::ZERO), time)?;
+    if method == Method::HEAD {
+        // A request that waits writes its own answer, with a body.
+        wait = Duration::ZERO;
+    }
     let limit = asked.limit.unwrap_or(PAGE);
     let is_now = asked.last_pos.as_deref() == Some("now");
     let from = from(&visitor, &asked)?;
@@ -127,12 +133,17 @@ pub(super) async fn handle(
         let page = api.now(&visitor, from).await?;
         return Ok(json::response(page.body()));
     }
-    let until = Instant::now() + wait;
+    let left = visitor
+        .expires_ms()
+        .map(|at| Duration::from_millis(at.saturating_sub(system_ms())));
+    let until = Instant::now() + left.map_or(wait, |left| left.min(wait));
     // Before the look-up: what comes after it wakes the request.
     let waiter = (!wait.is_zero()).then(|| api.waiting.wait(visitor.id()));
     let page = api.page(&visitor, from, limit).await?;
     let (Some(waiter), true) = (waiter, page.messages.is_empty() && !page.more) else {
-        return Ok(json::response(page.body()));
+        let body = page.body();
+        api.sent(&visitor, body.len());
+        return Ok(json::response_of(permit, body));
     };
     visitor.forget_rights();
     let poll = Poll {
@@ -154,6 +165,10 @@ impl Poll {
     /// Holds the connection until there is something to read, the time is over, or the client goes.
     async fn hold(mut self, mut line: Line) -> Option<Line> {
         loop {
+            // A request that came in while the gateway stopped was not woken.
+            if self.waiter.is_stopping() {
+                self.until = Instant::now();
+            }
             let is_over = tokio::select! {
                 () = self.waiter.seat().came() => self.waiter.is_stopping(),
                 () = tokio::time::sleep_until(self.until) => true,
@@ -172,7 +187,9 @@ impl Poll {
             let Some(answer) = answer else {
                 continue;
             };
-            return self.manner.answer(line, answer).await;
+            let time = self.api.limits.http.write_timeout;
+            let sent = tokio::time::timeout(time, self.manner.answer(line, answer));
+            return sent.await.ok().flatten();
         }
     }
 
@@ -188,14 +205,29 @@ impl Poll {
 
     /// Looks whether there is something to read. Returns `None` if there is nothing.
     async fn look(&mut self) -> Option<Result<Vec<u8>, Problem>> {
-        let from = self.from.clone();
-        match self.api.page(&self.visitor, from, self.limit).await {
+        let page = loop {
+            let from = self.from.clone();
+            let page = self.api.page(&self.visitor, from, self.limit).await;
+            let is_busy = page
+                .as_ref()
+                .is_err_and(|problem| problem.error().code == ErrorCode::TooManyRequests.code());
+            // One event may wake thousands of requests at the same time.
+            if !is_busy || self.waiter.is_stopping() || Instant::now() + BUSY >= self.until {
+                break page;
+            }
+            tokio::time::sleep(BUSY).await;
+        };
+        match page {
             Ok(page) if page.messages.is_empty() && !page.more => {
                 self.from = page.from;
                 self.api.rest(&self.visitor).await;
                 None
             }
-            page => Some(page.map(|page| page.body())),
+            page => Some(page.map(|page| {
+                let body = page.body();
+                self.api.sent(&self.visitor, body.len());
+                body
+            })),
         }
     }
 }

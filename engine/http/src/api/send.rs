@@ -60,9 +60,13 @@ pub(super) async fn handle(
     body: Body,
 ) -> Result<Response, Problem> {
     let page = page.as_ref().map(|page| &page.0);
-    // Strangers do not get a body read.
+    // Strangers do not get a body read, and a user gets some at a time.
     let known = match api.door.needs_tokens() {
-        true => Some(api.identify(&headers, peer, page, None)?),
+        true => {
+            let visitor = api.identify(&headers, peer, page, None)?;
+            let permit = api.outstanding.enter(visitor.id())?;
+            Some((visitor, permit))
+        }
         false => None,
     };
     let body = api.read(&headers, body).await?;
@@ -71,11 +75,14 @@ pub(super) async fn handle(
         .as_ref()
         .ok()
         .and_then(|asked| asked.source_id.as_deref());
-    let visitor = match known {
-        Some(visitor) => visitor.named(named)?,
-        None => api.identify(&headers, peer, page, named)?,
+    let (visitor, _permit) = match known {
+        Some((visitor, permit)) => (visitor.named(named)?, permit),
+        None => {
+            let visitor = api.identify(&headers, peer, page, named)?;
+            let permit = api.outstanding.enter(visitor.id())?;
+            (visitor, permit)
+        }
     };
-    let _permit = api.outstanding.enter(visitor.id())?;
     api.pay(&visitor, body.len(), Sent::Message)?;
     let asked = asked.map_err(|error| Problem::bad(format!("the body is not right: {error}")))?;
     let media = media(&asked)?;

@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use trunkline_core::cost::Cost;
 use trunkline_core::metrics::Counter;
 
 pub use self::guard::{Guard, Refusal};
@@ -39,7 +40,7 @@ use self::line::Io;
 pub use self::line::Line;
 use self::open::{Activity, Open};
 pub use self::taken::{Held, TakeOver, Taken};
-use crate::door::Door;
+use crate::door::{Door, Payer};
 
 /// The maximum size of a request's head in bytes, and of the memory for it. A longer head gets the
 /// status 431.
@@ -50,6 +51,25 @@ const HEADERS: usize = 64;
 
 /// The pause in accepting connections after the process has run out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The cost of a connection: accepting, watching and closing it.
+const CONNECTION: Cost = Cost::micros(20);
+
+/// The cost of a TLS hand-shake.
+const HAND_SHAKE: Cost = Cost::micros(140);
+
+/// The cost of a request that the guard refuses.
+const REFUSAL: Cost = Cost::micros(10);
+
+/// Returns an address as the one that pays for work of nobody in particular.
+const fn stranger(address: IpAddr) -> Payer<'static> {
+    Payer {
+        user: None,
+        name: "",
+        namespace: "",
+        address,
+    }
+}
 
 /// The limits of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,15 +177,6 @@ impl Server {
         tasks: &mut JoinSet<()>,
         open: &mut Open,
     ) {
-        if open.len() >= self.limits.connections {
-            self.metrics.crowded.one();
-            if !open.drop_oldest() {
-                // All others wait for events: this one comes back later.
-                let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                let _ = stream.try_write(answer.as_bytes());
-                return;
-            }
-        }
         let address = address.ip();
         let mut seat = None;
         if let Some(door) = &self.door {
@@ -174,8 +185,30 @@ impl Server {
                 let _ = stream.try_write(answer.as_bytes());
                 return;
             }
-            let door = Arc::clone(door);
-            seat = Some(AddressSeat { door, address });
+            let kept = Arc::clone(door);
+            seat = Some(AddressSeat {
+                door: kept,
+                address,
+            });
+            let cost = match &self.tls {
+                Some(_) => CONNECTION + HAND_SHAKE,
+                None => CONNECTION,
+            };
+            if door.book(&stranger(address), cost).is_err() {
+                let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.try_write(answer.as_bytes());
+                return;
+            }
+        }
+        // Last: a connection that does not come in takes no other one's place.
+        if open.len() >= self.limits.connections {
+            self.metrics.crowded.one();
+            if !open.drop_oldest() {
+                // All others wait for events: this one comes back later.
+                let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.try_write(answer.as_bytes());
+                return;
+            }
         }
         // Answers are written in one piece. Waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
@@ -284,6 +317,10 @@ impl Server {
         let judged = self.guard.judge(&request);
         if judged.is_err() {
             self.metrics.refused.one();
+            if let Some(door) = &self.door {
+                // The next connection or request learns of a debt.
+                let _ = door.book(&stranger(address), REFUSAL);
+            }
         }
         let refuse = self.refuse;
         let answer = judged.map(|page| {

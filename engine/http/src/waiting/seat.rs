@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ const BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Seat {
     came: Notify,
+    /// Whether stored events may have come since the last look into the store.
+    stored: AtomicBool,
     /// The ephemeral events of a stream. `None` for a request, which gets stored events only.
     ephemeral: Option<Mutex<Ephemeral>>,
 }
@@ -32,6 +35,7 @@ impl Seat {
     pub(super) fn of_request() -> Self {
         Self {
             came: Notify::new(),
+            stored: AtomicBool::new(true),
             ephemeral: None,
         }
     }
@@ -40,6 +44,7 @@ impl Seat {
     pub(super) fn of_stream() -> Self {
         Self {
             came: Notify::new(),
+            stored: AtomicBool::new(true),
             ephemeral: Some(Mutex::default()),
         }
     }
@@ -49,8 +54,9 @@ impl Seat {
         self.came.notified().await;
     }
 
-    /// Wakes the task.
+    /// Wakes the task: stored events have come, or the gateway stops.
     pub(super) fn wake(&self) {
+        self.stored.store(true, Ordering::SeqCst);
         self.came.notify_one();
     }
 
@@ -69,7 +75,12 @@ impl Seat {
             waiting.bytes -= dropped.size();
         }
         drop(waiting);
-        self.wake();
+        self.came.notify_one();
+    }
+
+    /// Returns whether stored events may have come since the last call. Call it before the look.
+    pub fn take_stored(&self) -> bool {
+        self.stored.swap(false, Ordering::SeqCst)
     }
 
     /// Takes the ephemeral events that came.
