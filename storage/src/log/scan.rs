@@ -147,14 +147,27 @@ pub(crate) fn frames(
     position: u64,
     each: &mut dyn FnMut(Entry<'_>),
 ) -> io::Result<ScanEnd> {
+    frames_after(segment, position, &mut None, each)
+}
+
+/// Reads frames like [`frames`]. `session` is that of the frame before, and then that of the last
+/// frame that was read.
+pub(crate) fn frames_after(
+    segment: &Segment,
+    position: u64,
+    session: &mut Option<u32>,
+    each: &mut dyn FnMut(Entry<'_>),
+) -> io::Result<ScanEnd> {
     let mut scan = Scan {
         records: 0,
         head: 0,
         records_end: 0,
         covered: 0,
-        session: None,
+        session: *session,
     };
-    scan.read(segment, position, true, each)
+    let end = scan.read(segment, position, true, each);
+    *session = scan.session;
+    end
 }
 
 /// The bytes of a segment behind the end of the log.

@@ -2,9 +2,11 @@
 //! runs of earlier versions the next merge does that.
 
 use super::*;
-use crate::Redaction;
 use crate::backend::Backend;
+use crate::backend::sim::Operation;
+use crate::log::segment::segment_name;
 use crate::tools::snapshot::Snapshot;
+use crate::{Fault, Redaction};
 
 /// Returns the options of [`small_runs`], for runs of an earlier version.
 fn old_runs() -> Options {
@@ -267,7 +269,7 @@ fn every_flipped_bit_of_an_overwritten_record_is_noticed() {
     opened.writer.tick(1);
     drop(opened);
     let position = log[10].position;
-    let name = crate::log::segment::segment_name(position / 8192 * 8192);
+    let name = segment_name(position / 8192 * 8192);
     let offset = (position % 8192) as usize;
     let frame = 24 + 36 + 16 * log[10].fanout.len() + SECRET.len();
     for bit in offset * 8..(offset + frame) * 8 {
@@ -279,4 +281,60 @@ fn every_flipped_bit_of_an_overwritten_record_is_noticed() {
         };
         assert_eq!(fault.offset, offset as u64);
     }
+}
+
+/// The record of such a segment cannot be read any more. Others are stored as before.
+#[test]
+fn a_recall_in_a_damaged_segment_stops_no_appends() {
+    let disk = SimDisk::new(5);
+    let mut log = Vec::new();
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    fill(&mut opened, &mut log, 120, None);
+    let position = log[2].position;
+    let name = segment_name(position / 8192 * 8192);
+    let kept = Store::inspect_with(&disk).unwrap().low_water.0;
+    assert!(position < kept, "{position} {kept}");
+    drop(opened);
+    // A bit of the header.
+    disk.flip(&name, 9);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    redact(&mut opened, &mut log, 3, b"recalled");
+    // Twelve segments: more than may wait for their runs.
+    let before = log.len();
+    fill(&mut opened, &mut log, 12 * 8192 / 300, None);
+    assert_eq!(read_all(&opened, &log[before..]), log[before..]);
+}
+
+/// A write or a sync of an overwriting fails once. Later ones finish it before they begin another.
+#[test]
+fn an_overwriting_that_failed_is_finished() {
+    for operation in [Operation::Write, Operation::Sync] {
+        for nth in 0..8 {
+            let context = format!("{operation:?} {nth}");
+            let disk = SimDisk::new(nth);
+            let (mut opened, mut log) = redacted(&disk, 60);
+            disk.fail(operation, nth);
+            opened.writer.tick(1);
+            opened.writer.tick(10_000);
+            // The steps until here may have had fewer operations.
+            disk.fail_times(operation, 0, 0);
+            redact(&mut opened, &mut log, 20, b"recalled too");
+            opened.writer.tick(20_000);
+            opened.writer.tick(30_000);
+            check(&opened, &log, &context);
+            disk.power_cycle();
+            drop(opened);
+            assert_eq!(faults(&disk), [], "{context}");
+            let (mut opened, _) = open(&disk, small_runs()).unwrap();
+            check(&opened, &log, &context);
+            opened.writer.tick(40_000);
+            assert!(!on_disk(&disk), "{context}");
+            assert_eq!(faults(&disk), [], "{context}");
+        }
+    }
+}
+
+fn faults(disk: &SimDisk) -> Vec<Fault> {
+    let found = Store::verify_with(disk, &mut |_, _| ()).unwrap();
+    found.faults
 }

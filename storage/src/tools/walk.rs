@@ -4,6 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
@@ -128,12 +129,23 @@ impl Walked {
         let (end, before) = loop {
             let segment = open(backend, base, store_id)?;
             let before = self.scan.clone();
-            let scanned = self.scan.segment(&segment, &mut |entry| {
-                if flow.is_continue() {
-                    flow = each(Step::Entry(entry));
+            let (mut from, mut looks) = (segment.first(), 0);
+            let scanned = loop {
+                let scanned = self.scan.segment_from(&segment, from, &mut |entry| {
+                    if flow.is_continue() {
+                        flow = each(Step::Entry(entry));
+                    }
+                });
+                match scanned.map_err(io_error(backend, &segment.name, "read"))? {
+                    // A body can be overwritten at this moment: that is not the end of the log.
+                    ScanEnd::Open(at) if live && flow.is_continue() && looks < LIVE_LOOKS => {
+                        looks = if at == from { looks + 1 } else { 0 };
+                        from = at;
+                        std::thread::sleep(BETWEEN_LOOKS);
+                    }
+                    end => break end,
                 }
-            });
-            let scanned = scanned.map_err(io_error(backend, &segment.name, "read"))?;
+            };
             if flow.is_continue() {
                 flow = each(Step::Segment(&segment));
             }
@@ -206,9 +218,11 @@ fn is_there(backend: &dyn Backend, base: u64) -> Result<bool, OpenError> {
     Ok(names.contains(&segment::segment_name(base)))
 }
 
-/// The number of looks at a kept segment of an open store before damage in it counts: a body can be
+/// The number of looks at a frame of an open store before damage in it counts: a body can be
 /// overwritten at the moment of a look.
-const KEPT_LOOKS: usize = 16;
+const LIVE_LOOKS: usize = 16;
+/// The pause between two of them. The thread that overwrites has a low priority.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// Reads a kept segment of this size, and passes each record to `each` until it has enough.
 ///
@@ -244,11 +258,11 @@ pub(crate) fn kept(
         if flow.is_break() {
             return Ok(());
         }
-        if !backend.is_locked() || looks == KEPT_LOOKS {
+        if !backend.is_locked() || looks == LIVE_LOOKS {
             return Err(corrupt(segment.offset(at), "no valid record there"));
         }
         from = at;
-        std::thread::yield_now();
+        std::thread::sleep(BETWEEN_LOOKS);
     }
 }
 

@@ -8,7 +8,7 @@ mod order;
 mod sort;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -63,6 +63,8 @@ pub(crate) struct Sealed<'a> {
     pub(crate) scan: &'a mut Scan,
     /// The redactions that are not applied everywhere.
     pub(crate) pending: &'a Pending,
+    /// The redacted records in segments whose bodies could not be overwritten.
+    pub(crate) stays: &'a HashSet<Target>,
     /// The runs made of the log before the segment.
     pub(crate) older: &'a Runs,
 }

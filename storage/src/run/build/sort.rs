@@ -6,10 +6,9 @@ use std::sync::atomic::AtomicU64;
 
 use super::merge::latest_of_each;
 use super::{MadeRuns, RunMaker, Sealed, as_io};
-use crate::TimelineId;
 use crate::error::ReadError;
 use crate::log::frame::FrameKind;
-use crate::log::record;
+use crate::log::record::{self, StateEntry};
 use crate::log::scan::ScanEnd;
 use crate::log::segment::Segment;
 use crate::log::window::Window;
@@ -23,7 +22,8 @@ use crate::run::{Holder, RunForm, RunId, RunKind, encode_replacement};
 struct FoundRedactions {
     /// Those of records in segments, by record. They are done: the bodies were overwritten before.
     in_segments: Vec<(u128, Posting)>,
-    /// Those of records in runs of values, by record. They wait for a merge.
+    /// Those of records in runs of values, by record, which wait for a merge, and of records whose
+    /// bodies could not be overwritten.
     in_runs: Vec<(Target, Replacement)>,
     /// Those that are done.
     applied: Vec<Applied>,
@@ -45,6 +45,11 @@ impl FoundRedactions {
                 false => sealed.older.holder_of(target)?,
             };
             match holder {
+                // Readers keep such a redaction in memory, and the next opening tries again.
+                Some(Holder::Segment(_)) if sealed.stays.contains(&target) => {
+                    found.in_runs.push((target, replacement.clone()));
+                    continue;
+                }
                 Some(Holder::Run(_)) => {
                     found.in_runs.push((target, replacement.clone()));
                     continue;
@@ -118,35 +123,50 @@ impl RunMaker<'_> {
 
     /// Adds the latest value under each key in a segment to a run file.
     fn fill_states(&self, writer: &mut RunWriter<'_>, sealed: &Sealed<'_>) -> io::Result<()> {
-        let mut window = Window::default();
-        for (key, position) in sealed.entries.states() {
+        // Frame by frame, because a look at a frame with thousands of values checks all of it.
+        let mut wanted = sealed.entries.states();
+        wanted.sort_unstable_by_key(|&(key, position)| (position, key));
+        let (mut window, mut bytes, mut values) = (Window::default(), Vec::new(), Vec::new());
+        for same in wanted.chunk_by(|a, b| a.1 == b.1) {
             self.go_on()?;
-            let value = state_at(sealed.segment, position, key, &mut window)?;
-            let value = value.ok_or_else(|| self.damaged_segment(sealed.segment, position))?;
-            writer.add((key.0, 0), value)?;
+            let position = same[0].1;
+            let damaged = || self.damaged_segment(sealed.segment, position);
+            let found = states_at(sealed.segment, position, &mut window)?;
+            for &(key, _) in same {
+                let behind = found.partition_point(|state| state.key <= key);
+                let last = found[..behind].last().filter(|state| state.key == key);
+                let value = last.ok_or_else(damaged)?.value;
+                let from = bytes.len();
+                bytes.extend_from_slice(value);
+                values.push((key, from..bytes.len()));
+            }
+        }
+        values.sort_unstable_by_key(|value| value.0);
+        for (key, range) in values {
+            self.go_on()?;
+            writer.add((key.0, 0), &bytes[range])?;
         }
         Ok(())
     }
 }
 
-/// Returns the value under `key` that the frame at `position` sets; `None` if the frame sets none or is
-/// damaged.
-fn state_at<'a>(
+/// Returns the values that the frame at `position` sets, by key; of values under the same key the
+/// last counts. None if the frame is damaged.
+fn states_at<'a>(
     segment: &Segment,
     position: u64,
-    key: TimelineId,
     window: &'a mut Window,
-) -> io::Result<Option<&'a [u8]>> {
+) -> io::Result<Vec<StateEntry<'a>>> {
     let Some((header, payload)) = window.frame(segment, position)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    Ok(match header.kind {
-        FrameKind::State => record::decode_state(payload)
-            .filter(|state| state.key == key)
-            .map(|state| state.value),
+    let mut states: Vec<StateEntry<'a>> = match header.kind {
+        FrameKind::State => record::decode_state(payload).into_iter().collect(),
         FrameKind::Record | FrameKind::Redacted => record::decode_payload(position, payload)
-            .and_then(|record| record.states.filter(|state| state.key == key).last())
-            .map(|state| state.value),
-        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => None,
-    })
+            .map_or_else(Vec::new, |record| record.states.collect()),
+        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => Vec::new(),
+    };
+    // Stable: values under the same key keep their order.
+    states.sort_by_key(|state| state.key);
+    Ok(states)
 }

@@ -274,9 +274,11 @@ impl CompactorWork {
                     .set(Subsystem::Runs, Some(obstacle.clone()));
             }
         }
+        // Before the lock, which each commit takes while a segment waits: this thread has a low
+        // priority.
+        shared.counters.merges_due(self.steps.merge_due_bytes());
         let mut signals = self.signals.lock();
         signals.failure[task as usize] = failure;
-        shared.counters.merges_due(self.steps.merge_due_bytes());
         if !again && signals.failure.iter().all(Option::is_none) {
             self.steps.shared.runs_settled();
         }

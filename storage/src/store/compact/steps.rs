@@ -5,6 +5,7 @@
 //! opening removes them.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use super::merge_rule::{MergeCandidate, MergeRule};
 use crate::log::segment::{self, Segment};
 use crate::run::build::{MadeRuns, Pending, RunMaker, Sealed, as_io};
 use crate::run::manifest::Manifest;
+use crate::run::redaction::Target;
 use crate::run::{Holder, RunFile, RunForm, RunId, RunKind, Runs};
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
@@ -41,6 +43,10 @@ pub(super) struct Steps {
     pub(super) numbers: AtomicU64,
     /// Files of steps that failed so late that the manifest on the disk may name them.
     doubtful: Mutex<Vec<RunId>>,
+    /// Whether the file that notes what is overwritten may be there, because a step failed.
+    pub(super) is_noted: AtomicBool,
+    /// The redacted records in segments that could not be read to overwrite their bodies.
+    pub(super) stays: Mutex<HashSet<Target>>,
     /// Set when the store closes.
     pub(super) stopping: AtomicBool,
 }
@@ -55,6 +61,8 @@ impl Steps {
             numbers: AtomicU64::new(manifest.next),
             manifest: Mutex::new(manifest),
             doubtful: Mutex::default(),
+            is_noted: AtomicBool::new(false),
+            stays: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -88,16 +96,18 @@ impl Steps {
         let mut scan = self.manifest.lock().scan();
         let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
         let maker = self.maker(&|| Ok(()));
+        let stays = self.stays.lock().clone();
         let sealed = Sealed {
             segment: &segment,
             entries: &*stretch,
             scan: &mut scan,
             pending: &pending,
+            stays: &stays,
             older: &older,
         };
         let made = self.make_runs(&maker, sealed);
         drop(older);
-        let stays = self.segments_stay();
+        let segment_stays = self.segments_stay();
         let frames_end = made.as_ref().map_or(0, |made| made.frames_end);
         let done = made.and_then(|made| {
             let MadeRuns { runs, applied, .. } = made;
@@ -105,7 +115,7 @@ impl Steps {
                 manifest.runs.extend(runs);
                 manifest.note(&scan);
                 manifest.low_water = segment.end();
-                if stays {
+                if segment_stays {
                     manifest.kept.push(segment.base, segment.size);
                 }
             };
@@ -113,7 +123,7 @@ impl Steps {
             self.put_in_force(change, show)
         });
         self.conclude(done, maker)?;
-        if !stays {
+        if !segment_stays {
             self.shared.remove_file(&segment.name);
         } else if segment.end().saturating_sub(frames_end) > LEAST_FREED {
             // The segment was sealed early.

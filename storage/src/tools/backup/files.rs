@@ -137,13 +137,15 @@ impl<'a> Copier<'a> {
     /// Overwrites bodies in the copies of segments that were overwritten in the segments meanwhile.
     fn overwrite(&self, chosen: &Chosen, overwritten: &[Overwrite]) -> Result<(), BackupError> {
         let end = chosen.visible.end;
-        for overwrite in overwritten.iter().filter(|frame| frame.position < end) {
-            let name = segment::segment_name(overwrite.base);
+        let frames = overwritten.iter().filter(|frame| frame.position < end);
+        let mut frames: Vec<&Overwrite> = frames.collect();
+        frames.sort_unstable_by_key(|frame| frame.position);
+        for same in frames.chunk_by(|a, b| a.base == b.base) {
+            let name = segment::segment_name(same[0].base);
             let is_copy = name == chosen.tail.name || chosen.to_copy.iter().any(|f| f.name == name);
             if is_copy {
-                let file = self.folder.backend.open(&name);
-                let written = file.and_then(|file| {
-                    overwrite.apply(&*file)?;
+                let written = self.folder.backend.open(&name).and_then(|file| {
+                    same.iter().try_for_each(|frame| frame.apply(&*file))?;
                     file.sync_data()
                 });
                 written.map_err(|error| self.not_written(&name, error))?;

@@ -92,10 +92,11 @@ fn patches_of(part: &LogPart) -> std::io::Result<Vec<Patch>> {
         return Ok(Vec::new());
     };
     let (mut patches, mut from) = (Vec::new(), part.first());
-    // The session of the last whole frame.
-    let mut session = part.first_session()?;
+    // The session of the last whole frame. A segment has several if the store was opened meanwhile.
+    let mut session = None;
     loop {
-        let damaged = match scan::frames(&frames.segment, from, &mut |_| ())? {
+        let end = scan::frames_after(&frames.segment, from, &mut session, &mut |_| ())?;
+        let damaged = match end {
             ScanEnd::Sealed(_) => return Ok(patches),
             ScanEnd::Open(at) => at,
         };

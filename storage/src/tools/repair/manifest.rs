@@ -298,9 +298,11 @@ impl Found {
             .iter()
             .position(|&(base, _)| base == low_water);
         let session = segment.and_then(|at| self.sessions[at]);
-        // Everything before the first kept segment is in runs of values.
+        // Everything before the first kept segment is in runs of values. Kept segments have some too:
+        // of states, of marks, and of redactions of records in runs of version 1.
         let is_old = |run: &&RunId| {
-            run.form == RunForm::Values && run.kind != RunKind::States && run.kind != RunKind::Marks
+            let records = [RunKind::Messages, RunKind::Syncs, RunKind::Keys];
+            run.form == RunForm::Values && records.contains(&run.kind)
         };
         let old = runs
             .iter()
