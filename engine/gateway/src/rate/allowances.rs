@@ -1,9 +1,9 @@
 //! The allowances of the connections of one shard.
 //!
-//! Only connections that have sent something of late have an entry. The table forgets the others without
-//! a search of all: it has a young and an old map. A connection that sends something moves to the young
-//! map. After each second the young map becomes the old one, and entries of the old one that are full
-//! again are dropped.
+//! Only connections that have sent something of late have an entry. The table forgets the others part by
+//! part, so that no turn of the shard has to look through all of it. Each part has a young and an old map.
+//! A connection that sends something moves to the young map. When it is the part's turn, the young map
+//! becomes the old one, and entries of the old one that are full again are dropped.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -11,10 +11,10 @@ use std::hash::{Hash, Hasher};
 use trunkline_core::store::IdBuildHasher;
 
 use super::{Allowance, Rules, Sent, Short};
-use crate::timer::{TICKS_PER_SECOND, Tick};
+use crate::timer::Tick;
 
-/// The ticks after which the young map becomes the old one: a second.
-const PERIOD: Tick = TICKS_PER_SECOND;
+/// The number of parts. One has its turn at each tick, so each has one in 3.2 seconds.
+const PARTS: usize = 32;
 
 /// The slot of a connection, as a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,19 @@ type Map = HashMap<Slot, Allowance, IdBuildHasher>;
 /// [`Rules`].
 #[derive(Debug, Default)]
 pub(crate) struct Allowances {
+    /// [`PARTS`] of them once anything was paid for.
+    parts: Vec<Part>,
+    /// The part whose turn is next.
+    next: usize,
+    /// The time of the last turn.
+    turned: Tick,
+}
+
+/// The slots with the same remainder of a division by [`PARTS`].
+#[derive(Debug, Default)]
+struct Part {
     young: Map,
     old: Map,
-    turned: Tick,
 }
 
 impl Allowances {
@@ -50,8 +60,12 @@ impl Allowances {
         now: Tick,
         sent: Sent,
     ) -> Result<(), Short> {
-        let (slot, old) = (Slot(slot), &mut self.old);
-        let allowance = self.young.entry(slot).or_insert_with(|| {
+        if self.parts.is_empty() {
+            self.parts.resize_with(PARTS, Part::default);
+        }
+        let Part { young, old } = &mut self.parts[slot as usize % PARTS];
+        let slot = Slot(slot);
+        let allowance = young.entry(slot).or_insert_with(|| {
             old.remove(&slot)
                 .unwrap_or_else(|| Allowance::new(rules, now))
         });
@@ -60,27 +74,34 @@ impl Allowances {
 
     /// Forgets a connection that is gone.
     pub(crate) fn remove(&mut self, slot: u32) {
-        self.young.remove(&Slot(slot));
-        self.old.remove(&Slot(slot));
+        if let Some(part) = self.parts.get_mut(slot as usize % PARTS) {
+            part.young.remove(&Slot(slot));
+            part.old.remove(&Slot(slot));
+        }
     }
 
-    /// Forgets connections that have sent nothing for a second and have a full allowance again. Returns
-    /// whether any connection is left.
+    /// Gives the next part its turn, at most once a tick: forgets connections that have sent nothing since
+    /// the part's last turn and have a full allowance again. Returns whether any connection is left.
     pub(crate) fn forget(&mut self, rules: &Rules, now: Tick) -> bool {
-        if now.saturating_sub(self.turned) >= PERIOD {
+        if now != self.turned
+            && let Some(part) = self.parts.get_mut(self.next)
+        {
             self.turned = now;
-            let mut kept = std::mem::take(&mut self.old);
+            self.next = (self.next + 1) % PARTS;
+            let mut kept = std::mem::take(&mut part.old);
             kept.retain(|_, allowance| !allowance.is_full(rules, now));
-            self.old = std::mem::take(&mut self.young);
-            self.old.extend(kept);
+            part.old = std::mem::take(&mut part.young);
+            part.old.extend(kept);
         }
-        !self.young.is_empty() || !self.old.is_empty()
+        let is_empty = |part: &Part| part.young.is_empty() && part.old.is_empty();
+        !self.parts.iter().all(is_empty)
     }
 
     /// The number of connections with an entry.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+        let len = |part: &Part| part.young.len() + part.old.len();
+        self.parts.iter().map(len).sum()
     }
 }
 
@@ -112,15 +133,32 @@ mod tests {
         for now in 1..90 {
             assert!(table.forget(&rules, now), "{now}");
         }
-        assert_eq!(table.len(), 1);
         let granted = (0..20).filter(|_| table.pay(&rules, 2, 90, Sent::Command).is_ok());
         assert_eq!(granted.count(), 9);
-        // After 10 seconds it is as full as a new one.
-        for now in 91..220 {
+        for now in 91..180 {
+            assert!(table.forget(&rules, now), "{now}");
+        }
+        assert_eq!(table.len(), 1, "the first one is full");
+        // After 10 seconds the other one is as full as a new one.
+        for now in 180..400 {
             table.forget(&rules, now);
         }
-        assert!(!table.forget(&rules, 220));
+        assert!(!table.forget(&rules, 400));
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn no_turn_looks_through_all_of_a_large_table() {
+        let (rules, mut table) = (rules(), Allowances::default());
+        for slot in 0..32_000 {
+            assert_eq!(table.pay(&rules, slot, 0, Sent::Command), Ok(()));
+        }
+        for now in 1..=32 {
+            table.forget(&rules, now);
+            table.forget(&rules, now);
+            let old: usize = table.parts.iter().map(|part| part.old.len()).sum();
+            assert_eq!(old, now as usize * 1_000);
+        }
     }
 
     #[test]
@@ -140,9 +178,10 @@ mod tests {
         for slot in 0..10_000 {
             assert_eq!(table.pay(&rules, slot, 0, Sent::Command), Ok(()));
         }
-        for now in [10, 20, 30] {
+        for now in 1..200 {
             table.forget(&rules, now);
         }
-        assert_eq!(table.young.capacity() + table.old.capacity(), 0);
+        let room = |part: &Part| part.young.capacity() + part.old.capacity();
+        assert_eq!(table.parts.iter().map(room).sum::<usize>(), 0);
     }
 }

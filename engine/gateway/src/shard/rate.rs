@@ -111,7 +111,10 @@ impl Charges {
     pub(super) fn forget(&self, allowances: &mut Allowances, now: Tick) -> bool {
         let connections = self.connections.as_ref();
         let connections = connections.is_some_and(|rules| allowances.forget(rules, now));
-        let users = self.users.as_ref().is_some_and(|users| users.forget(now));
+        let users = self.users.as_ref();
+        // All users have a look once a second.
+        let users =
+            users.is_some_and(|users| !now.is_multiple_of(TICKS_PER_SECOND) || users.forget(now));
         connections || users
     }
 }
@@ -124,7 +127,7 @@ impl Core {
     pub(super) fn pay(&mut self, slot: u32, conn: &Conn, sent: Sent) -> Result<(), Beyond> {
         let now = self.turn.now();
         if self.forgets_at == Tick::MAX {
-            self.forget_at(now + TICKS_PER_SECOND);
+            self.forget_at(now + 1);
         }
         let payer = Payer {
             allowances: &mut self.allowances,
@@ -138,7 +141,7 @@ impl Core {
         })
     }
 
-    /// Forgets the allowances of clients that have been idle for long enough, once in a second.
+    /// Forgets the allowances of clients that have been idle for long enough: some of them at each tick.
     pub(super) fn forget_idle(&mut self) {
         let now = self.turn.now();
         if now < self.forgets_at {
@@ -146,7 +149,7 @@ impl Core {
         }
         let charges = &self.parts.shared.charges;
         match charges.forget(&mut self.allowances, now) {
-            true => self.forget_at(now + TICKS_PER_SECOND),
+            true => self.forget_at(now + 1),
             false => self.forgets_at = Tick::MAX,
         }
     }
@@ -225,7 +228,7 @@ mod tests {
         assert_eq!(pay(3), of_user);
         // Both are known until they are as good as new.
         assert!(charges.forget(&mut allowances, 1));
-        let mut now = (10..).step_by(10).take(10);
+        let mut now = (2..).take(400);
         assert!(now.any(|now| !charges.forget(&mut allowances, now)));
     }
 
