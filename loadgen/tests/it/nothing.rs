@@ -187,8 +187,8 @@ fn a_rate_that_cannot_be_sent_is_refused_or_given_up() {
     }
     let edits = [
         ("rate = \"200/s\"", "rate = \"10_000_000/s\""),
-        ("duration = \"1s\"", "duration = \"1s\""),
-        ("drain = \"30s\"", "drain = \"500ms\""),
+        // Also on a slow machine everything that was sent arrives within this time.
+        ("drain = \"30s\"", "drain = \"4s\""),
     ];
     let done = Loadgen::run(&scenario(&edits), &["--target", &url]).done();
     let summary = done.expect(90, "invalid");
