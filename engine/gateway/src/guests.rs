@@ -19,7 +19,7 @@ use crate::timer::{TICK, Tick};
 /// One who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Guest<'a> {
-    /// The user; `None` while nobody knows who asks.
+    /// The user; `None` before the request is identified.
     pub user: Option<UserId>,
     /// The name of the user; empty without one.
     pub name: &'a str,

@@ -52,10 +52,10 @@ pub enum Sent {
     Command,
 }
 
-/// Those who pay for the work for one request.
+/// The user, namespace and address whose accounts pay for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Payer<'a> {
-    /// The user; `None` while nobody knows who asks.
+    /// The user; `None` before the request is identified.
     pub user: Option<UserId>,
     /// The name of the user; empty without one.
     pub name: &'a str,

@@ -1,4 +1,4 @@
-//! A command of a caller on its way: to the sequencer, to the readers, or to those who are online.
+//! Carries out one command of a caller: the sequencer or the readers answer it, or online users get its event.
 
 use compact_str::CompactString;
 use trunkline_proto::ErrorCode;

@@ -160,7 +160,7 @@ impl Api {
         Ok(reply?)
     }
 
-    /// Books the cost of a request of nobody in particular.
+    /// Books the cost of a request without a user on its address.
     ///
     /// # Errors
     /// The address is in debt.

@@ -177,7 +177,7 @@ impl Visitor {
         service.client(names.namespace(), names.user(), names.device())
     }
 
-    /// Returns those who pay for the request.
+    /// Returns the user, namespace and address whose accounts pay for the request.
     pub(super) fn payer(&self) -> Payer<'_> {
         Payer {
             user: Some(self.id),
