@@ -17,3 +17,21 @@ pub const NOT_A_MEMBER: Failure = (
     ErrorCode::PermissionDenied,
     "you are not a member of this conversation, or it does not exist",
 );
+
+/// The error reply to a caller whose name of a user is not valid.
+pub const BAD_USER: Failure = (
+    ErrorCode::BadRequest,
+    "a user is 1 to 64 bytes of [A-Za-z0-9._@-]",
+);
+
+/// The error reply to a caller whose name of a topic is not valid.
+pub const BAD_TOPIC: Failure = (
+    ErrorCode::BadRequest,
+    "a topic is 1 to 64 bytes of [A-Za-z0-9._@-]",
+);
+
+/// The error reply to a caller who would make more topics than the gateway may have.
+pub const TOO_MANY_TOPICS: Failure = (
+    ErrorCode::LimitExceeded,
+    "the gateway has reached its number of topics: max_topics",
+);

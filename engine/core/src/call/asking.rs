@@ -13,8 +13,8 @@ use super::client::{Carried, Client, NO_SESSION, ODD, no_answer};
 use super::{CallError, Service, failed};
 use crate::cost::Cost;
 use crate::exchange::{
-    Access, Answered, Call, CallAnswer, Failure, Finding, Job, Listing, Lost, Pending,
-    PresenceQuery, PresenceUser, Query, ReplyTo,
+    Access, Answered, BAD_TOPIC, BAD_USER, Call, CallAnswer, Failure, Finding, Job, Listing, Lost,
+    Pending, PresenceQuery, PresenceUser, Query, ReplyTo, TOO_MANY_TOPICS,
 };
 use crate::hub::{NewPublication, PushFrames, price};
 use crate::owned;
@@ -29,19 +29,6 @@ const STOPPING: Failure = (
     ErrorCode::StorageUnavailable,
     "the gateway is stopping: a change may have been carried out or not; ask again later, with the same key if there is one",
 );
-const BAD_USER: Failure = (
-    ErrorCode::BadRequest,
-    "a user is 1 to 64 bytes of [A-Za-z0-9._@-]",
-);
-const BAD_TOPIC: Failure = (
-    ErrorCode::BadRequest,
-    "a topic is 1 to 64 bytes of [A-Za-z0-9._@-]",
-);
-const TOO_MANY_TOPICS: Failure = (
-    ErrorCode::LimitExceeded,
-    "the gateway has reached its number of topics: max_topics",
-);
-
 /// A command on its way, and what it has cost so far.
 pub(super) struct Asking<'c, 's> {
     client: &'c Client<'s>,

@@ -37,4 +37,4 @@ pub use queue::{Commands, ToSequencer, queue};
 pub use reply::{Answered, Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use wanted::Wanted;
 
-pub use crate::failure::{Failure, NOT_A_MEMBER, UNREADABLE};
+pub use crate::failure::{BAD_TOPIC, BAD_USER, Failure, NOT_A_MEMBER, TOO_MANY_TOPICS, UNREADABLE};

@@ -18,7 +18,7 @@ use trunkline_storage::{Epochs, TimelineId};
 
 use crate::event::{Body, BodyNames};
 use crate::exchange::{
-    Action, Change, Command, CommandBatch, Failure, Members, NOT_A_MEMBER, Query, ReplyTo,
+    Action, BAD_USER, Change, Command, CommandBatch, Failure, Members, NOT_A_MEMBER, Query, ReplyTo,
 };
 use crate::ids::{Ids, Side, UserId};
 use known::DirectIds;
@@ -81,10 +81,6 @@ pub enum Prepared {
 const BAD_CONVERSATION: Failure = (
     ErrorCode::BadRequest,
     "a conversation is u:<user>:<user>, the two names sorted, or g:<group>",
-);
-const BAD_USER: Failure = (
-    ErrorCode::BadRequest,
-    "a user is 1 to 64 bytes of [A-Za-z0-9._@-]",
 );
 const BAD_GROUP: Failure = (
     ErrorCode::BadRequest,

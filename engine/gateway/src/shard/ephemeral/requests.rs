@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::{Access, Failure, Listing, Query};
+use trunkline_core::exchange::{
+    Access, BAD_TOPIC, BAD_USER, Failure, Listing, Query, TOO_MANY_TOPICS,
+};
 use trunkline_core::hub::{
     NewPublication, Publication, Published, PushFrames, Since, TopicId, price,
 };
@@ -24,24 +26,9 @@ use crate::metrics::Limit;
 use crate::session::Session;
 use crate::timer::Tick;
 
-const BAD_USER: Failure = (
-    ErrorCode::BadRequest,
-    "a user is 1 to 64 bytes of [A-Za-z0-9._@-]",
-);
-
-const BAD_TOPIC: Failure = (
-    ErrorCode::BadRequest,
-    "a topic is 1 to 64 bytes of [A-Za-z0-9._@-]",
-);
-
 const BAD_SINCE: Failure = (
     ErrorCode::BadRequest,
     "\"since\" is not a topic position of this gateway",
-);
-
-const TOO_MANY_TOPICS: Failure = (
-    ErrorCode::LimitExceeded,
-    "the gateway has reached its number of topics: max_topics",
 );
 
 const TOO_MANY: Failure = (
