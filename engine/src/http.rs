@@ -76,6 +76,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         content: config.limits.content,
         door: Arc::new(Visitors(guests)),
         origins: config.limits.origins.clone(),
+        proxies: config.limits.proxies.clone(),
         tls,
         limits,
         metrics: Arc::clone(&metrics.http),

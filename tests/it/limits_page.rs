@@ -9,7 +9,7 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 18] = [
     "listen",
     "control",
     "http",
@@ -25,6 +25,7 @@ const OTHERS: [&str; 17] = [
     "store_reserve",
     "conversation_cache",
     "members_add",
+    "proxy_header",
     "log_format",
     "log",
 ];

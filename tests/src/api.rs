@@ -1,10 +1,11 @@
 //! A client of the client API over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use serde_json::Value;
 
+use crate::dial::connect_from;
 use crate::gateway::Gateway;
 use crate::http::{self, Answer};
 use crate::wait::LIMIT;
@@ -13,6 +14,10 @@ use crate::wait::LIMIT;
 #[derive(Debug, Clone)]
 pub struct Api {
     address: SocketAddr,
+    /// The address to connect from; `None`: the kernel chooses one.
+    from: Option<Ipv4Addr>,
+    /// The bytes to send first on each connection.
+    preamble: Vec<u8>,
     headers: Vec<(String, String)>,
 }
 
@@ -23,10 +28,41 @@ pub struct Line(BufReader<TcpStream>);
 impl Api {
     /// Returns a client of a gateway, without any header.
     pub fn of(gateway: &Gateway) -> Self {
+        Self::at(gateway.http())
+    }
+
+    /// Returns a client of an address, without any header.
+    pub const fn at(address: SocketAddr) -> Self {
         Self {
-            address: gateway.http(),
+            address,
+            from: None,
+            preamble: Vec::new(),
             headers: Vec::new(),
         }
+    }
+
+    /// Connects from this address of the machine.
+    #[must_use]
+    pub const fn from(mut self, address: Ipv4Addr) -> Self {
+        self.from = Some(address);
+        self
+    }
+
+    /// Sends these bytes first on each connection.
+    #[must_use]
+    pub fn preamble(mut self, bytes: &[u8]) -> Self {
+        self.preamble = bytes.to_vec();
+        self
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = match self.from {
+            None => TcpStream::connect(self.address),
+            Some(from) => connect_from(from, self.address),
+        };
+        let mut stream = stream.expect("the port is open");
+        stream.write_all(&self.preamble).expect("the server reads");
+        stream
     }
 
     /// Adds a header to all requests.
@@ -65,7 +101,10 @@ impl Api {
 
     /// Sends a request, and returns the answer.
     pub fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
-        http::exchange(self.address, self.text(method, path, body, true).as_bytes())
+        http::exchange_on(
+            self.connect(),
+            self.text(method, path, body, true).as_bytes(),
+        )
     }
 
     /// Sends a command, and returns its reply.
@@ -101,7 +140,7 @@ impl Api {
     /// # Panics
     /// The gateway takes no connection.
     pub fn begin(&self, method: &str, path: &str) -> Line {
-        let stream = TcpStream::connect(self.address).expect("the port is open");
+        let stream = self.connect();
         stream.set_read_timeout(Some(LIMIT)).expect("not zero");
         let mut line = Line(BufReader::new(stream));
         line.send(self, method, path);

@@ -42,6 +42,8 @@ pub(crate) struct Upgrade {
     pub(crate) path: &'static str,
     /// The encoding of the messages.
     pub(crate) encoding: Encoding,
+    /// Further lines of the request, each with CR and LF.
+    pub(crate) lines: String,
 }
 
 /// One WebSocket connection.
@@ -81,6 +83,9 @@ impl Client {
         let mut request = Vec::new();
         let host = upgrade.address.to_string();
         write_request(&mut request, &host, upgrade.path, &key, encoding);
+        request.truncate(request.len() - 2);
+        request.extend_from_slice(upgrade.lines.as_bytes());
+        request.extend_from_slice(b"\r\n");
         stream.write_all(&request).expect("the gateway reads");
         let mut client = Self {
             stream,

@@ -1,6 +1,6 @@
 //! The address, encoding, TLS and `connect` fields of a client that is about to connect.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
@@ -19,6 +19,8 @@ const TRIES: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Dial {
     upgrade: Upgrade,
+    /// The bytes to send first, before TLS too.
+    preamble: Vec<u8>,
     /// The address to connect from; `None`: the kernel chooses one.
     from: Option<Ipv4Addr>,
     trust: Option<Trust>,
@@ -34,7 +36,9 @@ impl Dial {
                 address,
                 path: "/v1/ws",
                 encoding: Encoding::Json,
+                lines: String::new(),
             },
+            preamble: Vec::new(),
             from: None,
             trust: None,
             shard: None,
@@ -56,7 +60,21 @@ impl Dial {
         self
     }
 
-    /// Connects from this address of the machine, without TLS.
+    /// Adds a header to the upgrade request.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.upgrade.lines.push_str(&format!("{name}: {value}\r\n"));
+        self
+    }
+
+    /// Sends these bytes first, before the hand-shake of TLS too.
+    #[must_use]
+    pub fn preamble(mut self, bytes: &[u8]) -> Self {
+        self.preamble = bytes.to_vec();
+        self
+    }
+
+    /// Connects from this address of the machine.
     #[must_use]
     pub fn from(mut self, address: Ipv4Addr) -> Self {
         self.from = Some(address);
@@ -114,16 +132,17 @@ impl Dial {
 
     /// Opens the stream below a WebSocket. With TLS, the hand-shake has not begun.
     fn stream(&self) -> Stream {
-        if let Some(trust) = &self.trust {
-            return Stream::Tls(Box::new(trust.connect(self.upgrade.address)));
-        }
-        let stream = match self.from {
+        let mut stream = match self.from {
             None => TcpStream::connect(self.upgrade.address).expect("the gateway listens"),
             Some(from) => connect_from(from, self.upgrade.address).expect("the gateway listens"),
         };
         stream.set_read_timeout(Some(LIMIT)).expect("not zero");
         stream.set_write_timeout(Some(LIMIT)).expect("not zero");
         stream.set_nodelay(true).expect("a TCP option");
+        stream.write_all(&self.preamble).expect("the gateway reads");
+        if let Some(trust) = &self.trust {
+            return Stream::Tls(Box::new(trust.connect_on(stream)));
+        }
         Stream::Plain(stream)
     }
 

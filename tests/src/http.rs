@@ -61,7 +61,15 @@ pub fn exchange_on(mut stream: TcpStream, request: &[u8]) -> Answer {
 /// # Panics
 /// No answer comes.
 pub fn upgrade(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).expect("the port is open");
+    let stream = TcpStream::connect(address).expect("the port is open");
+    upgrade_on(stream, request)
+}
+
+/// Sends an upgrade request on an open connection, and returns the head of the answer.
+///
+/// # Panics
+/// No answer comes.
+pub fn upgrade_on(mut stream: TcpStream, request: &[u8]) -> String {
     stream.set_read_timeout(Some(LIMIT)).expect("not zero");
     stream.write_all(request).expect("the server reads");
     let (mut answer, mut byte) = (Vec::new(), [0]);

@@ -10,6 +10,7 @@
 //! - [`wait`]: conditions, with a limit;
 //! - [`port`]: ports that are chosen before they are used;
 //! - [`neighbours`]: two users who chat and must not notice what the rest of a test does;
+//! - [`reverse_proxy`]: nginx and HAProxy in front of a gateway;
 //! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
@@ -23,6 +24,7 @@ pub mod neighbours;
 pub mod port;
 pub mod process;
 pub mod random;
+pub mod reverse_proxy;
 pub mod scripts;
 pub mod service;
 pub mod tls;

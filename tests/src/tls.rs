@@ -175,6 +175,11 @@ impl Trust {
         stream.set_read_timeout(Some(LIMIT)).expect("not zero");
         stream.set_write_timeout(Some(LIMIT)).expect("not zero");
         stream.set_nodelay(true).expect("a TCP option");
+        self.connect_on(stream)
+    }
+
+    /// Uses an open connection. The hand-shake has not begun.
+    pub(crate) fn connect_on(&self, stream: TcpStream) -> TlsStream {
         let name = ServerName::try_from(self.name.clone()).expect("a host name");
         let client = ClientConnection::new(Arc::clone(&self.config), name).expect("a client");
         StreamOwned::new(client, stream)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::origin::Allowed;
+use trunkline_proto::proxy::Proxies;
 
 /// Rates per second. 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,6 +121,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// The web pages that may connect. Others get HTTP status 403.
     pub origins: Allowed,
+    /// The trusted proxies. Connections through them count under the addresses of their clients.
+    pub proxies: Proxies,
     /// The number of sessions that the gateway admits within a second.
     pub reconnect_rate: u32,
     /// Whether the echo path exists.

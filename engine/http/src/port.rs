@@ -13,6 +13,7 @@ use trunkline_core::directory::Directory;
 use trunkline_core::hub::Hub;
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::origin::Allowed;
+use trunkline_proto::proxy::Proxies;
 
 use crate::api::{self, Api, ApiLimits};
 use crate::door::Door;
@@ -45,6 +46,8 @@ pub struct HttpParts {
     pub door: Arc<dyn Door>,
     /// The pages that may use the port.
     pub origins: Allowed,
+    /// The trusted proxies.
+    pub proxies: Proxies,
     /// The configuration of TLS; `None` without TLS.
     pub tls: Option<TlsSource>,
     /// The limits.
@@ -106,6 +109,7 @@ impl Http {
             metrics: Arc::clone(&parts.metrics.server),
             tls: parts.tls,
             door: Some(parts.door),
+            proxies: parts.proxies,
         };
         let (stop, stopped) = oneshot::channel();
         let serving = async move {

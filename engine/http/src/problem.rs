@@ -57,6 +57,7 @@ impl Problem {
             StatusCode::NOT_FOUND => ErrorCode::UnknownCommand,
             StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::LimitExceeded,
             StatusCode::SERVICE_UNAVAILABLE => ErrorCode::StorageUnavailable,
+            StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
             _ => ErrorCode::BadRequest,
         }
     }
@@ -86,7 +87,7 @@ impl Problem {
     fn retry_after(&self) -> Option<u64> {
         match self.error.retry_ms {
             Some(retry) => Some(retry.div_ceil(1_000).max(1)),
-            None => (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+            None => matches!(self.status.as_u16(), 429 | 503).then_some(1),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The HTTP upgrade (RFC 6455 §4), for server and client.
 
+use std::net::IpAddr;
+
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
@@ -7,6 +9,7 @@ use tungstenite::http::{HeaderMap, Request, Response, header};
 
 use crate::encoding::Encoding;
 use crate::origin::{Caller, Foreign, Page};
+use crate::proxy::Proxies;
 
 mod strict;
 
@@ -105,6 +108,23 @@ pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)
         },
         size,
     )))
+}
+
+/// Returns the client of an upgrade request that a trusted proxy sent from `peer`. A request whose head
+/// cannot be read is the proxy's own.
+///
+/// # Errors
+/// The headers do not name one client. [`Rejection::response`] writes the answer.
+pub fn client(bytes: &[u8], proxies: &Proxies, peer: IpAddr) -> Result<IpAddr, Rejection> {
+    let Ok(Some((_, request))) = Request::try_parse(bytes) else {
+        return Ok(peer);
+    };
+    let lines = |name: &str| {
+        let lines = request.headers().get_all(name).into_iter();
+        lines.map(header::HeaderValue::as_bytes)
+    };
+    let client = proxies.client(peer, lines("x-forwarded-for"), lines("forwarded"));
+    client.map_err(|unclear| reject(400, unclear.message()))
 }
 
 impl Upgrade {

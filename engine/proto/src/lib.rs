@@ -5,6 +5,7 @@
 //!
 //! - [`handshake`]: the HTTP upgrade, for server and client;
 //! - [`origin`]: which web pages may ask for the upgrade;
+//! - [`proxy`]: who the client behind a reverse proxy is;
 //! - [`connection`]: RFC 6455 framing of one connection, for server and client;
 //! - [`message`]: the messages between client and server;
 //! - `tls`: TLS records, for server and client, with the feature of that name;
@@ -24,6 +25,7 @@ pub mod names;
 pub mod object;
 pub mod origin;
 pub mod protobuf;
+pub mod proxy;
 pub mod schema;
 mod text;
 #[cfg(feature = "tls")]

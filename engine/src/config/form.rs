@@ -314,7 +314,7 @@ impl Form for LogFilter {
 }
 
 /// Returns the value of a word. The error lists the known words.
-fn one_of<T: Copy>(text: &str, known: &[(&'static str, T)]) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(text: &str, known: &[(&'static str, T)]) -> Result<T, String> {
     let chosen = known.iter().find(|(name, _)| *name == text);
     chosen.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
@@ -362,7 +362,7 @@ impl Form for LogFormat {
 ///
 /// # Errors
 /// The value has another form, or `parse` or `of` refuses the texts.
-fn read_list<T: Form>(
+pub(super) fn read_list<T: Form>(
     written: &Written,
     parse: impl Fn(&str) -> Result<T, String>,
     of: impl FnOnce(Vec<&str>) -> Result<T, String>,

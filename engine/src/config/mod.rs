@@ -12,6 +12,7 @@ mod layers;
 mod origins;
 mod page;
 mod problem;
+mod proxies;
 mod resolve;
 mod row;
 mod rules;
@@ -36,6 +37,7 @@ pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
 pub use page::{as_json, as_markdown};
 pub use problem::{ConfigError, Origin, Problem};
+pub use proxies::TrustedProxies;
 pub use table::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
 pub use weights::NamespaceWeights;
@@ -133,9 +135,16 @@ impl Config {
     pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, toml::Value)> {
         let value = |row: &row::Row| self.settings.value(row.name).map(|value| (row.name, value));
         // An empty list says what no list says.
-        let is_said = |(name, _): &(&str, toml::Value)| {
-            let origins = self.settings.allowed_origins.as_ref();
-            *name != "allowed_origins" || origins.is_some_and(|list| !list.is_empty())
+        let is_said = |(name, _): &(&str, toml::Value)| match *name {
+            "allowed_origins" => {
+                let origins = self.settings.allowed_origins.as_ref();
+                origins.is_some_and(|list| !list.is_empty())
+            }
+            "trusted_proxies" => {
+                let proxies = self.settings.trusted_proxies.as_ref();
+                proxies.is_some_and(|list| !list.is_empty())
+            }
+            _ => true,
         };
         table::ROWS.iter().filter_map(value).filter(is_said)
     }

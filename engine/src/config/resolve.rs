@@ -17,7 +17,7 @@ use super::row::Row;
 use super::table::{ROWS, Settings};
 use super::units::{ByteSize, Duration, Life};
 use super::written::Written;
-use super::{AllowedOrigins, Config, auth, rules};
+use super::{AllowedOrigins, Config, TrustedProxies, auth, rules};
 
 /// The default of `delivered_delay` as a multiple of `receipt_delay`. Most users who are online
 /// when a message arrives read it within two seconds, and then one receipt tells both.
@@ -229,6 +229,7 @@ fn limits(settings: &Settings, is_development: bool) -> Limits {
         pong_timeout: time(settings.pong_timeout),
         write_timeout: time(settings.write_timeout),
         origins: AllowedOrigins::resolve(settings.allowed_origins.as_ref(), is_development),
+        proxies: TrustedProxies::resolve(settings.trusted_proxies.as_ref(), settings.proxy_header),
         reconnect_rate: number(settings.reconnect_rate),
         echo: is_development,
         reconnect_delay_ms: time(settings.reconnect_delay).as_millis() as u64,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use trunkline_proto::proxy::Naming;
+
+use super::TrustedProxies;
 use super::layers::Layers;
 use super::resolve::{life, size, time};
 
@@ -13,6 +16,7 @@ const AROUND_A_MESSAGE: usize = 64 << 10;
 pub(super) fn check(layers: &mut Layers, is_development: bool) {
     check_addresses(layers, is_development);
     check_tls(layers);
+    check_proxies(layers);
     check_sizes(layers);
     check_times(layers);
 }
@@ -52,6 +56,21 @@ fn check_tls(layers: &mut Layers) {
             "missing: give --tls-cert FILE with the certificate of --tls-key",
         ),
         _ => {}
+    }
+}
+
+fn check_proxies(layers: &mut Layers) {
+    let settings = &layers.settings;
+    let proxies = settings.trusted_proxies.as_ref();
+    let is_chosen = settings
+        .proxy_header
+        .is_some_and(|it| it != Naming::default());
+    if is_chosen && proxies.is_none_or(TrustedProxies::is_empty) {
+        layers.refuse(
+            "trusted_proxies",
+            "missing: give --trusted-proxies with the addresses of the proxies that --proxy-header \
+             is about, such as 10.0.0.0/8",
+        );
     }
 }
 

@@ -8,12 +8,13 @@ use std::path::Path;
 
 use toml::Value;
 use trunkline_gateway::auth::TokenAlgorithm;
+use trunkline_proto::proxy::Naming;
 
 use super::form::{Address, FilePath, Form, LogFilter, OptionalAddress, Text};
 use super::row::Row;
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::written::Written;
-use super::{AllowedOrigins, LogFormat, NamespaceWeights};
+use super::{AllowedOrigins, LogFormat, NamespaceWeights, TrustedProxies};
 
 macro_rules! settings {
     ($( $(#[doc = $help:literal])+ $name:ident: $form:ty { $($option:ident($($text:literal),*)),* } )+) => {
@@ -104,6 +105,14 @@ settings! {
     /// `https://chat.example.com,https://example.com:8443`, or `*` for any page and any Host. With
     /// --dev-auth, pages of this machine may connect too.
     allowed_origins: AllowedOrigins {  }
+    /// The addresses of reverse proxies whose word counts: a list such as `10.0.0.0/8,2001:db8::7`. A
+    /// connection or request that comes through one of them counts for its client in all limits and
+    /// logs of addresses. What others say about their address is ignored.
+    trusted_proxies: TrustedProxies {  }
+    /// How the trusted proxies name the client: x-forwarded-for, forwarded (RFC 7239), any of both
+    /// headers, or proxy-protocol (version 1 or 2 before the first byte of each connection, also before
+    /// TLS). With any, a request whose two headers name different clients gets HTTP 400.
+    proxy_header: Naming { default("any") }
     /// The folder of the store. The gateway makes it if it is missing.
     data: FilePath { default("trunkline-data"), value("DIR") }
     /// The number of event loops. Each has a thread.

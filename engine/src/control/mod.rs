@@ -19,6 +19,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
 use trunkline_http::server::{Guard, Server, refuse_in_text};
+use trunkline_proto::proxy::Proxies;
 use trunkline_storage::Reader;
 
 pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
@@ -96,6 +97,8 @@ pub(crate) fn start(config: &Config, shown: Shown) -> anyhow::Result<Control> {
         refuse: refuse_in_text,
         tls: None,
         door: None,
+        // Operators, and what they scrape with, come directly.
+        proxies: Proxies::default(),
         limits: config.control_limits,
         metrics: Arc::clone(&shown.metrics.control),
         app: router(shown),

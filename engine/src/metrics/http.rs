@@ -66,6 +66,7 @@ impl Exporter {
             ("connections", http.server.crowded.get()),
             ("time", http.server.late.get()),
             ("origin", http.server.refused.get()),
+            ("proxy", http.server.unclear.get()),
         ];
         to.labelled(
             (

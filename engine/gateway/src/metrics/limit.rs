@@ -65,11 +65,13 @@ pub enum Limit {
     Ephemeral,
     /// Web pages that may connect.
     Origins,
+    /// A trusted proxy did not say who its client is in the way that was agreed.
+    Proxies,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -101,6 +103,7 @@ impl Limit {
         Self::Typing,
         Self::Ephemeral,
         Self::Origins,
+        Self::Proxies,
     ];
 
     /// The label in /metrics.
@@ -137,6 +140,7 @@ impl Limit {
             Self::Typing => "typing",
             Self::Ephemeral => "passing",
             Self::Origins => "origins",
+            Self::Proxies => "proxies",
         }
     }
 }

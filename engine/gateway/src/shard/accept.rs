@@ -10,11 +10,12 @@ use trunkline_proto::handshake::Rejection;
 
 use super::Shard;
 use super::admission::Refusal;
-use super::connection::Conn;
+use super::connection::{Conn, Phase};
 use super::price;
+use super::source::Source;
 use super::tls::{DENIED, NO_ROOM, Tls};
 use super::turn::Stint;
-use crate::metrics::{Limit, Throttle, Work};
+use crate::metrics::{Limit, Work};
 use crate::timer::{TICKS_PER_SECOND, ticks};
 
 /// The pause in accepting connections when there is no descriptor for another one.
@@ -56,13 +57,19 @@ impl Shard {
 
     /// Takes an accepted connection into the table, if there is room.
     fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
-        if let Some(ticks) = self.core.turns_away(address) {
+        let proxies = &self.core.parts.limits.proxies;
+        let is_proxy = proxies.trusts(address);
+        let speaks_first = is_proxy && proxies.speak_first();
+        let source = match is_proxy {
+            true => Source::UNNAMED,
+            false => Source::of(address),
+        };
+        if let Some(ticks) = self.core.turns_away(source) {
             return self.refuse(&mut stream, Refusal::Debt(ticks));
         }
-        let source = match self.core.admission.enter(address, self.conns.len()) {
-            Ok(source) => source,
-            Err(refusal) => return self.refuse(&mut stream, refusal),
-        };
+        if let Err(refusal) = self.core.admission.enter(source, self.conns.len()) {
+            return self.refuse(&mut stream, refusal);
+        }
         self.core.parts.metrics.accepted.one();
         // Small frames must not wait for each other (tcp(7)).
         let _ = stream.set_nodelay(true);
@@ -88,6 +95,9 @@ impl Shard {
         }
         self.generation = self.generation.wrapping_add(1);
         let conn = entry.insert(Conn::new(stream, tls, self.generation, source));
+        if speaks_first {
+            conn.enter(Phase::Preamble, &mut self.core.admission);
+        }
         let slot = slot as u32;
         conn.times.note_received(self.core.turn.now());
         let timeout = self.core.timeouts.handshake;
@@ -101,12 +111,7 @@ impl Shard {
     fn refuse(&self, stream: &mut TcpStream, refusal: Refusal) {
         let parts = &self.core.parts;
         parts.metrics.refused.one();
-        match refusal {
-            Refusal::Full => parts.metrics.limited(Limit::Connections),
-            Refusal::Opening => parts.metrics.limited(Limit::Opening),
-            Refusal::Address => parts.metrics.limited(Limit::AddressConnections),
-            Refusal::Debt(_) => parts.metrics.throttled(Throttle::Address),
-        }
+        refusal.count(&parts.metrics);
         let (rejection, retry) = match refusal {
             // Each client is told another second, so that not all of them come back at once.
             Refusal::Full | Refusal::Opening => {

@@ -1,11 +1,11 @@
 //! The admission of new connections to a shard, up to their session.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::parts::Shared;
 use super::source::Source;
+use crate::metrics::{Limit, ShardMetrics, Throttle};
 use crate::timer::Tick;
 
 /// The reason to turn a new connection away.
@@ -20,6 +20,18 @@ pub(super) enum Refusal {
     /// The client's address owes the work of this number of ticks, and many connections wait for
     /// their session.
     Debt(Tick),
+}
+
+impl Refusal {
+    /// Counts the limit that refuses.
+    pub(super) fn count(self, metrics: &ShardMetrics) {
+        match self {
+            Self::Full => metrics.limited(Limit::Connections),
+            Self::Opening => metrics.limited(Limit::Opening),
+            Self::Address => metrics.limited(Limit::AddressConnections),
+            Self::Debt(_) => metrics.throttled(Throttle::Address),
+        }
+    }
 }
 
 /// The largest numbers of connections that a shard admits.
@@ -64,7 +76,7 @@ impl Admission {
     ///
     /// # Errors
     /// A limit is reached; nothing is counted then.
-    pub(super) fn enter(&mut self, address: IpAddr, connections: usize) -> Result<Source, Refusal> {
+    pub(super) fn enter(&mut self, source: Source, connections: usize) -> Result<(), Refusal> {
         if self.opening >= self.room.opening {
             return Err(Refusal::Opening);
         }
@@ -74,21 +86,34 @@ impl Admission {
             shared.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Full);
         }
-        let source = Source::of(address);
-        if let Some(addresses) = &shared.addresses
-            && !addresses.enter(source)
-        {
-            shared.total.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::Address);
+        if let Err(refusal) = self.name(source) {
+            self.shared.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(refusal);
         }
         self.opening += 1;
-        Ok(source)
+        Ok(())
+    }
+
+    /// Counts a connection for its address. Call it for a connection that has entered unnamed, once
+    /// its client is known.
+    ///
+    /// # Errors
+    /// The limit of the address is reached; nothing is counted then.
+    pub(super) fn name(&self, source: Source) -> Result<(), Refusal> {
+        let addresses = self.shared.addresses.as_ref();
+        let addresses = addresses.filter(|_| !source.is_unnamed());
+        if addresses.is_some_and(|addresses| !addresses.enter(source)) {
+            return Err(Refusal::Address);
+        }
+        Ok(())
     }
 
     /// Counts a connection out. `opening`: it has no session and is not closing.
     pub(super) fn leave(&mut self, source: Source, opening: bool) {
         self.shared.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(addresses) = &self.shared.addresses {
+        if let Some(addresses) = &self.shared.addresses
+            && !source.is_unnamed()
+        {
             addresses.leave(source);
         }
         self.opening -= usize::from(opening);
@@ -154,7 +179,7 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -191,17 +216,18 @@ mod tests {
         let shared = shared(5, 2);
         let mut first = admission(&shared);
         let mut second = admission(&shared);
-        let here = first.enter(HERE, 0).unwrap();
-        first.enter(HERE, 1).unwrap();
+        let (here, there) = (Source::of(HERE), Source::of(THERE));
+        first.enter(here, 0).unwrap();
+        first.enter(here, 1).unwrap();
         // The address is counted on all shards.
-        assert_eq!(second.enter(HERE, 0), Err(Refusal::Address));
-        let there = first.enter(THERE, 2).unwrap();
-        assert_eq!(first.enter(THERE, 3), Err(Refusal::Opening));
+        assert_eq!(second.enter(here, 0), Err(Refusal::Address));
+        first.enter(there, 2).unwrap();
+        assert_eq!(first.enter(there, 3), Err(Refusal::Opening));
         first.change(true, false);
-        assert_eq!(first.enter(THERE, 4), Err(Refusal::Full), "the shard");
-        first.enter(THERE, 3).unwrap();
+        assert_eq!(first.enter(there, 4), Err(Refusal::Full), "the shard");
+        first.enter(there, 3).unwrap();
         second.change(false, false);
-        let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
+        let other = Source::of(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)));
         second.enter(other, 0).unwrap();
         assert_eq!(second.enter(other, 1), Err(Refusal::Full), "the gateway");
         assert_eq!((first.opening(), second.opening()), (3, 1));
@@ -212,19 +238,39 @@ mod tests {
         first.leave(there, false);
         assert_eq!(first.opening(), 2);
         assert_eq!(shared.total.load(Ordering::Relaxed), 3);
-        second.enter(HERE, 1).unwrap();
-        assert_eq!(second.enter(HERE, 2), Err(Refusal::Address));
+        second.enter(here, 1).unwrap();
+        assert_eq!(second.enter(here, 2), Err(Refusal::Address));
     }
 
     #[test]
     fn addresses_do_not_count_where_they_are_not_limited() {
         let shared = shared(5, 0);
         let mut admission = admission(&shared);
-        let here = admission.enter(HERE, 0).unwrap();
-        assert_eq!(admission.enter(HERE, 1), Ok(here));
+        let here = Source::of(HERE);
+        admission.enter(here, 0).unwrap();
+        assert_eq!(admission.enter(here, 1), Ok(()));
         admission.leave(here, true);
         admission.leave(here, true);
         assert_eq!(admission.opening(), 0);
+    }
+
+    #[test]
+    fn connections_of_a_proxy_count_for_its_clients() {
+        let shared = shared(5, 1);
+        let mut admission = admission(&shared);
+        let (here, there) = (Source::of(HERE), Source::of(THERE));
+        for connections in 0..3 {
+            admission.enter(Source::UNNAMED, connections).unwrap();
+        }
+        assert_eq!(admission.name(here), Ok(()));
+        assert_eq!(admission.name(there), Ok(()));
+        assert_eq!(admission.name(here), Err(Refusal::Address));
+        // The third one leaves without a name.
+        admission.leave(Source::UNNAMED, true);
+        admission.leave(here, true);
+        assert_eq!(admission.name(here), Ok(()));
+        assert_eq!(admission.name(there), Err(Refusal::Address));
+        assert_eq!(shared.total.load(Ordering::Relaxed), 1);
     }
 
     #[test]

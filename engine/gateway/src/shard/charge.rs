@@ -1,7 +1,5 @@
 //! What clients pay for the work of the gateway, and how those in debt wait.
 
-use std::net::IpAddr;
-
 use trunkline_core::cost::Cost;
 use trunkline_core::ids::UserId;
 use trunkline_proto::BadCommand;
@@ -58,6 +56,9 @@ impl Core {
     /// Notes once in a tick that somebody is served who lives within the budget.
     #[cold]
     fn serve(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.source().is_unnamed() {
+            return;
+        }
         let now = self.turn.now();
         let Some(budgets) = &self.parts.shared.budgets else {
             self.served_at = now;
@@ -84,6 +85,10 @@ impl Core {
     /// Lets the accounts of a connection pay for the work that was done for it.
     #[cold]
     fn settle(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.source().is_unnamed() {
+            // The client pays once the proxy has named it.
+            return;
+        }
         let now = self.turn.now();
         let Some(budgets) = &self.parts.shared.budgets else {
             return conn.purse.forget();
@@ -141,7 +146,8 @@ impl Core {
     /// Lets a new connection wait whose address is in debt.
     pub(super) fn wait_for_address(&mut self, slot: u32, conn: &mut Conn) {
         let now = self.turn.now();
-        let Some(budgets) = &self.parts.shared.budgets else {
+        let budgets = self.parts.shared.budgets.as_ref();
+        let Some(budgets) = budgets.filter(|_| !conn.source().is_unnamed()) else {
             return;
         };
         let wait = budgets.wait_of(conn.source(), now, Cost::NONE);
@@ -154,10 +160,13 @@ impl Core {
 
     /// Returns the ticks after which a client may come back whose connection is turned away, because
     /// its address is in debt while many connections wait for their session. `None`: it comes in.
-    pub(super) fn turns_away(&self, address: IpAddr) -> Option<Tick> {
+    pub(super) fn turns_away(&self, address: Source) -> Option<Tick> {
         let budgets = self.parts.shared.budgets.as_ref()?;
-        let (now, address) = (self.turn.now(), Source::of(address));
-        if !self.admission.is_crowded() || budgets.wait_of(address, now, Cost::NONE) == 0 {
+        let now = self.turn.now();
+        if address.is_unnamed()
+            || !self.admission.is_crowded()
+            || budgets.wait_of(address, now, Cost::NONE) == 0
+        {
             return None;
         }
         self.parts.metrics.worked(Work::Open, price::CONNECTION);
@@ -245,7 +254,8 @@ impl Core {
     pub(super) fn settle_closed(&mut self, slot: u32, conn: &mut Conn) {
         self.settle_session(slot, conn);
         self.set_slow(slot, conn, false);
-        let Some(budgets) = &self.parts.shared.budgets else {
+        let budgets = self.parts.shared.budgets.as_ref();
+        let Some(budgets) = budgets.filter(|_| !conn.source().is_unnamed()) else {
             return;
         };
         let (purse, mut holders) = conn.payers();

@@ -27,6 +27,9 @@ use crate::timer::Tick;
 /// The phase of a connection.
 #[derive(Debug)]
 pub(crate) enum Phase {
+    /// A trusted proxy says who its client is, before the first byte of the client. The bytes stay in
+    /// the socket until they are complete.
+    Preamble,
     /// The HTTP upgrade. Holds the bytes of a request that arrives in pieces.
     Handshake(Vec<u8>),
     /// Upgraded, without a session.
@@ -43,7 +46,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// Whether there is no session yet.
     const fn is_opening(&self) -> bool {
-        matches!(self, Self::Handshake(_) | Self::Upgraded)
+        matches!(self, Self::Preamble | Self::Handshake(_) | Self::Upgraded)
     }
 }
 
@@ -110,6 +113,11 @@ impl Conn {
     /// The address under which this connection is counted.
     pub(super) const fn source(&self) -> Source {
         self.source
+    }
+
+    /// Notes the address of the client, which a proxy has named.
+    pub(super) const fn come_from(&mut self, source: Source) {
+        self.source = source;
     }
 
     /// Returns a reference to this connection, which no later connection in its slot has.

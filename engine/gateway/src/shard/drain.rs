@@ -73,7 +73,7 @@ impl Core {
     /// Begins the end of a connection because the gateway stops.
     fn shut_down(&mut self, slot: u32, conn: &mut Conn) {
         match conn.phase() {
-            Phase::Handshake(_) => self.turn.drop_later(slot),
+            Phase::Preamble | Phase::Handshake(_) => self.turn.drop_later(slot),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => {
                 conn.unanswered.leave();
                 self.leave(slot, conn);

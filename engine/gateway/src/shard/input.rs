@@ -32,9 +32,14 @@ impl Core {
     /// Reads a connection. Leaves a connection without a session to a later turn if this turn has
     /// read its share of them.
     pub(super) fn read_in_turn(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        if conn.is_opening() && !self.admission.take_one() {
-            self.parts.metrics.limited(Limit::Newcomers);
-            return conn.incoming.wait(slot, &mut self.admission);
+        if conn.is_opening() {
+            if !self.admission.take_one() {
+                self.parts.metrics.limited(Limit::Newcomers);
+                return conn.incoming.wait(slot, &mut self.admission);
+            }
+            if matches!(conn.phase(), Phase::Preamble) && !self.read_preamble(slot, conn, buffer) {
+                return;
+            }
         }
         self.read(slot, conn, buffer);
     }
@@ -152,6 +157,7 @@ impl Core {
     /// that are left.
     fn input(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) -> usize {
         match conn.phase() {
+            Phase::Preamble => 0,
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
             Phase::Closing => {
@@ -178,7 +184,10 @@ impl Core {
         }
         conn.account(slot, &mut self.memory);
         // The hand-shake has a deadline of its own.
-        let timed = !matches!(conn.phase(), Phase::Closing | Phase::Handshake(_));
+        let timed = !matches!(
+            conn.phase(),
+            Phase::Closing | Phase::Preamble | Phase::Handshake(_)
+        );
         if !timed || !conn.is_mid_message() {
             return conn.incoming.message_ended();
         }
@@ -204,7 +213,11 @@ impl Core {
             held.extend_from_slice(input);
             &mut held[..]
         };
-        match handshake::parse_request(input, self.parts.limits.header_bytes) {
+        let parsed = handshake::parse_request(input, self.parts.limits.header_bytes);
+        if !matches!(parsed, Ok(None)) && !self.named_by_head(slot, conn, input) {
+            return 0;
+        }
+        match parsed {
             Ok(None) => conn.keep_request(input),
             Ok(Some((upgrade, size))) => {
                 self.upgraded(slot, conn, &upgrade);

@@ -28,6 +28,7 @@ mod outbox;
 mod parts;
 mod pool;
 mod price;
+mod proxied;
 mod purse;
 mod questions;
 mod rate;

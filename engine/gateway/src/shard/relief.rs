@@ -34,7 +34,9 @@ impl Core {
         match conn.phase() {
             // The client was told, and does not read it.
             Phase::Closing => return self.turn.drop_later(slot),
-            Phase::Handshake(_) => self.reject(slot, conn, &Rejection::UNAVAILABLE),
+            Phase::Preamble | Phase::Handshake(_) => {
+                self.reject(slot, conn, &Rejection::UNAVAILABLE)
+            }
             _ if conn.out.len() >= conn.unfinished() => {
                 // The client does not read: no Close frame would reach it.
                 let reason = "the client reads too slowly: dropped";

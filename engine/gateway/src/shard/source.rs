@@ -8,6 +8,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(crate) struct Source(u64);
 
 impl Source {
+    /// The source of a trusted proxy's connection whose client is not known yet. Such connections do
+    /// not count for an address, and no account of an address pays for them.
+    ///
+    /// No IPv6 client has this network either.
+    pub(crate) const UNNAMED: Self = Self(0xffff_fffe_0000_0000);
+
+    /// Whether the client is not known yet.
+    pub(crate) fn is_unnamed(self) -> bool {
+        self == Self::UNNAMED
+    }
+
     /// Returns the source of an address.
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -20,6 +31,9 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_unnamed() {
+            return f.write_str("a client behind a proxy");
+        }
         match self.0 >> 32 {
             0xffff_ffff => Ipv4Addr::from_bits(self.0 as u32).fmt(f),
             _ => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(self.0) << 64)),

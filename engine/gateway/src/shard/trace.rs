@@ -8,6 +8,7 @@ use trunkline_proto::CloseCode;
 use trunkline_proto::handshake::Rejection;
 
 use super::connection::{Conn, Phase};
+use super::source::Source;
 use crate::auth::Refusal;
 
 /// The session's names, empty without a session, and the client's address.
@@ -22,9 +23,15 @@ impl<'a> Client<'a> {
     fn of(conn: &'a Conn) -> Self {
         let names = conn.session().map(|session| &session.names);
         // A peer that is gone has no address any more.
-        let address = conn.peer_addr().ok();
+        let peer = conn.peer_addr().ok();
+        let source = conn.source();
+        let is_direct = peer.is_some_and(|peer| Source::of(peer.ip()) == source);
         Self {
-            address: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            address: match peer {
+                Some(peer) if is_direct || source.is_unnamed() => peer.to_string(),
+                // The peer is the proxy of the client, or is gone.
+                _ => source.to_string(),
+            },
             user: names.map_or("", |names| names.user()),
             device: names.map_or("", |names| names.device()),
             namespace: names.map_or("", |names| names.namespace()),
@@ -121,7 +128,7 @@ pub(super) fn rejected(shard: usize, conn: &Conn, rejection: &Rejection) {
 pub(super) fn gone(shard: usize, conn: &Conn) {
     let phase = match conn.phase() {
         Phase::Closing => return,
-        Phase::Handshake(_) => "before the upgrade",
+        Phase::Preamble | Phase::Handshake(_) => "before the upgrade",
         Phase::Upgraded => "before connect",
         Phase::Echo => "echo",
         Phase::Open(_) => "with a session",

@@ -16,7 +16,7 @@ impl Core {
         self.look_at_lane(slot, conn);
         let overdue = conn.times.is_overdue(self.turn.now());
         match conn.phase() {
-            Phase::Handshake(_) if overdue => {
+            Phase::Preamble | Phase::Handshake(_) if overdue => {
                 self.parts.metrics.limited(Limit::HandshakeTime);
                 if let Some(tls) = conn.tls() {
                     tls.late(&self.parts.metrics);
@@ -24,7 +24,7 @@ impl Core {
                 return self.turn.drop_later(slot);
             }
             Phase::Closing if overdue => return self.turn.drop_later(slot),
-            Phase::Handshake(_) | Phase::Closing => {}
+            Phase::Preamble | Phase::Handshake(_) | Phase::Closing => {}
             Phase::Upgraded => {
                 if overdue {
                     let reason = "the client did not send connect in time";

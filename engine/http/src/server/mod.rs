@@ -5,6 +5,7 @@
 //! request can take its connection over ([`TakeOver`]): it then waits without the memory that HTTP
 //! needs, and without a time limit of the port.
 
+mod client;
 mod guard;
 mod line;
 mod open;
@@ -34,7 +35,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use trunkline_core::cost::Cost;
 use trunkline_core::metrics::Counter;
+use trunkline_proto::proxy::Proxies;
 
+use self::client::AddressSeat;
 pub use self::guard::{Guard, Refusal};
 use self::line::Io;
 pub use self::line::Line;
@@ -93,6 +96,8 @@ pub struct ServerMetrics {
     pub late: Counter,
     /// Requests of foreign pages, for foreign hosts, or without a host that can be read.
     pub refused: Counter,
+    /// Connections and requests of trusted proxies that do not say who the client is.
+    pub unclear: Counter,
 }
 
 /// Returns the configuration of TLS for a new connection.
@@ -125,19 +130,21 @@ pub struct Server {
     pub tls: Option<TlsSource>,
     /// Counts the connections of each address. `None`: they are not counted.
     pub door: Option<Arc<dyn Door>>,
+    /// The trusted proxies. A connection or request that comes through one of them counts for its client.
+    pub proxies: Proxies,
 }
 
-/// Takes a connection of an address back from the counts when it is dropped.
-struct AddressSeat {
-    door: Arc<dyn Door>,
-    address: IpAddr,
-}
+/// The answer to a connection of an address that has too many of them, or is in debt.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-impl Drop for AddressSeat {
-    fn drop(&mut self) {
-        self.door.leave_address(self.address);
-    }
-}
+/// The answer to a connection while all others wait for events: this one comes back later.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// The refusal of a request of a client behind a proxy that has too many of them.
+const TOO_MANY_REQUESTS: Refusal = Refusal {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    message: "your address has too many requests without an answer: wait for some of them",
+};
 
 impl Server {
     /// Accepts and serves connections. Dropping the future ends all of them.
@@ -178,45 +185,80 @@ impl Server {
         open: &mut Open,
     ) {
         let address = address.ip();
+        let is_proxy = self.proxies.trusts(address);
         let mut seat = None;
-        if let Some(door) = &self.door {
-            if !door.enter_address(address) {
-                let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                let _ = stream.try_write(answer.as_bytes());
+        if !is_proxy {
+            let Some(taken) = self.enter(address) else {
+                let _ = stream.try_write(TOO_MANY);
                 return;
-            }
-            let kept = Arc::clone(door);
-            seat = Some(AddressSeat {
-                door: kept,
-                address,
-            });
-            let cost = match &self.tls {
-                Some(_) => CONNECTION + HAND_SHAKE,
-                None => CONNECTION,
             };
-            if door.book(&stranger(address), cost).is_err() {
-                let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                let _ = stream.try_write(answer.as_bytes());
-                return;
-            }
+            seat = taken;
         }
         // Last: a connection that does not come in takes no other one's place.
         if open.len() >= self.limits.connections {
             self.metrics.crowded.one();
             if !open.drop_oldest() {
-                // All others wait for events: this one comes back later.
-                let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                let _ = stream.try_write(answer.as_bytes());
+                let _ = stream.try_write(NO_ROOM);
                 return;
             }
         }
         // Answers are written in one piece. Waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let activity = Arc::new(Activity::new(began));
-        let talk = Arc::clone(self).talk(stream, seat, address, Arc::clone(&activity));
-        let task = tasks.spawn(talk);
+        let server = Arc::clone(self);
+        let talks = Arc::clone(&activity);
+        let task = if is_proxy {
+            tasks.spawn(server.talk_to_proxy(stream, address, talks))
+        } else {
+            let peer = client::Peer::Client(address);
+            tasks.spawn(server.talk(stream, seat, peer, talks))
+        };
         open.insert(task, activity);
         self.metrics.connections.set(open.len() as u64);
+    }
+
+    /// Counts a connection of a client, and books its cost. Returns `None` if the client may not
+    /// connect now; the inner `None` if clients are not counted.
+    #[allow(clippy::option_option)] // The outer one: the client may not connect.
+    fn enter(&self, address: IpAddr) -> Option<Option<AddressSeat>> {
+        let Some(door) = &self.door else {
+            return Some(None);
+        };
+        let seat = AddressSeat::take(door, address)?;
+        let cost = match &self.tls {
+            Some(_) => CONNECTION + HAND_SHAKE,
+            None => CONNECTION,
+        };
+        door.book(&stranger(address), cost).ok()?;
+        Some(Some(seat))
+    }
+
+    /// Serves one connection of a trusted proxy until it ends.
+    async fn talk_to_proxy(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        proxy: IpAddr,
+        activity: Arc<Activity>,
+    ) {
+        if !self.proxies.speak_first() {
+            let peer = client::Peer::Proxy(proxy);
+            return self.talk(stream, None, peer, activity).await;
+        }
+        let named = client::of_preamble(&mut stream);
+        let client = match tokio::time::timeout(self.limits.timeout, named).await {
+            Ok(Ok(client)) => client.unwrap_or(proxy),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, %proxy, port = self.name, "a trusted proxy is not understood");
+                return self.metrics.unclear.one();
+            }
+            Err(_) => return self.metrics.late.one(),
+        };
+        let Some(seat) = self.enter(client) else {
+            let _ = stream.try_write(TOO_MANY);
+            return;
+        };
+        let peer = client::Peer::Client(client);
+        self.talk(stream, seat, peer, activity).await;
     }
 
     /// Serves one connection until it ends.
@@ -224,7 +266,7 @@ impl Server {
         self: Arc<Self>,
         stream: TcpStream,
         seat: Option<AddressSeat>,
-        address: IpAddr,
+        peer: client::Peer,
         activity: Arc<Activity>,
     ) {
         let io = match &self.tls {
@@ -241,7 +283,7 @@ impl Server {
         let mut line = Line::new(io);
         loop {
             // In a box: the memory of HTTP goes while a request holds the connection.
-            let serving = Box::pin(self.serve(line, address, &activity));
+            let serving = Box::pin(self.serve(line, peer, &activity));
             let Some((held, take_over)) = serving.await else {
                 break;
             };
@@ -259,13 +301,13 @@ impl Server {
     async fn serve(
         &self,
         line: Line,
-        address: IpAddr,
+        peer: client::Peer,
         activity: &Arc<Activity>,
     ) -> Option<(Line, Taken)> {
         let slot = Arc::new(Mutex::new(None));
         let service = service_fn(|request| {
             activity.now();
-            self.answer(request, address, Arc::clone(&slot))
+            self.answer(request, peer, Arc::clone(&slot))
         });
         let connection = http1::Builder::new()
             .max_buf_size(HEAD)
@@ -311,37 +353,65 @@ impl Server {
     fn answer(
         &self,
         mut request: Request<Incoming>,
-        address: IpAddr,
+        peer: client::Peer,
         slot: Arc<Mutex<Option<Taken>>>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-        let judged = self.guard.judge(&request);
-        if judged.is_err() {
-            self.metrics.refused.one();
-            if let Some(door) = &self.door {
-                // The next connection or request learns of a debt.
-                let _ = door.book(&stranger(address), REFUSAL);
-            }
-        }
+        let admitted = self.admit(peer, &request);
         let refuse = self.refuse;
-        let answer = judged.map(|page| {
+        let answer = admitted.map(|(address, page, seat)| {
             let extensions = request.extensions_mut();
             extensions.insert(Peer(address));
             if let Some(page) = page {
                 extensions.insert(Page(page));
             }
-            TowerToHyperService::new(self.app.clone()).call(request)
+            let app = TowerToHyperService::new(self.app.clone());
+            (app.call(request), seat)
         });
         async move {
-            let mut response = match answer {
-                Ok(answer) => answer.await?,
-                Err(refusal) => refuse(refusal),
+            let (mut response, seat) = match answer {
+                Ok((answer, seat)) => (answer.await?, seat),
+                Err(refusal) => (refuse(refusal), None),
             };
             let Some(take_over) = response.extensions_mut().remove::<TakeOver>() else {
-                return Ok(response);
+                return Ok(client::keep_seat(response, seat));
             };
-            *slot.lock() = take_over.take();
+            *slot.lock() = take_over.take().map(|taken| -> Taken {
+                Box::new(move |line| {
+                    let held = taken(line);
+                    Box::pin(async move {
+                        let back = held.await;
+                        drop(seat);
+                        back
+                    })
+                })
+            });
             std::future::pending().await
         }
+    }
+
+    /// Returns the client of a request, the page that sent it, and the seat of a client behind a proxy.
+    ///
+    /// # Errors
+    /// The request may not be served.
+    fn admit(
+        &self,
+        peer: client::Peer,
+        request: &Request<Incoming>,
+    ) -> Result<(IpAddr, Option<HeaderValue>, Option<AddressSeat>), Refusal> {
+        let address = client::of_request(&self.proxies, peer, request)
+            .inspect_err(|_| self.metrics.unclear.one())?;
+        let page = self.guard.judge(request).inspect_err(|_| {
+            self.metrics.refused.one();
+            if let Some(door) = &self.door {
+                // The next connection or request learns of a debt.
+                let _ = door.book(&stranger(address), REFUSAL);
+            }
+        })?;
+        let (client::Peer::Proxy(_), Some(door)) = (peer, &self.door) else {
+            return Ok((address, page, None));
+        };
+        let seat = AddressSeat::take(door, address).ok_or(TOO_MANY_REQUESTS)?;
+        Ok((address, page, Some(seat)))
     }
 }
 

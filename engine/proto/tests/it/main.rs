@@ -29,6 +29,8 @@ mod origin;
 #[cfg(test)]
 mod page;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod server_examples;
 #[cfg(test)]
 mod sizes;
