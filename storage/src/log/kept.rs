@@ -17,12 +17,10 @@ use crate::log::frame::FrameKind;
 use crate::log::read_ahead::ReadAhead;
 use crate::log::record::{self, Record};
 use crate::log::segment::{self, Segment};
-use crate::log::window::Window;
+use crate::log::window::{self, Window};
 
 /// The most kept segments that are open at a time.
 const MAX_OPEN: usize = if cfg!(test) { 2 } else { 64 };
-/// The bytes that are read at once. Neighbours of a record are rarely of the same timeline.
-const READ_BYTES: usize = 320;
 
 /// Neighbouring segments of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,7 +255,7 @@ impl<'a> KeptReader<'a> {
             kept,
             files,
             segment: None,
-            window: Window::with_len(READ_BYTES),
+            window: Window::with_len(window::SHORT),
             ahead: ReadAhead::default(),
             clock: Instant::now(),
             took: Duration::ZERO,
@@ -277,7 +275,7 @@ impl<'a> KeptReader<'a> {
             let segment = same.map_or_else(|| self.files.get(base).ok(), |same| Some(same.clone()));
             if let Some(segment) = segment {
                 let offset = segment.offset(position);
-                segment.file.prefetch(offset, READ_BYTES as u64);
+                segment.file.prefetch(offset, window::SHORT as u64);
             }
         }
     }

@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-/// The time from which a read counts as one that waited for the disk.
+/// The time from which a read counts as one that waited for the disk. A read from memory takes 1 to 3 µs,
+/// one from a fast disk some 45 µs. Asking for records that are in memory costs less than a µs each.
 const SLOW: Duration = match cfg!(test) {
     true => Duration::ZERO,
-    false => Duration::from_micros(50),
+    false => Duration::from_micros(15),
 };
 /// The fewest records that are asked for at once.
-const FIRST: usize = 8;
+const FIRST: usize = 32;
 /// The most records that are asked for at once: some may not be wanted.
-const MOST: usize = 64;
+const MOST: usize = 128;
 
 /// Decides how many of the next records a reader asks for before it reads them.
 #[derive(Debug)]
@@ -59,12 +60,12 @@ mod tests {
     #[test]
     fn it_asks_for_more_each_time() {
         let mut ahead = ReadAhead::default();
-        let asked: Vec<usize> = (0..200).map(|_| ahead.after(SLOW)).collect();
+        let asked: Vec<usize> = (0..300).map(|_| ahead.after(SLOW)).collect();
         let at = |n: usize| (asked[n], asked[n + 1]);
         assert_eq!(
-            [at(0), at(8), at(24), at(56), at(120)],
-            [(8, 0), (16, 0), (32, 0), (64, 0), (64, 0)]
+            [at(0), at(32), at(96), at(224)],
+            [(32, 0), (64, 0), (128, 0), (128, 0)]
         );
-        assert_eq!(asked.iter().sum::<usize>(), 8 + 16 + 32 + 64 + 64 + 64);
+        assert_eq!(asked.iter().sum::<usize>(), 32 + 64 + 128 + 128);
     }
 }

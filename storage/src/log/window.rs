@@ -5,9 +5,10 @@ use std::io;
 use crate::log::frame::{self, FrameHeader, FrameKind};
 use crate::log::segment::Segment;
 
-/// The bytes that are read at once by default: enough for several short records, or for most single
-/// ones.
+/// The bytes that are read at once by default: enough for several short records.
 const READ_BYTES: usize = 4096;
+/// The bytes that are read at once for a record whose neighbours are not wanted: enough for most records.
+pub(crate) const SHORT: usize = 320;
 /// The largest buffer in bytes that is kept after use.
 const KEEP_BYTES: usize = 64 << 10;
 
@@ -35,6 +36,15 @@ impl Window {
             len: 0,
             ask: len,
         }
+    }
+
+    /// Chooses how much to read at once for the record at `position`, when the record at `next` follows.
+    pub(crate) fn expect(&mut self, position: u64, next: Option<u64>) {
+        let near = position..position.saturating_add(READ_BYTES as u64);
+        self.ask = match next.is_some_and(|next| near.contains(&next)) {
+            true => READ_BYTES,
+            false => SHORT,
+        };
     }
 
     /// Drops the buffered bytes. Call it before reading another segment, and before each new read

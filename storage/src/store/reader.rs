@@ -5,13 +5,15 @@ mod states;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::error::ReadError;
 use crate::index::Index;
 use crate::log::frame::FrameKind;
+use crate::log::read_ahead::ReadAhead;
 use crate::log::record::{self, RecordRef};
 use crate::log::segment::Segment;
-use crate::log::window::Window;
+use crate::log::window::{self, Window};
 use crate::run::Runs;
 use crate::store::shared::Shared;
 use crate::{Epochs, Health, Losses, Order, Page, Position, Stats, StoreKey, TimelineId};
@@ -357,7 +359,11 @@ impl Reader {
         page: &mut Page,
     ) -> Result<(), ReadError> {
         let mut current: Option<&Arc<Segment>> = None;
-        for &position in positions {
+        let mut ahead = ReadAhead::default();
+        let mut clock = Instant::now();
+        for (i, &position) in positions.iter().enumerate() {
+            let next = &positions[i + 1..];
+            window.expect(position, next.first().copied());
             let segment = match current {
                 Some(segment) if (segment.base..segment.end()).contains(&position) => segment,
                 _ => {
@@ -376,6 +382,13 @@ impl Reader {
                 break;
             }
             current = Some(segment);
+            let before = std::mem::replace(&mut clock, Instant::now());
+            for &position in next.iter().take(ahead.after(clock - before)) {
+                if let Some(segment) = view.segment_of(position) {
+                    let offset = segment.offset(position);
+                    segment.file.prefetch(offset, window::SHORT as u64);
+                }
+            }
         }
         Ok(())
     }

@@ -67,3 +67,31 @@ fn a_page_asks_for_the_records_that_it_reads_next() {
     assert!(!sync.unwrap());
     assert_eq!(disk.take_prefetched(), offsets[1..4]);
 }
+
+#[test]
+fn a_page_of_records_that_are_in_no_run_asks_for_the_next_ones_too() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, Options::default()).unwrap();
+    let mut offsets = Vec::new();
+    for number in 1..=60 {
+        let mut event = event(number, number, 300);
+        event.timeline = 1;
+        offsets.push(opened.writer.append(&event.draft()).unwrap().0);
+        opened.writer.commit().unwrap();
+    }
+    assert_eq!(opened.reader.stats().runs, 0);
+    let _ = disk.take_prefetched();
+
+    let mut page = Page::new();
+    let mut range = |seqs, limit, order| {
+        let read = opened.reader.range(TimelineId(1), seqs, limit, order, &mut page);
+        read.unwrap();
+        disk.take_prefetched()
+    };
+    // Only records that the page is meant to have.
+    assert_eq!(range(1..=60, 20, Order::Ascending), offsets[1..20]);
+    let mut from_end = range(1..=60, 20, Order::Descending);
+    from_end.reverse();
+    assert_eq!(from_end, offsets[40..59]);
+    assert_eq!(range(7..=7, 20, Order::Ascending), [0; 0]);
+}

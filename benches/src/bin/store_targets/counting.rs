@@ -118,6 +118,18 @@ impl BackendFile for CountingFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    fn free_zeros(&self, from: u64, to: u64) {
+        self.file.free_zeros(from, to);
+    }
+
+    fn prefetch(&self, offset: u64, len: u64) {
+        self.file.prefetch(offset, len);
+    }
+
+    fn is_removed(&self) -> bool {
+        self.file.is_removed()
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
