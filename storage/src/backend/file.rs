@@ -73,8 +73,7 @@ impl FileBackend {
     }
 
     fn open_as(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn BackendFile>> {
-        let open =
-            |flags| rustix::fs::openat(&*self.handle, name, flags, Mode::from(FILE_MODE));
+        let open = |flags| rustix::fs::openat(&*self.handle, name, flags, Mode::from(FILE_MODE));
         let flags = flags | OFlags::CLOEXEC;
         let file = match open(flags | UNTIMED) {
             // Files of another user cannot be opened so.

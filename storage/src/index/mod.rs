@@ -125,10 +125,14 @@ impl Index {
         self.redactions.sweep(&mut self.released);
     }
 
+    /// Removes some of what no reader needs any more. Returns whether there is more.
+    pub(crate) fn sweep(&mut self) -> bool {
+        self.redactions.sweep(&mut self.released)
+    }
+
     /// Returns and forgets the bases of the segments that have expired and that no reader uses any
-    /// more.
+    /// more, as far as [`sweep`](Self::sweep) has found them.
     pub(crate) fn take_released(&mut self) -> Vec<u64> {
-        self.redactions.sweep(&mut self.released);
         std::mem::take(&mut self.released)
     }
 

@@ -1,22 +1,30 @@
 //! Redactions that no merge has applied to the run files yet: reads apply them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use crate::log::record::Record;
 use crate::run::Runs;
 use crate::run::redaction::{Applied, Replacement, Target};
 
+/// The most redactions that are removed at once. The index is locked meanwhile, and commits wait for it.
+const REMOVED_AT_ONCE: usize = if cfg!(test) { 2 } else { 512 };
+
 /// The redactions that reads have to apply.
 #[derive(Default)]
 pub(crate) struct Redactions {
     by_target: HashMap<Target, Replacement>,
+    /// The targets of the same redactions, by position.
+    by_position: BTreeMap<u64, Target>,
     /// The redactions of which it is not known whether the old body is in a segment, by position.
     waiting: VecDeque<Applied>,
     /// The redacted records whose old bodies are overwritten.
     overwritten: HashSet<Target>,
     /// The changes of the run files that matter to somebody who still reads files from before them.
     changes: Vec<Change>,
+    /// The redactions that nobody needs any more, until they are removed: lists in ascending order.
+    unneeded: Vec<Vec<Applied>>,
 }
 
 /// A change of the run files.
@@ -49,7 +57,10 @@ impl Redactions {
         let known = self.by_target.get(&target);
         if known.is_none_or(|known| known.position < replacement.position) {
             self.waiting.push_back((target, replacement.position));
-            self.by_target.insert(target, replacement);
+            self.by_position.insert(replacement.position, target);
+            if let Some(replaced) = self.by_target.insert(target, replacement) {
+                self.by_position.remove(&replaced.position);
+            }
         }
     }
 
@@ -101,7 +112,8 @@ impl Redactions {
     /// Returns the redactions that no merge has applied yet.
     pub(crate) fn pending(&self) -> HashMap<Target, Replacement> {
         let mut pending = self.by_target.clone();
-        for (target, position) in self.changes.iter().flat_map(|change| &change.applied) {
+        let applied = self.changes.iter().flat_map(|change| &change.applied);
+        for (target, position) in applied.chain(self.unneeded.iter().flatten()) {
             if pending.get(target).is_some_and(|r| r.position == *position) {
                 pending.remove(target);
             }
@@ -109,11 +121,41 @@ impl Redactions {
         pending
     }
 
+    /// Appends redactions at `positions` to `into`, by position, as [`pending`](Self::pending) has them,
+    /// at most `limit`. Returns from which position on there may be more.
+    pub(crate) fn pending_at(
+        &self,
+        positions: Range<u64>,
+        limit: usize,
+        into: &mut HashMap<Target, Replacement>,
+    ) -> Option<u64> {
+        let mut left = limit;
+        for (&position, target) in self.by_position.range(positions) {
+            if left == 0 {
+                return Some(position);
+            }
+            left -= 1;
+            if !self.is_applied(*target, position) {
+                into.insert(*target, self.by_target[target].clone());
+            }
+        }
+        None
+    }
+
+    /// Returns whether the new files have a redaction applied, which stays for readers of older files.
+    fn is_applied(&self, target: Target, position: u64) -> bool {
+        let changed = self.changes.iter().map(|change| &change.applied);
+        let mut lists = changed.chain(&self.unneeded);
+        lists.any(|applied| applied.binary_search(&(target, position)).is_ok())
+    }
+
     /// Records that the files that replace `old` have these redactions applied, and do not name the
     /// segments at the bases `expired`.
     pub(super) fn changed(&mut self, old: &Arc<Runs>, applied: Vec<Applied>, expired: Vec<u64>) {
         // Also notes a change without any, because a reader of files older than `old` needs all later
         // changes.
+        let mut applied = applied;
+        applied.sort_unstable();
         self.changes.push(Change {
             before: Arc::downgrade(old),
             applied,
@@ -121,27 +163,98 @@ impl Redactions {
         });
     }
 
-    /// Removes applied redactions once no reader uses files without them. Appends the bases of the
-    /// segments that no reader uses any more to `released`.
-    pub(super) fn sweep(&mut self, released: &mut Vec<u64>) {
+    /// Removes applied redactions once no reader uses files without them, a few at a time. Appends the
+    /// bases of the segments that no reader uses any more to `released`. Returns whether there are more
+    /// redactions to remove.
+    pub(super) fn sweep(&mut self, released: &mut Vec<u64>) -> bool {
         let gone = |change: &&Change| change.before.strong_count() == 0;
         let swept = self.changes.iter().take_while(gone).count();
         for change in self.changes.drain(..swept) {
             released.extend(change.expired);
-            for (target, position) in change.applied {
-                let known = self.by_target.get(&target);
-                if known.is_some_and(|known| known.position == position) {
-                    self.by_target.remove(&target);
-                    self.overwritten.remove(&target);
-                }
+            self.unneeded.push(change.applied);
+        }
+        let Some(list) = self.unneeded.last_mut() else {
+            return false;
+        };
+        let kept = list.len().saturating_sub(REMOVED_AT_ONCE);
+        for (target, position) in list.drain(kept..) {
+            let known = self.by_target.get(&target);
+            if known.is_some_and(|known| known.position == position) {
+                self.by_target.remove(&target);
+                self.by_position.remove(&position);
+                self.overwritten.remove(&target);
             }
         }
+        if kept == 0 {
+            self.unneeded.pop();
+        }
+        !self.unneeded.is_empty()
     }
 
     /// Returns the approximate memory in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let entry = size_of::<(Target, Replacement)>();
+        let entry = size_of::<(Target, Replacement)>() + size_of::<(u64, Target)>();
         let bodies: usize = self.by_target.values().map(|r| r.body.len() + 16).sum();
         self.by_target.capacity() * entry + bodies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TimelineId;
+
+    fn target(seq: u64) -> Target {
+        (TimelineId(7), seq)
+    }
+
+    fn pending_at(redactions: &Redactions, positions: Range<u64>) -> Vec<u64> {
+        let mut found = HashMap::new();
+        let mut from = Some(positions.start);
+        while let Some(start) = from {
+            from = redactions.pending_at(start..positions.end, 2, &mut found);
+        }
+        let mut found: Vec<u64> = found.values().map(|found| found.position).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn what_files_have_applied_is_not_pending_and_leaves_in_pieces_after_the_last_reader() {
+        let mut redactions = Redactions::default();
+        for (seq, position) in [(1, 10), (2, 20), (3, 30), (4, 40), (5, 50), (2, 60)] {
+            let body = [].into();
+            let time = 0;
+            redactions.add(
+                target(seq),
+                Replacement {
+                    position,
+                    time,
+                    body,
+                },
+            );
+        }
+        // The redaction at 20 has a later one of the same record.
+        assert_eq!(pending_at(&redactions, 0..100), [10, 30, 40, 50, 60]);
+        assert_eq!(pending_at(&redactions, 10..40), [10, 30]);
+
+        let read = Arc::new(Runs::default());
+        let applied = vec![(target(5), 50), (target(1), 10), (target(3), 30)];
+        redactions.changed(&read, applied, vec![0]);
+        let mut released = Vec::new();
+        assert!(!redactions.sweep(&mut released));
+        assert_eq!(
+            (pending_at(&redactions, 0..100), redactions.len()),
+            (vec![40, 60], 5)
+        );
+
+        drop(read);
+        assert!(redactions.sweep(&mut released));
+        assert_eq!((released.as_slice(), redactions.len()), (&[0][..], 3));
+        assert_eq!(pending_at(&redactions, 0..100), [40, 60]);
+        assert_eq!(redactions.pending().len(), 2);
+        assert!(!redactions.sweep(&mut released));
+        assert_eq!(redactions.len(), 2);
+        assert_eq!(pending_at(&redactions, 0..100), [40, 60]);
     }
 }

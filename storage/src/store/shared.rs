@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,9 @@ use crate::store::condition::Condition;
 use crate::store::epochs::Epochs;
 use crate::store::losses::Losses;
 use crate::{StoreKey, TimelineId};
+
+/// The redactions that are copied under one lock of the index.
+const COPIED_AT_ONCE: usize = if cfg!(test) { 2 } else { 512 };
 
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
@@ -308,6 +312,21 @@ impl Shared {
     /// Returns the redactions that no merge has applied yet.
     pub(crate) fn pending_redactions(&self) -> HashMap<Target, Replacement> {
         self.index.read().redactions().pending()
+    }
+
+    /// Returns the redactions at these positions that no merge has applied yet. Copies them in pieces,
+    /// because commits wait for the lock.
+    pub(crate) fn redactions_at(&self, positions: Range<u64>) -> HashMap<Target, Replacement> {
+        let mut found = HashMap::new();
+        let mut from = Some(positions.start);
+        while let Some(start) = from {
+            let index = self.index.read();
+            let range = start..positions.end;
+            from = index
+                .redactions()
+                .pending_at(range, COPIED_AT_ONCE, &mut found);
+        }
+        found
     }
 
     pub(crate) fn runs(&self) -> Arc<Runs> {

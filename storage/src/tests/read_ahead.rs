@@ -84,7 +84,9 @@ fn a_page_of_records_that_are_in_no_run_asks_for_the_next_ones_too() {
 
     let mut page = Page::new();
     let mut range = |seqs, limit, order| {
-        let read = opened.reader.range(TimelineId(1), seqs, limit, order, &mut page);
+        let read = opened
+            .reader
+            .range(TimelineId(1), seqs, limit, order, &mut page);
         read.unwrap();
         disk.take_prefetched()
     };

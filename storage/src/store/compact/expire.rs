@@ -17,11 +17,11 @@ const KINDS: [RunKind; 3] = [RunKind::Syncs, RunKind::Keys, RunKind::Messages];
 impl Steps {
     /// Removes the runs whose lifetime was over at the last `tick`. Returns whether there were any.
     pub(super) fn expire(&self) -> io::Result<bool> {
+        self.remove_released();
         let now = self.now.load(Ordering::Acquire);
         if now == 0 || !self.plan.lifetimes.any() {
             return Ok(false);
         }
-        self.remove_released();
         let backend = &*self.shared.backend;
         for kind in KINDS {
             let Some(life) = self.plan.lifetimes.life(kind) else {

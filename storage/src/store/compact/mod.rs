@@ -30,6 +30,9 @@ use steps::Steps;
 /// The pause before a failed step is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The longest rest between two steps.
+const LONGEST_REST: Duration = Duration::from_millis(10);
+
 /// The settings for making and merging runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CompactionPlan {
@@ -203,7 +206,21 @@ fn yield_to_others(steps: i32) {
 impl CompactorWork {
     fn run(&self, task: Task) {
         while self.next(task) {
-            while self.step(task) {}
+            let mut begun = Instant::now();
+            while self.step(task) {
+                self.rest(begun.elapsed());
+                begun = Instant::now();
+            }
+        }
+    }
+
+    /// Leaves disk and processor to the commits for as long as a step took, unless segments wait that an
+    /// append may soon wait for.
+    fn rest(&self, worked: Duration) {
+        let steps = &self.steps;
+        let is_urgent = 2 * steps.shared.waiting_segments() >= steps.plan.max_waiting;
+        if !is_urgent && !steps.stopping.load(Ordering::Acquire) {
+            std::thread::sleep(worked.min(LONGEST_REST));
         }
     }
 

@@ -14,8 +14,9 @@ use crate::run::build::as_io;
 use crate::run::redaction::{Applied, Target};
 use crate::run::{Holder, Runs};
 
-/// The most bodies that are overwritten in one step.
-const AT_ONCE: usize = if cfg!(test) { 3 } else { 4096 };
+/// The most bodies that are overwritten in one step. A commit that syncs meanwhile waits for the disk to
+/// write as many pages.
+const AT_ONCE: usize = if cfg!(test) { 3 } else { 256 };
 /// The most segments that are open for that at a time.
 const SEGMENTS_AT_ONCE: usize = if cfg!(test) { 2 } else { 32 };
 

@@ -94,7 +94,7 @@ impl Steps {
         };
         // No other step changes the fields of the manifest about the log.
         let mut scan = self.manifest.lock().scan();
-        let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
+        let (pending, older) = (self.redactions_in(&segment), self.shared.runs());
         let maker = self.maker(&|| Ok(()));
         let stays = self.stays.lock().clone();
         let sealed = Sealed {
@@ -139,6 +139,16 @@ impl Steps {
         return !self.plan.old_runs;
         #[cfg(not(test))]
         true
+    }
+
+    /// Returns the redactions in a segment that no merge has applied yet.
+    fn redactions_in(&self, segment: &Segment) -> Pending {
+        #[cfg(test)]
+        if self.plan.old_runs {
+            // The first form of runs applied all of them.
+            return self.shared.pending_redactions();
+        }
+        self.shared.redactions_at(segment.base..segment.end())
     }
 
     fn make_runs(&self, maker: &RunMaker<'_>, sealed: Sealed<'_>) -> io::Result<MadeRuns> {
@@ -196,7 +206,16 @@ impl Steps {
     /// Makes a run anew if one of its bodies was redacted too long ago. Returns whether there was
     /// such a run.
     fn redact(&self) -> io::Result<bool> {
-        if self.shared.index.read().redactions().unfinished() == 0 {
+        // Bodies in segments are overwritten there, soon.
+        let has_bodies = |run: &Arc<RunFile>| run.id.form == RunForm::Values;
+        if self.shared.index.read().redactions().unfinished() == 0
+            || !self
+                .shared
+                .runs()
+                .of(RunKind::Messages)
+                .iter()
+                .any(has_bodies)
+        {
             return Ok(false);
         }
         let now = self.now.load(Ordering::Acquire);
@@ -363,7 +382,12 @@ impl Steps {
     /// Removes segments that have expired and that no reader uses any more. The next opening removes
     /// those that cannot be removed now.
     pub(super) fn remove_released(&self) {
+        // In pieces, because commits wait for the lock.
+        while self.shared.index.write().sweep() {}
         let bases = self.shared.index.write().take_released();
+        if bases.is_empty() {
+            return;
+        }
         if let Some(files) = self.shared.runs().segments() {
             files.forget(&bases);
         }
