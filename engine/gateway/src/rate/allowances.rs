@@ -1,51 +1,32 @@
 //! The allowances of the connections of one shard.
 //!
-//! Only connections that have sent something of late have an entry. The table forgets the others part by
-//! part, so that no turn of the shard has to look through all of it. Each part has a young and an old map.
-//! A connection that sends something moves to the young map. When it is the part's turn, the young map
-//! becomes the old one, and entries of the old one that are full again are dropped.
-
-use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
-
-use trunkline_core::store::IdBuildHasher;
+//! They are in pages, by slot. A page is there only while one of its connections has less than a full
+//! allowance: the table looks at a few pages in each tick, and frees those that are full again.
 
 use super::{Allowance, Rules, Sent, Short};
 use crate::timer::Tick;
 
-/// The number of parts. One has its turn at each tick, so each has one in 3.2 seconds.
-const PARTS: usize = 32;
-
-/// The slot of a connection, as a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot(u32);
-
-impl Hash for Slot {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // The golden ratio spreads neighbours over the table.
-        state.write_u64(u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    }
-}
-
-type Map = HashMap<Slot, Allowance, IdBuildHasher>;
+/// The slots of a page. Pages take 32 KiB: the allocator maps such blocks one by one, and gives each back
+/// to the kernel when it is freed. Smaller ones would leave holes between others.
+const PAGE: usize = (32 << 10) / size_of::<Allowance>();
+/// The number of turns in which each page is looked at once, unless that takes more than [`MOST`] of them in
+/// a turn.
+const TURNS: usize = 32;
+/// The most pages of a turn: a turn of a shard must be short.
+const MOST: usize = 4;
 
 /// The amounts that the connections of a shard may still send, by slot. Every call has to pass the same
 /// [`Rules`].
 #[derive(Debug, Default)]
 pub(crate) struct Allowances {
-    /// [`PARTS`] of them once anything was paid for.
-    parts: Vec<Part>,
-    /// The part whose turn is next.
+    /// A page that is not there has full allowances.
+    pages: Vec<Option<Box<[Allowance]>>>,
+    /// The number of pages that are there.
+    used: usize,
+    /// The page that the next turn begins with.
     next: usize,
     /// The time of the last turn.
     turned: Tick,
-}
-
-/// The slots with the same remainder of a division by [`PARTS`].
-#[derive(Debug, Default)]
-struct Part {
-    young: Map,
-    old: Map,
 }
 
 impl Allowances {
@@ -60,49 +41,70 @@ impl Allowances {
         now: Tick,
         sent: Sent,
     ) -> Result<(), Short> {
-        if self.parts.is_empty() {
-            self.parts.resize_with(PARTS, Part::default);
+        let (page, at) = place(slot);
+        if self.pages.len() <= page {
+            self.pages.resize_with(page + 1, || None);
         }
-        let Part { young, old } = &mut self.parts[slot as usize % PARTS];
-        let slot = Slot(slot);
-        let allowance = young.entry(slot).or_insert_with(|| {
-            old.remove(&slot)
-                .unwrap_or_else(|| Allowance::new(rules, now))
+        let used = &mut self.used;
+        let page = self.pages[page].get_or_insert_with(|| {
+            *used += 1;
+            vec![Allowance::new(rules, now); PAGE].into()
         });
-        allowance.pay(rules, now, sent)
+        page[at].pay(rules, now, sent)
     }
 
-    /// Forgets a connection that is gone.
-    pub(crate) fn remove(&mut self, slot: u32) {
-        if let Some(part) = self.parts.get_mut(slot as usize % PARTS) {
-            part.young.remove(&Slot(slot));
-            part.old.remove(&Slot(slot));
+    /// Forgets a connection that is gone: its slot has a full allowance again.
+    pub(crate) fn remove(&mut self, rules: &Rules, slot: u32, now: Tick) {
+        let (page, at) = place(slot);
+        if let Some(Some(page)) = self.pages.get_mut(page) {
+            page[at] = Allowance::new(rules, now);
         }
     }
 
-    /// Gives the next part its turn, at most once a tick: forgets connections that have sent nothing since
-    /// the part's last turn and have a full allowance again. Returns whether any connection is left.
+    /// Looks at the next pages, at most once a tick, and frees those whose allowances are all full again.
+    /// Returns whether any page is left.
     pub(crate) fn forget(&mut self, rules: &Rules, now: Tick) -> bool {
-        if now != self.turned
-            && let Some(part) = self.parts.get_mut(self.next)
-        {
+        if now != self.turned {
             self.turned = now;
-            self.next = (self.next + 1) % PARTS;
-            let mut kept = std::mem::take(&mut part.old);
-            kept.retain(|_, allowance| !allowance.is_full(rules, now));
-            part.old = std::mem::take(&mut part.young);
-            part.old.extend(kept);
+            for _ in 0..self.pages.len().div_ceil(TURNS).min(MOST) {
+                self.look_at(self.next, rules, now);
+                self.next = (self.next + 1) % self.pages.len();
+            }
         }
-        let is_empty = |part: &Part| part.young.is_empty() && part.old.is_empty();
-        !self.parts.iter().all(is_empty)
+        if self.used == 0 {
+            self.pages = Vec::new();
+            self.next = 0;
+        }
+        self.used > 0
     }
 
-    /// The number of connections with an entry.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        let len = |part: &Part| part.young.len() + part.old.len();
-        self.parts.iter().map(len).sum()
+    fn look_at(&mut self, page: usize, rules: &Rules, now: Tick) {
+        let full = |allowance: &Allowance| allowance.is_full(rules, now);
+        let page = &mut self.pages[page];
+        if page.as_ref().is_some_and(|page| page.iter().all(full)) {
+            *page = None;
+            self.used -= 1;
+        }
     }
+
+    /// Whether the table takes no memory.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pages.capacity() == 0
+    }
+
+    /// The number of connections with less than a full allowance.
+    #[cfg(test)]
+    fn len(&self, rules: &Rules, now: Tick) -> usize {
+        let all = self.pages.iter().flatten().flat_map(|page| page.iter());
+        all.filter(|allowance| !allowance.is_full(rules, now))
+            .count()
+    }
+}
+
+/// Returns the page of a slot, and its place there.
+const fn place(slot: u32) -> (usize, usize) {
+    (slot as usize / PAGE, slot as usize % PAGE)
 }
 
 #[cfg(test)]
@@ -133,32 +135,49 @@ mod tests {
         for now in 1..90 {
             assert!(table.forget(&rules, now), "{now}");
         }
+        assert_eq!(table.len(&rules, 89), 1, "the first one is full");
         let granted = (0..20).filter(|_| table.pay(&rules, 2, 90, Sent::Command).is_ok());
         assert_eq!(granted.count(), 9);
         for now in 91..180 {
             assert!(table.forget(&rules, now), "{now}");
         }
-        assert_eq!(table.len(), 1, "the first one is full");
         // After 10 seconds the other one is as full as a new one.
         for now in 180..400 {
             table.forget(&rules, now);
         }
         assert!(!table.forget(&rules, 400));
-        assert_eq!(table.len(), 0);
+        assert!(table.is_empty());
     }
 
     #[test]
     fn no_turn_looks_through_all_of_a_large_table() {
         let (rules, mut table) = (rules(), Allowances::default());
-        for slot in 0..32_000 {
+        let pages = TURNS * MOST + 8;
+        for page in 0..pages {
+            let slot = u32::try_from(page * PAGE).unwrap();
             assert_eq!(table.pay(&rules, slot, 0, Sent::Command), Ok(()));
         }
-        for now in 1..=32 {
-            table.forget(&rules, now);
-            table.forget(&rules, now);
-            let old: usize = table.parts.iter().map(|part| part.old.len()).sum();
-            assert_eq!(old, now as usize * 1_000);
+        // All are full again.
+        for now in 1_000..1_010 {
+            assert!(table.forget(&rules, now));
+            assert!(table.forget(&rules, now), "one turn a tick");
+            assert_eq!(table.used, pages - MOST * (now as usize - 999));
         }
+    }
+
+    #[test]
+    fn a_connection_that_sends_now_and_then_keeps_only_its_own_page() {
+        let (rules, mut table) = (rules(), Allowances::default());
+        let far = u32::try_from(40 * PAGE).unwrap();
+        for slot in 0..=far {
+            assert_eq!(table.pay(&rules, slot, 0, Sent::Command), Ok(()));
+        }
+        assert_eq!(table.used, 41);
+        for now in 1..200 {
+            let _ = table.pay(&rules, far, now, Sent::Command);
+            assert!(table.forget(&rules, now));
+        }
+        assert_eq!(table.used, 1);
     }
 
     #[test]
@@ -167,21 +186,8 @@ mod tests {
         for now in [0, 10] {
             while table.pay(&rules, 1, now, Sent::Command).is_ok() {}
             table.forget(&rules, now);
-            table.remove(1);
+            table.remove(&rules, 1, now);
             assert_eq!(table.pay(&rules, 1, now, Sent::Command), Ok(()));
         }
-    }
-
-    #[test]
-    fn memory_goes_back() {
-        let (rules, mut table) = (rules(), Allowances::default());
-        for slot in 0..10_000 {
-            assert_eq!(table.pay(&rules, slot, 0, Sent::Command), Ok(()));
-        }
-        for now in 1..200 {
-            table.forget(&rules, now);
-        }
-        let room = |part: &Part| part.young.capacity() + part.old.capacity();
-        assert_eq!(table.parts.iter().map(room).sum::<usize>(), 0);
     }
 }

@@ -440,7 +440,8 @@ impl Shard {
                 trace::gone(core.parts.index, &conn);
                 core.settle_closed(slot, &mut conn);
                 core.end_session(slot, &conn);
-                core.allowances.remove(slot);
+                let charges = &core.parts.shared.charges;
+                charges.leave(&mut core.allowances, slot, core.turn.now());
                 core.reads.forget(slot, &mut conn.unanswered);
                 core.reads
                     .end(slot, conn.session().map(|session| session.id));

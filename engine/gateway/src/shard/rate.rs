@@ -106,6 +106,13 @@ impl Charges {
 }
 
 impl Charges {
+    /// Forgets the allowance of a connection that is gone.
+    pub(super) fn leave(&self, allowances: &mut Allowances, slot: u32, now: Tick) {
+        if let Some(rules) = &self.connections {
+            allowances.remove(rules, slot, now);
+        }
+    }
+
     /// Forgets who may send as much as a newcomer again, of the connections of one shard and of all users.
     /// Returns whether anybody is left.
     pub(super) fn forget(&self, allowances: &mut Allowances, now: Tick) -> bool {
@@ -243,7 +250,7 @@ mod tests {
             user: None,
         };
         assert_eq!(charges.pay(payer, 0, Sent::Frame(u32::MAX)), Ok(()));
-        assert_eq!(allowances.len(), 0);
+        assert!(allowances.is_empty());
         assert!(!charges.forget(&mut allowances, 10));
     }
 }
