@@ -88,8 +88,9 @@ settings! {
     /// request, and for reading its answer.
     control_timeout: Duration { default("10s"), range("100ms", "1h"), limits("time for a request, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
     /// The address for the client API over HTTP: an IP address or a name, and a port. Port 0 picks a
-    /// free port, off closes the API. With a certificate the API speaks https://. If nobody sets it and
-    /// another program has the default address, the gateway starts without the API and logs a warning.
+    /// free port, off closes the API. With a certificate the API speaks https://. If the setting
+    /// is not given and another program has the default address, the gateway starts without the API and
+    /// logs a warning.
     http: OptionalAddress { default("127.0.0.1:7702") }
     /// The most connections to the client API at a time. Requests that wait for events and streams
     /// count.
