@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use trunkline_gateway::{auth, tls};
+use trunkline_http::back::Secret;
 
 use crate::config::{self, Config, ConfigError, Given};
 use crate::doctor::{self, DoctorArgs};
@@ -151,6 +152,10 @@ fn print_settings(markdown: bool) -> std::io::Result<()> {
 fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let certificate = config.tls.as_ref().map(tls::check).transpose()?;
     let keys = config.auth.tokens().map(auth::check).transpose()?;
+    if let Some(file) = &config.callbacks_secret {
+        Secret::load(file).map_err(anyhow::Error::msg)?;
+        config.callbacks.trust().map_err(anyhow::Error::msg)?;
+    }
     let warnings = certificate.into_iter().chain(keys).flatten();
     Ok(warnings.collect())
 }

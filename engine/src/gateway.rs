@@ -6,13 +6,14 @@ mod store;
 mod threads;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Mail, Mailbox, queue};
+use trunkline_core::exchange::{BackEnds, Mail, Mailbox, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
@@ -21,6 +22,7 @@ use trunkline_gateway::limits::Limits;
 use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_http::Http;
+use trunkline_http::back::{Back, Secret};
 use trunkline_http::waiting::Post;
 use trunkline_storage::{CommitError, Opened, Reader};
 
@@ -41,6 +43,7 @@ pub struct Gateway {
     listen: SocketAddr,
     tls: Option<Arc<Acceptor>>,
     authority: Option<Arc<Authority>>,
+    back: Option<Back>,
     metrics: Arc<Metrics>,
     control: Control,
     http: Option<Http>,
@@ -74,6 +77,8 @@ impl Gateway {
         let tls = tls.map(Arc::new);
         let authority = authority(config)?;
         let tables = fit_limits(config)?;
+        // Before the tables are private: shards wake its thread.
+        let back = start_back(config)?;
         let (mut mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
         // To the other threads, the client API is one more shard.
         let post = config.http.map(|_| Post::default());
@@ -90,7 +95,7 @@ impl Gateway {
         } = open_store(config)?;
         let watch = watch_store(config, &store)?;
         let tls_watch = watch_certificate(tls.as_ref())?;
-        let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
+        let metrics = Arc::new(Metrics::new(config.shards, tls.clone(), back.as_ref()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
         let hub = make_hub(config, &directory, &mailboxes);
@@ -111,12 +116,8 @@ impl Gateway {
             metrics: counters,
         });
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
-        let readers = spawn_readers(
-            &store,
-            &jobs,
-            &mailboxes,
-            config.limits.content.message_bytes,
-        )?;
+        let most = config.limits.content.message_bytes;
+        let readers = spawn_readers(&store, &jobs, &mailboxes, most)?;
         let shared = Shared::new(&limits, config.max_connections);
         let serving = Serving {
             config,
@@ -128,6 +129,7 @@ impl Gateway {
             shared: &shared,
             authority: authority.as_ref(),
             tls: tls.as_ref(),
+            back: back.as_ref(),
             metrics: &metrics,
         };
         let http = http::start(&serving, post)?;
@@ -149,6 +151,7 @@ impl Gateway {
             listen,
             tls,
             authority,
+            back,
             metrics,
             control,
             http,
@@ -220,6 +223,27 @@ impl Gateway {
         }
     }
 
+    /// Reads the secret that signs requests to back ends again. A file that cannot be used changes
+    /// nothing.
+    ///
+    /// Returns whether the new secret is in force. The log reports the result.
+    pub fn reload_secret(&self, file: &Path) -> bool {
+        let Some(back) = &self.back else {
+            return false;
+        };
+        match Secret::load(file) {
+            Ok(secret) => {
+                back.set_secret(secret);
+                tracing::info!("the secret of the back ends read again");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "keeping the secret of the back ends that was read before");
+                false
+            }
+        }
+    }
+
     /// Counts an attempt to read the configuration file again.
     pub(crate) fn count_reload(&self, is_good: bool) {
         let metrics = &self.metrics.config;
@@ -263,6 +287,9 @@ impl Gateway {
         for shard in self.shards {
             join(shard)?.context("a shard's event loop failed")?;
         }
+        if let Some(back) = self.back {
+            back.stop();
+        }
         // The shards held the last senders. These threads finish what is queued, and then end.
         let synced = join(self.sequencer)?;
         end_readers(self.readers)?;
@@ -293,6 +320,24 @@ fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
     Ok(authority.transpose()?.map(Arc::new))
 }
 
+/// Starts the thread that asks back ends; `None` if none is asked about anything.
+fn start_back(config: &Config) -> anyhow::Result<Option<Back>> {
+    let Some(file) = config
+        .callbacks_secret
+        .as_ref()
+        .filter(|_| !config.callbacks.is_empty())
+    else {
+        return Ok(None);
+    };
+    let secret = Secret::load(file).map_err(anyhow::Error::msg)?;
+    let most = config.limits.content.message_bytes;
+    let trust = config.callbacks.trust().map_err(anyhow::Error::msg)?;
+    let back = Back::start(&config.callbacks, secret, trust, most);
+    Ok(Some(
+        back.context("cannot start the thread of the back ends")?,
+    ))
+}
+
 /// Raises the limits of the process as far as the gateway needs, and logs what they allow.
 ///
 /// # Errors
@@ -302,6 +347,7 @@ fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let http = config.http_limits.server.connections;
     let http = config.http.map_or(0, |_| http::room(http));
     let own = descriptors::own_need(config.shards, control, &config.data);
+    let own = own + config.callbacks.descriptors();
     let mut tables = descriptors::plan(config.max_connections, own + http as u64)?;
     if tables.private {
         // The client API is in another table than the shards.
@@ -371,6 +417,10 @@ fn grow_shards(
         listen: place.listen,
         tls: serving.tls.cloned(),
         authority: serving.authority.cloned(),
+        is_development: serving.config.auth.is_development(),
+        back_ends: serving
+            .back
+            .map(|back| -> Arc<dyn BackEnds> { Arc::new(back.asking()) }),
         room: place.room,
         shared: serving.shared.clone(),
         limits: Arc::clone(place.limits),

@@ -8,16 +8,19 @@ use anyhow::Context;
 use trunkline_core::call::{Parts as CallParts, Service};
 use trunkline_core::cost::Cost;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{ToReaders, ToSequencer};
+use trunkline_core::exchange::{Admitted, BackEnds, ToReaders, ToSequencer};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::UserId;
-use trunkline_gateway::auth::{Act, Authority};
+use trunkline_gateway::auth as gateway;
+use trunkline_gateway::auth::{Act, Auth, Authority, Refusal};
 use trunkline_gateway::guests::{Guest, GuestSent, Guests, Reached};
 use trunkline_gateway::shard::Shared;
 use trunkline_gateway::tls::Acceptor;
+use trunkline_http::back::Back;
 use trunkline_http::server::TlsSource;
 use trunkline_http::waiting::Post;
 use trunkline_http::{Beyond, Door, Grant, Http, HttpParts, Payer, Refused, Sent};
+use trunkline_proto::message::Connect;
 use trunkline_storage::Reader;
 
 use crate::config::Config;
@@ -34,6 +37,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) authority: Option<&'a Arc<Authority>>,
     pub(crate) tls: Option<&'a Arc<Acceptor>>,
+    pub(crate) back: Option<&'a Back>,
     pub(crate) metrics: &'a Metrics,
 }
 
@@ -74,7 +78,13 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         directory: Arc::clone(serving.directory),
         hub: Arc::clone(serving.hub),
         content: config.limits.content,
-        door: Arc::new(Visitors(guests)),
+        door: Arc::new(Visitors {
+            guests,
+            auth: config.auth.clone(),
+        }),
+        back: serving
+            .back
+            .map(|back| -> Arc<dyn BackEnds> { Arc::new(back.asking()) }),
         origins: config.limits.origins.clone(),
         proxies: config.limits.proxies.clone(),
         tls,
@@ -109,7 +119,32 @@ pub(crate) fn room(connections: usize) -> usize {
 }
 
 /// The guests of the gateway, as the client API asks for them.
-struct Visitors(Guests);
+struct Visitors {
+    guests: Guests,
+    auth: Auth,
+}
+
+impl Visitors {
+    fn grant(&self, grant: gateway::Grant) -> Grant {
+        let expires = grant.expires();
+        let leeway = self.guests.leeway_ms();
+        let rights = grant.rights;
+        Grant {
+            user: grant.user.into(),
+            namespace: grant.namespace.into(),
+            device: grant.device.map(Into::into),
+            expires_ms: expires.map_or(u64::MAX, |at| at.saturating_add(leeway)),
+            may_publish: Box::new(move |topic| rights.allow(Act::Publish, topic)),
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    Refused {
+        code: refusal.code(),
+        message: refusal.message,
+    }
+}
 
 fn beyond(reached: Reached) -> Beyond {
     Beyond {
@@ -120,38 +155,38 @@ fn beyond(reached: Reached) -> Beyond {
 
 impl Door for Visitors {
     fn needs_tokens(&self) -> bool {
-        self.0.need_tokens()
+        self.guests.need_tokens() || self.auth == Auth::BackEnd
+    }
+
+    fn has_keys(&self) -> bool {
+        self.guests.need_tokens()
+    }
+
+    fn admit(&self, said: &Connect<'_>, admitted: Admitted) -> Result<Grant, Refused> {
+        let all_topics = self.auth.is_development();
+        let grant = self.guests.admit(said, admitted, all_topics);
+        Ok(self.grant(grant.map_err(refused)?))
     }
 
     fn check(&self, token: &str) -> Result<Grant, Refused> {
-        let grant = self.0.check(token).map_err(|refusal| Refused {
-            code: refusal.code(),
-            message: refusal.message,
-        })?;
-        let rights = grant.rights;
-        Ok(Grant {
-            user: grant.user.into(),
-            namespace: grant.namespace.into(),
-            device: grant.device.map(Into::into),
-            expires_ms: grant.expires_ms.saturating_add(self.0.leeway_ms()),
-            may_publish: Box::new(move |topic| rights.allow(Act::Publish, topic)),
-        })
+        let grant = self.guests.check(token).map_err(refused)?;
+        Ok(self.grant(grant))
     }
 
     fn enter_address(&self, address: IpAddr) -> bool {
-        self.0.enter_address(address)
+        self.guests.enter_address(address)
     }
 
     fn leave_address(&self, address: IpAddr) {
-        self.0.leave_address(address);
+        self.guests.leave_address(address);
     }
 
     fn enter_session(&self, user: UserId) -> bool {
-        self.0.enter_session(user)
+        self.guests.enter_session(user)
     }
 
     fn leave_session(&self, user: UserId) {
-        self.0.leave_session(user);
+        self.guests.leave_session(user);
     }
 
     fn pay(&self, user: UserId, sent: Sent) -> Result<(), Beyond> {
@@ -160,7 +195,7 @@ impl Door for Visitors {
             Sent::Message => GuestSent::Message,
             Sent::Command => GuestSent::Command,
         };
-        self.0.pay(user, sent).map_err(beyond)
+        self.guests.pay(user, sent).map_err(beyond)
     }
 
     fn book(&self, payer: &Payer<'_>, cost: Cost) -> Result<(), Beyond> {
@@ -170,6 +205,6 @@ impl Door for Visitors {
             namespace: payer.namespace,
             address: payer.address,
         };
-        self.0.book(&guest, cost).map_err(beyond)
+        self.guests.book(&guest, cost).map_err(beyond)
     }
 }

@@ -10,8 +10,10 @@ use trunkline_core::metrics::{Counter, SequencerMetrics};
 use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
 use trunkline_gateway::tls::Acceptor;
 use trunkline_http::HttpMetrics;
+use trunkline_http::back::{Back, BackMetrics};
 use trunkline_http::server::ServerMetrics;
 
+mod back;
 mod backup;
 mod form;
 mod http;
@@ -32,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) http: Arc<HttpMetrics>,
     /// What the client API counts as shards do. It is among the sums of the shards.
     pub(crate) guests: Arc<ShardMetrics>,
+    /// What questions to back ends came to. All are 0 without any.
+    pub(crate) back: Arc<BackMetrics>,
     pub(crate) backups: Arc<BackupMetrics>,
     pub(crate) config: ConfigMetrics,
     acceptor: Option<Arc<Acceptor>>,
@@ -49,7 +53,7 @@ pub(crate) struct ConfigMetrics {
 impl Metrics {
     /// Returns the counters of a gateway with `shards` shards. `acceptor` knows the certificate;
     /// `None` without TLS.
-    pub(crate) fn new(shards: usize, acceptor: Option<Arc<Acceptor>>) -> Self {
+    pub(crate) fn new(shards: usize, acceptor: Option<Arc<Acceptor>>, back: Option<&Back>) -> Self {
         Self {
             acceptor,
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
@@ -59,6 +63,7 @@ impl Metrics {
             control: Arc::default(),
             http: Arc::default(),
             guests: Arc::default(),
+            back: back.map(Back::metrics).unwrap_or_default(),
             backups: Arc::default(),
             config: ConfigMetrics::default(),
         }

@@ -47,6 +47,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         let changes = changes(&self.in_force, &wanted);
         self.reload_certificate(gateway, &wanted);
         self.reload_keys(gateway, &wanted);
+        self.reload_secret(gateway, &wanted);
         self.reload_log(log, &wanted);
         if is_read {
             self.report(&changes, &wanted);
@@ -59,7 +60,9 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
     }
 
     fn has_no_files(&self) -> bool {
-        self.in_force.tls.is_none() && self.in_force.auth.is_development()
+        self.in_force.tls.is_none()
+            && self.in_force.auth.tokens().is_none()
+            && self.in_force.callbacks_secret.is_none()
     }
 
     fn reload_certificate(&mut self, gateway: &Gateway, wanted: &Config) {
@@ -76,6 +79,15 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
             && gateway.reload_keys(tokens)
         {
             self.in_force.take_auth(wanted);
+        }
+    }
+
+    fn reload_secret(&mut self, gateway: &Gateway, wanted: &Config) {
+        if let Some(file) = &wanted.callbacks_secret
+            && self.in_force.callbacks_secret.is_some()
+            && gateway.reload_secret(file)
+        {
+            self.in_force.take_secret(wanted);
         }
     }
 
@@ -118,7 +130,9 @@ fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
     config::is_reloaded(setting)
         && (!setting.starts_with("tls") || in_force.tls.is_some() == wanted.tls.is_some())
         && (!setting.starts_with("jw")
-            || in_force.auth.is_development() == wanted.auth.is_development())
+            || in_force.auth.tokens().is_some() == wanted.auth.tokens().is_some())
+        && (!setting.starts_with("callbacks")
+            || in_force.callbacks.is_empty() == wanted.callbacks.is_empty())
 }
 
 /// Returns the settings that differ between two configurations, by name.
@@ -190,7 +204,14 @@ mod tests {
     #[test]
     fn the_settings_that_take_effect_at_once_are_those_that_are_reloaded() {
         let config = config("dev_auth = true");
-        for setting in ["tls_cert", "jwt_key", "jwks", "jwt_leeway", "log"] {
+        for setting in [
+            "tls_cert",
+            "jwt_key",
+            "jwks",
+            "jwt_leeway",
+            "log",
+            "callbacks_secret_file",
+        ] {
             assert!(is_reloaded(setting, &config, &config), "{setting}");
         }
         for setting in ["shards", "listen", "log_format", "data"] {

@@ -414,5 +414,5 @@ fn the_description_names_every_path() {
     for path in ["/api/v1/rtm.send", "/api/v1/rtm.receive", "/api/v1/events"] {
         assert!(paths.contains_key(path), "{path}");
     }
-    assert_eq!(paths.len(), 22 + 4);
+    assert_eq!(paths.len(), 23 + 4);
 }

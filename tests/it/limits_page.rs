@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use toml::{Table, Value};
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 21] = [
     "listen",
     "control",
     "http",
+    "callbacks_send",
+    "callbacks_on_failure",
+    "callbacks_secret_file",
     "data",
     "shards",
     "durability",
@@ -66,10 +70,25 @@ fn settings(page: &str) -> BTreeMap<&str, Vec<&str>> {
     found
 }
 
-/// Returns the settings that `check-config` prints without a flag.
+/// Returns the settings that `check-config` prints without a flag besides those of a back end.
 fn defaults() -> Table {
-    let printed = Setup::bare().flag("dev-auth", "true").run("check-config");
-    printed.stdout.parse().expect("TOML")
+    let back = BackEnd::start(|_| Says::Close);
+    let setup = Setup::bare()
+        .flag("dev-auth", "true")
+        .flag("callbacks-send", back.url("/send"))
+        .flag("callbacks-secret-file", back.secret_file().display());
+    let printed: Table = setup.run("check-config").stdout.parse().expect("TOML");
+    let mut found = Table::new();
+    for (name, value) in printed {
+        match value {
+            Value::Table(table) => {
+                let named = |(key, value)| (format!("{name}_{key}"), value);
+                found.extend(table.into_iter().map(named));
+            }
+            value => drop(found.insert(name, value)),
+        }
+    }
+    found
 }
 
 /// Returns the defaults in `serve --help`, by setting.
@@ -204,8 +223,9 @@ fn the_rows_are_those_of_the_table_of_settings() {
 /// The prices of the page are the constants of the code, and no price is missing.
 #[test]
 fn every_price() {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 8] = [
         "engine/core/src/cost.rs",
+        "engine/core/src/exchange/back.rs",
         "engine/core/src/reader/mod.rs",
         "engine/core/src/reader/reading.rs",
         "engine/core/src/sequencer/price.rs",

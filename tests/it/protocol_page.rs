@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::workspace;
@@ -126,7 +127,14 @@ impl Play {
 }
 
 fn open() -> Play {
-    let gateway = Setup::default()
+    let back = BackEnd::start(|asked| {
+        Says::Json(match asked.body["method"].as_str() {
+            Some("orders.list") => json!({"data": {"orders": [17]}}),
+            _ => json!({"error": {"code": 4_001, "message": "no such order"}}),
+        })
+    });
+    let gateway = back
+        .asked_by(Setup::default(), &["rpc"])
         .flag("shards", 3)
         .flag("presence-grace", "0s")
         .start();
@@ -207,6 +215,7 @@ fn every_example_is_played() {
         "typing",
         "signal",
         "subscribe, unsubscribe, publish",
+        "rpc",
         "ping",
         "Errors",
     ] {

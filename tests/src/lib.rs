@@ -4,6 +4,7 @@
 //! - [`client`]: a blocking client that keeps every message until the test asks for it;
 //! - [`http`]: the control port;
 //! - [`api`]: the client API over HTTP;
+//! - [`back_end`]: a back end for callbacks;
 //! - [`service`]: a gateway with tokens;
 //! - [`tls`]: certificates, and clients that trust them;
 //! - [`tokens`]: tokens, and keys to sign them with;
@@ -16,6 +17,7 @@
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
 
 pub mod api;
+pub mod back_end;
 pub mod client;
 pub mod dial;
 pub mod gateway;

@@ -7,7 +7,7 @@ use trunkline_proto::message::{
     ConnectReply, Contact, ContactsReply, ConversationEntry, ConversationsReply, Deleted,
     ErrorReply, Event, GetReply, GroupChanged, GroupCreateReply, GroupInfoReply, GroupMember,
     HistoryReply, Media, Message, MessageReaction, PresenceReply, PublishReply, Push, Reacted,
-    ReactionsReply, Recalled, Receipt, ReceiptUser, ReceiptsReply, ReplyBody, SendReply,
+    ReactionsReply, Recalled, Receipt, ReceiptUser, ReceiptsReply, ReplyBody, RpcReply, SendReply,
     SubscribeReply, SyncReply, UserPresence,
 };
 
@@ -101,6 +101,9 @@ fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
         ReplyBody::Publish(topic) => ReplyBody::Publish(PublishReply {
             pos: topic.pos.into_owned(),
         }),
+        ReplyBody::Rpc(rpc) => ReplyBody::Rpc(RpcReply {
+            data: rpc.data.into_owned(),
+        }),
         ReplyBody::Connect(connect) => ReplyBody::Connect(ConnectReply {
             session: connect.session.into_owned(),
             user: connect.user.into_owned(),
@@ -155,12 +158,7 @@ pub(crate) fn message(message: Message<'_>) -> Message<'static> {
         device: message.device.into_owned(),
         key: own(message.key),
         text: own(message.text),
-        media: message.media.map(|media| Media {
-            mime: media.mime.into_owned(),
-            data: media.data.map(|data| data.into_owned().into()),
-            url: own(media.url),
-            size: media.size,
-        }),
+        media: message.media.map(Media::into_owned),
         reactions: message.reactions.into_iter().map(reaction).collect(),
         seq: message.seq,
         time: message.time,

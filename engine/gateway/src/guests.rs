@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use trunkline_core::clock::system_ms;
 use trunkline_core::cost::Cost;
+use trunkline_core::exchange::Admitted;
 use trunkline_core::ids::UserId;
 use trunkline_core::per_user::{Half, Key};
+use trunkline_proto::message::Connect;
 
 use crate::auth::{Authority, Grant, Refusal};
 use crate::metrics::{Limit, ShardMetrics};
@@ -88,6 +90,25 @@ impl Guests {
             Err(refusal) => self.metrics.tokens.refused(refusal.reason),
         }
         checked
+    }
+
+    /// Returns what a back end grants to a guest who says this. `all_topics`: a guest whose topics nobody
+    /// names may use all of them.
+    ///
+    /// # Errors
+    /// The token is not valid now, or nobody names the user.
+    pub fn admit(
+        &self,
+        said: &Connect<'_>,
+        admitted: Admitted,
+        all_topics: bool,
+    ) -> Result<Grant, Refusal> {
+        let token = match (&self.authority, said.token.as_deref()) {
+            (Some(authority), Some(token)) => Some(authority.check(token, system_ms())?),
+            (Some(_), None) => return Err(Refusal::MISSING),
+            (None, _) => None,
+        };
+        Grant::admitted(admitted, token, said, all_topics)
     }
 
     /// Returns the time after its token for which a session goes on, in milliseconds.

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use trunkline_core::cost::Cost;
+use trunkline_core::exchange::Admitted;
 use trunkline_core::ids::UserId;
 use trunkline_proto::ErrorCode;
+use trunkline_proto::message::Connect;
 
 /// Says whether a token allows to publish to a topic.
 pub type MayPublish = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -67,8 +69,18 @@ pub struct Payer<'a> {
 
 /// Tokens, rates, budgets and counts of the gateway. Sessions on sockets and requests share them.
 pub trait Door: Send + Sync + 'static {
-    /// Returns whether clients need tokens. Otherwise they choose their names.
+    /// Returns whether clients need tokens, or a back end names them. Otherwise they choose their names.
     fn needs_tokens(&self) -> bool;
+
+    /// Returns whether the gateway has keys that check tokens.
+    fn has_keys(&self) -> bool;
+
+    /// Returns what the back end of `connect` grants. What its answer does not say follows from the
+    /// token, or else from what the request says.
+    ///
+    /// # Errors
+    /// The token is not valid now, or nobody names the user.
+    fn admit(&self, said: &Connect<'_>, admitted: Admitted) -> Result<Grant, Refused>;
 
     /// Checks a token.
     ///

@@ -9,6 +9,7 @@
 //! Each port runs on a thread of its own, so that no shard waits for it.
 
 mod api;
+pub mod back;
 mod door;
 mod limits;
 mod metrics;

@@ -10,6 +10,7 @@ use hyper::header::{self, HeaderValue};
 use tokio::sync::oneshot;
 use trunkline_core::call::Service;
 use trunkline_core::directory::Directory;
+use trunkline_core::exchange::BackEnds;
 use trunkline_core::hub::Hub;
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::origin::Allowed;
@@ -50,6 +51,8 @@ pub struct HttpParts {
     pub proxies: Proxies,
     /// The configuration of TLS; `None` without TLS.
     pub tls: Option<TlsSource>,
+    /// The back ends that are asked. `None` without any.
+    pub back: Option<Arc<dyn BackEnds>>,
     /// The limits.
     pub limits: HttpLimits,
     /// The counters.
@@ -91,6 +94,7 @@ impl Http {
                 http: parts.limits,
             },
             Arc::clone(&parts.metrics),
+            parts.back,
         ));
         let server = Server {
             name: "http",

@@ -126,6 +126,8 @@ fn status(code: u16) -> StatusCode {
         114 | 117 | 118 => StatusCode::CONFLICT,
         115 => StatusCode::SERVICE_UNAVAILABLE,
         116 => StatusCode::INSUFFICIENT_STORAGE,
+        // A refusal of the operator's own programs.
+        4000..=4999 => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -127,6 +127,32 @@ pub fn client(bytes: &[u8], proxies: &Proxies, peer: IpAddr) -> Result<IpAddr, R
     client.map_err(|unclear| reject(400, unclear.message()))
 }
 
+/// The headers of an upgrade request that programs behind the server may see, as they are called
+/// there, and what stands between several of them.
+const PASSED: [(&str, &str, &str); 4] = [
+    ("Origin", "origin", ", "),
+    ("User-Agent", "user-agent", ", "),
+    ("Cookie", "cookie", "; "),
+    ("X-Forwarded-For", "x-forwarded-for", ", "),
+];
+
+/// Returns the headers `Origin`, `User-Agent`, `Cookie` and `X-Forwarded-For` of an upgrade request that
+/// [`parse_request`] has accepted, each with its name. Bytes that are not UTF-8 are replaced.
+pub fn passed_headers(request: &[u8]) -> Vec<(&'static str, String)> {
+    let Ok(Some((_, request))) = Request::try_parse(request) else {
+        return Vec::new();
+    };
+    let headers = request.headers();
+    let passed = |(name, key, between): (&'static str, &'static str, &'static str)| {
+        let values = headers.get_all(key).into_iter();
+        let texts: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        (!texts.is_empty()).then(|| (name, texts.join(between)))
+    };
+    PASSED.into_iter().filter_map(passed).collect()
+}
+
 impl Upgrade {
     /// Appends the answer that completes the handshake.
     pub fn accept(&self, out: &mut Vec<u8>) {

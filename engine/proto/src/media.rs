@@ -28,6 +28,18 @@ pub struct Media<'a> {
     pub size: Option<u64>,
 }
 
+impl Media<'_> {
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> Media<'static> {
+        Media {
+            mime: self.mime.into_owned(),
+            data: self.data.map(|data| data.into_owned().into()),
+            url: self.url.map(Str::into_owned),
+            size: self.size,
+        }
+    }
+}
+
 #[allow(clippy::ref_option, reason = "the signature is serde's")]
 fn to_base64<S: Serializer>(data: &Option<Cow<'_, [u8]>>, to: S) -> Result<S::Ok, S::Error> {
     use base64::{display::Base64Display, engine::general_purpose::STANDARD};

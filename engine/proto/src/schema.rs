@@ -292,4 +292,12 @@ pub const COMMANDS: &[Schema] = &[
             optional("limit", 5, U32, "100"),
         ],
     ),
+    schema(
+        "rpc",
+        28,
+        &[
+            required("method", 1, FieldKind::Text),
+            required("data", 2, FieldKind::Value),
+        ],
+    ),
 ];

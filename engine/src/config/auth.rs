@@ -13,11 +13,13 @@ pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
     let dev_auth = settings.dev_auth.unwrap_or(false);
     let has = |name| layers.is_given(name);
     let (has_key, has_set) = (has("jwt_key"), has("jwks"));
+    let by_back = has("callbacks_connect");
     let refused = match (dev_auth, has_key, has_set) {
+        (false, false, false) if by_back => None,
         (false, false, false) => Some((
             "dev_auth",
             "no way to know clients is set: give --jwt-key FILE or --jwks FILE with the key \
-             that checks their tokens, or --dev-auth to let clients name themselves, on a \
+             that checks their tokens, or connect in the table [callbacks], or --dev-auth to let clients name themselves, on a \
              loopback address",
         )),
         (true, true, _) | (true, _, true) => Some((
@@ -48,6 +50,9 @@ pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
     }
     if dev_auth {
         return Some(Auth::Development);
+    }
+    if by_back && !has_tokens {
+        return Some(Auth::BackEnd);
     }
     let key = settings.jwt_key.map(|file| KeyFile::Key {
         file: file.0,

@@ -55,7 +55,7 @@ pub(super) trait Form: Sized + Clone {
 }
 
 /// Refuses an empty text.
-fn filled(text: &str) -> Result<&str, String> {
+pub(super) fn filled(text: &str) -> Result<&str, String> {
     if text.is_empty() {
         return Err("the value is empty: give one, or leave the setting out".to_owned());
     }
@@ -63,7 +63,7 @@ fn filled(text: &str) -> Result<&str, String> {
 }
 
 /// Returns the error for a value that is of another form.
-fn must_be(written: &Written, words: &str) -> String {
+pub(super) fn must_be(written: &Written, words: &str) -> String {
     format!("{} is not {words}", written.shown())
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 use trunkline_gateway::files;
 
 use super::problem::{ConfigError, Origin, Problem};
-use super::row::{NAMES, PREFIX};
+use super::row::{NAMES, PREFIX, Row, TABLES};
 use super::suggest;
 use super::table::{ROWS, Settings};
 use super::written::Written;
@@ -48,7 +48,7 @@ impl Layers {
         let read = into.read(name, written, folder);
         if let Err(text) = read {
             self.problems.push(Problem {
-                setting: name.to_owned(),
+                setting: ROWS[index].in_file(),
                 text,
                 origin: Some(origin.clone()),
             });
@@ -122,29 +122,83 @@ impl Layers {
         for (key, value) in keys {
             let at = key.span().start;
             let name: &str = key.get_ref();
-            match ROWS.iter().position(|row| row.name == name) {
-                Some(index) => {
-                    let written = Written::of_file(value.get_ref());
-                    self.add(index, &written, folder, origin(at));
-                }
-                None => {
-                    let known: Vec<_> = ROWS.iter().map(|row| row.name).collect();
-                    let hint = suggest::hint(name, &known);
-                    self.problems.push(Problem {
-                        setting: name.to_owned(),
-                        text: format!("there is no setting of this name{hint}"),
-                        origin: Some(origin(at)),
-                    });
-                }
+            match TABLES.into_iter().find(|table| *table == name) {
+                Some(table) => self.add_table(table, value, &origin, at, folder),
+                None => self.add_key(None, name, value.get_ref(), folder, origin(at)),
             }
         }
+    }
+
+    /// Adds the settings of a table in a file.
+    fn add_table(
+        &mut self,
+        table: &'static str,
+        value: &toml::Spanned<DeValue<'_>>,
+        origin: &impl Fn(usize) -> Origin,
+        at: usize,
+        folder: &Path,
+    ) {
+        let DeValue::Table(keys) = value.get_ref() else {
+            self.problems.push(Problem {
+                setting: table.to_owned(),
+                text: format!("this is a table of settings: write [{table}] and its keys below it"),
+                origin: Some(origin(at)),
+            });
+            return;
+        };
+        let mut keys: Vec<_> = keys.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in keys {
+            let origin = origin(key.span().start);
+            self.add_key(Some(table), key.get_ref(), value.get_ref(), folder, origin);
+        }
+    }
+
+    /// Adds the value of a key in a file, or in one of its tables.
+    fn add_key(
+        &mut self,
+        table: Option<&'static str>,
+        name: &str,
+        value: &DeValue<'_>,
+        folder: &Path,
+        origin: Origin,
+    ) {
+        let is_here = |row: &Row| match (row.place(), table) {
+            (Some((of, key)), Some(table)) => of == table && key == name,
+            (None, None) => row.name == name,
+            _ => false,
+        };
+        if let Some(index) = ROWS.iter().position(is_here) {
+            let written = Written::of_file(value);
+            return self.add(index, &written, folder, origin);
+        }
+        let elsewhere = ROWS.iter().find(|row| table.is_none() && row.name == name);
+        let text = match elsewhere.and_then(Row::place) {
+            Some((table, key)) => format!("in a file this is {key} in the table [{table}]"),
+            None => {
+                let known = ROWS.iter().filter_map(|row| match (row.place(), table) {
+                    (Some((of, key)), Some(table)) if of == table => Some(key),
+                    (None, None) => Some(row.name),
+                    _ => None,
+                });
+                let tables = TABLES.into_iter().filter(|_| table.is_none());
+                let known: Vec<_> = known.chain(tables).collect();
+                let hint = suggest::hint(name, &known);
+                format!("there is no setting of this name{hint}")
+            }
+        };
+        self.problems.push(Problem {
+            setting: table.map_or_else(|| name.to_owned(), |table| format!("{table}.{name}")),
+            text,
+            origin: Some(origin),
+        });
     }
 
     /// Notes a problem of a setting, unless the setting has one already.
     pub(super) fn refuse(&mut self, setting: &'static str, text: impl Into<String>) {
         if !self.is_refused(setting) {
             self.problems.push(Problem {
-                setting: setting.to_owned(),
+                setting: in_file(setting),
                 text: text.into(),
                 origin: self.origins.get(setting).cloned(),
             });
@@ -153,15 +207,21 @@ impl Layers {
 
     /// Returns whether a problem of a setting is noted.
     pub(super) fn is_refused(&self, setting: &str) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.setting == setting)
+        let setting = in_file(setting);
+        let mut problems = self.problems.iter();
+        problems.any(|problem| problem.setting == setting)
     }
 
     /// Returns whether a source has a value for the setting.
     pub(super) fn is_given(&self, setting: &str) -> bool {
         self.origins.contains_key(setting)
     }
+}
+
+/// Returns a setting as a file names it.
+fn in_file(setting: &str) -> String {
+    let row = ROWS.iter().find(|row| row.name == setting);
+    row.map_or_else(|| setting.to_owned(), Row::in_file)
 }
 
 /// Returns the text `; did you mean VARIABLE?`, or an empty text where no variable is like the

@@ -6,6 +6,7 @@
 //! run names all of them. `page` prints the reference.
 
 mod auth;
+mod back_ends;
 mod form;
 mod given;
 mod layers;
@@ -14,6 +15,7 @@ mod page;
 mod problem;
 mod proxies;
 mod resolve;
+mod routes;
 mod row;
 mod rules;
 mod suggest;
@@ -31,6 +33,7 @@ use trunkline_gateway::auth::Auth;
 use trunkline_gateway::limits::Limits;
 use trunkline_gateway::tls::TlsFiles;
 use trunkline_http::HttpLimits;
+use trunkline_http::back::Callbacks;
 use trunkline_http::server::ServerLimits;
 
 pub use given::Given;
@@ -72,6 +75,10 @@ pub struct Config {
     pub http_is_given: bool,
     /// The limits of the client API.
     pub http_limits: HttpLimits,
+    /// The back ends that are asked.
+    pub callbacks: Callbacks,
+    /// The file with the secret that signs requests to back ends. `None` without any.
+    pub callbacks_secret: Option<PathBuf>,
     /// The folder of the store.
     pub data: PathBuf,
     /// The number of shards. Each is a thread with an event loop.
@@ -125,8 +132,21 @@ impl Config {
     /// Returns the configuration as a file of settings that resolves to it. Its paths are absolute.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        for (name, value) in self.values() {
+        let place = |name: &str| {
+            let row = table::ROWS.iter().find(|row| row.name == name);
+            row.and_then(row::Row::place)
+        };
+        for (name, value) in self.values().filter(|(name, _)| place(name).is_none()) {
             text.push_str(&format!("{name} = {value}\n"));
+        }
+        let has_back_ends = !self.callbacks.is_empty();
+        for table in row::TABLES.into_iter().filter(|_| has_back_ends) {
+            text.push_str(&format!("\n[{table}]\n"));
+            for (name, value) in self.values() {
+                if let Some((_, key)) = place(name).filter(|(of, _)| *of == table) {
+                    text.push_str(&format!("{key} = {value}\n"));
+                }
+            }
         }
         text
     }
@@ -167,6 +187,14 @@ impl Config {
         own.jwt_audience.clone_from(&other.jwt_audience);
         own.jwt_issuer.clone_from(&other.jwt_issuer);
         own.jwt_leeway.clone_from(&other.jwt_leeway);
+    }
+
+    /// Takes the secret of back ends of another configuration.
+    pub(crate) fn take_secret(&mut self, other: &Self) {
+        self.callbacks_secret.clone_from(&other.callbacks_secret);
+        let (own, other) = (&mut self.settings, &other.settings);
+        own.callbacks_secret_file
+            .clone_from(&other.callbacks_secret_file);
     }
 
     /// Takes the filter of the log of another configuration.

@@ -24,12 +24,16 @@ fn words(row: &Row) -> &'static str {
         "WEIGHTS" => "a list of namespaces with weights from 1 to 1000",
         "FORMAT" => "text or json",
         "NAME" => "HS256, RS256, ES256 or EdDSA",
+        "URL" => "an http:// or https:// address, such as http://127.0.0.1:9000/send",
+        "ROUTES" => "a table of beginnings of methods with addresses",
+        "deny|allow" => "deny or allow",
         "FILTER" => "a filter of log lines",
         _ => "text",
     }
 }
 
-/// Returns the settings as an array of objects: `name`, `flag`, `variable`, `form`, `default`,
+/// Returns the settings as an array of objects: `name`, `flag`, `variable`,
+/// `table` and `key` of the file, `form`, `default`,
 /// `range`, `limit` (`what` and `beyond`), `reloaded`, `help`. A field that does not apply is null.
 pub fn as_json() -> Value {
     let each = ROWS.iter().zip(NAMES.iter()).map(|(row, names)| {
@@ -37,6 +41,8 @@ pub fn as_json() -> Value {
             "name": row.name,
             "flag": format!("--{}", names.flag),
             "variable": names.variable,
+            "table": row.place().map(|(table, _)| table),
+            "key": row.place().map_or(row.name, |(_, key)| key),
             "form": words(row).replace('`', ""),
             "default": row.default_text(),
             "range": row.range_text(),
@@ -55,6 +61,9 @@ pub fn as_markdown() -> String {
         let mut line = format!("\n## {}\n\n{}\n\n", row.name, row.help());
         line.push_str(&format!("- Flag: `--{} {}`\n", names.flag, row.value));
         line.push_str(&format!("- Environment: `{}`\n", names.variable));
+        if let Some((table, key)) = row.place() {
+            line.push_str(&format!("- File: `{key}` in the table `[{table}]`\n"));
+        }
         line.push_str(&format!("- Value: {}", words(row)));
         if let Some(range) = row.range_text() {
             line.push_str(&format!(", {range}"));
@@ -86,7 +95,8 @@ Every setting of the gateway. `trunkline settings --markdown` prints this page a
 `trunkline settings` prints it as JSON; a test compares the page with the program.
 
 1. A setting is a flag (`--max-pages 8`), an environment variable (`TRUNKLINE_MAX_PAGES=8`) and a key of
-   the file that `--config FILE` or `TRUNKLINE_CONFIG` names (`max_pages = 8`).
+   the file that `--config FILE` or `TRUNKLINE_CONFIG` names (`max_pages = 8`). A few stand in a table of
+   the file, such as `timeout` in `[callbacks]`.
 2. A flag comes before the environment, the environment before the file, the file before the default.
 3. Sizes, times and names stand in quotes in the file: `text_bytes = \"64KiB\"`. Numbers, `true` and
    `false` stand without.

@@ -17,7 +17,7 @@ use super::row::Row;
 use super::table::{ROWS, Settings};
 use super::units::{ByteSize, Duration, Life};
 use super::written::Written;
-use super::{AllowedOrigins, Config, TrustedProxies, auth, rules};
+use super::{AllowedOrigins, Config, TrustedProxies, auth, back_ends, rules};
 
 /// The default of `delivered_delay` as a multiple of `receipt_delay`. Most users who are online
 /// when a message arrives read it within two seconds, and then one receipt tells both.
@@ -40,6 +40,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     let auth = auth::resolve(&mut layers);
     check_ranges(&mut layers);
     rules::check(&mut layers, is_development);
+    back_ends::check(&mut layers);
     let Layers {
         mut settings,
         problems,
@@ -48,9 +49,13 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     let (Some(auth), []) = (auth, &*problems) else {
         return Err(ConfigError::Settings(problems));
     };
-    if is_development {
+    if auth.tokens().is_none() {
         // No tokens, no leeway.
         settings.jwt_leeway = None;
+    }
+    if !back_ends::any(&settings) {
+        settings.callbacks_timeout = None;
+        settings.callbacks_on_failure = None;
     }
     let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
     Ok(Config {
@@ -68,6 +73,8 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         http: settings.http.and_then(|http| http.0),
         http_is_given,
         http_limits: http_limits(&settings),
+        callbacks: back_ends::resolve(&settings),
+        callbacks_secret: settings.callbacks_secret_file.clone().map(|file| file.0),
         data: of(&settings.data).0,
         shards: number(settings.shards),
         durability: settings.durability.unwrap_or_default(),

@@ -45,7 +45,27 @@ pub(super) struct Row {
     pub(super) is_reloaded: bool,
 }
 
+/// The tables of a file that have settings. The name of such a setting begins with that of its table.
+pub(super) const TABLES: [&str; 1] = ["callbacks"];
+
 impl Row {
+    /// Returns the table of a file in which the setting stands, and its key there. Returns `None` for a
+    /// setting outside of all tables.
+    pub(super) fn place(&self) -> Option<(&'static str, &'static str)> {
+        TABLES.into_iter().find_map(|table| {
+            let key = self.name.strip_prefix(table)?.strip_prefix('_')?;
+            Some((table, key))
+        })
+    }
+
+    /// Returns the setting as a file names it: the key, behind the table if it stands in one.
+    pub(super) fn in_file(&self) -> String {
+        match self.place() {
+            Some((table, key)) => format!("{table}.{key}"),
+            None => self.name.to_owned(),
+        }
+    }
+
     pub(super) const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
         Self {
             name,

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use toml::Value;
 use trunkline_gateway::auth::TokenAlgorithm;
+use trunkline_http::back::{BackUrl, OnFailure};
 use trunkline_proto::proxy::Naming;
 
 use super::form::{Address, FilePath, Form, LogFilter, OptionalAddress, Text};
+use super::routes::Routes;
 use super::row::Row;
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::written::Written;
@@ -114,6 +116,27 @@ settings! {
     /// headers, or proxy-protocol (version 1 or 2 before the first byte of each connection, also before
     /// TLS). With any, a request whose two headers name different clients gets HTTP 400.
     proxy_header: Naming { default("any") }
+    /// The back end that is asked before a session opens. Without keys for tokens it alone says who the
+    /// clients are.
+    callbacks_connect: BackUrl {  }
+    /// The back end that is asked before a message is stored.
+    callbacks_send: BackUrl {  }
+    /// The back end that is asked before a subscription begins.
+    callbacks_subscribe: BackUrl {  }
+    /// The back ends that answer rpc, each with the beginning of its methods: the longest wins. A flag
+    /// has a list such as `orders.=http://127.0.0.1:9001/rpc,=http://127.0.0.1:9000/rpc`.
+    callbacks_rpc: Routes {  }
+    /// The time for the answer of a back end.
+    callbacks_timeout: Duration { default("2s"), range("50ms", "30s"), limits("time for the answer of a back end", "`rpc` gets error 100; what else was asked about follows `callbacks_on_failure`") }
+    /// What happens to what a back end is asked about when it does not answer: it is denied with a
+    /// temporary error, or allowed as without the back end.
+    callbacks_on_failure: OnFailure { default("deny") }
+    /// The file with the certificates of authorities that vouch for back ends with https:// addresses, in
+    /// PEM. Without it those of the system do.
+    callbacks_ca_file: FilePath {  }
+    /// The file with the secret that signs requests to back ends: `whsec_` and base64. SIGHUP reads it
+    /// again.
+    callbacks_secret_file: FilePath { reloaded() }
     /// The folder of the store. The gateway makes it if it is missing.
     data: FilePath { default("trunkline-data"), value("DIR") }
     /// The number of event loops. Each has a thread.

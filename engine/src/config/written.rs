@@ -17,6 +17,8 @@ pub(super) enum Written {
     Switch(bool),
     /// An array of strings in a file.
     List(Vec<String>),
+    /// A table of texts in a file.
+    Table(Vec<(String, String)>),
     /// A value in a file that no setting takes, with what it is called.
     Other(&'static str),
 }
@@ -28,6 +30,14 @@ impl Written {
             let each =
                 |value: &toml::Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
             list.iter().map(each).collect::<Option<Vec<_>>>()
+        };
+        let texts = |table: &toml::de::DeTable<'_>| {
+            let each = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+                let key: &std::borrow::Cow<'_, str> = key.get_ref();
+                let value = value.get_ref().as_str()?;
+                Some((key.clone().into_owned(), value.to_owned()))
+            };
+            table.iter().map(each).collect::<Option<Vec<_>>>()
         };
         match value {
             DeValue::String(text) => Self::Text(text.clone().into_owned()),
@@ -42,7 +52,10 @@ impl Written {
             ),
             DeValue::Float(_) => Self::Other("a number with a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
-            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Table(table) => texts(table).map_or(
+                Self::Other("a table of other things than text"),
+                Self::Table,
+            ),
         }
     }
 
@@ -55,6 +68,7 @@ impl Written {
             Self::Whole(digits) => quoted(digits),
             Self::Switch(switch) => quoted(&switch.to_string()),
             Self::List(_) => "an array".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
             Self::Other(what) => (*what).to_owned(),
         }
     }
@@ -93,7 +107,8 @@ mod tests {
         assert_eq!(values[2], Written::Switch(true));
         assert_eq!(values[3], Written::List(vec!["x".into()]));
         assert!(matches!(values[1], Written::Whole(_)));
-        let others = values[4..].iter();
+        assert_eq!(values[8], Written::Table(vec![]));
+        let others = values[4..8].iter();
         assert!(
             others
                 .clone()

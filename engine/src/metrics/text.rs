@@ -118,6 +118,7 @@ impl Collector for Exporter {
         self.tokens(&mut families)?;
         self.control(&mut families)?;
         self.http(&mut families)?;
+        self.back(&mut families)?;
         self.backups(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::{Answer, Committed, Items};
+use super::{Answer, BackMail, Committed, Items};
 
 /// The maximum number of waiting mails. A sender of more waits for the shard, whose turns are
 /// bounded.
@@ -42,6 +42,8 @@ pub enum Mail {
     Committed(Committed),
     /// The answer of a reader.
     Answer(Answer),
+    /// The verdict of a back end.
+    Back(Box<BackMail>),
     /// The order to stop: accept no more connections, finish the commands in flight, tell the
     /// clients, and end.
     Drain {
@@ -58,6 +60,7 @@ impl Mail {
                 (batch.end().0 - batch.first().0) as usize + items.bytes()
             }
             Self::Answer(answer) => answer.frames.len(),
+            Self::Back(mail) => mail.bytes(),
             Self::Drain { .. } => 0,
         }
     }

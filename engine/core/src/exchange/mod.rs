@@ -4,6 +4,7 @@
 //!   [`ToSequencer`]. Their outcomes come back as [`Committed`].
 //! - A [`Query`] reads the store. It goes to the readers in a [`Job`] through [`ToReaders`] and
 //!   comes back as an [`Answer`].
+//! - A [`BackQuestion`] is for a program of the operator. It goes to the back ends in a [`BackJob`].
 //! - Each request names the receiver of its answer as [`ReplyTo`]. The answer to a connection is
 //!   [`Mail`] in the [`Mailbox`] of its shard. The answer to a caller in this process is the value
 //!   of a [`Call`].
@@ -11,6 +12,7 @@
 //! Every queue here is bounded and documents what happens when it is full. The sequencer, the
 //! readers, the hub and their callers use this module; it uses none of them.
 
+mod back;
 mod command;
 mod jobs;
 mod mailbox;
@@ -21,6 +23,10 @@ mod reply;
 pub(crate) mod slices;
 mod wanted;
 
+pub use back::{
+    Admitted, BackEnds, BackJob, BackKind, BackMail, BackQuestion, BackUser, Caller as BackCaller,
+    Deliver, Judged, Topics, Verdict,
+};
 pub use command::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Items, Members,
 };

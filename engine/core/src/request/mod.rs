@@ -130,7 +130,8 @@ pub fn ask(
         | CommandBody::Signal(_)
         | CommandBody::Subscribe(_)
         | CommandBody::Unsubscribe(_)
-        | CommandBody::Publish(_) => Err((
+        | CommandBody::Publish(_)
+        | CommandBody::Rpc(_) => Err((
             ErrorCode::UnknownCommand,
             "this gateway does not carry this command out",
         )),

@@ -3,6 +3,8 @@
 use compact_str::CompactString;
 use trunkline_proto::names::MAX_NAME_BYTES;
 
+use crate::exchange::BackUser;
+
 /// The names of the user, the device and the namespace of a session.
 ///
 /// The text holds the lengths of the first two names as one byte each, and then all names. Up to 24
@@ -55,6 +57,16 @@ impl Names {
     /// Returns the namespace; empty in a gateway without namespaces.
     pub fn namespace(&self) -> &str {
         &self.0[self.ends().device..]
+    }
+}
+
+impl From<&Names> for BackUser {
+    fn from(names: &Names) -> Self {
+        Self {
+            namespace: names.namespace().to_owned(),
+            user: names.user().to_owned(),
+            device: names.device().to_owned(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! token before that. When it reads the key files again, other tokens open or renew sessions, and open
 //! sessions stay. `shard::tokens` keeps the rights of open sessions.
 
+mod admitted;
 mod claims;
 mod keys;
 mod refusal;

@@ -67,11 +67,13 @@ pub enum Limit {
     Origins,
     /// A trusted proxy did not say who its client is in the way that was agreed.
     Proxies,
+    /// `rpc` commands of a connection without an answer.
+    Rpcs,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -104,6 +106,7 @@ impl Limit {
         Self::Ephemeral,
         Self::Origins,
         Self::Proxies,
+        Self::Rpcs,
     ];
 
     /// The label in /metrics.
@@ -141,6 +144,7 @@ impl Limit {
             Self::Ephemeral => "passing",
             Self::Origins => "origins",
             Self::Proxies => "proxies",
+            Self::Rpcs => "rpcs",
         }
     }
 }

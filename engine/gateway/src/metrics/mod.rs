@@ -6,6 +6,8 @@ mod tls;
 mod tokens;
 mod work;
 
+use std::ops::Index;
+
 use trunkline_core::cost::Cost;
 use trunkline_core::event::RecordKind;
 use trunkline_core::metrics::Counter;
@@ -16,6 +18,25 @@ pub use throttle::Throttle;
 pub use tls::{TlsFailure, TlsMetrics};
 pub use tokens::{KeyMetrics, TokenMetrics};
 pub use work::Work;
+
+/// The hits of each limit, in the order of [`Limit::ALL`].
+#[derive(Debug)]
+pub struct Limited([Counter; Limit::ALL.len()]);
+
+impl Default for Limited {
+    fn default() -> Self {
+        // The standard library has no default of an array of this length.
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Index<usize> for Limited {
+    type Output = Counter;
+
+    fn index(&self, limit: usize) -> &Counter {
+        &self.0[limit]
+    }
+}
 
 /// The counters of one shard.
 #[derive(Debug, Default)]
@@ -69,7 +90,7 @@ pub struct ShardMetrics {
     /// Connections closed by the gateway, in the order of [`CLOSES`].
     pub closes: [Counter; CLOSES.len()],
     /// Hits of limits, in the order of [`Limit::ALL`].
-    pub limited: [Counter; Limit::ALL.len()],
+    pub limited: Limited,
     /// The cost of work for clients, in nanoseconds of a core, in the order of [`Work::ALL`].
     pub work: [Counter; Work::ALL.len()],
     /// Waits of connections for a budget of cost, in the order of [`Throttle::ALL`].

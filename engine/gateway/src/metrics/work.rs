@@ -15,17 +15,20 @@ pub enum Work {
     Refuse,
     /// Typing events, signals and publications, and telling them.
     Ephemeral,
+    /// Asking back ends.
+    Ask,
 }
 
 impl Work {
     /// Every kind of work, in the order of its counter.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Parse,
         Self::Decide,
         Self::Read,
         Self::Open,
         Self::Refuse,
         Self::Ephemeral,
+        Self::Ask,
     ];
 
     /// The label in /metrics.
@@ -37,6 +40,7 @@ impl Work {
             Self::Open => "open",
             Self::Refuse => "refuse",
             Self::Ephemeral => "ephemeral",
+            Self::Ask => "ask",
         }
     }
 }

@@ -194,6 +194,7 @@ impl Core {
         if !self.must_wait(conn) {
             self.end_pause(slot, conn);
         } else if conn.purse.remains(self.turn.now()) > PATIENCE
+            && !self.backs.holds(slot)
             && !self.handoff.is_full()
             && conn.out.len() <= self.parts.limits.outbox_bytes
         {

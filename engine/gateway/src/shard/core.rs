@@ -3,6 +3,8 @@
 //! The connections are in a table beside [`Core`], so that a function can use a connection and the
 //! parts at the same time.
 
+use std::sync::Arc;
+
 use trunkline_core::per_user::{Half, Key, PerUser, Quarter};
 use trunkline_core::position::Tokens;
 use trunkline_core::request::Known;
@@ -15,6 +17,7 @@ use trunkline_proto::message::{
 
 use super::MUCH;
 use super::admission::{Admission, Room};
+use super::back::Backs;
 use super::backlog::Slice;
 use super::connection::{Conn, Phase};
 use super::departing::Departing;
@@ -83,6 +86,8 @@ pub(crate) struct Core {
     pub(super) memory: Memory,
     /// The watches and subscriptions of connections.
     pub(super) ephemeral: Ephemeral,
+    /// The questions to back ends.
+    pub(super) backs: Backs,
     /// The tokens of sessions; empty in development mode.
     pub(super) permits: Permits,
     /// The replies to `connect`.
@@ -134,7 +139,8 @@ impl Core {
             resuming: Resuming::default(),
             memory,
             ephemeral: Ephemeral::new(&parts),
-            permits: Permits::new(parts.authority.clone()),
+            backs: Backs::new(parts.back_ends.clone(), Arc::clone(&parts.mailbox)),
+            permits: Permits::new(&parts),
             greeting: Greeting::new(&parts),
             payments: Payments::default(),
             allowances: Allowances::default(),

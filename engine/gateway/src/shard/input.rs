@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-use trunkline_core::exchange::Query;
+use trunkline_core::exchange::{BackKind, Query};
 use trunkline_core::request::{Ask, Prepared, too_large};
 use trunkline_proto::connection::{Event, MessageKind};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
@@ -81,6 +81,10 @@ impl Core {
             if !conn.incoming.is_paused() {
                 self.parts.metrics.limited(Limit::Outstanding);
             }
+            conn.incoming.pause();
+        }
+        if self.backs.holds(slot) {
+            // The verdict on its command resumes the input.
             conn.incoming.pause();
         }
         if conn.incoming.is_paused() && !conn.is_closing() {
@@ -221,6 +225,9 @@ impl Core {
             Ok(None) => conn.keep_request(input),
             Ok(Some((upgrade, size))) => {
                 self.upgraded(slot, conn, &upgrade);
+                if self.backs.asks(BackKind::Connect) && !conn.is_closing() {
+                    self.keep_head(slot, conn, &input[..size]);
+                }
                 let rest = &mut input[size..];
                 if !rest.is_empty() && !conn.is_closing() {
                     return self.frames_in(slot, conn, rest);
@@ -442,12 +449,26 @@ impl Core {
         if let Some(text) = conn.session().and_then(large) {
             return self.fail(slot, conn, id, ErrorCode::LimitExceeded, &text);
         }
-        if self.ephemeral_command(slot, conn, id, &command.body) {
+        if self.ask_back(slot, conn, id, &command.body)
+            || self.ephemeral_command(slot, conn, id, &command.body)
+        {
             return;
         }
+        self.hand_over(slot, conn, id, &command.body);
+    }
+
+    /// Gives a command of a session to the sequencer or the readers.
+    pub(super) fn hand_over(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        command: &CommandBody<'_>,
+    ) {
         let Some(session) = conn.session() else {
             return;
         };
+        let limits = &self.parts.limits;
         let who = Ask {
             caller: session.caller(),
             ids: &self.parts.ids,
@@ -456,10 +477,10 @@ impl Core {
             limits: &limits.content,
             reply_to: conn.reply_to(self.parts.index, slot, id),
         };
-        match self.handoff.ask(&who, &command.body) {
+        match self.handoff.ask(&who, command) {
             Ok(Prepared::Queued) => {
                 // The answer to an acknowledgement says nothing of order.
-                let orders = !matches!(command.body, CommandBody::Ack(_));
+                let orders = !matches!(command, CommandBody::Ack(_));
                 let body = self.handoff.last_body();
                 conn.unanswered.queued(orders, body);
                 if let Some(cost) = self.handoff.last_probable() {

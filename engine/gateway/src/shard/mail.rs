@@ -129,7 +129,7 @@ impl Core {
     /// Reads a connection again that waited for answers and has half of them. Reading it looks for other
     /// reasons to wait.
     #[cold]
-    fn go_on_reading(&mut self, slot: u32, conn: &mut Conn) {
+    pub(super) fn go_on_reading(&mut self, slot: u32, conn: &mut Conn) {
         let room = conn.unanswered.has_room(self.handoff.bytes_for_one());
         if room && conn.incoming.resume(self.turn.now()) {
             conn.incoming.read_later(slot, &mut self.turn);
@@ -288,7 +288,7 @@ impl Core {
 }
 
 /// Returns the connection of a reference, if it still exists.
-fn find(conns: &mut Slab<Conn>, reference: ConnRef) -> Option<&mut Conn> {
+pub(super) fn find(conns: &mut Slab<Conn>, reference: ConnRef) -> Option<&mut Conn> {
     conns
         .get_mut(reference.slot as usize)
         .filter(|conn| conn.reference(reference.slot) == reference)

@@ -7,6 +7,7 @@
 mod accept;
 mod admission;
 mod asking;
+mod back;
 mod backlog;
 mod charge;
 mod connection;
@@ -66,6 +67,7 @@ use self::turn::Stint;
 use crate::metrics::Limit;
 use crate::timer::Tick;
 
+pub use self::back::RPCS;
 pub use self::parts::{Parts, Shared};
 pub(crate) use self::rate::Exceeded;
 pub(crate) use self::source::Source;
@@ -217,7 +219,7 @@ impl Shard {
                 break;
             }
             let letter = self.core.parts.mailbox.take();
-            was_dear = matches!(letter, Some(Mail::Answer(_)));
+            was_dear = matches!(letter, Some(Mail::Answer(_) | Mail::Back(_)));
             match letter {
                 None => return false,
                 Some(Mail::Committed(committed)) => {
@@ -225,6 +227,7 @@ impl Shard {
                     self.core.parts.mailbox.give_back(committed.items);
                 }
                 Some(Mail::Answer(answer)) => self.core.answered(&mut self.conns, answer),
+                Some(Mail::Back(mail)) => self.core.back_came(&mut self.conns, *mail),
                 Some(Mail::Drain { connections }) => self.begin_drain(connections),
             }
         }
@@ -442,6 +445,7 @@ impl Shard {
                 core.end_session(slot, &conn);
                 let charges = &core.parts.shared.charges;
                 charges.leave(&mut core.allowances, slot, core.turn.now());
+                core.backs.remove(slot);
                 core.reads.forget(slot, &mut conn.unanswered);
                 core.reads
                     .end(slot, conn.session().map(|session| session.id));

@@ -1,6 +1,6 @@
 //! The command `connect`: it opens the session of a connection.
 
-use trunkline_core::exchange::Query;
+use trunkline_core::exchange::{BackKind, Query};
 use trunkline_core::per_user::{Half, Key};
 use trunkline_core::store::Position;
 use trunkline_proto::message::{Connect, ReplyBody};
@@ -37,6 +37,21 @@ impl Core {
             Ok(grant) => grant,
             Err(refusal) => return self.refuse(slot, conn, id, refusal),
         };
+        if self.backs.asks(BackKind::Connect) {
+            return self.ask_connect(slot, conn, id, request, grant);
+        }
+        self.connect_as(slot, conn, id, request, grant);
+    }
+
+    /// Opens a session with what the client's token, or a back end, grants.
+    pub(super) fn connect_as(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        request: &Connect<'_>,
+        grant: Option<Grant>,
+    ) {
         let opened = session::open(
             request,
             grant.as_ref(),
@@ -91,7 +106,7 @@ impl Core {
         self.charge(slot, conn, Work::Open, price::SESSION);
         let Opened { mut session, since } = opened;
         let resumes = request.resume && since.is_none();
-        let expires = grant.as_ref().map(|grant| grant.expires_ms);
+        let expires = grant.as_ref().and_then(Grant::expires);
         self.sessions += 1;
         conn.out.set_batching(request.batch);
         self.users.add(session.id, slot);

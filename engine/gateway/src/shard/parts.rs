@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Mailbox, ToReaders, ToSequencer};
+use trunkline_core::exchange::{BackEnds, Mailbox, ToReaders, ToSequencer};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::per_user::Half;
@@ -37,6 +37,10 @@ pub struct Parts {
     pub tls: Option<Arc<Acceptor>>,
     /// Checks tokens. `None` in development mode, where clients name themselves.
     pub authority: Option<Arc<Authority>>,
+    /// Whether clients name themselves.
+    pub is_development: bool,
+    /// The back ends that are asked. `None` without any.
+    pub back_ends: Option<Arc<dyn BackEnds>>,
     /// The number of connections of this shard at most.
     pub room: usize,
     /// The data that the shards of the gateway share.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_core::clock::system_ms;
-use trunkline_core::exchange::Failure;
+use trunkline_core::exchange::{Admitted, BackKind, Failure};
 use trunkline_core::ids::UserId;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Connect, ReplyBody};
@@ -18,6 +18,7 @@ use trunkline_proto::message::{Connect, ReplyBody};
 use super::admission::Admission;
 use super::connection::Conn;
 use super::core::Core;
+use super::parts::Parts;
 use super::rate::Beyond;
 use super::trace;
 use crate::auth::{Act, Authority, Grant, Refusal, Rights};
@@ -34,8 +35,11 @@ const KEPT: usize = 4_096;
 ///
 /// `known` has exactly the rights that some session in `of` has.
 pub(crate) struct Permits {
-    /// Checks tokens. `None` in development mode.
+    /// Checks tokens. `None` without keys for tokens.
     authority: Option<Arc<Authority>>,
+    /// Whether a back end says who the clients are.
+    by_back: bool,
+    is_development: bool,
     /// The rights of each session, by slot. Sessions without rights are not in the map.
     of: HashMap<u32, Rc<Rights>>,
     /// Each rights that some session has, once: most sessions of a service have the same.
@@ -53,20 +57,28 @@ struct Checked {
 }
 
 impl Permits {
-    /// Makes the permits of a shard without sessions. `authority` checks their tokens; `None` in
-    /// development mode.
-    pub(super) fn new(authority: Option<Arc<Authority>>) -> Self {
+    /// Makes the permits of a shard without sessions.
+    pub(super) fn new(parts: &Parts) -> Self {
+        let ends = parts.back_ends.as_ref();
+        let by_back = ends.is_some_and(|ends| ends.asks(BackKind::Connect));
+        let is_development = parts.is_development;
+        Self::with(parts.authority.clone(), by_back, is_development)
+    }
+
+    fn with(authority: Option<Arc<Authority>>, by_back: bool, is_development: bool) -> Self {
         Self {
             authority,
+            by_back,
+            is_development,
             of: HashMap::new(),
             known: HashSet::new(),
             checked: None,
         }
     }
 
-    /// Whether tokens decide which topics a session may use.
+    /// Whether tokens or a back end decide which topics a session may use.
     pub(super) const fn are_on(&self) -> bool {
-        self.authority.is_some()
+        self.authority.is_some() || self.by_back
     }
 
     /// Whether a check of a token takes long, because a token may be signed with the private key of a
@@ -121,15 +133,32 @@ impl Permits {
         Ok(Some(grant))
     }
 
+    /// Returns what a back end grants to a `connect`. `token` is what the client's token grants.
+    ///
+    /// # Errors
+    /// Nobody names the user, or the grant has expired.
+    pub(super) fn admit(
+        &self,
+        admitted: Admitted,
+        token: Option<Grant>,
+        connect: &Connect<'_>,
+    ) -> Result<Grant, Refusal> {
+        Grant::admitted(admitted, token, connect, self.is_development)
+    }
+
     /// Gives a session the topics that its token grants. Returns the tick at which the token expires;
     /// 0 without a token.
     pub(super) fn permit(&mut self, slot: u32, now: Tick, grant: Option<Grant>) -> Tick {
-        let (Some(authority), Some(grant)) = (&self.authority, grant) else {
+        let Some(grant) = grant.filter(|_| self.are_on()) else {
             return 0;
         };
-        let ends_ms = grant.expires_ms.saturating_add(authority.leeway_ms());
-        let left = ends_ms.saturating_sub(system_ms());
+        let expires = grant.expires();
         self.set(slot, grant.rights);
+        let Some(expires) = expires else {
+            return 0;
+        };
+        let leeway = self.authority.as_ref().map_or(0, |one| one.leeway_ms());
+        let left = expires.saturating_add(leeway).saturating_sub(system_ms());
         // This tick began before now: one more makes the session end never too early, and never at 0.
         let left = ticks(Duration::from_millis(left)) + 1;
         now.saturating_add(left)
@@ -232,7 +261,7 @@ impl Core {
         if device.is_some_and(|device| device != open.names.device()) {
             return self.refuse(slot, conn, id, Refusal::OTHER_DEVICE);
         }
-        let expires = grant.as_ref().map(|grant| grant.expires_ms);
+        let expires = grant.as_ref().and_then(Grant::expires);
         let pos = open.until(self.seen);
         let mut reply = self.greeting.reply(open, pos, expires);
         if grant.is_some() {
@@ -261,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_turn_checks_one_token_of_a_connection() {
-        let mut permits = Permits::new(None);
+        let mut permits = Permits::with(None, false, true);
         assert!(permits.may_check(1, 7));
         assert!(!permits.may_check(1, 7));
         assert!(permits.may_check(2, 7) && permits.may_check(2, 8));
@@ -269,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_same_rights_are_there_once_and_only_while_somebody_has_them() {
-        let mut permits = Permits::new(None);
+        let mut permits = Permits::with(None, false, true);
         for slot in 0..10 {
             permits.set(slot, rights("live.*"));
         }

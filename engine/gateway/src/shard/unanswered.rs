@@ -146,6 +146,16 @@ impl Unanswered {
         self.in_flight -= counted as u16;
     }
 
+    /// Counts a question to a back end.
+    pub(super) const fn asked_back(&mut self) {
+        self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// Counts the verdict of a back end.
+    pub(super) const fn back_answered(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// Counts the answer of a page, for a session that still exists. `paged`: it is a page.
     pub(super) const fn page_came(&mut self, paged: bool) {
         self.pages -= paged as u8;

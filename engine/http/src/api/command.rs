@@ -28,7 +28,7 @@ pub(super) async fn handle(
 ) -> Result<Response, Problem> {
     let name = uri.path().strip_prefix(COMMAND_PATH).unwrap_or_default();
     let page = page.as_ref().map(|page| &page.0);
-    let visitor = api.identify(&headers, peer, page, None)?;
+    let visitor = api.identify(&headers, peer, page, None).await?;
     let permit = api.outstanding.enter(visitor.id())?;
     let body = api.read(&headers, body).await?;
     let sent = match name {
@@ -40,7 +40,7 @@ pub(super) async fn handle(
     let mut command = json::command(&text)?.body;
     set_key(&mut command, idempotency_key(&headers)?)?;
     check_rights(&visitor, &command)?;
-    let reply = api.carry_out(&visitor, &command).await?;
+    let reply = api.perform(&visitor, command).await?;
     let reply = json::reply(name, reply);
     api.sent(&visitor, reply.len());
     Ok(json::response_of(permit, reply))

@@ -96,7 +96,7 @@ pub(super) async fn handle(
     let asked = Query::<Asked>::try_from_uri(&uri);
     let named = asked.as_ref().ok();
     let named = named.and_then(|asked| asked.0.source_id.as_deref());
-    let mut visitor = api.identify(&headers, peer, page, named)?;
+    let mut visitor = api.identify(&headers, peer, page, named).await?;
     api.pay(&visitor, 0, Sent::Command)?;
     let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
     if method == Method::HEAD {

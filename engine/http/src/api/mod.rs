@@ -1,5 +1,6 @@
 //! The client API: its routes, and what all requests have in common.
 
+mod back;
 mod body;
 mod command;
 mod events;
@@ -24,13 +25,15 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use trunkline_core::call::{Carried, Service, no_answer};
 use trunkline_core::cost::Cost;
+use trunkline_core::exchange::{BackEnds, BackKind};
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::CommandBody;
 
+use self::back::Remembered;
 use self::body::Bodies;
 use self::outstanding::Outstanding;
-use self::visitor::Visitor;
+use self::visitor::{Said, Visitor};
 use crate::door::{Door, Payer};
 use crate::limits::HttpLimits;
 use crate::metrics::{HttpMetrics, Route};
@@ -39,7 +42,7 @@ use crate::server::{Page, Peer, TakeOver};
 use crate::waiting::Waiting;
 
 /// The commands of the protocol that have a path of their own.
-pub const COMMANDS: [&str; 22] = [
+pub const COMMANDS: [&str; 23] = [
     "send",
     "ack",
     "receipts",
@@ -62,6 +65,7 @@ pub const COMMANDS: [&str; 22] = [
     "typing",
     "signal",
     "publish",
+    "rpc",
 ];
 
 /// The beginning of the paths of commands.
@@ -99,6 +103,9 @@ pub(crate) struct Api {
     metrics: Arc<HttpMetrics>,
     outstanding: Outstanding,
     bodies: Bodies,
+    /// The back ends that are asked. `None` without any.
+    back: Option<Arc<dyn BackEnds>>,
+    remembered: Remembered,
     /// The number of streams so far, for the names of their devices.
     streams: AtomicU64,
     /// The number of requests that have no answer yet, without those that hold their connection.
@@ -112,8 +119,11 @@ impl Api {
         waiting: Arc<Waiting>,
         limits: ApiLimits,
         metrics: Arc<HttpMetrics>,
+        back: Option<Arc<dyn BackEnds>>,
     ) -> Self {
         Self {
+            back,
+            remembered: Remembered::default(),
             service,
             door,
             waiting,
@@ -183,8 +193,9 @@ impl Api {
     /// Finds out who asks. `named` is the user that the request names in another place than the headers.
     ///
     /// # Errors
-    /// The token is missing or not valid, the names contradict each other, or the address is in debt.
-    fn identify(
+    /// The token is missing or not valid, the names contradict each other, a back end refuses the request,
+    /// or the address is in debt.
+    async fn identify(
         &self,
         headers: &HeaderMap,
         peer: Peer,
@@ -198,7 +209,13 @@ impl Api {
             address: peer.0,
         };
         self.door.book(&stranger, Cost::NONE)?;
-        let visitor = Visitor::identify(&*self.door, &self.service, headers, named);
+        let visitor = match Said::read(headers) {
+            Ok(said) if self.asks(BackKind::Connect) => {
+                self.admit(headers, &said, named, peer).await
+            }
+            Ok(said) => Visitor::identify(&*self.door, &self.service, &said, named),
+            Err(problem) => Err(problem),
+        };
         let mut visitor = visitor.inspect_err(|_| {
             // The next request learns of a debt.
             let _ = self.door.book(&stranger, REQUEST + TOKEN);

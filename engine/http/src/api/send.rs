@@ -63,7 +63,7 @@ pub(super) async fn handle(
     // Strangers do not get a body read, and a user gets some at a time.
     let known = match api.door.needs_tokens() {
         true => {
-            let visitor = api.identify(&headers, peer, page, None)?;
+            let visitor = api.identify(&headers, peer, page, None).await?;
             let permit = api.outstanding.enter(visitor.id())?;
             Some((visitor, permit))
         }
@@ -78,7 +78,7 @@ pub(super) async fn handle(
     let (visitor, _permit) = match known {
         Some((visitor, permit)) => (visitor.named(named)?, permit),
         None => {
-            let visitor = api.identify(&headers, peer, page, named)?;
+            let visitor = api.identify(&headers, peer, page, named).await?;
             let permit = api.outstanding.enter(visitor.id())?;
             (visitor, permit)
         }
@@ -100,7 +100,7 @@ pub(super) async fn handle(
         text: asked.text.as_deref().map(Into::into),
         media,
     };
-    let reply = api.carry_out(&visitor, &CommandBody::Send(send)).await?;
+    let reply = api.perform(&visitor, CommandBody::Send(send)).await?;
     let ReplyBody::Send(sent) = reply else {
         let text = "the answer belongs to another command";
         return Err(Problem::new(ErrorCode::Internal, text));

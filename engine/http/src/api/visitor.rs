@@ -8,7 +8,7 @@ use trunkline_core::ids::UserId;
 use trunkline_core::request::Names;
 use trunkline_proto::ErrorCode;
 
-use crate::door::{Door, MayPublish, Payer};
+use crate::door::{Door, Grant, MayPublish, Payer};
 use crate::problem::Problem;
 use crate::server::{Page, Peer};
 
@@ -42,11 +42,26 @@ pub(super) struct Visitor {
 }
 
 /// The names in the headers of a request.
-struct Said<'a> {
-    user: Option<&'a str>,
-    namespace: Option<&'a str>,
-    device: Option<&'a str>,
-    token: Option<&'a str>,
+pub(super) struct Said<'a> {
+    pub(super) user: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) device: Option<&'a str>,
+    pub(super) token: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    /// Reads the names in the headers of a request.
+    ///
+    /// # Errors
+    /// A header cannot be read.
+    pub(super) fn read(headers: &'a HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            user: text(headers, USER)?,
+            namespace: text(headers, NAMESPACE)?,
+            device: text(headers, DEVICE)?,
+            token: bearer(headers)?,
+        })
+    }
 }
 
 impl Visitor {
@@ -57,23 +72,21 @@ impl Visitor {
     pub(super) fn identify(
         door: &dyn Door,
         service: &Service,
-        headers: &HeaderMap,
+        said: &Said<'_>,
         named: Option<&str>,
     ) -> Result<Self, Problem> {
-        let said = Said {
-            user: text(headers, USER)?,
-            namespace: text(headers, NAMESPACE)?,
-            device: text(headers, DEVICE)?,
-            token: bearer(headers)?,
-        };
         if door.needs_tokens() {
-            Self::by_token(door, service, &said, named)
+            Self::by_token(door, service, said, named)
         } else {
-            Self::by_name(service, &said, named)
+            Self::by_name(service, said, named)
         }
     }
 
-    fn by_token(
+    /// Finds out who asks by the token of the request.
+    ///
+    /// # Errors
+    /// The token is missing or not valid, or the names contradict it.
+    pub(super) fn by_token(
         door: &dyn Door,
         service: &Service,
         said: &Said<'_>,
@@ -96,11 +109,23 @@ impl Visitor {
                 "the token is for another device: leave the device out, or name the token's",
             ));
         }
+        Self::granted(service, said, grant)?.named(named)
+    }
+
+    /// Returns the visitor whose names are granted.
+    ///
+    /// # Errors
+    /// The name of the device is not valid.
+    pub(super) fn granted(
+        service: &Service,
+        said: &Said<'_>,
+        grant: Grant,
+    ) -> Result<Self, Problem> {
         let device = grant.device.as_deref().or(said.device);
         let mut visitor = Self::new(service, &grant.namespace, &grant.user, device)?;
         visitor.may_publish = Some(grant.may_publish);
         visitor.expires_ms = Some(grant.expires_ms);
-        visitor.named(named)
+        Ok(visitor)
     }
 
     /// Checks the user that a request names in another place than the headers.

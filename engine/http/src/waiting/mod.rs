@@ -202,7 +202,7 @@ impl Waiting {
                         self.committed(&committed);
                         mailbox.give_back(committed.items);
                     }
-                    Mail::Answer(_) => {}
+                    Mail::Answer(_) | Mail::Back(_) => {}
                     Mail::Drain { .. } => return mailbox.close(),
                 }
             }

@@ -45,6 +45,7 @@ impl Serialize for ServerMessage<'_> {
                     ReplyBody::Subscribe(body) => map.serialize_entry("subscribe", body),
                     ReplyBody::Unsubscribe(body) => map.serialize_entry("unsubscribe", body),
                     ReplyBody::Publish(body) => map.serialize_entry("publish", body),
+                    ReplyBody::Rpc(body) => map.serialize_entry("rpc", body),
                     ReplyBody::Ping(body) => map.serialize_entry("ping", body),
                 }?;
             }
@@ -124,6 +125,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ServerMessage<'a> {
                         "subscribe" => ReplyBody::Subscribe(map.next_value()?),
                         "unsubscribe" => ReplyBody::Unsubscribe(map.next_value()?),
                         "publish" => ReplyBody::Publish(map.next_value()?),
+                        "rpc" => ReplyBody::Rpc(map.next_value()?),
                         "ping" => ReplyBody::Ping(map.next_value()?),
                         _ => {
                             map.next_value::<IgnoredAny>()?;

@@ -46,6 +46,7 @@ pub enum CommandBody<'a> {
     Publish(Publish<'a>),
     Ping(Ping),
     Reactions(Reactions<'a>),
+    Rpc(Rpc<'a>),
 }
 
 impl CommandBody<'_> {
@@ -78,6 +79,7 @@ impl CommandBody<'_> {
             Self::Publish(_) => "publish",
             Self::Ping(_) => "ping",
             Self::Reactions(_) => "reactions",
+            Self::Rpc(_) => "rpc",
         }
     }
 }
@@ -110,6 +112,21 @@ pub struct Connect<'a> {
     pub batch: bool,
 }
 
+impl Connect<'_> {
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> Connect<'static> {
+        Connect {
+            token: self.token.map(Str::into_owned),
+            user: self.user.map(Str::into_owned),
+            namespace: self.namespace.map(Str::into_owned),
+            device: self.device.map(Str::into_owned),
+            since: self.since.map(Str::into_owned),
+            resume: self.resume,
+            batch: self.batch,
+        }
+    }
+}
+
 /// Sends a message to a user or a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -133,6 +150,19 @@ pub struct Send<'a> {
         deserialize_with = "object::optional"
     )]
     pub media: Option<Media<'a>>,
+}
+
+impl Send<'_> {
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> Send<'static> {
+        Send {
+            user: self.user.map(Str::into_owned),
+            group: self.group.map(Str::into_owned),
+            key: self.key.map(Str::into_owned),
+            text: self.text.map(Str::into_owned),
+            media: self.media.map(Media::into_owned),
+        }
+    }
 }
 
 /// Moves the caller's watermarks in a conversation. Both watermarks are cumulative.
@@ -395,6 +425,16 @@ pub struct Subscribe<'a> {
     pub since: Option<Str<'a>>,
 }
 
+impl Subscribe<'_> {
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> Subscribe<'static> {
+        Subscribe {
+            topic: self.topic.into_owned(),
+            since: self.since.map(Str::into_owned),
+        }
+    }
+}
+
 /// Ends the subscription to a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unsubscribe<'a> {
@@ -412,6 +452,27 @@ pub struct Publish<'a> {
     /// The value.
     #[serde(borrow)]
     pub data: Json<'a>,
+}
+
+/// Asks a back end behind the server. The server stores nothing of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rpc<'a> {
+    /// The name of the method. Its beginning says which back end answers.
+    #[serde(borrow)]
+    pub method: Str<'a>,
+    /// The value that the back end gets.
+    #[serde(borrow)]
+    pub data: Json<'a>,
+}
+
+impl Rpc<'_> {
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> Rpc<'static> {
+        Rpc {
+            method: self.method.into_owned(),
+            data: self.data.into_owned(),
+        }
+    }
 }
 
 /// Asks for an empty reply.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, MessageReaction, Ping, Push, Role, UserPresence, Visibility};
+use super::{Json, Message, MessageReaction, Ping, Push, Role, UserPresence, Visibility};
 use crate::error::ErrorCode;
 use crate::text::Str;
 
@@ -55,6 +55,7 @@ pub enum ReplyBody<'a> {
     Publish(PublishReply<'a>),
     Ping(Ping),
     Reactions(ReactionsReply<'a>),
+    Rpc(RpcReply<'a>),
 }
 
 /// Reports why a command failed.
@@ -399,4 +400,12 @@ pub struct PublishReply<'a> {
     /// The position of the publication in the topic.
     #[serde(borrow)]
     pub pos: Str<'a>,
+}
+
+/// Carries the answer of a back end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RpcReply<'a> {
+    /// The value that the back end answered.
+    #[serde(borrow)]
+    pub data: Json<'a>,
 }

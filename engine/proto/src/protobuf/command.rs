@@ -162,6 +162,10 @@ fn ephemeral_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBod
             data: json(&c.data).map_err(|e| e.under("publish.data"))?,
             topic: c.topic.into(),
         }),
+        C::Rpc(c) => m::CommandBody::Rpc(m::Rpc {
+            data: json(&c.data).map_err(|e| e.under("rpc.data"))?,
+            method: c.method.into(),
+        }),
         _ => return Err("no command about what is not stored".into()),
     })
 }
@@ -221,6 +225,7 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
         C::Subscribe(c) => one("topic", &c.topic),
         C::Unsubscribe(c) => one("topic", &c.topic),
         C::Publish(c) => one("topic", &c.topic),
+        C::Rpc(c) => one("method", &c.method),
         C::Send(m::Send {
             media: Some(media), ..
         }) => one("media.type", &media.mime),

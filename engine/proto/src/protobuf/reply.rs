@@ -1,7 +1,7 @@
 //! Converts replies from the generated types.
 
 use super::server::missing;
-use super::{event, text, wire};
+use super::{event, json, text, wire};
 use crate::error::DecodeError;
 use crate::message as m;
 
@@ -118,6 +118,9 @@ fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeErro
         R::Subscribe(r) => m::ReplyBody::Subscribe(subscribed(r)),
         R::Unsubscribe(r) => m::ReplyBody::Unsubscribe(subscribed(r)),
         R::Publish(r) => m::ReplyBody::Publish(m::PublishReply { pos: r.pos.into() }),
+        R::Rpc(r) => m::ReplyBody::Rpc(m::RpcReply {
+            data: json(&r.data).map_err(|e| DecodeError(e.to_string()))?,
+        }),
         _ => return Err(missing("reply")),
     })
 }

@@ -4,7 +4,7 @@ pub struct Command {
     /// The client chooses the id, 1 to 2^32-1. With 0 the server replies only with errors.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
+    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
     pub command: ::core::option::Option<command::Command>,
 }
 /// Nested message and enum types in `Command`.
@@ -63,6 +63,8 @@ pub mod command {
         Publish(super::Publish),
         #[prost(message, tag = "27")]
         Reactions(super::Reactions),
+        #[prost(message, tag = "28")]
+        Rpc(super::Rpc),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -308,6 +310,15 @@ pub struct Unsubscribe {
     #[prost(string, tag = "1")]
     pub topic: ::prost::alloc::string::String,
 }
+/// Asks a back end behind the gateway. `data` is the text of one JSON value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rpc {
+    /// Its beginning says which back end answers.
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub data: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Publish {
     #[prost(string, tag = "1")]
@@ -338,7 +349,7 @@ pub struct Reply {
     /// The id of the command; 0 for an error whose command has no id.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
+    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29")]
     pub reply: ::core::option::Option<reply::Reply>,
 }
 /// Nested message and enum types in `Reply`.
@@ -399,6 +410,8 @@ pub mod reply {
         Publish(super::PublishReply),
         #[prost(message, tag = "28")]
         Reactions(super::ReactionsReply),
+        #[prost(message, tag = "29")]
+        Rpc(super::RpcReply),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -649,6 +662,12 @@ pub struct SubscribeReply {
     /// Whether the server accepted `since`. All missed publications then follow as pushes.
     #[prost(bool, tag = "2")]
     pub recovered: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RpcReply {
+    /// The text of the JSON value that the back end answered.
+    #[prost(string, tag = "1")]
+    pub data: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishReply {

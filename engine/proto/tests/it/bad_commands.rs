@@ -119,6 +119,8 @@ const BAD_JSON: &[(&str, u32)] = &[
     (r#"{"id":7,"subscribe":{"since":"p"}}"#, 7),
     (r#"{"id":7,"unsubscribe":{}}"#, 7),
     (r#"{"id":7,"publish":{"topic":"live.42"}}"#, 7),
+    (r#"{"id":7,"rpc":{"method":"orders.list"}}"#, 7),
+    (r#"{"id":7,"rpc":{"data":1}}"#, 7),
     // Words that are none of the protocol's.
     (
         r#"{"id":7,"receipts":{"conversation":"g:eng","seq":1,"state":"seen"}}"#,
@@ -466,6 +468,14 @@ fn bad_bodies() -> Vec<Body> {
         Body::Signal(wire::Signal {
             user: "bob".into(),
             data: r#"{"x":"\udc00"}"#.into(),
+        }),
+        Body::Rpc(wire::Rpc {
+            method: String::new(),
+            data: "1".into(),
+        }),
+        Body::Rpc(wire::Rpc {
+            method: "orders.list".into(),
+            data: "nul".into(),
         }),
     ]
 }

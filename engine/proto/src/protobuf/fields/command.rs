@@ -34,6 +34,7 @@ impl Fields for m::Command<'_> {
             m::CommandBody::Unsubscribe(body) => to.message(25, body),
             m::CommandBody::Publish(body) => to.message(26, body),
             m::CommandBody::Reactions(body) => to.message(27, body),
+            m::CommandBody::Rpc(body) => to.message(28, body),
         }
     }
 }
@@ -237,6 +238,13 @@ impl Fields for m::Unsubscribe<'_> {
 impl Fields for m::Publish<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.topic);
+        to.bytes(2, self.data.as_str().as_bytes());
+    }
+}
+
+impl Fields for m::Rpc<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.text(1, &self.method);
         to.bytes(2, self.data.as_str().as_bytes());
     }
 }

@@ -44,6 +44,7 @@ impl Fields for m::Reply<'_> {
             m::ReplyBody::Unsubscribe(body) => to.message(26, body),
             m::ReplyBody::Publish(body) => to.message(27, body),
             m::ReplyBody::Reactions(body) => to.message(28, body),
+            m::ReplyBody::Rpc(body) => to.message(29, body),
         }
     }
 }
@@ -314,6 +315,12 @@ impl Fields for m::SubscribeReply<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.pos);
         to.flag(2, self.recovered);
+    }
+}
+
+impl Fields for m::RpcReply<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.bytes(1, self.data.as_str().as_bytes());
     }
 }
 

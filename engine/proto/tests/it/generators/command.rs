@@ -207,5 +207,6 @@ fn passing_command() -> impl Strategy<Value = m::CommandBody<'static>> {
             .prop_map(|(topic, since)| C::Subscribe(m::Subscribe { topic, since })),
         required().prop_map(|topic| C::Unsubscribe(m::Unsubscribe { topic })),
         (required(), json()).prop_map(|(topic, data)| C::Publish(m::Publish { topic, data })),
+        (required(), json()).prop_map(|(method, data)| C::Rpc(m::Rpc { method, data })),
     ]
 }

@@ -207,6 +207,7 @@ fn passing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
         subscribed().prop_map(R::Subscribe),
         subscribed().prop_map(R::Unsubscribe),
         text().prop_map(|pos| R::Publish(m::PublishReply { pos })),
+        json().prop_map(|data| R::Rpc(m::RpcReply { data })),
     ]
 }
 

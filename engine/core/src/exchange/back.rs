@@ -1,0 +1,269 @@
+//! Questions to back ends: programs of the operator that the gateway asks before it goes on.
+//!
+//! A question never blocks who asks. The answer comes to a function that the question carries: a
+//! shard's puts it into the mailbox of the shard, that of a request wakes its task.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trunkline_proto::message::{Connect, ErrorReply, Json, Rpc, Send as SendBody, Subscribe};
+use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
+
+use super::{ConnRef, ReplyConn};
+use crate::cost::Cost;
+
+/// The cost of asking a back end, besides the bytes of the question: writing and signing a request,
+/// and reading the answer.
+const ASKING: Cost = Cost::micros(120);
+
+/// The cost of one KiB of a question.
+const ASKED_KIB: Cost = Cost::micros(4);
+
+/// A kind of question. Each has a back end of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackKind {
+    /// A client opens a session.
+    Connect,
+    /// A client sends a message.
+    Send,
+    /// A client subscribes to a topic.
+    Subscribe,
+    /// A client asks the back end itself.
+    Rpc,
+}
+
+impl BackKind {
+    /// Every kind, in the order of its counters.
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Send, Self::Subscribe, Self::Rpc];
+
+    /// The name of the kind in settings, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Subscribe => "subscribe",
+            Self::Rpc => "rpc",
+        }
+    }
+}
+
+/// The user on whose behalf a back end is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackUser {
+    /// The namespace; empty without one.
+    pub namespace: String,
+    /// The user; empty if a `connect` names none.
+    pub user: String,
+    /// The device; empty if a `connect` names none.
+    pub device: String,
+}
+
+/// A client that opens a session, as its back end sees it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The command. The session opens with it.
+    pub connect: Connect<'static>,
+    /// The address of the connection; empty if it is not known.
+    pub address: String,
+    /// The headers of the upgrade that the back end gets: name and value.
+    pub headers: Arc<[(&'static str, String)]>,
+}
+
+/// A question to a back end.
+#[derive(Debug)]
+pub enum BackQuestion {
+    /// May this session open, and whose is it?
+    Connect(Box<Caller>),
+    /// May this message be sent, and with which text?
+    Send {
+        /// The message.
+        send: Box<SendBody<'static>>,
+        /// The id of the conversation.
+        conversation: String,
+    },
+    /// May the user subscribe to this topic?
+    Subscribe(Subscribe<'static>),
+    /// A question of the client's own.
+    Rpc(Rpc<'static>),
+}
+
+impl BackQuestion {
+    /// Asks about a message of a user. Returns `None` for a message without one recipient whose name is
+    /// valid: the gateway refuses it itself.
+    pub fn about_send(user: &str, send: &SendBody<'_>) -> Option<Self> {
+        let to = match (&send.user, &send.group) {
+            (Some(other), None) => Conversation::between(user, other),
+            (None, Some(group)) => Conversation::Group(group),
+            _ => return None,
+        };
+        let mut named = [&send.user, &send.group].into_iter().flatten();
+        if !named.all(|name| is_name(name)) {
+            return None;
+        }
+        let mut id = [0; MAX_CONVERSATION_BYTES];
+        Some(Self::Send {
+            conversation: to.write_into(&mut id).to_owned(),
+            send: Box::new(send.clone().into_owned()),
+        })
+    }
+
+    /// Returns the kind of the question.
+    pub const fn kind(&self) -> BackKind {
+        match self {
+            Self::Connect(_) => BackKind::Connect,
+            Self::Send { .. } => BackKind::Send,
+            Self::Subscribe(_) => BackKind::Subscribe,
+            Self::Rpc(_) => BackKind::Rpc,
+        }
+    }
+
+    /// Returns about how many bytes the question has.
+    pub fn bytes(&self) -> usize {
+        /// The names, and what stands around them.
+        const AROUND: usize = 512;
+        let len = |text: &Option<trunkline_proto::Str<'_>>| text.as_ref().map_or(0, |t| t.len());
+        AROUND
+            + match self {
+                Self::Connect(caller) => {
+                    let headers = caller.headers.iter().map(|(_, value)| value.len());
+                    len(&caller.connect.token) + headers.sum::<usize>()
+                }
+                Self::Send { send, .. } => {
+                    let media = send.media.as_ref();
+                    let data = media.and_then(|media| media.data.as_ref());
+                    let url = media.map_or(0, |media| len(&media.url));
+                    len(&send.text) + len(&send.key) + url + data.map_or(0, |data| data.len())
+                }
+                Self::Subscribe(_) => 0,
+                Self::Rpc(rpc) => rpc.method.len() + rpc.data.as_str().len(),
+            }
+    }
+
+    /// Returns the cost of asking, for the client that causes the question.
+    pub fn cost(&self) -> Cost {
+        ASKING + ASKED_KIB.times(self.bytes() >> 10)
+    }
+}
+
+/// The names and rights that a back end gives to a session. Each may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// The user.
+    pub user: Option<String>,
+    /// The namespace; empty for none.
+    pub namespace: Option<String>,
+    /// When the session ends, in milliseconds since 1970 UTC.
+    pub expires: Option<u64>,
+    /// The patterns of the topics to subscribe and to publish to.
+    pub topics: Option<Topics>,
+}
+
+/// Patterns of topics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// The topics to subscribe to.
+    pub subscribe: Vec<String>,
+    /// The topics to publish to.
+    pub publish: Vec<String>,
+}
+
+/// What a back end decides.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may go on as it is.
+    Pass,
+    /// The session may open.
+    Admit(Admitted),
+    /// The message may be sent, with this text.
+    Rewrite(String),
+    /// The answer to a question of the client's own.
+    Data(Json<'static>),
+    /// It may not go on: the error for the client.
+    Refuse(ErrorReply<'static>),
+}
+
+impl Verdict {
+    /// Returns about how many bytes the verdict has.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Pass => 0,
+            Self::Admit(_) => 256,
+            Self::Rewrite(text) => text.len(),
+            Self::Data(data) => data.as_str().len(),
+            Self::Refuse(error) => error.message.len(),
+        }
+    }
+}
+
+/// A question with its verdict.
+#[derive(Debug)]
+pub struct Judged {
+    /// The question.
+    pub question: BackQuestion,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// The verdict on a question of a connection, as mail to its shard.
+#[derive(Debug)]
+pub struct BackMail {
+    /// The connection.
+    pub conn: ConnRef,
+    /// The client's id for the command.
+    pub id: u32,
+    /// The question with its verdict.
+    pub judged: Judged,
+}
+
+impl BackMail {
+    /// Makes the mail to a connection.
+    pub const fn new(to: &ReplyConn, judged: Judged) -> Self {
+        Self {
+            conn: to.conn,
+            id: to.id,
+            judged,
+        }
+    }
+
+    /// Returns the memory that the mail keeps, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.judged.question.bytes() + self.judged.verdict.bytes()
+    }
+}
+
+/// Takes the verdict, on the thread that asks back ends.
+pub type Deliver = Box<dyn FnOnce(Judged) + Send>;
+
+/// A question on its way.
+pub struct BackJob {
+    /// On whose behalf the back end is asked.
+    pub user: BackUser,
+    /// The question.
+    pub question: BackQuestion,
+    /// Takes the verdict.
+    pub deliver: Deliver,
+}
+
+impl fmt::Debug for BackJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Texts and tokens are in no log.
+        f.debug_struct("BackJob")
+            .field("kind", &self.question.kind())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The back ends of a gateway.
+pub trait BackEnds: Send + Sync + fmt::Debug {
+    /// Returns whether a back end is asked about this.
+    fn asks(&self, kind: BackKind) -> bool;
+
+    /// Returns the time within which every verdict comes.
+    fn timeout(&self) -> Duration;
+
+    /// Asks a back end. Does not wait. Returns the verdict where it is clear at once: nobody answers
+    /// this question, too many questions wait, or the back end has failed of late. Otherwise the
+    /// verdict is delivered later, in any case.
+    fn ask(&self, job: BackJob) -> Option<Judged>;
+}

@@ -1,0 +1,295 @@
+//! Requests that a back end is asked about: who asks, messages, and `rpc`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use hyper::header::HeaderMap;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use trunkline_core::exchange::{
+    Admitted, BackCaller, BackEnds, BackJob, BackKind, BackQuestion, BackUser, Judged, Verdict,
+};
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{CommandBody, Connect, ReplyBody, Rpc, RpcReply};
+
+use super::Api;
+use super::visitor::{Said, Visitor};
+use crate::problem::Problem;
+use crate::server::Peer;
+
+/// The time for which the answer of the back end of `connect` stands for further requests that say the
+/// same, unless it expires before.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// The maximum number of such answers. At the maximum those that are over are forgotten, or else all.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// The headers of a request that the back end of `connect` gets.
+const PASSED: [(&str, &str); 4] = [
+    ("Origin", "origin"),
+    ("User-Agent", "user-agent"),
+    ("Cookie", "cookie"),
+    ("X-Forwarded-For", "x-forwarded-for"),
+];
+
+/// The length of the method of an `rpc` at most, in bytes.
+const METHOD: usize = 255;
+
+/// What a request says of its sender, as a number that cannot be guessed backwards.
+type Claim = [u8; 32];
+
+/// The answers of the back end of `connect` to recent requests.
+#[derive(Default)]
+pub(super) struct Remembered(Mutex<HashMap<Claim, (Instant, Admitted)>>);
+
+impl Remembered {
+    fn find(&self, claim: &Claim) -> Option<Admitted> {
+        let known = self.0.lock();
+        let (until, admitted) = known.get(claim)?;
+        (Instant::now() < *until).then(|| admitted.clone())
+    }
+
+    fn keep(&self, claim: Claim, admitted: &Admitted) {
+        let now = Instant::now();
+        let mut known = self.0.lock();
+        if known.len() >= MOST_REMEMBERED {
+            known.retain(|_, (until, _)| now < *until);
+        }
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
+        }
+        known.insert(claim, (now + REMEMBERED, admitted.clone()));
+    }
+}
+
+impl Api {
+    /// Returns whether a back end is asked about this.
+    pub(super) fn asks(&self, kind: BackKind) -> bool {
+        self.back.as_ref().is_some_and(|back| back.asks(kind))
+    }
+
+    /// Asks a back end.
+    async fn ask_back(&self, user: BackUser, question: BackQuestion) -> Result<Judged, Problem> {
+        let stopping = || {
+            let text = "the gateway is stopping: ask again later";
+            Problem::new(ErrorCode::StorageUnavailable, text)
+        };
+        let back: &Arc<dyn BackEnds> = self.back.as_ref().ok_or_else(stopping)?;
+        let (tell, told) = oneshot::channel();
+        let deliver = Box::new(move |judged| drop(tell.send(judged)));
+        let job = BackJob {
+            user,
+            question,
+            deliver,
+        };
+        match back.ask(job) {
+            Some(judged) => Ok(judged),
+            None => told.await.map_err(|_| stopping()),
+        }
+    }
+
+    /// Asks the back end of `connect` who sends a request.
+    ///
+    /// # Errors
+    /// The back end refuses the request, or does not answer.
+    pub(super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        said: &Said<'_>,
+        named: Option<&str>,
+        peer: Peer,
+    ) -> Result<Visitor, Problem> {
+        if self.door.has_keys() {
+            // What the own keys refuse costs the back end nothing.
+            Visitor::by_token(&*self.door, &self.service, said, named)?;
+        }
+        let connect = Connect {
+            token: said.token.map(Into::into),
+            user: said.user.or(named).map(Into::into),
+            namespace: said.namespace.map(Into::into),
+            device: said.device.map(Into::into),
+            ..Connect::default()
+        };
+        let passed = passed(headers);
+        let claim = claim(&connect, &passed, peer);
+        let admitted = match self.remembered.find(&claim) {
+            Some(admitted) => admitted,
+            None => {
+                let admitted = self.ask_connect(&connect, passed, peer).await?;
+                self.remembered.keep(claim, &admitted);
+                admitted
+            }
+        };
+        let grant = self.door.admit(&connect, admitted)?;
+        Visitor::granted(&self.service, said, grant)?.named(named)
+    }
+
+    async fn ask_connect(
+        &self,
+        connect: &Connect<'_>,
+        headers: Vec<(&'static str, String)>,
+        peer: Peer,
+    ) -> Result<Admitted, Problem> {
+        let text = |text: &Option<trunkline_proto::Str<'_>>| {
+            text.as_deref().unwrap_or_default().to_owned()
+        };
+        let user = BackUser {
+            namespace: text(&connect.namespace),
+            user: text(&connect.user),
+            device: text(&connect.device),
+        };
+        let question = BackQuestion::Connect(Box::new(BackCaller {
+            connect: connect.clone().into_owned(),
+            address: peer.0.to_string(),
+            headers: headers.into(),
+        }));
+        match self.ask_back(user, question).await?.verdict {
+            Verdict::Admit(admitted) => Ok(admitted),
+            Verdict::Refuse(error) => Err(error.into()),
+            _ => Ok(Admitted::default()),
+        }
+    }
+
+    /// Carries out a command of a visitor, once the back end that is asked about it lets it pass.
+    pub(super) async fn perform(
+        &self,
+        visitor: &Visitor,
+        command: CommandBody<'_>,
+    ) -> Result<ReplyBody<'static>, Problem> {
+        match command {
+            CommandBody::Rpc(rpc) => self.rpc(visitor, rpc).await,
+            CommandBody::Send(send) if self.asks(BackKind::Send) => {
+                let Some(question) = BackQuestion::about_send(visitor.names().user(), &send) else {
+                    return self.carry_out(visitor, &CommandBody::Send(send)).await;
+                };
+                let _ = self.door.book(&visitor.payer(), question.cost());
+                let judged = self.ask_back(visitor.names().into(), question).await?;
+                let send = match (judged.question, judged.verdict) {
+                    (_, Verdict::Refuse(error)) => return Err(error.into()),
+                    (BackQuestion::Send { mut send, .. }, Verdict::Rewrite(text)) => {
+                        send.text = Some(text.into());
+                        *send
+                    }
+                    (BackQuestion::Send { send, .. }, _) => *send,
+                    _ => send.into_owned(),
+                };
+                self.carry_out(visitor, &CommandBody::Send(send)).await
+            }
+            command => self.carry_out(visitor, &command).await,
+        }
+    }
+
+    /// Asks a back end on behalf of a visitor.
+    async fn rpc(&self, visitor: &Visitor, rpc: Rpc<'_>) -> Result<ReplyBody<'static>, Problem> {
+        if !self.asks(BackKind::Rpc) {
+            let text = "this gateway has no back ends: callbacks.rpc names them";
+            return Err(Problem::new(ErrorCode::UnknownCommand, text));
+        }
+        if rpc.method.is_empty() || rpc.method.len() > METHOD {
+            return Err(Problem::bad("a method has 1 to 255 bytes"));
+        }
+        let question = BackQuestion::Rpc(rpc.into_owned());
+        let _ = self.door.book(&visitor.payer(), question.cost());
+        match self
+            .ask_back(visitor.names().into(), question)
+            .await?
+            .verdict
+        {
+            Verdict::Data(data) => Ok(ReplyBody::Rpc(RpcReply { data })),
+            Verdict::Refuse(error) => Err(error.into()),
+            _ => {
+                let text = "the answer belongs to another command";
+                Err(Problem::new(ErrorCode::Internal, text))
+            }
+        }
+    }
+}
+
+/// Returns the headers of a request that the back end of `connect` gets.
+fn passed(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    let one = |(name, key): (&'static str, &'static str)| {
+        let values = headers.get_all(key).into_iter();
+        let texts: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        let between = if key == "cookie" { "; " } else { ", " };
+        (!texts.is_empty()).then(|| (name, texts.join(between)))
+    };
+    PASSED.into_iter().filter_map(one).collect()
+}
+
+/// Returns what a request says of its sender.
+fn claim(connect: &Connect<'_>, headers: &[(&str, String)], peer: Peer) -> Claim {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut add = |text: &str| {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    };
+    for text in [
+        &connect.token,
+        &connect.user,
+        &connect.namespace,
+        &connect.device,
+    ] {
+        // A missing name differs from an empty one.
+        add(if text.is_some() { "1" } else { "" });
+        add(text.as_deref().unwrap_or_default());
+    }
+    for (name, value) in headers {
+        add(name);
+        add(value);
+    }
+    add(&peer.0.to_string());
+    let mut claim = Claim::default();
+    claim.copy_from_slice(context.finish().as_ref());
+    claim
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn requests_that_differ_are_asked_about_apart() {
+        let peer = Peer(Ipv4Addr::LOCALHOST.into());
+        let connect = |token: Option<&'static str>, user: Option<&'static str>| Connect {
+            token: token.map(Into::into),
+            user: user.map(Into::into),
+            ..Connect::default()
+        };
+        let cookie = |value: &str| [("Cookie", value.to_owned())];
+        let all = [
+            claim(&connect(Some("t"), None), &[], peer),
+            claim(&connect(None, Some("t")), &[], peer),
+            claim(&connect(Some("t"), Some("")), &[], peer),
+            claim(&connect(Some("t"), None), &cookie("a"), peer),
+            claim(&connect(Some("t"), None), &cookie("b"), peer),
+            claim(
+                &connect(Some("t"), None),
+                &[],
+                Peer(Ipv4Addr::BROADCAST.into()),
+            ),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|other| other != one), "{i}");
+        }
+        assert_eq!(all[0], claim(&connect(Some("t"), None), &[], peer));
+    }
+
+    #[test]
+    fn answers_are_remembered_up_to_a_number() {
+        let remembered = Remembered::default();
+        let admitted = Admitted::default();
+        for number in 0..=MOST_REMEMBERED as u64 {
+            let mut claim = Claim::default();
+            claim[..8].copy_from_slice(&number.to_be_bytes());
+            remembered.keep(claim, &admitted);
+            assert_eq!(remembered.find(&claim), Some(Admitted::default()));
+        }
+        assert_eq!(remembered.0.lock().len(), 1);
+    }
+}

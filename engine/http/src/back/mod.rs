@@ -1,0 +1,430 @@
+//! Back ends: programs of the operator that the gateway asks by HTTP (`docs/back-ends.md`).
+//!
+//! All requests run on a thread of their own, so that no shard and no request of the client API waits
+//! for a back end. Every back end has its own room, connections and rest after failures: one that hangs
+//! delays nobody who does not ask it.
+
+mod breaker;
+mod form;
+mod metrics;
+mod pool;
+mod secret;
+mod target;
+mod tls;
+mod url;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request};
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use trunkline_core::exchange::{
+    BackEnds, BackJob, BackKind, BackQuestion, Deliver, Judged, Verdict,
+};
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::ErrorReply;
+
+use self::pool::Failed;
+use self::target::{NotAsked, Room, Target};
+
+pub use self::metrics::{BackMetrics, KindNumbers};
+pub use self::pool::ANSWER_BYTES;
+pub use self::secret::Secret;
+pub use self::target::{AT_ONCE, WAITING, WAITING_BYTES};
+pub use self::tls::Trust;
+pub use self::url::{BackUrl, URL_WORDS};
+
+/// The time after which a client may try again that found too many questions waiting, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+
+/// What happens to what a back end is asked about when it does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// It fails with a temporary error.
+    #[default]
+    Deny,
+    /// It goes on as without the back end.
+    Allow,
+}
+
+/// Which back ends are asked, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Callbacks {
+    /// Asked before a session opens.
+    pub connect: Option<BackUrl>,
+    /// Asked before a message is stored.
+    pub send: Option<BackUrl>,
+    /// Asked before a subscription begins.
+    pub subscribe: Option<BackUrl>,
+    /// The back ends of `rpc`, each with the beginning of the methods that it answers.
+    pub rpc: Vec<(String, BackUrl)>,
+    /// The file with the certificates that vouch for back ends with `https://` addresses. `None`: those of
+    /// the system.
+    pub ca_file: Option<PathBuf>,
+    /// The time for an answer.
+    pub timeout: Duration,
+    /// What happens without an answer.
+    pub on_failure: OnFailure,
+}
+
+impl Callbacks {
+    /// Returns whether no back end is asked about anything.
+    pub fn is_empty(&self) -> bool {
+        self.connect.is_none()
+            && self.send.is_none()
+            && self.subscribe.is_none()
+            && self.rpc.is_empty()
+    }
+
+    /// Reads the certificates that vouch for back ends; `None` if none speaks TLS.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn trust(&self) -> Result<Option<Trust>, String> {
+        let single = [&self.connect, &self.send, &self.subscribe];
+        let mut all = single
+            .into_iter()
+            .flatten()
+            .chain(self.rpc.iter().map(|(_, url)| url));
+        let has_tls = all.any(BackUrl::has_tls);
+        has_tls
+            .then(|| Trust::load(self.ca_file.as_deref()))
+            .transpose()
+    }
+
+    /// Returns the number of descriptors that connections to the back ends take at most.
+    pub fn descriptors(&self) -> u64 {
+        let single = [&self.connect, &self.send, &self.subscribe];
+        let single = single.into_iter().flatten().count();
+        // Those in use, and those that are kept.
+        ((single + self.rpc.len()) * 2 * AT_ONCE) as u64
+    }
+}
+
+/// The back ends that answer questions.
+struct Targets {
+    connect: Option<Arc<Target>>,
+    send: Option<Arc<Target>>,
+    subscribe: Option<Arc<Target>>,
+    /// By the beginning of the method, the longest first.
+    rpc: Vec<(String, Arc<Target>)>,
+}
+
+/// What every request needs.
+struct Shared {
+    secret: RwLock<Secret>,
+    timeout: Duration,
+    on_failure: OnFailure,
+    /// The maximum size of a message to a client, in bytes.
+    most: usize,
+    metrics: Arc<BackMetrics>,
+}
+
+/// Asks back ends. Clones ask the same ones.
+#[derive(Clone)]
+pub struct Asking {
+    targets: Arc<Targets>,
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asking(…)")
+    }
+}
+
+/// The thread that asks back ends.
+pub struct Back {
+    asking: Asking,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Back {
+    /// Starts the thread. `most` is the maximum size of a message to a client, in bytes.
+    ///
+    /// Call this before any thread has a descriptor table of its own: who asks wakes the thread by a
+    /// descriptor.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        callbacks: &Callbacks,
+        secret: Secret,
+        trust: Option<Trust>,
+        most: usize,
+    ) -> std::io::Result<Self> {
+        let metrics = &Arc::<BackMetrics>::default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            // Names of hosts are looked up on these.
+            .max_blocking_threads(4)
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("back-ends".into())
+            .spawn(move || {
+                // Also ends if the other end is dropped.
+                drop(runtime.block_on(stopped));
+                // Look-ups of names may hang: nobody waits for them.
+                runtime.shutdown_background();
+            })?;
+        let target = |kind, url: &BackUrl| {
+            let (trust, metrics) = (trust.clone(), Arc::clone(metrics));
+            Arc::new(Target::new(kind, url.clone(), trust, metrics))
+        };
+        let one = |kind, url: &Option<BackUrl>| url.as_ref().map(|url| target(kind, url));
+        let mut rpc: Vec<_> = callbacks
+            .rpc
+            .iter()
+            .map(|(start, url)| (start.clone(), target(BackKind::Rpc, url)))
+            .collect();
+        rpc.sort_by_key(|(start, _)| std::cmp::Reverse(start.len()));
+        let asking = Asking {
+            targets: Arc::new(Targets {
+                connect: one(BackKind::Connect, &callbacks.connect),
+                send: one(BackKind::Send, &callbacks.send),
+                subscribe: one(BackKind::Subscribe, &callbacks.subscribe),
+                rpc,
+            }),
+            shared: Arc::new(Shared {
+                secret: RwLock::new(secret),
+                timeout: callbacks.timeout,
+                on_failure: callbacks.on_failure,
+                most,
+                metrics: Arc::clone(metrics),
+            }),
+            runtime: handle,
+        };
+        Ok(Self {
+            asking,
+            stop,
+            thread,
+        })
+    }
+
+    /// Returns what asks the back ends.
+    pub fn asking(&self) -> Asking {
+        self.asking.clone()
+    }
+
+    /// Returns the counters.
+    pub fn metrics(&self) -> Arc<BackMetrics> {
+        Arc::clone(&self.asking.shared.metrics)
+    }
+
+    /// Signs requests with another secret from now on.
+    pub fn set_secret(&self, secret: Secret) {
+        *self.asking.shared.secret.write() = secret;
+    }
+
+    /// Ends the thread. Questions on their way are refused.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of the back ends panicked");
+        }
+    }
+}
+
+impl Asking {
+    fn target(&self, question: &BackQuestion) -> Option<&Arc<Target>> {
+        let targets = &*self.targets;
+        match question {
+            BackQuestion::Connect(_) => targets.connect.as_ref(),
+            BackQuestion::Send { .. } => targets.send.as_ref(),
+            BackQuestion::Subscribe(_) => targets.subscribe.as_ref(),
+            BackQuestion::Rpc(rpc) => {
+                let mut all = targets.rpc.iter();
+                let found = all.find(|(start, _)| rpc.method.starts_with(&**start));
+                found.map(|(_, target)| target)
+            }
+        }
+    }
+}
+
+impl BackEnds for Asking {
+    fn asks(&self, kind: BackKind) -> bool {
+        match kind {
+            BackKind::Connect => self.targets.connect.is_some(),
+            BackKind::Send => self.targets.send.is_some(),
+            BackKind::Subscribe => self.targets.subscribe.is_some(),
+            BackKind::Rpc => !self.targets.rpc.is_empty(),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.shared.timeout
+    }
+
+    fn ask(&self, job: BackJob) -> Option<Judged> {
+        let kind = job.question.kind();
+        let Some(target) = self.target(&job.question) else {
+            let text = "no back end answers this method: callbacks.rpc names none for it";
+            return Some(Judged {
+                question: job.question,
+                verdict: Verdict::Refuse(ErrorReply::new(ErrorCode::UnknownCommand, text)),
+            });
+        };
+        let room = match target.enter(job.question.bytes()) {
+            Ok(room) => room,
+            Err(why) => {
+                self.shared.metrics.turned_away(kind);
+                return Some(Judged {
+                    verdict: self.shared.without(kind, why),
+                    question: job.question,
+                });
+            }
+        };
+        let pending = Pending {
+            kind,
+            rest: Some((job.question, job.deliver)),
+            _room: room,
+        };
+        let request = Outgoing {
+            body: Vec::new(),
+            shared: Arc::clone(&self.shared),
+            target: Arc::clone(target),
+        };
+        self.runtime.spawn(request.run(job.user, pending));
+        None
+    }
+}
+
+impl Shared {
+    /// Returns the verdict on a question that its back end was not asked.
+    fn without(&self, kind: BackKind, why: NotAsked) -> Verdict {
+        if kind != BackKind::Rpc && self.on_failure == OnFailure::Allow {
+            return Verdict::Pass;
+        }
+        Verdict::Refuse(match why {
+            NotAsked::Full => ErrorReply::beyond(
+                "callbacks",
+                RETRY_MS,
+                "too many questions to the back end wait: try again",
+            ),
+            NotAsked::Resting => no_answer(),
+        })
+    }
+
+    /// Returns the verdict on a question that its back end did not answer.
+    fn failed(&self, kind: BackKind) -> Verdict {
+        if kind != BackKind::Rpc && self.on_failure == OnFailure::Allow {
+            return Verdict::Pass;
+        }
+        Verdict::Refuse(no_answer())
+    }
+}
+
+fn no_answer() -> ErrorReply<'static> {
+    let text = "the back end that has to be asked does not answer: try again later";
+    ErrorReply::new(ErrorCode::Internal, text)
+}
+
+/// A question that waits for its verdict. It gets one in any case.
+struct Pending {
+    kind: BackKind,
+    rest: Option<(BackQuestion, Deliver)>,
+    _room: Room,
+}
+
+impl Pending {
+    fn deliver(mut self, verdict: Verdict) {
+        if let Some((question, deliver)) = self.rest.take() {
+            deliver(Judged { question, verdict });
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((question, deliver)) = self.rest.take() {
+            let text = "the gateway is stopping: ask again later";
+            let verdict = Verdict::Refuse(ErrorReply::new(ErrorCode::StorageUnavailable, text));
+            deliver(Judged { question, verdict });
+        }
+    }
+}
+
+/// A request on its way.
+struct Outgoing {
+    body: Vec<u8>,
+    shared: Arc<Shared>,
+    target: Arc<Target>,
+}
+
+impl Outgoing {
+    async fn run(mut self, user: trunkline_core::exchange::BackUser, pending: Pending) {
+        let began = Instant::now();
+        if let Some((question, _)) = &pending.rest {
+            self.body = form::body(&user, question);
+        }
+        let kind = pending.kind;
+        let asking = tokio::time::timeout(self.shared.timeout, self.ask());
+        let answer = asking.await.unwrap_or(Err(Failed::Late));
+        let verdict = answer.and_then(|body| form::verdict(kind, &body, self.shared.most));
+        let (metrics, time) = (&self.shared.metrics, began.elapsed());
+        let verdict = match verdict {
+            Ok(verdict) => {
+                metrics.answered(kind, matches!(verdict, Verdict::Refuse(_)), time);
+                self.target.succeeded();
+                verdict
+            }
+            Err(why) => {
+                metrics.failed(kind, time);
+                self.target.failed(&why);
+                self.shared.failed(kind)
+            }
+        };
+        pending.deliver(verdict);
+    }
+
+    /// Sends the request once it is its turn, and returns the body of the answer.
+    async fn ask(&mut self) -> Result<bytes::Bytes, Failed> {
+        let stopping = |_| Failed::Broken("the gateway is stopping".to_owned());
+        let target = Arc::clone(&self.target);
+        let _turn = target.at_once.acquire().await.map_err(stopping)?;
+        let request = self.request()?;
+        target.pool.post(request).await
+    }
+
+    /// Makes the signed request.
+    fn request(&mut self) -> Result<Request<Body>, Failed> {
+        let unsigned = |_| Failed::Broken("a request cannot be made".to_owned());
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| Failed::Broken("the system has no random numbers".to_owned()))?;
+        let id = format!("msg_{:032x}", u128::from_be_bytes(random));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = now.map_or(0, |now| now.as_secs());
+        let signature = self.shared.secret.read().sign(&id, seconds, &self.body);
+        let url = self.target.pool.url();
+        Request::builder()
+            .method(Method::POST)
+            .uri(url.path())
+            .header(header::HOST, url.authority())
+            .header(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )
+            .header(
+                header::USER_AGENT,
+                HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION"))),
+            )
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds)
+            .header("webhook-signature", signature)
+            .body(Body::from(std::mem::take(&mut self.body)))
+            .map_err(unsigned)
+    }
+}
