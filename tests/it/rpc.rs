@@ -290,8 +290,9 @@ fn a_hostile_back_end_is_a_failure_that_nobody_else_notices() {
     let failures = gateway.metric(failed);
     // An overloaded machine may fail a good answer within this time.
     assert!(failures >= 45.0, "{failures}");
-    // Each of them has failed five times in a row.
-    assert_eq!(gateway.metric("trunkline_callbacks_resting"), 9.0);
+    // Five of them have failed five times in a row. The others answer, if badly: what one client asks must
+    // not make a back end rest for all.
+    assert_eq!(gateway.metric("trunkline_callbacks_resting"), 5.0);
     let answer = alice.ask("rpc", &question("h.hang"));
     assert_eq!(error_code(&answer), 100);
     // The others do not notice.

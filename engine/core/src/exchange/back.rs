@@ -127,15 +127,18 @@ impl BackQuestion {
             + match self {
                 Self::Connect(caller) => {
                     let headers = caller.headers.iter().map(|(_, value)| value.len());
-                    len(&caller.connect.token) + headers.sum::<usize>()
+                    let said = &caller.connect;
+                    let names = len(&said.user) + len(&said.namespace) + len(&said.device);
+                    // The question has the names twice.
+                    len(&said.token) + len(&said.since) + 2 * names + headers.sum::<usize>()
                 }
                 Self::Send { send, .. } => {
                     let media = send.media.as_ref();
                     let data = media.and_then(|media| media.data.as_ref());
-                    let url = media.map_or(0, |media| len(&media.url));
+                    let url = media.map_or(0, |media| media.mime.len() + len(&media.url));
                     len(&send.text) + len(&send.key) + url + data.map_or(0, |data| data.len())
                 }
-                Self::Subscribe(_) => 0,
+                Self::Subscribe(subscribe) => subscribe.topic.len() + len(&subscribe.since),
                 Self::Rpc(rpc) => rpc.method.len() + rpc.data.as_str().len(),
             }
     }

@@ -18,6 +18,7 @@ use trunkline_proto::message::{
     CommandBody, Connect, ErrorReply, Reply, ReplyBody, Rpc, RpcReply, Send, ServerMessage,
     Subscribe,
 };
+use trunkline_proto::names::is_name;
 use trunkline_proto::{CloseCode, ErrorCode};
 
 use super::connection::Conn;
@@ -94,6 +95,12 @@ impl Backs {
         !self.open.is_empty() && self.open.get(&slot).is_some_and(|open| open.holds)
     }
 
+    /// Returns whether a session that expired at `expires` may still be renewed at `now`: a command waits
+    /// for its verdict, for no longer than a verdict takes.
+    pub(super) fn may_renew(&self, slot: u32, expires: Tick, now: Tick) -> bool {
+        self.holds(slot) && now < expires.saturating_add(self.timeout)
+    }
+
     /// Forgets a connection that is gone.
     pub(super) fn remove(&mut self, slot: u32) {
         if self.open.is_empty() {
@@ -162,7 +169,10 @@ impl Core {
                     None => return false,
                 }
             }
-            CommandBody::Subscribe(subscribe) if self.backs.asks(BackKind::Subscribe) => {
+            // What is refused anyway is not asked about.
+            CommandBody::Subscribe(subscribe)
+                if self.backs.asks(BackKind::Subscribe) && is_name(&subscribe.topic) =>
+            {
                 BackQuestion::Subscribe(subscribe.clone().into_owned())
             }
             _ => return false,
@@ -237,9 +247,12 @@ impl Core {
         if let Some(open) = self.backs.open.get_mut(&slot) {
             match question {
                 BackQuestion::Rpc(_) => open.rpcs = open.rpcs.saturating_sub(1),
-                _ => open.holds = false,
+                _ => {
+                    open.holds = false;
+                    // Only the verdict on a `connect`, which holds the connection, uses it.
+                    grant = open.grant.take();
+                }
             }
-            grant = open.grant.take();
         }
         if !conn.is_closing() {
             self.go_on_judged(slot, conn, id, question, verdict, grant);

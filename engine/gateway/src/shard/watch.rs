@@ -66,6 +66,10 @@ impl Core {
             self.set_slow(slot, conn, false);
             return conn.times.schedule(slot, &mut self.turn, now + 1);
         }
+        if now >= conn.expires() && self.backs.may_renew(slot, conn.expires(), now) {
+            // A back end is being asked: its verdict, or the command behind it, may renew the token.
+            return conn.times.schedule(slot, &mut self.turn, now + 1);
+        }
         if now >= conn.expires() {
             let reason = "the token has expired";
             return self.close(slot, conn, CloseCode::TOKEN_EXPIRED, reason);

@@ -16,6 +16,7 @@ use trunkline_proto::message::{CommandBody, Connect, ReplyBody, Rpc, RpcReply};
 
 use super::Api;
 use super::visitor::{Said, Visitor};
+use crate::door::Payer;
 use crate::problem::Problem;
 use crate::server::Peer;
 
@@ -116,22 +117,26 @@ impl Api {
         let claim = claim(&connect, &passed, peer);
         let admitted = match self.remembered.find(&claim) {
             Some(admitted) => admitted,
-            None => {
-                let admitted = self.ask_connect(&connect, passed, peer).await?;
-                self.remembered.keep(claim, &admitted);
-                admitted
-            }
+            None => match self.ask_connect(&connect, passed, peer).await? {
+                Some(admitted) => {
+                    self.remembered.keep(claim, &admitted);
+                    admitted
+                }
+                // Nobody answered, and `on_failure` allows: the next request asks again.
+                None => Admitted::default(),
+            },
         };
         let grant = self.door.admit(&connect, admitted)?;
         Visitor::granted(&self.service, said, grant)?.named(named)
     }
 
+    /// Asks the back end of `connect`. Returns `None` if it does not answer and failures are allowed.
     async fn ask_connect(
         &self,
         connect: &Connect<'_>,
         headers: Vec<(&'static str, String)>,
         peer: Peer,
-    ) -> Result<Admitted, Problem> {
+    ) -> Result<Option<Admitted>, Problem> {
         let text = |text: &Option<trunkline_proto::Str<'_>>| {
             text.as_deref().unwrap_or_default().to_owned()
         };
@@ -145,10 +150,17 @@ impl Api {
             address: peer.0.to_string(),
             headers: headers.into(),
         }));
+        let stranger = Payer {
+            user: None,
+            name: "",
+            namespace: "",
+            address: peer.0,
+        };
+        let _ = self.door.book(&stranger, question.cost());
         match self.ask_back(user, question).await?.verdict {
-            Verdict::Admit(admitted) => Ok(admitted),
+            Verdict::Admit(admitted) => Ok(Some(admitted)),
             Verdict::Refuse(error) => Err(error.into()),
-            _ => Ok(Admitted::default()),
+            _ => Ok(None),
         }
     }
 

@@ -157,13 +157,9 @@ pub(super) fn verdict(kind: BackKind, body: &[u8], most: usize) -> Result<Verdic
             let data = answer
                 .data
                 .ok_or_else(|| garbage("it has neither data nor error"))?;
-            let data = Json::parse(data.get()).map_err(|error| {
-                let why = error.to_string();
-                garbage(if why.len() < 200 {
-                    &why
-                } else {
-                    "its data is no JSON for clients"
-                })
+            // The error has names of fields in it, which the log must not have.
+            let data = Json::parse(data.get()).map_err(|_| {
+                garbage("its data is no JSON for clients: a name stands twice, or it is nested too deep")
             })?;
             if data.as_str().len() + AROUND_DATA > most {
                 return Ok(Verdict::Refuse(ErrorReply::new(
@@ -226,14 +222,11 @@ fn refusal(kind: BackKind, error: ErrorForm) -> Result<ErrorReply<'static>, Fail
             retry_ms: None,
         }),
         Some(code) if kind != BackKind::Rpc => Ok(ErrorReply::new(code, message)),
+        // A refusal all the same, with a code that no client knows.
+        None if kind != BackKind::Rpc => Ok(ErrorReply::new(ErrorCode::PermissionDenied, message)),
         _ => Err(Failed::Garbage(format!(
-            "the code {} of its error is none of a back end: these are 4000 to 4999{}",
+            "the code {} of its error is none of a back end: these are 4000 to 4999",
             error.code,
-            if kind == BackKind::Rpc {
-                ""
-            } else {
-                ", and those of the protocol"
-            },
         ))),
     }
 }
@@ -288,7 +281,10 @@ mod tests {
         for code in [103, 3_999, 5_000, 0] {
             assert_eq!(error(BackKind::Rpc, code), None, "{code}");
         }
-        assert_eq!(error(BackKind::Send, 3_500), None);
+        // A refusal with a code that no client knows is one all the same.
+        let denied = Some((103, "permission_denied".to_owned()));
+        assert_eq!(error(BackKind::Send, 3_500), denied);
+        assert_eq!(error(BackKind::Connect, 5_001), denied);
         let long = "ä".repeat(ERROR_TEXT);
         let body = format!(r#"{{"error":{{"code":4000,"message":"x{long}"}}}}"#);
         let Ok(Verdict::Refuse(error)) = read(BackKind::Rpc, &body) else {

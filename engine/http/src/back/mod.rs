@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use trunkline_core::exchange::{
-    BackEnds, BackJob, BackKind, BackQuestion, Deliver, Judged, Verdict,
+    BackEnds, BackJob, BackKind, BackQuestion, BackUser, Deliver, Judged, Verdict,
 };
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::ErrorReply;
@@ -318,8 +318,9 @@ impl Shared {
     }
 
     /// Returns the verdict on a question that its back end did not answer.
-    fn failed(&self, kind: BackKind) -> Verdict {
-        if kind != BackKind::Rpc && self.on_failure == OnFailure::Allow {
+    fn failed(&self, kind: BackKind, why: &Failed) -> Verdict {
+        let allows = kind != BackKind::Rpc && self.on_failure == OnFailure::Allow;
+        if allows && !why.may_refuse() {
             return Verdict::Pass;
         }
         Verdict::Refuse(no_answer())
@@ -364,13 +365,11 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn run(mut self, user: trunkline_core::exchange::BackUser, pending: Pending) {
+    async fn run(mut self, user: BackUser, pending: Pending) {
         let began = Instant::now();
-        if let Some((question, _)) = &pending.rest {
-            self.body = form::body(&user, question);
-        }
         let kind = pending.kind;
-        let asking = tokio::time::timeout(self.shared.timeout, self.ask());
+        let question = pending.rest.as_ref().map(|(question, _)| question);
+        let asking = tokio::time::timeout(self.shared.timeout, self.ask(&user, question));
         let answer = asking.await.unwrap_or(Err(Failed::Late));
         let verdict = answer.and_then(|body| form::verdict(kind, &body, self.shared.most));
         let (metrics, time) = (&self.shared.metrics, began.elapsed());
@@ -383,17 +382,23 @@ impl Outgoing {
             Err(why) => {
                 metrics.failed(kind, time);
                 self.target.failed(&why);
-                self.shared.failed(kind)
+                self.shared.failed(kind, &why)
             }
         };
         pending.deliver(verdict);
     }
 
     /// Sends the request once it is its turn, and returns the body of the answer.
-    async fn ask(&mut self) -> Result<bytes::Bytes, Failed> {
+    async fn ask(
+        &mut self,
+        user: &BackUser,
+        question: Option<&BackQuestion>,
+    ) -> Result<bytes::Bytes, Failed> {
         let stopping = |_| Failed::Broken("the gateway is stopping".to_owned());
         let target = Arc::clone(&self.target);
         let _turn = target.at_once.acquire().await.map_err(stopping)?;
+        // Not before its turn: waiting questions have no second copy.
+        self.body = question.map_or_else(Vec::new, |question| form::body(user, question));
         let request = self.request()?;
         target.pool.post(request).await
     }

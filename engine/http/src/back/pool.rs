@@ -45,6 +45,21 @@ pub(super) enum Failed {
     Late,
 }
 
+impl Failed {
+    /// Returns whether the back end answered, so that it is alive.
+    pub(super) const fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLong | Self::Garbage(_) | Self::Status(..=499)
+        )
+    }
+
+    /// Returns whether the answer may be a refusal that the gateway does not understand.
+    pub(super) const fn may_refuse(&self) -> bool {
+        matches!(self, Self::Garbage(_) | Self::Status(400..=499))
+    }
+}
+
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

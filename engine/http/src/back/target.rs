@@ -128,7 +128,10 @@ impl Target {
 
     /// Notes a failure. The log tells of one in a minute.
     pub(super) fn failed(&self, why: &Failed) {
-        if self.breaker.lock().failed(Instant::now()) {
+        if why.is_answer() {
+            // The questions of one client must not make the back end rest for all.
+            self.succeeded();
+        } else if self.breaker.lock().failed(Instant::now()) {
             self.metrics.resting.fetch_add(1, Relaxed);
         }
         let mut said = self.said.lock();
