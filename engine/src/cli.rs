@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `check-config`, `settings`, `doctor`, `store`, `completions`, `man`.
+//! The command line: `trunkline serve`, `check-config`, `settings`, `doctor`, `admin-token`, `store`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use trunkline_gateway::{auth, tls};
 use trunkline_http::back::Secret;
 
+use crate::admin::{self, AdminTokenArgs};
 use crate::config::{self, Config, ConfigError, Given};
 use crate::doctor::{self, DoctorArgs};
 use crate::file_sizes;
@@ -48,6 +49,8 @@ enum Command {
     },
     /// Show what this machine can carry, limit by limit, with the commands that raise each limit
     Doctor(DoctorArgs),
+    /// Make a token for the admin API, and its line for the file of --admin-tokens
+    AdminToken(AdminTokenArgs),
     /// Inspect, verify, print, back up or repair a store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -100,6 +103,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::CheckConfig(source) => start(&source, None),
         Command::Settings { markdown } => done(print_settings(markdown).map_err(Into::into)),
         Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),
+        Command::AdminToken(args) => done(args.print()),
         Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
         Command::Completions(args) => {
             let script = args.script::<Cli>();
@@ -156,6 +160,9 @@ fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
         Secret::load(file).map_err(anyhow::Error::msg)?;
         config.callbacks.trust().map_err(anyhow::Error::msg)?;
     }
+    { config.admin_tokens.as_deref() }
+        .map(admin::read_tokens)
+        .transpose()?;
     let warnings = certificate.into_iter().chain(keys).flatten();
     Ok(warnings.collect())
 }

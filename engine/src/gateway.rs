@@ -17,19 +17,22 @@ use trunkline_core::exchange::{BackEnds, Mail, Mailbox, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
+use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_gateway::auth::{Authority, Tokens};
 use trunkline_gateway::limits::Limits;
 use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_http::Http;
+use trunkline_http::admin::Admin;
 use trunkline_http::back::{Back, Secret};
 use trunkline_http::waiting::Post;
-use trunkline_storage::{CommitError, Opened, Reader};
+use trunkline_storage::{CommitError, Reader};
 
 use self::readers::{end_readers, job_queue, spawn_readers};
 use self::shards::{Seed, seed_shards};
 use self::store::{open_store, watch_store};
 use self::threads::{join, spawn};
+use crate::admin::{self, Exports, Program, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::control::{self, Control};
@@ -46,6 +49,7 @@ pub struct Gateway {
     back: Option<Back>,
     metrics: Arc<Metrics>,
     control: Control,
+    admin: Arc<Admin>,
     http: Option<Http>,
     backups: Arc<Backups>,
     ready: Arc<AtomicBool>,
@@ -88,12 +92,10 @@ impl Gateway {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let listen = kept.address;
 
-        let Opened {
-            writer,
-            reader: store,
-            ..
-        } = open_store(config)?;
+        let opened = open_store(config)?;
+        let (writer, store) = (opened.writer, opened.reader);
         let watch = watch_store(config, &store)?;
+        let revoked = admin::revocations(config, &store, authority.as_deref())?;
         let tls_watch = watch_certificate(tls.as_ref())?;
         let metrics = Arc::new(Metrics::new(config.shards, tls.clone(), back.as_ref()));
         let directory = Arc::new(Directory::new(store.head()));
@@ -135,7 +137,9 @@ impl Gateway {
         let http = http::start(&serving, post)?;
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
-        let control = control::start(config, shown)?;
+        let owners = &mailboxes[..config.shards + usize::from(http.is_some())];
+        let admin = make_admin(&serving, &shown, revoked, owners)?;
+        let control = control::start(config, shown, &admin)?;
 
         let place = Place {
             mailboxes: &mailboxes,
@@ -154,6 +158,7 @@ impl Gateway {
             back,
             metrics,
             control,
+            admin: admin.admin,
             http,
             backups,
             ready,
@@ -244,6 +249,27 @@ impl Gateway {
         }
     }
 
+    /// Reads the tokens of operators again, for requests that come from now on. A file that cannot be used
+    /// changes nothing.
+    ///
+    /// Returns whether the new tokens are in force. The log and /metrics report the result.
+    pub(crate) fn reload_admin_tokens(&self, file: &Path) -> bool {
+        let metrics = &self.metrics.admin;
+        match admin::read_tokens(file) {
+            Ok(tokens) => {
+                metrics.reloaded.one();
+                tracing::info!(tokens = tokens.count(), "admin tokens read again");
+                self.admin.take_tokens(tokens);
+                true
+            }
+            Err(error) => {
+                metrics.reload_failed.one();
+                tracing::error!(%error, "keeping the admin tokens that were read before");
+                false
+            }
+        }
+    }
+
     /// Counts an attempt to read the configuration file again.
     pub(crate) fn count_reload(&self, is_good: bool) {
         let metrics = &self.metrics.config;
@@ -277,6 +303,7 @@ impl Gateway {
     /// are safe. Find the reason before the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
+        self.admin.close();
         if let Some(http) = self.http {
             http.stop();
         }
@@ -336,6 +363,25 @@ fn start_back(config: &Config) -> anyhow::Result<Option<Back>> {
     Ok(Some(
         back.context("cannot start the thread of the back ends")?,
     ))
+}
+
+/// Makes the admin API. `owners` are the mailboxes of those who have sessions: the shards, and the client
+/// API if it has started.
+fn make_admin(
+    serving: &Serving<'_>,
+    shown: &control::Shown,
+    revoked: Option<Arc<Revocations>>,
+    owners: &[Arc<Mailbox>],
+) -> anyhow::Result<admin::Served> {
+    let (metrics, ready) = (Arc::clone(&shown.metrics), Arc::clone(&shown.ready));
+    let ids = Ids(serving.store.key());
+    let program = Program {
+        stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
+        revoked,
+        backups: Arc::clone(&shown.backups),
+        exports: Exports::new(serving.config.data.clone(), ids),
+    };
+    admin::of(serving, program, owners)
 }
 
 /// Raises the limits of the process as far as the gateway needs, and logs what they allow.

@@ -41,6 +41,20 @@ pub(crate) struct Serving<'a> {
     pub(crate) metrics: &'a Metrics,
 }
 
+impl Serving<'_> {
+    /// Returns what carries out commands for callers in this process.
+    pub(crate) fn service(&self) -> Service {
+        let parts = CallParts {
+            limits: self.config.limits.content,
+            directory: Arc::clone(self.directory),
+            hub: Arc::clone(self.hub),
+            sequencer: self.sequencer.clone(),
+            readers: self.readers.clone(),
+        };
+        Service::new(self.store, parts)
+    }
+}
+
 /// Starts the client API with its mailbox. Returns `None` if the API is off, or if nobody gave an address
 /// and another program has the default one.
 ///
@@ -50,13 +64,6 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
     let config = serving.config;
     let (Some(address), Some(post)) = (config.http, post) else {
         return Ok(None);
-    };
-    let core = CallParts {
-        limits: config.limits.content,
-        directory: Arc::clone(serving.directory),
-        hub: Arc::clone(serving.hub),
-        sequencer: serving.sequencer.clone(),
-        readers: serving.readers.clone(),
     };
     let tls = serving.tls.map(|acceptor| -> TlsSource {
         let acceptor = Arc::clone(acceptor);
@@ -74,7 +81,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         address,
         post,
         shards: config.shards,
-        service: Service::new(serving.store, core),
+        service: serving.service(),
         directory: Arc::clone(serving.directory),
         hub: Arc::clone(serving.hub),
         content: config.limits.content,
@@ -130,6 +137,7 @@ impl Visitors {
         let leeway = self.guests.leeway_ms();
         let rights = grant.rights;
         Grant {
+            token: grant.token,
             user: grant.user.into(),
             namespace: grant.namespace.into(),
             device: grant.device.map(Into::into),

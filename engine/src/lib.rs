@@ -6,6 +6,7 @@
 //!
 //! The program is [`cli::run`]; [`gateway::Gateway`] is the same without a command line.
 
+mod admin;
 mod backup;
 mod causes;
 pub mod cli;
@@ -21,6 +22,7 @@ mod log_filter;
 pub mod manual;
 mod metrics;
 mod print;
+mod record_line;
 mod reload;
 mod signals;
 mod store_command;

@@ -10,17 +10,21 @@ use trunkline_core::metrics::{Counter, SequencerMetrics};
 use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
 use trunkline_gateway::tls::Acceptor;
 use trunkline_http::HttpMetrics;
+use trunkline_http::admin::AdminMetrics;
 use trunkline_http::back::{Back, BackMetrics};
 use trunkline_http::server::ServerMetrics;
 
+mod admin;
 mod back;
 mod backup;
 mod form;
 mod http;
+mod process;
 mod store;
 mod text;
 pub(crate) use backup::BackupMetrics;
 pub(crate) use form::Form;
+pub(crate) use process::Process;
 pub(crate) use text::Exporter;
 
 /// All counters of the gateway.
@@ -31,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) tls: Arc<TlsMetrics>,
     pub(crate) keys: Arc<KeyMetrics>,
     pub(crate) control: Arc<ServerMetrics>,
+    pub(crate) admin: Arc<AdminMetrics>,
     pub(crate) http: Arc<HttpMetrics>,
     /// What the client API counts as shards do. It is among the sums of the shards.
     pub(crate) guests: Arc<ShardMetrics>,
@@ -61,6 +66,7 @@ impl Metrics {
             tls: Arc::default(),
             keys: Arc::default(),
             control: Arc::default(),
+            admin: Arc::default(),
             http: Arc::default(),
             guests: Arc::default(),
             back: back.map(Back::metrics).unwrap_or_default(),
@@ -74,7 +80,8 @@ impl Metrics {
         usize::try_from(self.sum(|shard| &shard.connections)).unwrap_or(usize::MAX)
     }
 
-    fn sum(&self, of: impl Fn(&ShardMetrics) -> &Counter) -> u64 {
+    /// Returns the sum of a counter over the shards and the client API.
+    pub(crate) fn sum(&self, of: impl Fn(&ShardMetrics) -> &Counter) -> u64 {
         let shards: u64 = self.shards.iter().map(|shard| of(shard).get()).sum();
         shards + of(&self.guests).get()
     }

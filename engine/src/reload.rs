@@ -48,21 +48,24 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         self.reload_certificate(gateway, &wanted);
         self.reload_keys(gateway, &wanted);
         self.reload_secret(gateway, &wanted);
+        self.reload_admin_tokens(gateway, &wanted);
         self.reload_log(log, &wanted);
         if is_read {
             self.report(&changes, &wanted);
             gateway.count_reload(true);
         } else if self.resolve.is_none() && self.has_no_files() {
             tracing::info!(
-                "SIGHUP changes nothing: there is no configuration file, certificate or key to read again"
+                "SIGHUP changes nothing: there is no configuration file, certificate, key or file of admin tokens to read again"
             );
         }
     }
 
     fn has_no_files(&self) -> bool {
-        self.in_force.tls.is_none()
-            && self.in_force.auth.tokens().is_none()
-            && self.in_force.callbacks_secret.is_none()
+        let config = &self.in_force;
+        config.tls.is_none()
+            && config.auth.tokens().is_none()
+            && config.admin_tokens.is_none()
+            && config.callbacks_secret.is_none()
     }
 
     fn reload_certificate(&mut self, gateway: &Gateway, wanted: &Config) {
@@ -88,6 +91,15 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
             && gateway.reload_secret(file)
         {
             self.in_force.take_secret(wanted);
+        }
+    }
+
+    fn reload_admin_tokens(&mut self, gateway: &Gateway, wanted: &Config) {
+        // A reload cannot open the admin API to everybody, or close it to everybody.
+        if let (Some(_), Some(file)) = (&self.in_force.admin_tokens, &wanted.admin_tokens)
+            && gateway.reload_admin_tokens(file)
+        {
+            self.in_force.take_admin_tokens(wanted);
         }
     }
 
@@ -139,6 +151,8 @@ fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
             || in_force.auth.tokens().is_some() == wanted.auth.tokens().is_some())
         && (!setting.starts_with("callbacks")
             || in_force.callbacks.is_empty() == wanted.callbacks.is_empty())
+        && (setting != "admin_tokens"
+            || in_force.admin_tokens.is_some() == wanted.admin_tokens.is_some())
 }
 
 /// Returns the settings that differ between two configurations, by name.

@@ -10,9 +10,10 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 22] = [
     "listen",
     "control",
+    "admin_tokens",
     "http",
     "callbacks_send",
     "callbacks_on_failure",

@@ -1,5 +1,10 @@
 //! Integration tests against real gateway processes, by subject.
 
+mod admin;
+mod admin_export;
+mod admin_page;
+mod admin_revoke;
+mod admin_tokens;
 mod architecture;
 mod auth;
 mod auth_keys;

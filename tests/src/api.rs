@@ -41,6 +41,11 @@ impl Api {
         }
     }
 
+    /// Returns an operator of a gateway, without a token.
+    pub fn admin(gateway: &Gateway) -> Self {
+        Self::at(gateway.control())
+    }
+
     /// Connects from this address of the machine.
     #[must_use]
     pub const fn from(mut self, address: Ipv4Addr) -> Self {
@@ -132,6 +137,17 @@ impl Api {
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", &format!("/api/v1/{path}"), None);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        json(&answer)
+    }
+
+    /// Sends a request with a body of JSON to a path, or one without a body, and returns the answer.
+    ///
+    /// # Panics
+    /// It is an error.
+    pub fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let body = body.map(Value::to_string);
+        let answer = self.ask(method, path, body.as_deref());
+        assert!(answer.status < 300, "{method} {path}: {}", answer.body);
         json(&answer)
     }
 

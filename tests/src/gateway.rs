@@ -78,6 +78,12 @@ impl Setup {
         self.flag("http", "127.0.0.1:0").flag("http-timeout", "1h")
     }
 
+    /// Gives requests to the control port all the time that they need.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.flag("control-timeout", "1h")
+    }
+
     /// Removes a flag.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {

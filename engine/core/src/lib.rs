@@ -44,6 +44,6 @@ pub mod turns;
 /// Types of the store that appear in the interface of this package.
 pub mod store {
     pub use trunkline_storage::{
-        Batch, Epochs, IdBuildHasher, Position, Record, RecordRef, TimelineId, Token,
+        Batch, Epochs, IdBuildHasher, Position, Record, RecordRef, StoreKey, TimelineId, Token,
     };
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::Admitted;
+use trunkline_core::exchange::{Admitted, TokenMark};
 use trunkline_core::ids::UserId;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::Connect;
@@ -21,6 +21,8 @@ pub struct Grant {
     pub device: Option<String>,
     /// When the token stops being valid, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
+    /// When the token was issued, and its id.
+    pub token: TokenMark,
     /// The topics that the token allows to publish to.
     pub may_publish: MayPublish,
 }

@@ -4,10 +4,12 @@
 //!   control port uses it too.
 //! - [`Http`]: the port of the client API. Commands are calls of `trunkline_core`; [`waiting`] wakes
 //!   requests and streams that wait for events.
+//! - [`admin`]: the admin API, which the control port serves.
 //! - [`Door`]: what the port needs to know of tokens, rates and budgets. The program provides it.
 //!
 //! Each port runs on a thread of its own, so that no shard waits for it.
 
+pub mod admin;
 mod api;
 pub mod back;
 mod door;

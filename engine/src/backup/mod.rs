@@ -5,6 +5,7 @@
 mod proof;
 mod report;
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,23 @@ pub(crate) enum NotBegun {
     Stopping,
     /// The thread cannot be started.
     NoThread(std::io::Error),
+}
+
+impl fmt::Display for NotBegun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(report) => write!(
+                f,
+                "the gateway is making a backup in {}: wait for its end",
+                report.target
+            ),
+            Self::Stopping => f.write_str("the gateway is stopping"),
+            Self::NoThread(error) => write!(
+                f,
+                "the gateway cannot start a thread for the backup: {error}"
+            ),
+        }
+    }
 }
 
 impl Backups {

@@ -66,6 +66,8 @@ pub struct Config {
     pub auth: Auth,
     /// The address of the control port.
     pub control: SocketAddr,
+    /// The file with the tokens of operators; `None`: the admin API exists on a loopback address only.
+    pub admin_tokens: Option<PathBuf>,
     /// The limits of the control port.
     pub control_limits: ServerLimits,
     /// The address of the client API; `None` without one.
@@ -195,6 +197,13 @@ impl Config {
         let (own, other) = (&mut self.settings, &other.settings);
         own.callbacks_secret_file
             .clone_from(&other.callbacks_secret_file);
+    }
+
+    /// Takes the file of admin tokens of another configuration.
+    pub(crate) fn take_admin_tokens(&mut self, other: &Self) {
+        self.admin_tokens.clone_from(&other.admin_tokens);
+        let (own, other) = (&mut self.settings, &other.settings);
+        own.admin_tokens.clone_from(&other.admin_tokens);
     }
 
     /// Takes the filter of the log of another configuration.

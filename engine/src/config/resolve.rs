@@ -66,6 +66,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         }),
         auth,
         control: of(&settings.control).0,
+        admin_tokens: { settings.admin_tokens.clone() }.map(|file| file.0),
         control_limits: ServerLimits {
             connections: number(settings.control_connections),
             timeout: time(settings.control_timeout),

@@ -89,6 +89,10 @@ settings! {
     /// The time for a request to the control port, counted from the connection or the previous
     /// request, and for reading its answer.
     control_timeout: Duration { default("10s"), range("100ms", "1h"), limits("time for a request, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
+    /// The file with the tokens of operators for the admin API on the control port: a line
+    /// `name scopes sha256-of-token` for each, as `trunkline admin-token` makes it. Without it the API
+    /// exists on a loopback address only, and needs no token. SIGHUP reads it again.
+    admin_tokens: FilePath { reloaded() }
     /// The address for the client API over HTTP: an IP address or a name, and a port. Port 0 picks a
     /// free port, off closes the API. With a certificate the API speaks https://. If the setting
     /// is not given and another program has the default address, the gateway starts without the API and

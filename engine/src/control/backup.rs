@@ -64,20 +64,13 @@ pub(super) async fn begin(State(shown): State<Shown>, headers: HeaderMap, body: 
     };
     match Arc::clone(&shown.backups).begin(order.target) {
         Ok(report) => (StatusCode::ACCEPTED, Json(report)).into_response(),
-        Err(NotBegun::Busy(report)) => refused(
-            StatusCode::CONFLICT,
-            &format!(
-                "the gateway is making a backup in {}: wait for its end",
-                report.target
-            ),
-        ),
-        Err(NotBegun::Stopping) => {
-            refused(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping")
+        Err(no) => {
+            let status = match no {
+                NotBegun::Busy(_) => StatusCode::CONFLICT,
+                NotBegun::Stopping | NotBegun::NoThread(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            refused(status, &no.to_string())
         }
-        Err(NotBegun::NoThread(error)) => refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &format!("the gateway cannot start a thread for the backup: {error}"),
-        ),
     }
 }
 

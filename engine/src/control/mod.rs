@@ -1,4 +1,4 @@
-//! The control port: health, metrics and backups over HTTP.
+//! The control port: health, metrics, backups and the admin API over HTTP.
 //!
 //! One thread with its own runtime serves it, apart from the message path.
 
@@ -18,12 +18,14 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
+use trunkline_http::admin;
 use trunkline_http::server::{Guard, Server, refuse_in_text};
 use trunkline_proto::proxy::Proxies;
 use trunkline_storage::Reader;
 
 pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
 pub(crate) use self::health::Condition;
+use crate::admin::{SECOND, Served, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
@@ -76,7 +78,7 @@ impl Control {
 ///
 /// # Errors
 /// The address cannot be bound, or the thread cannot be started.
-pub(crate) fn start(config: &Config, shown: Shown) -> anyhow::Result<Control> {
+pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Result<Control> {
     let address = config.control;
     let listener = std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -101,16 +103,19 @@ pub(crate) fn start(config: &Config, shown: Shown) -> anyhow::Result<Control> {
         proxies: Proxies::default(),
         limits: config.control_limits,
         metrics: Arc::clone(&shown.metrics.control),
-        app: router(shown),
+        app: router(shown).merge(admin::router(&admin.admin)),
     };
+    let stats = Arc::clone(&admin.stats);
     let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
-            let served = runtime.block_on(serve(listener, server, stopped));
+            let served = runtime.block_on(serve(listener, server, stopped, stats));
             if let Err(error) = served {
                 tracing::error!(%error, "the control port failed");
             }
+            // The stop waits for no thread that still waits for a shard or for the disk.
+            runtime.shutdown_background();
         })
         .context("cannot start the control thread")?;
     Ok(Control {
@@ -134,11 +139,20 @@ async fn serve(
     listener: std::net::TcpListener,
     server: Server,
     stopped: oneshot::Receiver<()>,
+    stats: Arc<Stats>,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let sampling = async {
+        let mut seconds = tokio::time::interval(SECOND);
+        loop {
+            seconds.tick().await;
+            stats.sample();
+        }
+    };
     // The end of the thread waits for no open connection.
     tokio::select! {
         never = server.run(listener) => match never {},
+        () = sampling => Ok(()),
         _ = stopped => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use trunkline_gateway::metrics::{CLOSES, Limit, Throttle, TlsFailure, Work};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
-use super::{Counter, Form, Metrics, ShardMetrics, store};
+use super::{Counter, Form, Metrics, Process, ShardMetrics, store};
 
 /// Writes the text.
 #[derive(Clone)]
@@ -117,6 +117,7 @@ impl Collector for Exporter {
         self.tls(&mut families)?;
         self.tokens(&mut families)?;
         self.control(&mut families)?;
+        self.admin(&mut families)?;
         self.http(&mut families)?;
         self.back(&mut families)?;
         self.backups(&mut families)?;
@@ -469,22 +470,13 @@ impl Exporter {
     }
 }
 
-/// Writes the kernel's figures about this process (proc(5)).
+/// Writes the kernel's figures about this process.
 fn process(to: &mut Families<'_, '_>) -> Written {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field, in parentheses, may hold spaces.
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<u64> = after
-        .split_whitespace()
-        .map(|f| f.parse().unwrap_or(0))
-        .collect();
-    let field = |n: usize| fields.get(n - 3).copied().unwrap_or(0);
-    // utime and stime, in USER_HZ, which Linux fixes at 100 for user space.
-    let cpu = ConstCounter::new((field(14) + field(15)) as f64 / 100.0);
+    let process = Process::read();
+    let cpu = ConstCounter::new(process.cpu_seconds);
     let (name, help) = ("process_cpu", "User and system CPU time");
     cpu.encode(to.0.encode_descriptor(name, help, Some(&Unit::Seconds), cpu.metric_type())?)?;
-    let resident = field(24) * 4_096;
-    let memory = ConstGauge::new(i64::try_from(resident).unwrap_or(i64::MAX));
+    let memory = ConstGauge::new(i64::try_from(process.resident_bytes).unwrap_or(i64::MAX));
     let (name, help) = ("process_resident_memory", "Resident memory");
     memory.encode(to.0.encode_descriptor(name, help, Some(&Unit::Bytes), memory.metric_type())?)
 }

@@ -10,10 +10,10 @@ use trunkline_core::ids::Ids;
 use trunkline_proto::names::{self, Conversation};
 use trunkline_storage::{Dump, OpenError, Position, Record, Store, StoreKey, TimelineId};
 
-use super::line::{Line, hex, hex_id};
 use super::output::LIVE;
 use super::{Folder, code, refused};
 use crate::print;
+use crate::record_line::{Line, hex, hex_id};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -4,7 +4,6 @@
 mod backup;
 mod dump;
 mod inspect;
-mod line;
 mod output;
 mod progress;
 mod repair;

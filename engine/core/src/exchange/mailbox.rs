@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::{Answer, BackMail, Committed, Items};
+use super::{Answer, BackMail, Committed, Items, Order};
 
 /// The maximum number of waiting mails. A sender of more waits for the shard, whose turns are
 /// bounded.
@@ -44,6 +44,8 @@ pub enum Mail {
     Answer(Answer),
     /// The verdict of a back end.
     Back(Box<BackMail>),
+    /// An operator's order about sessions.
+    Order(Box<Order>),
     /// The order to stop: accept no more connections, finish the commands in flight, tell the
     /// clients, and end.
     Drain {
@@ -61,7 +63,7 @@ impl Mail {
             }
             Self::Answer(answer) => answer.frames.len(),
             Self::Back(mail) => mail.bytes(),
-            Self::Drain { .. } => 0,
+            Self::Order(_) | Self::Drain { .. } => 0,
         }
     }
 }
@@ -108,6 +110,19 @@ impl Mailbox {
         }
         self.wake();
         waits
+    }
+
+    /// Puts mail in without waiting.
+    ///
+    /// # Errors
+    /// Returns the mail if the mailbox is full, or its owner has ended.
+    pub fn offer(&self, mail: Mail) -> Result<(), Mail> {
+        if self.is_closed() {
+            return Err(mail);
+        }
+        self.put(mail)?;
+        self.wake();
+        Ok(())
     }
 
     /// Puts mail in. Returns it as the error if the mailbox is full.

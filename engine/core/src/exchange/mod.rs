@@ -5,6 +5,7 @@
 //! - A [`Query`] reads the store. It goes to the readers in a [`Job`] through [`ToReaders`] and
 //!   comes back as an [`Answer`].
 //! - A [`BackQuestion`] is for a program of the operator. It goes to the back ends in a [`BackJob`].
+//! - An [`Order`] of an operator goes to a shard as [`Mail`], and its result comes back as a [`Slice`].
 //! - Each request names the receiver of its answer as [`ReplyTo`]. The answer to a connection is
 //!   [`Mail`] in the [`Mailbox`] of its shard. The answer to a caller in this process is the value
 //!   of a [`Call`].
@@ -16,6 +17,7 @@ mod back;
 mod command;
 mod jobs;
 mod mailbox;
+mod order;
 mod outcome;
 mod query;
 mod queue;
@@ -34,6 +36,7 @@ pub use jobs::{JobRefused, Jobs, JobsForm, Take, ToReaders, jobs};
 #[cfg(test)]
 pub(crate) use mailbox::NoSleeper;
 pub use mailbox::{Mail, Mailbox, Wake};
+pub use order::{ENDED, Ending, Meant, Order, PLACES, Seen, Slice, Task, TokenMark, Which};
 pub use outcome::{Done, Next, Outcome};
 pub use query::{
     Access, Answer, AnswerKind, Cursor, Finding, Job, Listing, Opening, Part, PresenceQuery,

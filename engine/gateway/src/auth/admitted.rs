@@ -65,6 +65,7 @@ impl Grant {
             namespace: namespace.into(),
             device: known.and_then(|grant| grant.device.clone()),
             expires_ms,
+            token: known.map(|grant| grant.token).unwrap_or_default(),
             rights,
         })
     }

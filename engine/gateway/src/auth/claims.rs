@@ -4,10 +4,13 @@ use std::borrow::Cow;
 
 use compact_str::CompactString;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use trunkline_core::exchange::TokenMark;
 use trunkline_proto::names::is_name;
 use trunkline_proto::object::Object;
 
 use super::refusal::Refusal;
+use super::revoked::id_mark;
 use super::rights::{Rights, is_pattern};
 
 /// The requirements for the claims of a token.
@@ -34,8 +37,17 @@ pub struct Grant {
     pub device: Option<CompactString>,
     /// When the token expires, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
+    /// When the token was issued, and its id.
+    pub token: TokenMark,
     /// The topics that the session may use.
     pub rights: Rights,
+}
+
+impl Grant {
+    /// Returns when the token was issued, and its id.
+    pub(crate) const fn mark(&self) -> TokenMark {
+        self.token
+    }
 }
 
 /// The claims that the gateway reads. It ignores all others.
@@ -50,6 +62,10 @@ struct Claims<'a> {
     exp: Option<f64>,
     nbf: Option<f64>,
     #[serde(borrow)]
+    iat: Option<Loose<'a>>,
+    #[serde(borrow)]
+    jti: Option<Loose<'a>>,
+    #[serde(borrow)]
     aud: Option<OneOrMore<'a>>,
     #[serde(borrow)]
     iss: Option<Cow<'a, str>>,
@@ -62,6 +78,15 @@ struct Claims<'a> {
 enum OneOrMore<'a> {
     One(#[serde(borrow)] Cow<'a, str>),
     More(#[serde(borrow)] Vec<Cow<'a, str>>),
+}
+
+/// A claim that no token is refused for: in another form it counts as missing.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose<'a> {
+    Number(f64),
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -113,8 +138,23 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
         namespace: name(claims.ns)?.unwrap_or_default(),
         device: name(claims.device)?,
         expires_ms,
+        token: token(claims.iat.as_ref(), claims.jti.as_ref()),
         rights: rights(claims.topics.map(|topics| topics.0), expected.patterns)?,
     })
+}
+
+/// Returns the identity of a token that was issued at `iat` and has the id `jti`.
+fn token(iat: Option<&Loose<'_>>, jti: Option<&Loose<'_>>) -> TokenMark {
+    // Without a fraction: the token counts as issued at the beginning of its second.
+    let issued_s = match iat {
+        Some(Loose::Number(iat)) => millis(*iat) / 1_000,
+        _ => 0,
+    };
+    let id = match jti {
+        Some(Loose::Text(id)) => id_mark(id),
+        _ => 0,
+    };
+    TokenMark::new(u32::try_from(issued_s).unwrap_or(u32::MAX), id)
 }
 
 /// Returns when a token expires, in milliseconds since 1970 UTC, at most [`LATEST_MS`].

@@ -9,18 +9,20 @@ mod admitted;
 mod claims;
 mod keys;
 mod refusal;
+pub mod revoked;
 mod rights;
 mod setup;
 #[cfg(test)]
 mod tests;
 mod token;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
 use self::claims::Expected;
 use self::keys::Keys;
+use self::revoked::Revocations;
 use crate::limits::TokenLimits;
 
 pub use self::claims::Grant;
@@ -38,6 +40,8 @@ pub struct Authority {
     patterns: usize,
     /// The lock is held only to copy or to replace the reference.
     in_force: RwLock<Arc<InForce>>,
+    /// The revoked tokens. They are in the data folder, which is opened after the keys are read.
+    revoked: OnceLock<Arc<Revocations>>,
 }
 
 /// The keys and rules with which tokens are checked.
@@ -77,7 +81,13 @@ impl Authority {
             in_force: RwLock::new(Arc::new(InForce::read(tokens, patterns)?)),
             patterns,
             longest: limits.bytes,
+            revoked: OnceLock::new(),
         })
+    }
+
+    /// Refuses revoked tokens from now on. Has an effect once.
+    pub fn refuse_revoked(&self, revoked: Arc<Revocations>) {
+        let _ = self.revoked.set(revoked);
     }
 
     /// Reads the keys again, for later tokens. Returns the number of keys.
@@ -103,7 +113,11 @@ impl Authority {
         }
         let in_force = Arc::clone(&self.in_force.read());
         let payload = token::payload(token, &in_force.keys)?;
-        claims::read(&payload, &in_force.expected, now_ms)
+        let grant = claims::read(&payload, &in_force.expected, now_ms)?;
+        match self.revoked.get() {
+            Some(revoked) if revoked.refuse(&grant, now_ms) => Err(Refusal::REVOKED),
+            _ => Ok(grant),
+        }
     }
 
     /// Whether the check of a token takes long, compared with the rest of opening a session. It does if

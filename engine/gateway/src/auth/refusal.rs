@@ -31,11 +31,13 @@ pub enum Reason {
     Contradicted,
     /// The turn has checked another token of the connection already.
     TooMany,
+    /// An operator has revoked the token.
+    Revoked,
 }
 
 impl Reason {
     /// Every reason, in the order of its counter.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Missing,
         Self::TooLong,
         Self::Malformed,
@@ -49,6 +51,7 @@ impl Reason {
         Self::Claims,
         Self::Contradicted,
         Self::TooMany,
+        Self::Revoked,
     ];
 
     /// The label in /metrics.
@@ -67,6 +70,7 @@ impl Reason {
             Self::Claims => "claims",
             Self::Contradicted => "contradicted",
             Self::TooMany => "too_many",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -129,6 +133,10 @@ impl Refusal {
         "the token is for another device: leave \"device\" out, or name the token's",
     );
 
+    pub(super) const REVOKED: Self = Self::new(
+        Reason::Revoked,
+        "the token has been revoked: connect with a new one",
+    );
     pub(crate) const TOO_MANY: Self = Self::new(
         Reason::TooMany,
         "one token at a time: wait for the answer to the last connect",

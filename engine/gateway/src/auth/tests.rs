@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use trunkline_core::exchange::TokenMark;
 
 use super::claims::Expected;
 use super::keys::{Key, Keys};
@@ -115,6 +116,7 @@ fn tokens_of_the_rfcs() {
 fn what_a_token_grants() {
     let grant = check(&json!({})).unwrap();
     let expected = Grant {
+        token: TokenMark::default(),
         user: "alice".into(),
         namespace: "".into(),
         device: None,
@@ -122,12 +124,16 @@ fn what_a_token_grants() {
         rights: Rights::default(),
     };
     assert_eq!(grant, expected);
+    let issued = check(&json!({"iat": 1_700_000_000.9, "jti": "t-1"}));
+    let expected = TokenMark::new(1_700_000_000, revoked::id_mark("t-1"));
+    assert_eq!(issued.unwrap().token, expected);
     let topics = json!({"subscribe": ["live.*", "news"], "publish": ["chat.42"], "others": 1});
     let grant = check(&json!({
         "ns": "acme", "device": "phone", "exp": NOW as f64 + 1.5, "nbf": NOW - 1, "iat": "x",
         "iss": "anybody", "topics": topics, "jti": {"a": [1]},
     }));
     let grant = grant.unwrap();
+    assert_eq!(grant.token, TokenMark::default());
     assert_eq!(
         (&*grant.namespace, grant.device.as_deref()),
         ("acme", Some("phone"))

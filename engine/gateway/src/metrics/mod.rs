@@ -106,8 +106,9 @@ pub struct ShardMetrics {
 }
 
 /// The close codes with counters of their own. All other codes count as 0, the last one.
-pub const CLOSES: [u16; 16] = [
-    1000, 1002, 1003, 1007, 1008, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3504, 3505, 0,
+pub const CLOSES: [u16; 17] = [
+    1000, 1002, 1003, 1007, 1008, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3503, 3504, 3505,
+    0,
 ];
 
 impl ShardMetrics {

@@ -351,18 +351,34 @@ impl Core {
         if conn.is_closing() {
             return;
         }
+        let said = Disconnect {
+            code: code.0,
+            reason: reason.into(),
+            reconnect: code.reconnect(),
+            delay_ms: [0, self.delay_after(code)],
+        };
+        self.close_saying(slot, conn, code, said);
+    }
+
+    /// Closes a connection as [`Core::close`] does, with this `disconnect` push.
+    pub(super) fn close_saying(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        code: CloseCode,
+        said: Disconnect<'_>,
+    ) {
+        if conn.is_closing() {
+            return;
+        }
         self.parts.metrics.close(code.0);
-        trace::closed_here(self.parts.index, conn, code, reason);
+        let reason = said.reason.to_string();
+        trace::closed_here(self.parts.index, conn, code, &reason);
         if code.0 >= 3000 {
-            let event = Event::Disconnect(Disconnect {
-                code: code.0,
-                reason: reason.into(),
-                reconnect: code.reconnect(),
-                delay_ms: [0, self.delay_after(code)],
-            });
+            let event = Event::Disconnect(said);
             self.say(slot, conn, &ServerMessage::Push(Push { pos: None, event }));
         }
-        self.last_words(slot, conn, |out| write_close(out, code, reason, None));
+        self.last_words(slot, conn, |out| write_close(out, code, &reason, None));
     }
 
     /// The longest delay before a client reconnects after a close with this code, in milliseconds.

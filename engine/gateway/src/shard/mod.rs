@@ -25,6 +25,7 @@ pub mod listener;
 mod mail;
 mod memory;
 mod opening;
+mod orders;
 mod outbox;
 mod parts;
 mod pool;
@@ -219,7 +220,10 @@ impl Shard {
                 break;
             }
             let letter = self.core.parts.mailbox.take();
-            was_dear = matches!(letter, Some(Mail::Answer(_) | Mail::Back(_)));
+            was_dear = matches!(
+                letter,
+                Some(Mail::Answer(_) | Mail::Back(_) | Mail::Order(_))
+            );
             match letter {
                 None => return false,
                 Some(Mail::Committed(committed)) => {
@@ -228,6 +232,7 @@ impl Shard {
                 }
                 Some(Mail::Answer(answer)) => self.core.answered(&mut self.conns, answer),
                 Some(Mail::Back(mail)) => self.core.back_came(&mut self.conns, *mail),
+                Some(Mail::Order(order)) => self.core.ordered(&mut self.conns, *order),
                 Some(Mail::Drain { connections }) => self.begin_drain(connections),
             }
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_core::clock::system_ms;
-use trunkline_core::exchange::{Admitted, BackKind, Failure};
+use trunkline_core::exchange::{Admitted, BackKind, Failure, TokenMark};
 use trunkline_core::ids::UserId;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Connect, ReplyBody};
@@ -42,6 +42,9 @@ pub(crate) struct Permits {
     is_development: bool,
     /// The rights of each session, by slot. Sessions without rights are not in the map.
     of: HashMap<u32, Rc<Rights>>,
+    /// The identity of the token of each session, by slot: 16 bytes each. Sessions whose token has no id
+    /// and no time of issue are not in the map.
+    tokens: HashMap<u32, TokenMark>,
     /// Each rights that some session has, once: most sessions of a service have the same.
     known: HashSet<Rc<Rights>>,
     checked: Option<Checked>,
@@ -71,6 +74,7 @@ impl Permits {
             by_back,
             is_development,
             of: HashMap::new(),
+            tokens: HashMap::new(),
             known: HashSet::new(),
             checked: None,
         }
@@ -152,8 +156,11 @@ impl Permits {
         let Some(grant) = grant.filter(|_| self.are_on()) else {
             return 0;
         };
-        let expires = grant.expires();
+        let (expires, mark) = (grant.expires(), grant.mark());
         self.set(slot, grant.rights);
+        if mark != TokenMark::default() {
+            self.tokens.insert(slot, mark);
+        }
         let Some(expires) = expires else {
             return 0;
         };
@@ -192,8 +199,17 @@ impl Permits {
         self.of.insert(slot, rights);
     }
 
-    /// Forgets the rights of a session.
+    /// Returns the identity of a session's token.
+    pub(super) fn token(&self, slot: u32) -> TokenMark {
+        self.tokens.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Forgets the rights and the token of a session.
     pub(super) fn remove(&mut self, slot: u32) {
+        self.tokens.remove(&slot);
+        if self.tokens.is_empty() && self.tokens.capacity() > KEPT {
+            self.tokens = HashMap::new();
+        }
         if let Some(rights) = self.of.remove(&slot) {
             // This reference, and that of the set.
             if Rc::strong_count(&rights) <= 2 {

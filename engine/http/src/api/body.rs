@@ -12,14 +12,14 @@ use trunkline_proto::ErrorCode;
 use crate::problem::Problem;
 
 /// The bytes of the bodies that all requests hold together.
-pub(super) struct Bodies {
+pub(crate) struct Bodies {
     most: usize,
     held: Arc<AtomicUsize>,
 }
 
 /// A body in memory. Its bytes count until this is dropped.
 #[derive(Debug)]
-pub(super) struct ReadBody {
+pub(crate) struct ReadBody {
     bytes: Vec<u8>,
     held: Held,
 }
@@ -46,7 +46,7 @@ impl Drop for Held {
 
 impl ReadBody {
     /// Returns the bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -58,7 +58,7 @@ impl ReadBody {
 
 impl Bodies {
     /// Makes the limit of all bodies together: `most` bytes. `held` counts them.
-    pub(super) const fn new(most: usize, held: Arc<AtomicUsize>) -> Self {
+    pub(crate) const fn new(most: usize, held: Arc<AtomicUsize>) -> Self {
         Self { most, held }
     }
 
@@ -67,7 +67,7 @@ impl Bodies {
     /// # Errors
     /// The body has more than `most` bytes, is of another type, or ends before its time, or all bodies
     /// together are too large.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         headers: &HeaderMap,
         body: Body,

@@ -47,7 +47,10 @@ pub(super) async fn handle(
 }
 
 /// Lets the header stand for the key of a command that has one.
-fn set_key<'k>(command: &mut CommandBody<'k>, header: Option<&'k str>) -> Result<(), Problem> {
+pub(crate) fn set_key<'k>(
+    command: &mut CommandBody<'k>,
+    header: Option<&'k str>,
+) -> Result<(), Problem> {
     let (Some(header), CommandBody::Send(_) | CommandBody::GroupCreate(_)) = (header, &*command)
     else {
         return Ok(());

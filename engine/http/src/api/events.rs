@@ -121,7 +121,9 @@ pub(super) async fn handle(
         .service
         .device_mark(visitor.id(), visitor.names().device());
     // Before the look-up: what comes after it wakes the stream.
-    let waiter = api.waiting.open(visitor.id(), device);
+    let waiter = api
+        .waiting
+        .open(visitor.id(), device, visitor.stay(Some(number)));
     let since = last_event_id(&headers)?.map(str::to_owned).or(asked.since);
     let since = since.filter(|since| !since.is_empty());
     let recovers = since.is_some();
@@ -207,6 +209,10 @@ impl Stream {
             if self.waiter.is_stopping() {
                 return Err(End::Told(self.good_bye()));
             }
+            if let Some(ending) = self.waiter.seat().ending() {
+                let end = self.disconnect(ending.code, ending.reason, ending.reconnect);
+                return Err(End::Told(end));
+            }
             let expires = self.visitor.expires_ms().map(|at| {
                 let left = at.saturating_sub(system_ms());
                 Duration::from_millis(left)
@@ -219,7 +225,7 @@ impl Stream {
             tokio::select! {
                 () = self.waiter.seat().came() => {
                     self.api.metrics.woken.one();
-                    if !self.waiter.is_stopping() {
+                    if !self.is_ending() {
                         return Ok(());
                     }
                 }
@@ -263,7 +269,7 @@ impl Stream {
                 self.send(line, &out).await?;
             }
             self.api.rest(&self.visitor).await;
-            if !more || self.waiter.is_stopping() {
+            if !more || self.is_ending() {
                 return Ok(());
             }
             if is_busy {
@@ -307,6 +313,11 @@ impl Stream {
             "the store could not be read",
             true,
         )))
+    }
+
+    /// Returns whether the gateway stops, or an operator ends the stream.
+    fn is_ending(&self) -> bool {
+        self.waiter.is_stopping() || self.waiter.seat().ending().is_some()
     }
 
     /// Returns what a stopping gateway tells its clients.

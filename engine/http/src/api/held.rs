@@ -10,7 +10,7 @@ use crate::server::{Line, Page};
 
 /// What a request says about its connection, and who may read the answer.
 #[derive(Debug, Clone)]
-pub(super) struct Manner {
+pub(crate) struct Manner {
     /// Whether further requests may follow on the connection.
     keeps: bool,
     page: Option<HeaderValue>,
@@ -18,7 +18,7 @@ pub(super) struct Manner {
 
 impl Manner {
     /// Returns the manner of a request.
-    pub(super) fn of(version: Version, headers: &HeaderMap, page: Option<&Page>) -> Self {
+    pub(crate) fn of(version: Version, headers: &HeaderMap, page: Option<&Page>) -> Self {
         let closes = headers.get_all(header::CONNECTION).iter().any(|line| {
             let words = line.to_str().unwrap_or("close").split(',');
             { words }.any(|word| word.trim().eq_ignore_ascii_case("close"))
@@ -79,7 +79,7 @@ impl Manner {
     }
 
     /// Returns the head of a stream that ends with its connection.
-    pub(super) fn stream_head(&self, kind: &str) -> Vec<u8> {
+    pub(crate) fn stream_head(&self, kind: &str) -> Vec<u8> {
         let mut head = self.head(StatusCode::OK, kind);
         push_header(&mut head, "connection", b"close");
         // nginx would collect the events before it passes them on.

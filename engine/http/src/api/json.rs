@@ -16,7 +16,7 @@ use crate::problem::Problem;
 ///
 /// # Errors
 /// The body is not one JSON object.
-pub(super) fn command_text(name: &str, body: &[u8]) -> Result<Vec<u8>, Problem> {
+pub(crate) fn command_text(name: &str, body: &[u8]) -> Result<Vec<u8>, Problem> {
     // What follows the object could otherwise become a part of the command.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(body) {
         return Err(Problem::bad(format!("the body is not JSON: {error}")));
@@ -42,7 +42,7 @@ pub(super) fn command_text(name: &str, body: &[u8]) -> Result<Vec<u8>, Problem> 
 ///
 /// # Errors
 /// A field is missing or has another type, or the JSON is not interoperable.
-pub(super) fn command(text: &[u8]) -> Result<Command<'_>, Problem> {
+pub(crate) fn command(text: &[u8]) -> Result<Command<'_>, Problem> {
     let mut rest = text;
     match Encoding::Json.next_command(&mut rest) {
         Some(Ok(command)) => Ok(command),
@@ -52,7 +52,7 @@ pub(super) fn command(text: &[u8]) -> Result<Command<'_>, Problem> {
 }
 
 /// Returns the object of a reply. `name` is the name of the command.
-pub(super) fn reply(name: &str, body: ReplyBody<'_>) -> Vec<u8> {
+pub(crate) fn reply(name: &str, body: ReplyBody<'_>) -> Vec<u8> {
     let message = ServerMessage::Reply(Reply { id: 0, body });
     // {"name":OBJECT}
     inner(&message, name.len() + 4)
@@ -95,7 +95,7 @@ pub(super) fn response_of(permit: Permit, body: Vec<u8>) -> Response {
 }
 
 /// Returns an answer with a body of JSON.
-pub(super) fn response(body: impl Into<Body>) -> Response {
+pub(crate) fn response(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json");

@@ -1,16 +1,16 @@
 //! The client API: its routes, and what all requests have in common.
 
 mod back;
-mod body;
-mod command;
+pub(crate) mod body;
+pub(crate) mod command;
 mod events;
-mod held;
-mod json;
+pub(crate) mod held;
+pub(crate) mod json;
 mod openapi;
 mod outstanding;
 mod receive;
 mod send;
-mod visitor;
+pub(crate) mod visitor;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -138,7 +138,7 @@ pub(super) async fn handle(
         .map(|at| Duration::from_millis(at.saturating_sub(system_ms())));
     let until = Instant::now() + left.map_or(wait, |left| left.min(wait));
     // Before the look-up: what comes after it wakes the request.
-    let waiter = (!wait.is_zero()).then(|| api.waiting.wait(visitor.id()));
+    let waiter = (!wait.is_zero()).then(|| api.waiting.wait(visitor.id(), visitor.stay(None)));
     let page = api.page(&visitor, from, limit).await?;
     let (Some(waiter), true) = (waiter, page.messages.is_empty() && !page.more) else {
         let body = page.body();
@@ -169,6 +169,12 @@ impl Poll {
             if self.waiter.is_stopping() {
                 self.until = Instant::now();
             }
+            if let Some(ending) = self.waiter.seat().ending() {
+                let problem = Problem::new(ErrorCode::Unauthorized, ending.reason);
+                let time = self.api.limits.http.write_timeout;
+                let sent = tokio::time::timeout(time, self.manner.answer(line, Err(problem)));
+                return sent.await.ok().flatten();
+            }
             let is_over = tokio::select! {
                 () = self.waiter.seat().came() => self.waiter.is_stopping(),
                 () = tokio::time::sleep_until(self.until) => true,
@@ -179,6 +185,9 @@ impl Poll {
                 },
             };
             self.api.metrics.woken.one();
+            if self.waiter.seat().ending().is_some() {
+                continue;
+            }
             // In a box: its memory is needed only while something is looked up.
             let answer = match is_over {
                 true => Some(Ok(self.nothing())),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hyper::header::{self, HeaderMap};
 use trunkline_core::call::{CallError, Client, Service};
+use trunkline_core::exchange::TokenMark;
 use trunkline_core::ids::UserId;
 use trunkline_core::request::Names;
 use trunkline_proto::ErrorCode;
@@ -11,6 +12,7 @@ use trunkline_proto::ErrorCode;
 use crate::door::{Door, Grant, MayPublish, Payer};
 use crate::problem::Problem;
 use crate::server::{Page, Peer};
+use crate::waiting::Stay;
 
 /// The header with the name of the user, in development mode.
 const USER: &str = "x-trunkline-user";
@@ -35,6 +37,8 @@ pub(super) struct Visitor {
     has_device: bool,
     address: IpAddr,
     page: Option<Page>,
+    /// The identity of the token.
+    token: TokenMark,
     /// The topics that the token allows to publish to. `None` without tokens: all topics.
     may_publish: Option<MayPublish>,
     /// When the token expires, in milliseconds since 1970 UTC. `None` without tokens.
@@ -125,6 +129,7 @@ impl Visitor {
         let mut visitor = Self::new(service, &grant.namespace, &grant.user, device)?;
         visitor.may_publish = Some(grant.may_publish);
         visitor.expires_ms = Some(grant.expires_ms);
+        visitor.token = grant.token;
         Ok(visitor)
     }
 
@@ -177,6 +182,7 @@ impl Visitor {
             has_device,
             address: Ipv4Addr::LOCALHOST.into(),
             page: None,
+            token: TokenMark::default(),
             may_publish: None,
             expires_ms: None,
         })
@@ -220,6 +226,16 @@ impl Visitor {
         &self.names
     }
 
+    /// Returns who waits, as operators see it. `number` is that of a stream; `None`: a request.
+    pub(super) fn stay(&self, number: Option<u64>) -> Stay {
+        Stay {
+            names: self.names.clone(),
+            address: self.address,
+            token: self.token,
+            number,
+        }
+    }
+
     /// Returns the page that the request comes from.
     pub(super) const fn page(&self) -> Option<&Page> {
         self.page.as_ref()
@@ -257,7 +273,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Probl
 }
 
 /// Returns the token of a request.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(line) = text(headers, header::AUTHORIZATION.as_str())? else {
         return Ok(None);
     };
@@ -273,7 +289,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 ///
 /// # Errors
 /// The header occurs twice, or is not ASCII.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     text(headers, "idempotency-key")
 }
 

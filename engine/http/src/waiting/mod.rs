@@ -5,6 +5,7 @@
 //! nothing up: a woken task reads its events from the store. So its mail never waits for HTTP, and users
 //! who do not wait here cost nothing.
 
+mod orders;
 mod seat;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent};
 use trunkline_core::ids::{DeviceMark, UserId};
 use trunkline_core::store::IdBuildHasher;
 
-pub use self::seat::Seat;
+pub use self::seat::{Seat, Stay};
 
 /// The number of stripes, each with a lock of its own.
 const STRIPES: usize = 64;
@@ -112,13 +113,13 @@ impl Waiting {
     /// Lets a request wait for events of a user. The user does not count as online for it.
     ///
     /// Look for events after this call: the task is woken for all later ones.
-    pub fn wait(self: &Arc<Self>, user: UserId) -> Waiter {
-        self.enter(user, DeviceMark::NONE, Seat::of_request())
+    pub fn wait(self: &Arc<Self>, user: UserId, stay: Stay) -> Waiter {
+        self.enter(user, DeviceMark::NONE, Seat::of_request(stay))
     }
 
     /// Begins a session of a user that gets events as a stream.
-    pub fn open(self: &Arc<Self>, user: UserId, device: DeviceMark) -> Waiter {
-        let waiter = self.enter(user, device, Seat::of_stream());
+    pub fn open(self: &Arc<Self>, user: UserId, device: DeviceMark, stay: Stay) -> Waiter {
+        let waiter = self.enter(user, device, Seat::of_stream(stay));
         self.hub.arrived(user);
         waiter
     }
@@ -203,6 +204,7 @@ impl Waiting {
                         mailbox.give_back(committed.items);
                     }
                     Mail::Answer(_) | Mail::Back(_) => {}
+                    Mail::Order(order) => self.ordered(*order),
                     Mail::Drain { .. } => return mailbox.close(),
                 }
             }

@@ -1,12 +1,15 @@
 //! The place at which one task waits.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use trunkline_core::exchange::{Ending, TokenMark};
 use trunkline_core::hub::PushFrames;
+use trunkline_core::request::Names;
 
 /// The ephemeral events that may wait for one stream. Beyond it the oldest are dropped.
 const EVENTS: usize = 64;
@@ -14,9 +17,25 @@ const EVENTS: usize = 64;
 /// The bytes of ephemeral events that may wait for one stream. Beyond it the oldest are dropped.
 const BYTES: usize = 1 << 20;
 
+/// Who waits, as operators see it.
+#[derive(Debug)]
+pub struct Stay {
+    /// The names of the user, the device and the namespace.
+    pub names: Names,
+    /// The address of the client.
+    pub address: IpAddr,
+    /// The identity of the token.
+    pub token: TokenMark,
+    /// The number of a stream, which is a session; `None` for a request, which is none.
+    pub number: Option<u64>,
+}
+
 /// The place at which one task waits for events of its user.
 #[derive(Debug)]
 pub struct Seat {
+    stay: Stay,
+    /// Set when an operator ends the wait.
+    ending: OnceLock<Ending>,
     came: Notify,
     /// Whether stored events may have come since the last look into the store.
     stored: AtomicBool,
@@ -32,8 +51,10 @@ struct Ephemeral {
 
 impl Seat {
     /// Makes the seat of a request.
-    pub(super) fn of_request() -> Self {
+    pub(super) fn of_request(stay: Stay) -> Self {
         Self {
+            stay,
+            ending: OnceLock::new(),
             came: Notify::new(),
             stored: AtomicBool::new(true),
             ephemeral: None,
@@ -41,12 +62,31 @@ impl Seat {
     }
 
     /// Makes the seat of a stream.
-    pub(super) fn of_stream() -> Self {
+    pub(super) fn of_stream(stay: Stay) -> Self {
         Self {
+            stay,
+            ending: OnceLock::new(),
             came: Notify::new(),
             stored: AtomicBool::new(true),
             ephemeral: Some(Mutex::default()),
         }
+    }
+
+    /// Returns who waits.
+    pub(super) const fn stay(&self) -> &Stay {
+        &self.stay
+    }
+
+    /// Ends the wait because an operator says so. Returns `false` if it was ended already.
+    pub(super) fn end(&self, ending: Ending) -> bool {
+        let is_first = self.ending.set(ending).is_ok();
+        self.came.notify_one();
+        is_first
+    }
+
+    /// Returns what an operator tells who waits here; `None` while the wait goes on.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
     }
 
     /// Waits until something came since the last wait.
@@ -100,6 +140,15 @@ mod tests {
 
     use super::*;
 
+    fn stay() -> Stay {
+        Stay {
+            names: Names::new("alice", "phone", ""),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            token: TokenMark::default(),
+            number: None,
+        }
+    }
+
     fn typing(user: &str) -> Arc<PushFrames> {
         Arc::new(PushFrames::new(Event::Typing(TypingUser {
             conversation: "u:alice:bob".into(),
@@ -109,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_not_read_keeps_the_newest_events_only() {
-        let seat = Seat::of_stream();
+        let seat = Seat::of_stream(stay());
         for number in 0..EVENTS + 3 {
             seat.tell(&typing(&format!("u{number}")));
         }
@@ -126,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_request_keeps_no_ephemeral_events() {
-        let seat = Seat::of_request();
+        let seat = Seat::of_request(stay());
         seat.tell(&typing("alice"));
         assert!(seat.take().is_empty());
     }

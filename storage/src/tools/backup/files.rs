@@ -30,6 +30,10 @@ const LONGEST_REST: Duration = Duration::from_millis(10);
 /// The number of links between two rests: each takes some microseconds.
 const LINKS: u64 = 64;
 
+/// Small files that the program around the store keeps in its folder. A backup copies them as they are:
+/// each is replaced or appended to, and a program reads any beginning of what it has appended.
+const COMPANIONS: [&str; 1] = ["revocations"];
+
 /// The space that is left for the small files, in bytes.
 const SMALL_FILES: u64 = 1 << 20;
 
@@ -176,7 +180,8 @@ impl<'a> Copier<'a> {
         self.progress.total = bytes + (visible.end - tail.base);
         let to_copy = self.link(whole)?;
         let mut small = Vec::new();
-        for name in [manifest::NAME, losses::NAME, losses::COPY] {
+        let own = [manifest::NAME, losses::NAME, losses::COPY];
+        for name in own.into_iter().chain(COMPANIONS) {
             small.extend(self.read_small(name)?.map(|bytes| (name, bytes)));
         }
         Ok(Chosen {

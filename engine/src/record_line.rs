@@ -8,7 +8,7 @@ use trunkline_storage::{Record, TimelineId};
 
 /// The content of a record, as far as this version can read it.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     position: u64,
     kind: Name,
     time: u64,
@@ -100,7 +100,7 @@ struct Media<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn of(record: &Record<'a>) -> Self {
+    pub(crate) fn of(record: &Record<'a>) -> Self {
         let line = Line {
             position: record.position.0,
             kind: match (RecordKind::of(record), record.kind) {
@@ -119,7 +119,8 @@ impl<'a> Line<'a> {
         };
         match (RecordKind::of(record), Body::read(record.body)) {
             (Some(RecordKind::Receipt), Some(body)) => line.receipt(&body),
-            (Some(kind), Some(body)) => line.with(kind, body),
+            (Some(kind), Some(body)) => line.with(Some(kind), body),
+            (None, Some(body)) if record.kind == CONTACTS => line.with(None, body),
             _ => Line {
                 body: Some(hex(record.body)),
                 ..line
@@ -147,9 +148,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn with(mut self, kind: RecordKind, body: Body<'a>) -> Self {
+    fn with(mut self, kind: Option<RecordKind>, body: Body<'a>) -> Self {
         match kind {
-            RecordKind::Message => self.from = body.user,
+            Some(RecordKind::Message) => self.from = body.user,
             _ => self.user = body.user,
         }
         Line {
@@ -182,12 +183,12 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// Formats an id in hex, as `--timeline` takes it.
-pub(super) fn hex_id(id: TimelineId) -> String {
+pub(crate) fn hex_id(id: TimelineId) -> String {
     format!("{:032x}", id.0)
 }
 
 /// Formats bytes in hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
     ];

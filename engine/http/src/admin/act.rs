@@ -1,0 +1,109 @@
+//! Acting for users: `as` and `publish`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::Uri;
+use hyper::header::HeaderMap;
+use serde::Deserialize;
+use trunkline_core::call::{Client, no_answer};
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{CommandBody, ReplyBody};
+
+use super::look::InNamespace;
+use super::{Admin, At, Scope, fields};
+use crate::api::COMMANDS;
+use crate::api::command::set_key;
+use crate::api::json;
+use crate::api::visitor::idempotency_key;
+use crate::problem::Problem;
+
+/// The device of a user for whom an operator acts.
+pub(super) const DEVICE: &str = "admin";
+
+/// The publisher of a publication that names no user.
+const PUBLISHER: &str = "admin";
+
+/// Carries out a command.
+///
+/// # Errors
+/// The error that the user would get, or no answer came in time.
+pub(super) async fn carry_out(
+    admin: &Admin,
+    client: &Client<'_>,
+    command: &CommandBody<'_>,
+) -> Result<ReplyBody<'static>, Problem> {
+    let answer = tokio::time::timeout(admin.patience(), client.answer(command));
+    let carried = answer.await.map_err(|_| no_answer())?;
+    Ok(carried.reply?)
+}
+
+/// Carries out a command for a user.
+pub(super) async fn command(
+    State(admin): State<Arc<Admin>>,
+    At((user, name)): At<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, Problem> {
+    let who = admin.admit(&headers, Scope::Send)?;
+    if !COMMANDS.contains(&&*name) {
+        let text = format!("there is no command {name:?} for requests");
+        return Err(Problem::new(ErrorCode::UnknownCommand, text));
+    }
+    let namespace = InNamespace::of(&uri)?;
+    let service = admin.service()?;
+    let client = service.client(&namespace, &user, DEVICE)?;
+    let body = admin.read(&headers, body).await?;
+    let text = json::command_text(&name, body.bytes())?;
+    let mut command = json::command(&text)?.body;
+    set_key(&mut command, idempotency_key(&headers)?)?;
+    let reply = carry_out(&admin, &client, &command).await?;
+    tracing::info!(
+        admin = who.0,
+        namespace,
+        user,
+        command = name,
+        "an operator acted for a user"
+    );
+    Ok(json::response(json::reply(&name, reply)))
+}
+
+/// What a publication has besides the fields of the command.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Publisher {
+    namespace: String,
+    user: Option<String>,
+}
+
+/// Publishes to a topic.
+pub(super) async fn publish(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    const NAME: &str = "publish";
+    let who = admin.admit(&headers, Scope::Send)?;
+    let service = admin.service()?;
+    let body = admin.read(&headers, body).await?;
+    let publisher: Publisher = fields(&body)?;
+    let user = publisher.user.as_deref().unwrap_or(PUBLISHER);
+    let client = service.client(&publisher.namespace, user, DEVICE)?;
+    let text = json::command_text(NAME, body.bytes())?;
+    let command = json::command(&text)?.body;
+    let reply = carry_out(&admin, &client, &command).await?;
+    let topic = match &command {
+        CommandBody::Publish(publish) => &*publish.topic,
+        _ => "",
+    };
+    tracing::info!(
+        admin = who.0,
+        namespace = publisher.namespace,
+        topic,
+        "an operator published to a topic"
+    );
+    Ok(json::response(json::reply(NAME, reply)))
+}

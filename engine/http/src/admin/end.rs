@@ -1,0 +1,212 @@
+//! Ending sessions: `disconnect` and `revoke`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use serde::Deserialize;
+use trunkline_core::clock::system_ms;
+use trunkline_core::exchange::{Ending, Which};
+use trunkline_proto::{CloseCode, ErrorCode};
+
+use super::{Admin, NotRevoked, Revoke, Scope, fields};
+use crate::api::json;
+use crate::problem::Problem;
+
+/// The maximum length of a token's id in bytes.
+const TOKEN_ID: usize = 1_024;
+
+/// The body of a request to end sessions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Disconnect {
+    namespace: Option<String>,
+    user: Option<String>,
+    device: Option<String>,
+    session: Option<String>,
+    token_id: Option<String>,
+    code: Option<u16>,
+    reconnect: Option<bool>,
+}
+
+/// The number of a session, and its owner.
+struct Session {
+    owner: usize,
+    number: u64,
+}
+
+impl Session {
+    fn parse(text: &str) -> Option<Self> {
+        let (owner, number) = text.split_once('-')?;
+        Some(Self {
+            owner: owner.parse().ok()?,
+            number: u64::from_str_radix(number, 16).ok()?,
+        })
+    }
+}
+
+/// Ends sessions.
+pub(super) async fn disconnect(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let who = admin.admit(&headers, Scope::Moderate)?;
+    let body = admin.read(&headers, body).await?;
+    let asked: Disconnect = fields(&body)?;
+    if asked.user.is_none() && asked.session.is_none() && asked.token_id.is_none() {
+        return Err(Problem::bad("name whom to end: user, session or token_id"));
+    }
+    let code = asked.code.unwrap_or(CloseCode::REPLACED.0);
+    if !(3_000..=4_999).contains(&code) {
+        return Err(Problem::bad("code is from 3000 to 4999"));
+    }
+    let session = match asked.session.as_deref() {
+        None => None,
+        Some(session) => Some(Session::parse(session).ok_or_else(|| {
+            Problem::bad("session is no name of a session, such as 0-1f: see /admin/v1/sessions")
+        })?),
+    };
+    let namespace = asked.namespace.as_deref();
+    let user = match asked.user.as_deref() {
+        None => None,
+        Some(user) => Some(admin.user(namespace.unwrap_or_default(), user)?),
+    };
+    let which = Which {
+        namespace: namespace.map(Into::into),
+        user,
+        device: asked.device.as_deref().map(Into::into),
+        number: session.as_ref().map(|session| session.number),
+        token: { asked.token_id.as_deref() }.map(|id| admin.hands.token_mark(id)),
+        issued_before_s: None,
+    };
+    let ending = Ending {
+        code: CloseCode(code),
+        reason: "an operator ended the session",
+        reconnect: asked.reconnect.unwrap_or(false),
+    };
+    let owner = session.map(|session| session.owner);
+    let closed = match owner {
+        Some(owner) if owner >= admin.owners() => 0,
+        owner => admin.end(&which, owner, ending).await?,
+    };
+    tracing::info!(
+        admin = who.0,
+        namespace = asked.namespace,
+        user = asked.user,
+        device = asked.device,
+        session = asked.session,
+        code,
+        closed,
+        "an operator ended sessions"
+    );
+    Ok(closed_answer(closed))
+}
+
+fn closed_answer(closed: usize) -> Response {
+    json::response(format!("{{\"closed\":{closed}}}"))
+}
+
+/// The body of a request to revoke tokens.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Revoked {
+    namespace: Option<String>,
+    user: Option<String>,
+    issued_before: Option<u64>,
+    token_id: Option<String>,
+    until: Option<u64>,
+}
+
+/// Revokes tokens, and ends their sessions.
+pub(super) async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let who = admin.admit(&headers, Scope::Moderate)?;
+    let body = admin.read(&headers, body).await?;
+    let asked: Revoked = fields(&body)?;
+    let (revoke, which) = admin.revocation(&asked)?;
+    admin.revoke(revoke).await?;
+    // After the revocation is in force: a session that opens meanwhile is among those that end.
+    let ending = Ending {
+        code: CloseCode::INVALID_TOKEN,
+        reason: "the token has been revoked: connect with a new one",
+        reconnect: CloseCode::INVALID_TOKEN.reconnect(),
+    };
+    let closed = admin.end(&which, None, ending).await?;
+    tracing::info!(
+        admin = who.0,
+        namespace = asked.namespace,
+        user = asked.user,
+        issued_before = asked.issued_before,
+        by_token_id = asked.token_id.is_some(),
+        closed,
+        "an operator revoked tokens"
+    );
+    Ok(closed_answer(closed))
+}
+
+impl Admin {
+    /// Makes durable that tokens are revoked.
+    pub(super) async fn revoke(&self, revoke: Revoke) -> Result<(), Problem> {
+        let hands = Arc::clone(&self.hands);
+        // The disk may be slow: other requests go on.
+        let revoked = tokio::task::spawn_blocking(move || hands.revoke(&revoke)).await;
+        let failed = NotRevoked::Failed("the thread failed".to_owned());
+        revoked.unwrap_or(Err(failed)).map_err(|error| match error {
+            NotRevoked::NoTokens => Problem::bad(
+                "this gateway runs in development mode and takes no tokens: there is nothing to revoke",
+            ),
+            NotRevoked::Full(text) => {
+                Problem::with_status(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::StorageFull, text)
+            }
+            NotRevoked::Failed(text) => {
+                tracing::error!(error = text, "tokens could not be revoked");
+                Problem::new(ErrorCode::StorageUnavailable, text)
+            }
+        })
+    }
+
+    /// Returns what a request revokes, and the sessions that end.
+    fn revocation(&self, asked: &Revoked) -> Result<(Revoke, Which), Problem> {
+        let until_ms = asked.until;
+        match (asked.user.as_deref(), asked.token_id.as_deref()) {
+            (Some(user), None) => {
+                let namespace = asked.namespace.as_deref().unwrap_or_default();
+                let user = self.user(namespace, user)?;
+                let before_ms = asked.issued_before.unwrap_or_else(system_ms);
+                let which = Which {
+                    user: Some(user),
+                    issued_before_s: Some(before_ms.div_ceil(1_000)),
+                    ..Which::default()
+                };
+                let revoke = Revoke::User {
+                    user,
+                    before_ms,
+                    until_ms,
+                };
+                Ok((revoke, which))
+            }
+            (None, Some(id)) if asked.issued_before.is_none() && asked.namespace.is_none() => {
+                if id.is_empty() || id.len() > TOKEN_ID {
+                    let text = format!("token_id has 1 to {TOKEN_ID} bytes");
+                    return Err(Problem::bad(text));
+                }
+                let which = Which {
+                    token: Some(self.hands.token_mark(id)),
+                    ..Which::default()
+                };
+                let id = id.to_owned();
+                Ok((Revoke::Token { id, until_ms }, which))
+            }
+            _ => Err(Problem::bad(
+                "name the user, with issued_before if wanted, or a token_id, with until if wanted",
+            )),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the admin API needs of the program around it.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use trunkline_core::ids::UserId;
+
+/// Tokens of clients to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoke {
+    /// The tokens of a user that were issued before a time in milliseconds since 1970, or that do not say
+    /// when.
+    User {
+        /// The user.
+        user: UserId,
+        /// The time.
+        before_ms: u64,
+        /// When the revocation ends; `None`: never.
+        until_ms: Option<u64>,
+    },
+    /// The tokens with this id.
+    Token {
+        /// The id: the claim `jti`.
+        id: String,
+        /// When the revocation ends; `None`: never.
+        until_ms: Option<u64>,
+    },
+}
+
+/// The reason why tokens were not revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotRevoked {
+    /// The gateway takes no tokens: it runs in development mode.
+    NoTokens,
+    /// There are as many revocations as there may be. The text says what to do.
+    Full(String),
+    /// The disk does not take the revocation. The text says why.
+    Failed(String),
+}
+
+/// The reason why no backup was begun. The texts say what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackupRefused {
+    /// Another backup is being made.
+    Busy(String),
+    /// The gateway cannot make one now.
+    Unavailable(String),
+}
+
+/// A user by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The namespace; empty without one.
+    pub namespace: String,
+    /// The name of the user.
+    pub user: String,
+}
+
+/// The result of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exported {
+    /// The number of records.
+    pub records: u64,
+    /// The number of places in the files that are damaged and left out.
+    pub damaged: usize,
+}
+
+/// What the program does for the admin API.
+pub trait Hands: Send + Sync + 'static {
+    /// Returns the numbers of the gateway.
+    fn stats(&self) -> Value;
+
+    /// Revokes tokens: when it returns, the revocation is durable and in force. It may block its thread for
+    /// a write to the disk.
+    ///
+    /// # Errors
+    /// Nothing was revoked.
+    fn revoke(&self, revoke: &Revoke) -> Result<(), NotRevoked>;
+
+    /// Returns the mark by which sessions know the id of their token.
+    fn token_mark(&self, id: &str) -> u64;
+
+    /// Returns the time from before which the tokens of a user are revoked, in milliseconds since 1970;
+    /// `None` if they are not.
+    fn revoked_before(&self, user: UserId) -> Option<u64>;
+
+    /// Begins a backup of the store in a folder. Returns its first report.
+    ///
+    /// # Errors
+    /// No backup was begun.
+    fn begin_backup(&self, target: PathBuf) -> Result<Value, BackupRefused>;
+
+    /// Passes lines of JSON, one for each record of the log that is about a user, to `each`, in pieces. Ends
+    /// when `each` breaks. Empty pieces ask whether to go on. It blocks its thread for as long as it takes to
+    /// read the whole store.
+    ///
+    /// # Errors
+    /// The files cannot be read. The text says why.
+    fn export(
+        &self,
+        person: &Person,
+        each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<Exported, String>;
+
+    /// Returns the report of the last backup; `None` if none was begun.
+    fn backup_report(&self) -> Option<Value>;
+}

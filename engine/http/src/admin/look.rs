@@ -1,0 +1,276 @@
+//! What operators see: `stats`, `sessions`, `users`.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use hyper::Uri;
+use hyper::header::HeaderMap;
+use serde::{Deserialize, Serialize};
+use trunkline_core::exchange::{Seen, Task, Which};
+use trunkline_core::ids::UserId;
+use trunkline_proto::message::{CommandBody, Presence, ReplyBody};
+use trunkline_proto::names::is_name;
+use trunkline_proto::{ErrorCode, Str};
+
+use super::act::{DEVICE, carry_out};
+use super::{Admin, At, Scope};
+use crate::api::json;
+use crate::problem::Problem;
+
+/// The number of sessions of a page that asks for no number.
+const PAGE: usize = 100;
+
+/// The maximum number of sessions of a page.
+const LONGEST_PAGE: usize = 1_000;
+
+/// The maximum number of slices that one page looks at. A page may end before it is full.
+const SLICES: usize = 256;
+
+/// Answers with the numbers of the gateway.
+pub(super) async fn stats(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    admin.admit(&headers, Scope::Read)?;
+    Ok(json::response(admin.hands.stats().to_string()))
+}
+
+/// The fields of a request for sessions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Asked {
+    namespace: Option<String>,
+    user: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// A page of sessions.
+#[derive(Debug, Serialize)]
+struct Page {
+    sessions: Vec<Shown>,
+    /// What the next page begins after; `null` at the end.
+    after: Option<String>,
+}
+
+/// A session, as an answer shows it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    session: String,
+    namespace: String,
+    user: String,
+    device: String,
+    address: Option<String>,
+    form: &'static str,
+    catching_up: bool,
+    waiting_bytes: usize,
+}
+
+impl Shown {
+    fn of(owner: usize, seen: Seen) -> Self {
+        Self {
+            session: format!("{owner}-{:x}", seen.number),
+            namespace: seen.namespace,
+            user: seen.user,
+            device: seen.device,
+            address: seen.address,
+            form: seen.form,
+            catching_up: seen.is_catching_up,
+            waiting_bytes: seen.waiting,
+        }
+    }
+}
+
+/// The place at which a page begins: an owner, and a place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    owner: usize,
+    from: u32,
+}
+
+impl Place {
+    const BEGIN: Self = Self { owner: 0, from: 0 };
+
+    fn parse(text: &str) -> Option<Self> {
+        let (owner, from) = text.split_once('.')?;
+        Some(Self {
+            owner: owner.parse().ok()?,
+            from: u32::from_str_radix(from, 16).ok()?,
+        })
+    }
+
+    fn text(self) -> String {
+        format!("{}.{:x}", self.owner, self.from)
+    }
+}
+
+/// Answers with a page of sessions.
+pub(super) async fn sessions(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    admin.admit(&headers, Scope::Read)?;
+    let asked = Query::<Asked>::try_from_uri(&uri);
+    let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    let begin = match asked.after.as_deref() {
+        None | Some("") => Place::BEGIN,
+        Some(after) => Place::parse(after).ok_or_else(|| {
+            Problem::bad("after is not the one of an earlier page: begin without it")
+        })?,
+    };
+    let limit = asked.limit.unwrap_or(PAGE);
+    if limit == 0 || limit > LONGEST_PAGE {
+        let text = format!("limit is from 1 to {LONGEST_PAGE}");
+        return Err(Problem::bad(text));
+    }
+    let namespace = asked.namespace.as_deref();
+    let which = match asked.user.as_deref() {
+        Some(user) => Which {
+            user: Some(admin.user(namespace.unwrap_or_default(), user)?),
+            ..Which::default()
+        },
+        None => Which {
+            namespace: namespace.map(Into::into),
+            ..Which::default()
+        },
+    };
+    let page = admin.page(&which, begin, limit).await?;
+    // Texts and numbers: this does not fail.
+    Ok(json::response(
+        serde_json::to_vec(&page).unwrap_or_default(),
+    ))
+}
+
+/// A user, as an answer shows one.
+#[derive(Debug, Serialize)]
+struct User {
+    namespace: String,
+    user: String,
+    online: bool,
+    devices: u32,
+    last_seen: Option<u64>,
+    revoked_before: Option<u64>,
+    sessions: Vec<Shown>,
+    after: Option<String>,
+}
+
+/// The namespace of a request about a user.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct InNamespace {
+    pub(super) namespace: String,
+}
+
+impl InNamespace {
+    /// Reads the query of a request.
+    pub(super) fn of(uri: &Uri) -> Result<String, Problem> {
+        let asked = Query::<Self>::try_from_uri(uri);
+        let asked = asked.map_err(|error| Problem::bad(error.body_text()))?;
+        Ok(asked.0.namespace)
+    }
+}
+
+/// Answers with what there is to see of a user.
+pub(super) async fn user(
+    State(admin): State<Arc<Admin>>,
+    At(user): At<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    admin.admit(&headers, Scope::Read)?;
+    let namespace = InNamespace::of(&uri)?;
+    let id = admin.user(&namespace, &user)?;
+    let query = Presence {
+        query: vec![Str::from(&*user)],
+        ..Presence::default()
+    };
+    let service = admin.service()?;
+    let client = service.client(&namespace, &user, DEVICE)?;
+    let reply = carry_out(&admin, &client, &CommandBody::Presence(query)).await?;
+    let ReplyBody::Presence(reply) = reply else {
+        let text = "the answer belongs to another command";
+        return Err(Problem::new(ErrorCode::Internal, text));
+    };
+    let presence = reply.users.first();
+    let which = Which {
+        user: Some(id),
+        ..Which::default()
+    };
+    let Page { sessions, after } = admin.page(&which, Place::BEGIN, PAGE).await?;
+    let shown = User {
+        online: presence.is_some_and(|presence| presence.online),
+        devices: presence.map_or(0, |presence| presence.devices),
+        last_seen: presence.and_then(|presence| presence.last_seen),
+        revoked_before: admin.hands.revoked_before(id),
+        namespace,
+        user,
+        sessions,
+        after,
+    };
+    Ok(json::response(
+        serde_json::to_vec(&shown).unwrap_or_default(),
+    ))
+}
+
+impl Admin {
+    /// Returns the id of a user.
+    ///
+    /// # Errors
+    /// A name is no name.
+    pub(super) fn user(&self, namespace: &str, user: &str) -> Result<UserId, Problem> {
+        if !is_name(user) || !(namespace.is_empty() || is_name(namespace)) {
+            return Err(Problem::bad(
+                "a user or a namespace is 1 to 64 bytes of [A-Za-z0-9._@-]",
+            ));
+        }
+        Ok(self.ids.user(namespace, user))
+    }
+
+    /// Gathers a page of sessions, owner by owner.
+    async fn page(&self, which: &Which, begin: Place, limit: usize) -> Result<Page, Problem> {
+        let mut sessions = Vec::new();
+        let mut next = Some(begin);
+        let mut slices = 0;
+        while let Some(place) = next.filter(|place| place.owner < self.owners()) {
+            if sessions.len() >= limit || slices >= SLICES {
+                let after = Some(place.text());
+                return Ok(Page { sessions, after });
+            }
+            slices += 1;
+            let task = Task::List(limit - sessions.len());
+            let slice = self.slice(place.owner, which, task, place.from).await?;
+            let seen = slice.seen.into_iter();
+            sessions.extend(seen.map(|seen| Shown::of(place.owner, seen)));
+            next = Some(match slice.next {
+                Some(from) => Place { from, ..place },
+                None => Place {
+                    owner: place.owner + 1,
+                    from: 0,
+                },
+            });
+        }
+        Ok(Page {
+            sessions,
+            after: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_texts() {
+        let place = Place {
+            owner: 12,
+            from: 0xbeef,
+        };
+        assert_eq!(Place::parse(&place.text()), Some(place));
+        for bad in ["", "1", "1-2", "x.1", "1.x", "1.100000000", "-1.0"] {
+            assert_eq!(Place::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The admin API: what operators see and do, on the control port.
+//!
+//! Each request needs a token with the scope of its route ([`Scope`]). Without a file of tokens the API
+//! exists on a loopback address only. Every change is logged with the name of the token.
+//!
+//! - [`AdminTokens`]: the file of tokens.
+//! - [`Hands`]: what the API needs of the program.
+//! - The other parts are one for each group of routes.
+
+mod act;
+mod backup;
+mod end;
+mod export;
+mod hands;
+mod look;
+mod metrics;
+mod orders;
+mod stream;
+mod tokens;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Router, body::Body};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode, Uri};
+use parking_lot::RwLock;
+use trunkline_core::call::Service;
+use trunkline_core::exchange::Mailbox;
+use trunkline_core::ids::Ids;
+use trunkline_proto::ErrorCode;
+
+pub use self::hands::{BackupRefused, Exported, Hands, NotRevoked, Person, Revoke};
+pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
+pub use self::tokens::{AdminTokens, NewToken, Scope, Scopes};
+use crate::api::body::{Bodies, ReadBody};
+use crate::api::visitor::bearer;
+use crate::problem::Problem;
+use crate::server::TakeOver;
+
+/// The maximum number of bytes of the bodies of all requests together.
+const BODIES: usize = 16 << 20;
+
+/// The name of the operator where no tokens are needed.
+const LOOPBACK: &str = "loopback";
+
+/// Everything that the admin API needs.
+pub struct AdminParts {
+    /// The tokens; `None`: everybody who reaches the port may do everything.
+    pub tokens: Option<AdminTokens>,
+    /// Whether only this machine reaches the port.
+    pub is_loopback: bool,
+    /// Carries out commands.
+    pub service: Service,
+    /// Makes the ids of users.
+    pub ids: Ids,
+    /// The owners of sessions: the shards, and the client API behind them.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The maximum size of a body in bytes.
+    pub message_bytes: usize,
+    /// The time for a request.
+    pub timeout: Duration,
+    /// What the program does for the API.
+    pub hands: Arc<dyn Hands>,
+    /// The counters.
+    pub metrics: Arc<AdminMetrics>,
+}
+
+/// The state that all requests share.
+pub struct Admin {
+    tokens: RwLock<Option<Arc<AdminTokens>>>,
+    is_loopback: bool,
+    /// `None` once the gateway stops.
+    service: RwLock<Option<Service>>,
+    ids: Ids,
+    mailboxes: Vec<Arc<Mailbox>>,
+    bodies: Bodies,
+    message_bytes: usize,
+    timeout: Duration,
+    hands: Arc<dyn Hands>,
+    metrics: Arc<AdminMetrics>,
+    /// Whether an export is running.
+    exporting: Arc<AtomicBool>,
+}
+
+/// Who does something: the name of the token.
+struct Who(String);
+
+impl Admin {
+    /// Makes the state of the API.
+    pub fn new(parts: AdminParts) -> Self {
+        Self {
+            tokens: RwLock::new(parts.tokens.map(Arc::new)),
+            is_loopback: parts.is_loopback,
+            service: RwLock::new(Some(parts.service)),
+            ids: parts.ids,
+            mailboxes: parts.mailboxes,
+            bodies: Bodies::new(BODIES, Arc::default()),
+            message_bytes: parts.message_bytes,
+            timeout: parts.timeout,
+            hands: parts.hands,
+            metrics: parts.metrics,
+            exporting: Arc::default(),
+        }
+    }
+
+    /// Takes other tokens, for requests that come from now on. Has no effect where no tokens are needed.
+    pub fn take_tokens(&self, tokens: AdminTokens) {
+        if let Some(in_force) = &mut *self.tokens.write() {
+            *in_force = Arc::new(tokens);
+        }
+    }
+
+    /// Lets go of the queues of the core: the gateway stops.
+    pub fn close(&self) {
+        *self.service.write() = None;
+    }
+
+    /// Returns the time for an answer of the core or of a shard. It is less than the time for the request, so
+    /// that the client learns of it.
+    fn patience(&self) -> Duration {
+        self.timeout / 3 * 2
+    }
+
+    /// Returns what carries out commands.
+    ///
+    /// # Errors
+    /// The gateway stops.
+    fn service(&self) -> Result<Service, Problem> {
+        let service = self.service.read().clone();
+        service.ok_or_else(|| {
+            let text = "the gateway is stopping: try again later";
+            Problem::new(ErrorCode::StorageUnavailable, text)
+        })
+    }
+
+    /// Lets a request in that may do what needs this scope.
+    ///
+    /// # Errors
+    /// The token is missing, not in the file, or lacks the scope; or nobody may use the API.
+    fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Who, Problem> {
+        let tokens = self.tokens.read().clone();
+        let Some(tokens) = tokens else {
+            return self.admit_without_token(headers);
+        };
+        let refused = |text: &str| {
+            self.metrics.strangers.one();
+            Problem::new(ErrorCode::Unauthorized, text)
+        };
+        let Some(token) = bearer(headers)? else {
+            return Err(refused(
+                "send an admin token: Authorization: Bearer <token>",
+            ));
+        };
+        let Some((name, scopes)) = tokens.find(token) else {
+            return Err(refused(
+                "the admin token is not in the file of this gateway",
+            ));
+        };
+        if !scopes.allow(scope) {
+            self.metrics.forbidden.one();
+            let text = format!(
+                "the admin token {name} has the scopes {scopes}, and this needs {}",
+                scope.name()
+            );
+            return Err(Problem::new(ErrorCode::PermissionDenied, text));
+        }
+        Ok(Who(name.to_owned()))
+    }
+
+    /// Lets a request of this machine in.
+    fn admit_without_token(&self, headers: &HeaderMap) -> Result<Who, Problem> {
+        if !self.is_loopback {
+            return Err(Problem::new(
+                ErrorCode::UnknownCommand,
+                "the admin API is off: set admin_tokens to a file of tokens, or control to a loopback address",
+            ));
+        }
+        // A page of another port of this machine can send requests through a browser here.
+        if !is_own_page(headers) {
+            self.metrics.strangers.one();
+            let text = "web pages of other origins need an admin token: set admin_tokens";
+            return Err(Problem::new(ErrorCode::PermissionDenied, text));
+        }
+        Ok(Who(LOOPBACK.to_owned()))
+    }
+
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// The body is too long, of another type, or ends before its time.
+    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Problem> {
+        self.bodies.read(headers, body, self.message_bytes).await
+    }
+}
+
+/// Returns whether a request comes from no page, or from a page of this very port.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let page = origin.as_bytes().strip_prefix(b"http://");
+    page.is_some_and(|page| host.is_some_and(|host| page.eq_ignore_ascii_case(host)))
+}
+
+/// Reads the fields of a body.
+///
+/// # Errors
+/// A field is missing, unknown, or has another type.
+fn fields<'b, T: serde::Deserialize<'b>>(body: &'b ReadBody) -> Result<T, Problem> {
+    serde_json::from_slice(body.bytes())
+        .map_err(|error| Problem::bad(format!("the body is not right: {error}")))
+}
+
+/// The variable parts of a path.
+struct At<T>(T);
+
+impl<S, T> FromRequestParts<S> for At<T>
+where
+    S: Send + Sync,
+    Path<T>: FromRequestParts<S, Rejection = PathRejection>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(found)) => Ok(Self(found)),
+            Err(error) => Err(Problem::bad(error.body_text())),
+        }
+    }
+}
+
+/// Returns the routes.
+pub fn router(admin: &Arc<Admin>) -> Router {
+    Router::new()
+        .route("/admin/v1/stats", get(look::stats))
+        .route("/admin/v1/events", get(stream::handle))
+        .route("/admin/v1/sessions", get(look::sessions))
+        .route("/admin/v1/users/{user}", get(look::user))
+        .route("/admin/v1/users/{user}/export", post(export::handle))
+        .route("/admin/v1/as/{user}/{command}", post(act::command))
+        .route("/admin/v1/publish", post(act::publish))
+        .route("/admin/v1/disconnect", post(end::disconnect))
+        .route("/admin/v1/revoke", post(end::revoke))
+        .route("/admin/v1/backup", get(backup::report).post(backup::begin))
+        .method_not_allowed_fallback(other_method)
+        .route("/admin/{*rest}", any(unknown))
+        .layer(middleware::from_fn_with_state(Arc::clone(admin), around))
+        .with_state(Arc::clone(admin))
+}
+
+/// Counts requests, and carries each out in a task of its own: a change that has begun ends, also if its
+/// client goes away.
+async fn around(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let path = request.uri().path().to_owned();
+    let served = tokio::spawn(next.run(request)).await;
+    let mut response = served.unwrap_or_else(|_| {
+        Problem::new(ErrorCode::Internal, "the request failed").into_response()
+    });
+    admin.metrics.answered(&path, began.elapsed());
+    // A request that holds its connection writes its own head.
+    if response.extensions().get::<TakeOver>().is_none() {
+        let fresh = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, fresh);
+    }
+    response
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(100).collect();
+    Problem::new(ErrorCode::UnknownCommand, format!("there is no {path}"))
+}
+
+async fn other_method(method: Method) -> Problem {
+    let text = format!("{method} is not a method of this path: see the header Allow");
+    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_this_port_act_without_a_token() {
+        let headers = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:7701"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            headers
+        };
+        assert!(is_own_page(&headers(None)));
+        assert!(is_own_page(&headers(Some("http://127.0.0.1:7701"))));
+        for other in [
+            "http://127.0.0.1:3000",
+            "http://localhost:7701",
+            "null",
+            "https://127.0.0.1:7701",
+            "",
+        ] {
+            assert!(!is_own_page(&headers(Some(other))), "{other}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Exports of what the log has of a user.
+//!
+//! An export reads the files of the store from the beginning to the end, as `trunkline store dump` does. It
+//! works for a part of the time only, so that clients keep the processors and the disk.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use trunkline_core::event::Body;
+use trunkline_core::ids::Ids;
+use trunkline_http::admin::{Exported, Person};
+use trunkline_storage::{Position, Record, Store, TimelineId};
+
+use crate::causes;
+use crate::record_line::Line;
+
+/// The time for which an export works before it rests.
+const WORK: Duration = Duration::from_millis(2);
+
+/// The rest, as a multiple of the work.
+const REST: u32 = 3;
+
+/// The bytes of lines that are passed on together.
+const PIECE: usize = 64 << 10;
+
+/// The store whose records are exported.
+pub(crate) struct Exports {
+    folder: PathBuf,
+    ids: Ids,
+}
+
+/// Decides which records are about a user.
+struct Search<'a> {
+    person: &'a Person,
+    user: TimelineId,
+    contacts: TimelineId,
+}
+
+impl Exports {
+    pub(crate) const fn new(folder: PathBuf, ids: Ids) -> Self {
+        Self { folder, ids }
+    }
+
+    /// Passes the lines of all records about a user to `each`, until `each` wants no more. Pieces may be
+    /// empty: they ask whether to go on.
+    ///
+    /// # Errors
+    /// The files cannot be read. The text says why.
+    pub(crate) fn run(
+        &self,
+        person: &Person,
+        each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<Exported, String> {
+        let user = self.ids.user(&person.namespace, &person.user);
+        let search = Search {
+            person,
+            user,
+            contacts: self.ids.contacts(user),
+        };
+        let failed = |error: trunkline_storage::OpenError| causes::said_once(&error.into());
+        let mut dump = Store::dump(&self.folder).map_err(failed)?;
+        let (mut piece, mut records, mut began) = (Vec::new(), 0, Instant::now());
+        let mut flow = ControlFlow::Continue(());
+        let read = dump.records(Position::ZERO, &mut |record| {
+            if began.elapsed() >= WORK {
+                std::thread::sleep(began.elapsed() * REST);
+                began = Instant::now();
+                // A part of a store may have nothing of the user: somebody has to ask for the rest all the
+                // same.
+                flow = each(std::mem::take(&mut piece));
+                if flow.is_break() {
+                    return flow;
+                }
+            }
+            if search.is_about(record) {
+                records += 1;
+                // Texts and numbers, into memory: this does not fail.
+                let _ = serde_json::to_writer(&mut piece, &Line::of(record));
+                piece.push(b'\n');
+            }
+            if piece.len() >= PIECE {
+                flow = each(std::mem::take(&mut piece));
+            }
+            flow
+        });
+        read.map_err(failed)?;
+        if flow.is_continue() && !piece.is_empty() {
+            let _ = each(piece);
+        }
+        Ok(Exported {
+            records,
+            damaged: dump.faults().len(),
+        })
+    }
+}
+
+impl Search<'_> {
+    /// Returns whether a record is of the user, goes to the user, or names the user.
+    fn is_about(&self, record: &Record<'_>) -> bool {
+        if record.timeline == self.contacts {
+            return true;
+        }
+        let mut fanout = record.fanout;
+        if fanout.any(|id| id == self.user) {
+            return true;
+        }
+        let Some(body) = Body::read(record.body) else {
+            return false;
+        };
+        let user = &*self.person.user;
+        body.namespace == self.person.namespace
+            && (body.user == user
+                || body.members.contains(&user)
+                || body.marks.is_some() && body.parts().any(|part| part.user == user))
+    }
+}

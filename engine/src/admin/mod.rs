@@ -1,0 +1,167 @@
+//! The admin API: what `trunkline_http` needs of the gateway for it.
+
+mod command;
+mod export;
+mod stats;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use trunkline_core::exchange::Mailbox;
+use trunkline_core::ids::{Ids, UserId};
+use trunkline_gateway::auth::Authority;
+use trunkline_gateway::auth::revoked::{self, Revocation, Revocations};
+use trunkline_http::admin::{
+    Admin, AdminParts, AdminTokens, BackupRefused, Exported, Hands, NotRevoked, Person, Revoke,
+};
+use trunkline_storage::Reader;
+
+use crate::backup::{Backups, NotBegun};
+use crate::config::Config;
+use crate::http::Serving;
+pub(crate) use command::AdminTokenArgs;
+pub(crate) use export::Exports;
+pub(crate) use stats::{SECOND, Stats};
+
+/// What the admin API uses of the gateway.
+pub(crate) struct Program {
+    pub(crate) stats: Arc<Stats>,
+    /// The revoked tokens; `None` in development mode.
+    pub(crate) revoked: Option<Arc<Revocations>>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) exports: Exports,
+}
+
+/// The admin API, and the numbers that it shows.
+pub(crate) struct Served {
+    pub(crate) admin: Arc<Admin>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// Reads the file of admin tokens.
+///
+/// # Errors
+/// The file cannot be read, or a line is wrong: the text names both.
+pub(crate) fn read_tokens(file: &Path) -> anyhow::Result<AdminTokens> {
+    AdminTokens::read(file).map_err(|problem| anyhow::anyhow!("{problem} (set by admin_tokens)"))
+}
+
+/// Reads the revoked tokens, and lets `authority` refuse them. Returns `None` in development mode.
+///
+/// # Errors
+/// The file of revoked tokens cannot be used: the text says what to do.
+pub(crate) fn revocations(
+    config: &Config,
+    store: &Reader,
+    authority: Option<&Authority>,
+) -> anyhow::Result<Option<Arc<Revocations>>> {
+    let Some(authority) = authority else {
+        return Ok(None);
+    };
+    let revoked = Arc::new(Revocations::open(&config.data, Ids(store.key()))?);
+    authority.refuse_revoked(Arc::clone(&revoked));
+    Ok(Some(revoked))
+}
+
+/// Makes the admin API. `owners` are the mailboxes of those who have sessions.
+///
+/// # Errors
+/// The file of tokens cannot be used.
+pub(crate) fn of(
+    serving: &Serving<'_>,
+    program: Program,
+    owners: &[Arc<Mailbox>],
+) -> anyhow::Result<Served> {
+    let config = serving.config;
+    let tokens = { config.admin_tokens.as_deref() }
+        .map(read_tokens)
+        .transpose()?;
+    let is_loopback = config.control.ip().is_loopback();
+    match (&tokens, is_loopback) {
+        (None, true) => tracing::warn!(
+            "the admin API needs no token: everybody on this machine may use it; set admin_tokens"
+        ),
+        (None, false) => tracing::warn!(
+            "the admin API is off: control is no loopback address, and admin_tokens is not set"
+        ),
+        _ => {}
+    }
+    let stats = Arc::clone(&program.stats);
+    let admin = Admin::new(AdminParts {
+        tokens,
+        is_loopback,
+        service: serving.service(),
+        ids: Ids(serving.store.key()),
+        mailboxes: owners.to_vec(),
+        message_bytes: config.limits.content.message_bytes,
+        timeout: config.control_limits.timeout,
+        hands: Arc::new(program),
+        metrics: Arc::clone(&serving.metrics.admin),
+    });
+    let admin = Arc::new(admin);
+    Ok(Served { admin, stats })
+}
+
+impl Hands for Program {
+    fn stats(&self) -> Value {
+        self.stats.value()
+    }
+
+    fn revoke(&self, revoke: &Revoke) -> Result<(), NotRevoked> {
+        let revoked = self.revoked.as_ref().ok_or(NotRevoked::NoTokens)?;
+        let revocation = match revoke {
+            Revoke::User {
+                user,
+                before_ms,
+                until_ms,
+            } => Revocation::User {
+                user: *user,
+                before_ms: *before_ms,
+                until_ms: *until_ms,
+            },
+            Revoke::Token { id, until_ms } => Revocation::Token {
+                mark: self.token_mark(id),
+                until_ms: *until_ms,
+            },
+        };
+        revoked.revoke(revocation).map_err(|error| match error {
+            revoked::NotRevoked::Full => NotRevoked::Full(error.to_string()),
+            revoked::NotRevoked::Failed { .. } => NotRevoked::Failed(error.to_string()),
+        })
+    }
+
+    fn token_mark(&self, id: &str) -> u64 {
+        revoked::id_mark(id)
+    }
+
+    fn revoked_before(&self, user: UserId) -> Option<u64> {
+        self.revoked.as_ref()?.of_user(user)
+    }
+
+    fn begin_backup(&self, target: PathBuf) -> Result<Value, BackupRefused> {
+        let report = Arc::clone(&self.backups).begin(target);
+        let report = report.map_err(|refused| {
+            let text = refused.to_string();
+            match refused {
+                NotBegun::Busy(_) => BackupRefused::Busy(text),
+                NotBegun::Stopping | NotBegun::NoThread(_) => BackupRefused::Unavailable(text),
+            }
+        })?;
+        Ok(serde_json::to_value(report).unwrap_or_default())
+    }
+
+    fn export(
+        &self,
+        person: &Person,
+        each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<Exported, String> {
+        self.exports.run(person, each)
+    }
+
+    fn backup_report(&self) -> Option<Value> {
+        let report = self.backups.report()?;
+        Some(serde_json::to_value(report).unwrap_or_default())
+    }
+}

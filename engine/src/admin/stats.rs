@@ -1,0 +1,252 @@
+//! The numbers of the gateway as one JSON object: `GET /admin/v1/stats`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use trunkline_core::clock::system_ms;
+use trunkline_core::metrics::Counter;
+use trunkline_gateway::metrics::{CLOSES, Limit, ShardMetrics};
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{BUCKETS, Health, Reader};
+
+use crate::metrics::{Metrics, Process};
+
+/// The time between two samples.
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// The names of the counters that have a rate.
+const RATES: [&str; 8] = [
+    "accepted",
+    "commands",
+    "messages",
+    "send_replies",
+    "pushes",
+    "received_bytes",
+    "sent_bytes",
+    "commits",
+];
+
+/// Makes the object.
+pub(crate) struct Stats {
+    metrics: Arc<Metrics>,
+    store: Reader,
+    ready: Arc<AtomicBool>,
+    began: Instant,
+    last: Mutex<Last>,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    counts: [u64; RATES.len()],
+    commit_micros: [u64; BUCKETS],
+}
+
+/// The last sample, and what happened in the second before it.
+struct Last {
+    sample: Sample,
+    rates: [f64; RATES.len()],
+    commits: [u64; BUCKETS],
+}
+
+impl Stats {
+    pub(crate) fn new(metrics: Arc<Metrics>, store: Reader, ready: Arc<AtomicBool>) -> Self {
+        let sample = sample(&metrics, &store);
+        Self {
+            metrics,
+            store,
+            ready,
+            began: sample.at,
+            last: Mutex::new(Last {
+                sample,
+                rates: [0.0; RATES.len()],
+                commits: [0; BUCKETS],
+            }),
+        }
+    }
+
+    /// Takes a sample. Call it each [`SECOND`].
+    pub(crate) fn sample(&self) {
+        let now = sample(&self.metrics, &self.store);
+        let mut last = self.last.lock();
+        let seconds = now.at.duration_since(last.sample.at).as_secs_f64();
+        let before = last.sample;
+        for (i, rate) in last.rates.iter_mut().enumerate() {
+            let count = now.counts[i].saturating_sub(before.counts[i]);
+            *rate = (count as f64 / seconds.max(0.001) * 10.0).round() / 10.0;
+        }
+        for (i, commits) in last.commits.iter_mut().enumerate() {
+            *commits = now.commit_micros[i].saturating_sub(before.commit_micros[i]);
+        }
+        last.sample = now;
+    }
+
+    /// Returns the object.
+    pub(crate) fn value(&self) -> Value {
+        let metrics = &*self.metrics;
+        let sum = |of: fn(&ShardMetrics) -> &Counter| metrics.sum(of);
+        let now = sample(metrics, &self.store);
+        let named = |values: &[u64; RATES.len()]| object(RATES.iter().zip(values.iter().copied()));
+        let (rates, commits) = {
+            let last = self.last.lock();
+            (last.rates, last.commits)
+        };
+        let process = Process::read();
+        json!({
+            "time": system_ms(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_ms": u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "ready": self.ready.load(Ordering::SeqCst),
+            "connections": sum(|m| &m.connections),
+            "sessions": sum(|m| &m.sessions),
+            "opening": sum(|m| &m.opening),
+            "held_bytes": sum(|m| &m.held_bytes),
+            "conversations": metrics.sequencer.conversations.get(),
+            "commands_waiting": metrics.sequencer.waiting.get(),
+            "http": {
+                "connections": metrics.http.server.connections.get(),
+                "waiting": metrics.http.polls.get(),
+                "streams": metrics.http.streams.get(),
+            },
+            "totals": named(&now.counts),
+            "rates": object(RATES.iter().zip(rates)),
+            "commit": commit(&commits),
+            "shards": metrics.shards.iter().map(|shard| shard_value(shard)).collect::<Vec<_>>(),
+            "store": self.store_value(),
+            "limited": self.limited(),
+            "errors": self.errors(),
+            "closes": self.closes(),
+            "backup_running": metrics.backups.running.get() == 1,
+            "process": {"cpu_seconds": process.cpu_seconds, "resident_bytes": process.resident_bytes},
+        })
+    }
+
+    fn store_value(&self) -> Value {
+        let stats = self.store.stats();
+        let (health, reason) = match self.store.health() {
+            Health::Ok => ("ok", None),
+            Health::Full { reason } => ("full", Some(reason)),
+            Health::Short { reason } => ("short", Some(reason)),
+            Health::Lost { reason } => ("lost", Some(reason)),
+            Health::Poisoned { reason } => ("failed", Some(reason)),
+        };
+        json!({
+            "health": health,
+            "reason": reason,
+            "bytes": stats.segment_bytes + stats.kept_bytes + stats.run_bytes,
+            "segments": stats.segments as u64 + stats.kept_segments,
+            "waiting_segments": stats.waiting_segments,
+            "runs": stats.runs,
+            "index_bytes": stats.index_bytes,
+            "pending_redactions": stats.pending_redactions,
+            "head": stats.head.0,
+            "durable": stats.durable.0,
+        })
+    }
+
+    /// Returns the limits that were reached, with the number of times.
+    fn limited(&self) -> Value {
+        let counts = Limit::ALL.iter().enumerate();
+        let counts = counts.map(|(i, limit)| (limit.name(), self.metrics.sum(|m| &m.limited[i])));
+        object(counts.filter(|(_, count)| *count > 0))
+    }
+
+    fn errors(&self) -> Value {
+        let counts = ErrorCode::ALL.iter().enumerate();
+        let counts = counts.map(|(i, code)| (code.name(), self.metrics.sum(|m| &m.errors[i])));
+        object(counts.filter(|(_, count)| *count > 0))
+    }
+
+    fn closes(&self) -> Value {
+        let counts = CLOSES.iter().enumerate().map(|(i, code)| {
+            let name = match code {
+                0 => "other".to_owned(),
+                code => code.to_string(),
+            };
+            (name, self.metrics.sum(|m| &m.closes[i]))
+        });
+        object(counts.filter(|(_, count)| *count > 0))
+    }
+}
+
+fn object<N: ToString, V: Into<Value>>(fields: impl Iterator<Item = (N, V)>) -> Value {
+    let fields: Map<String, Value> = fields
+        .map(|(name, value)| (name.to_string(), value.into()))
+        .collect();
+    Value::Object(fields)
+}
+
+fn shard_value(shard: &ShardMetrics) -> Value {
+    json!({
+        "connections": shard.connections.get(),
+        "sessions": shard.sessions.get(),
+        "held_bytes": shard.held_bytes.get(),
+        "commands": shard.commands.get(),
+        "sent_bytes": shard.bytes_out.get(),
+    })
+}
+
+fn sample(metrics: &Metrics, store: &Reader) -> Sample {
+    let sum = |of: fn(&ShardMetrics) -> &Counter| metrics.sum(of);
+    let stats = store.stats();
+    let pushes = [
+        sum(|m| &m.pushed_messages),
+        sum(|m| &m.pushed_receipts),
+        sum(|m| &m.pushed_others),
+        sum(|m| &m.pushed_ephemeral),
+    ];
+    Sample {
+        at: Instant::now(),
+        counts: [
+            sum(|m| &m.accepted),
+            sum(|m| &m.commands),
+            metrics.sequencer.messages.get(),
+            sum(|m| &m.acks),
+            pushes.iter().sum(),
+            sum(|m| &m.bytes_in),
+            sum(|m| &m.bytes_out),
+            stats.commits,
+        ],
+        commit_micros: stats.commit_micros,
+    }
+}
+
+/// Returns the commits of the last second: their number, and upper bounds of percentiles of their time.
+fn commit(counts: &[u64; BUCKETS]) -> Value {
+    let percentile = |part: f64| {
+        let all: u64 = counts.iter().sum();
+        let rank = (all as f64 * part).ceil() as u64;
+        let mut seen = 0;
+        let bucket = counts.iter().position(|count| {
+            seen += count;
+            seen >= rank.max(1)
+        });
+        // Each bucket counts the values below a power of two.
+        bucket.map(|bucket| 1u64 << bucket)
+    };
+    json!({
+        "count": counts.iter().sum::<u64>(),
+        "p50_us": percentile(0.5),
+        "p90_us": percentile(0.9),
+        "p99_us": percentile(0.99),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_the_bounds_of_buckets() {
+        let mut counts = [0; BUCKETS];
+        let none = json!({"count": 0, "p50_us": null, "p90_us": null, "p99_us": null});
+        assert_eq!(commit(&counts), none);
+        (counts[3], counts[7], counts[9]) = (90, 9, 1);
+        let some = json!({"count": 100, "p50_us": 8, "p90_us": 8, "p99_us": 128});
+        assert_eq!(commit(&counts), some);
+    }
+}
