@@ -8,7 +8,7 @@ use anyhow::Context;
 use trunkline_core::call::{Parts as CallParts, Service};
 use trunkline_core::cost::Cost;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Admitted, BackEnds, ToReaders, ToSequencer};
+use trunkline_core::exchange::{Admitted, BackEnds, ToReaders, ToSequencer, TokenMark};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::UserId;
 use trunkline_gateway::auth as gateway;
@@ -179,6 +179,10 @@ impl Door for Visitors {
     fn check(&self, token: &str) -> Result<Grant, Refused> {
         let grant = self.guests.check(token).map_err(refused)?;
         Ok(self.grant(grant))
+    }
+
+    fn is_revoked(&self, user: UserId, token: TokenMark) -> bool {
+        self.guests.is_revoked(user, token)
     }
 
     fn enter_address(&self, address: IpAddr) -> bool {

@@ -69,6 +69,8 @@ fn an_export_has_what_a_user_did_and_got_and_nothing_of_others() {
     );
     bob.ack("u:alice:bob", &json!({"read": 21}));
     bob.done("contacts", &json!({"add": ["carol"]}));
+    // Who has bob as a contact is not bob's to know, nor are the other contacts.
+    alice.done("contacts", &json!({"add": ["bob", "dave"]}));
     bob.done("group_leave", &json!({"group": "eng"}));
     bob.done("recall", &json!({"conversation": "u:alice:bob", "seq": 2}));
     let lines = export(&gateway, "bob");
@@ -83,6 +85,7 @@ fn an_export_has_what_a_user_did_and_got_and_nothing_of_others() {
         ("from bob 1\"", false),
         ("secret of alice", false),
         ("another bob", false),
+        ("dave", false),
     ] {
         assert_eq!(text.contains(words), is_there, "{words}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trunkline_core::clock::system_ms;
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::Admitted;
+use trunkline_core::exchange::{Admitted, TokenMark};
 use trunkline_core::ids::UserId;
 use trunkline_core::per_user::{Half, Key};
 use trunkline_proto::message::Connect;
@@ -90,6 +90,12 @@ impl Guests {
             Err(refusal) => self.metrics.tokens.refused(refusal.reason),
         }
         checked
+    }
+
+    /// Returns whether a token that was good has been revoked since.
+    pub fn is_revoked(&self, user: UserId, token: TokenMark) -> bool {
+        let authority = self.authority.as_ref();
+        authority.is_some_and(|authority| authority.is_revoked(user, token))
     }
 
     /// Returns what a back end grants to a guest who says this. `all_topics`: a guest whose topics nobody

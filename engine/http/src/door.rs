@@ -90,6 +90,9 @@ pub trait Door: Send + Sync + 'static {
     /// The token is not valid now.
     fn check(&self, token: &str) -> Result<Grant, Refused>;
 
+    /// Returns whether a token that was good has been revoked since.
+    fn is_revoked(&self, user: UserId, token: TokenMark) -> bool;
+
     /// Counts a connection of an address. Returns `false`, and counts nothing, at the limit.
     fn enter_address(&self, address: IpAddr) -> bool;
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use trunkline_core::event::Body;
+use trunkline_core::event::{Body, CONTACTS};
 use trunkline_core::ids::Ids;
 use trunkline_http::admin::{Exported, Person};
 use trunkline_storage::{Position, Record, Store, TimelineId};
@@ -65,10 +65,10 @@ impl Exports {
         let read = dump.records(Position::ZERO, &mut |record| {
             if began.elapsed() >= WORK {
                 std::thread::sleep(began.elapsed() * REST);
-                began = Instant::now();
                 // A part of a store may have nothing of the user: somebody has to ask for the rest all the
                 // same.
                 flow = each(std::mem::take(&mut piece));
+                began = Instant::now();
                 if flow.is_break() {
                     return flow;
                 }
@@ -80,7 +80,11 @@ impl Exports {
                 piece.push(b'\n');
             }
             if piece.len() >= PIECE {
+                let worked = began.elapsed();
                 flow = each(std::mem::take(&mut piece));
+                // The time for which the client did not read is no work.
+                let now = Instant::now();
+                began = now.checked_sub(worked).unwrap_or(now);
             }
             flow
         });
@@ -98,8 +102,9 @@ impl Exports {
 impl Search<'_> {
     /// Returns whether a record is of the user, goes to the user, or names the user.
     fn is_about(&self, record: &Record<'_>) -> bool {
-        if record.timeline == self.contacts {
-            return true;
+        // Contacts are their owner's alone, although they name others.
+        if record.timeline == self.contacts || record.kind == CONTACTS {
+            return record.timeline == self.contacts;
         }
         let mut fanout = record.fanout;
         if fanout.any(|id| id == self.user) {

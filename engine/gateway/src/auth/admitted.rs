@@ -101,6 +101,7 @@ mod tests {
             namespace: "acme".into(),
             device: Some("phone".into()),
             expires_ms: Grant::NEVER - 1,
+            token: trunkline_core::exchange::TokenMark::default(),
             rights: Rights::new(["live.*"].into_iter(), std::iter::empty()),
         }
     }

@@ -19,6 +19,9 @@ mod token;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
+use trunkline_core::clock::system_ms;
+use trunkline_core::exchange::TokenMark;
+use trunkline_core::ids::UserId;
 
 use self::claims::Expected;
 use self::keys::Keys;
@@ -83,6 +86,12 @@ impl Authority {
             longest: limits.bytes,
             revoked: OnceLock::new(),
         })
+    }
+
+    /// Returns whether a token that was good has been revoked since.
+    pub fn is_revoked(&self, user: UserId, token: TokenMark) -> bool {
+        let revoked = self.revoked.get();
+        revoked.is_some_and(|revoked| revoked.refuses(user, token, system_ms()))
     }
 
     /// Refuses revoked tokens from now on. Has an effect once.

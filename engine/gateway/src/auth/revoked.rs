@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::{Mutex, RwLock};
 use trunkline_core::clock::system_ms;
+use trunkline_core::exchange::TokenMark;
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::TimelineId;
 
@@ -119,6 +120,12 @@ struct Lines {
     is_torn: bool,
 }
 
+/// Returns whether an error says that the disk is full.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 /// Returns the mark of a token's id; never 0.
 pub fn id_mark(id: &str) -> u64 {
     let hash = digest(&SHA256, id.as_bytes());
@@ -149,7 +156,15 @@ impl Revocations {
         let live: Vec<_> = { rules.into_iter() }
             .filter(|(_, rule)| rule.until_ms > now)
             .collect();
-        let file = write_anew(&path, live.iter().copied());
+        let (file, is_torn) = match write_anew(&path, live.iter().copied()) {
+            // A gateway starts on a full disk. The next revocation writes the file anew.
+            Err(error) if is_full(&error) => {
+                let mut options = OpenOptions::new();
+                let options = options.append(true).create(true).mode(0o600);
+                (options.open(&path), true)
+            }
+            made => (made, false),
+        };
         let file = file.map_err(|error| unreadable(error.to_string()))?;
         let revocations = Self {
             ids,
@@ -159,7 +174,7 @@ impl Revocations {
                 count: live.len(),
                 path: path.clone(),
                 file,
-                is_torn: false,
+                is_torn,
             }),
         };
         for (tokens, rule) in live {
@@ -186,13 +201,15 @@ impl Revocations {
             }
         };
         let known = self.stripe(tokens).read().get(&tokens).copied();
-        if let Some(known) = known {
+        // One that has ended does not come back with the new one.
+        let live = known.filter(|known| known.until_ms > system_ms());
+        if let Some(known) = live {
             rule.before_ms = rule.before_ms.max(known.before_ms);
             rule.until_ms = rule.until_ms.max(known.until_ms);
             if rule == known {
                 return Ok(());
             }
-        } else if self.count() >= MOST {
+        } else if known.is_none() && self.count() >= MOST {
             self.sweep(system_ms());
             if self.count() >= MOST {
                 return Err(NotRevoked::Full);
@@ -228,13 +245,22 @@ impl Revocations {
         if self.count() == 0 {
             return false;
         }
-        let user = Tokens::Of(self.ids.user(&grant.namespace, &grant.user));
-        let issued_ms = u64::from(grant.token.issued_s) * 1_000;
+        let user = self.ids.user(&grant.namespace, &grant.user);
+        self.refuses(user, grant.token, now_ms)
+    }
+
+    /// Returns whether a token of a user is revoked.
+    pub(super) fn refuses(&self, user: UserId, token: TokenMark, now_ms: u64) -> bool {
+        if self.count() == 0 {
+            return false;
+        }
+        let user = Tokens::Of(user);
+        let issued_ms = u64::from(token.issued_s) * 1_000;
         let by = |tokens: Tokens| {
             let rule = self.stripe(tokens).read().get(&tokens).copied();
             rule.is_some_and(|rule| issued_ms < rule.before_ms && now_ms < rule.until_ms)
         };
-        by(user) || grant.token.id() != 0 && by(Tokens::With(grant.token.id()))
+        by(user) || token.id() != 0 && by(Tokens::With(token.id()))
     }
 
     /// Returns the time from before which tokens of a user are refused, in milliseconds since 1970; `None`

@@ -54,21 +54,24 @@ pub(super) async fn command(
         return Err(Problem::new(ErrorCode::UnknownCommand, text));
     }
     let namespace = InNamespace::of(&uri)?;
+    let body = admin.read(&headers, body).await?;
+    // After the body: the stop of the gateway waits for all who have the service.
     let service = admin.service()?;
     let client = service.client(&namespace, &user, DEVICE)?;
-    let body = admin.read(&headers, body).await?;
     let text = json::command_text(&name, body.bytes())?;
     let mut command = json::command(&text)?.body;
     set_key(&mut command, idempotency_key(&headers)?)?;
-    let reply = carry_out(&admin, &client, &command).await?;
+    let reply = carry_out(&admin, &client, &command).await;
+    // Also without an answer: the command may have been carried out.
     tracing::info!(
         admin = who.0,
         namespace,
         user,
         command = name,
+        done = reply.is_ok(),
         "an operator acted for a user"
     );
-    Ok(json::response(json::reply(&name, reply)))
+    Ok(json::response(json::reply(&name, reply?)))
 }
 
 /// What a publication has besides the fields of the command.
@@ -87,14 +90,14 @@ pub(super) async fn publish(
 ) -> Result<Response, Problem> {
     const NAME: &str = "publish";
     let who = admin.admit(&headers, Scope::Send)?;
-    let service = admin.service()?;
     let body = admin.read(&headers, body).await?;
+    let service = admin.service()?;
     let publisher: Publisher = fields(&body)?;
     let user = publisher.user.as_deref().unwrap_or(PUBLISHER);
     let client = service.client(&publisher.namespace, user, DEVICE)?;
     let text = json::command_text(NAME, body.bytes())?;
     let command = json::command(&text)?.body;
-    let reply = carry_out(&admin, &client, &command).await?;
+    let reply = carry_out(&admin, &client, &command).await;
     let topic = match &command {
         CommandBody::Publish(publish) => &*publish.topic,
         _ => "",
@@ -103,7 +106,8 @@ pub(super) async fn publish(
         admin = who.0,
         namespace = publisher.namespace,
         topic,
+        done = reply.is_ok(),
         "an operator published to a topic"
     );
-    Ok(json::response(json::reply(NAME, reply)))
+    Ok(json::response(json::reply(NAME, reply?)))
 }

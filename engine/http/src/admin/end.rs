@@ -16,6 +16,9 @@ use super::{Admin, NotRevoked, Revoke, Scope, fields};
 use crate::api::json;
 use crate::problem::Problem;
 
+/// How much the clocks of an operator and of the gateway may differ, in milliseconds.
+const CLOCKS_MS: u64 = 300_000;
+
 /// The maximum length of a token's id in bytes.
 const TOKEN_ID: usize = 1_024;
 
@@ -91,7 +94,18 @@ pub(super) async fn disconnect(
     let owner = session.map(|session| session.owner);
     let closed = match owner {
         Some(owner) if owner >= admin.owners() => 0,
-        owner => admin.end(&which, owner, ending).await?,
+        owner => {
+            let ended = admin.end(&which, owner, ending).await;
+            ended.inspect_err(|_| {
+                let namespace = asked.namespace.as_deref();
+                tracing::info!(
+                    admin = who.0,
+                    namespace,
+                    user = asked.user,
+                    "an operator ended sessions, but not all shards answered"
+                );
+            })?
+        }
     };
     tracing::info!(
         admin = who.0,
@@ -132,6 +146,14 @@ pub(super) async fn revoke(
     let asked: Revoked = fields(&body)?;
     let (revoke, which) = admin.revocation(&asked)?;
     admin.revoke(revoke).await?;
+    tracing::info!(
+        admin = who.0,
+        namespace = asked.namespace,
+        user = asked.user,
+        issued_before = asked.issued_before,
+        by_token_id = asked.token_id.is_some(),
+        "an operator revoked tokens"
+    );
     // After the revocation is in force: a session that opens meanwhile is among those that end.
     let ending = Ending {
         code: CloseCode::INVALID_TOKEN,
@@ -139,15 +161,7 @@ pub(super) async fn revoke(
         reconnect: CloseCode::INVALID_TOKEN.reconnect(),
     };
     let closed = admin.end(&which, None, ending).await?;
-    tracing::info!(
-        admin = who.0,
-        namespace = asked.namespace,
-        user = asked.user,
-        issued_before = asked.issued_before,
-        by_token_id = asked.token_id.is_some(),
-        closed,
-        "an operator revoked tokens"
-    );
+    tracing::info!(admin = who.0, closed, "sessions with revoked tokens ended");
     Ok(closed_answer(closed))
 }
 
@@ -180,6 +194,10 @@ impl Admin {
                 let namespace = asked.namespace.as_deref().unwrap_or_default();
                 let user = self.user(namespace, user)?;
                 let before_ms = asked.issued_before.unwrap_or_else(system_ms);
+                if before_ms > system_ms().saturating_add(CLOCKS_MS) {
+                    let text = "issued_before is in the future: it is in milliseconds since 1970";
+                    return Err(Problem::bad(text));
+                }
                 let which = Which {
                     user: Some(user),
                     issued_before_s: Some(before_ms.div_ceil(1_000)),
@@ -192,7 +210,10 @@ impl Admin {
                 };
                 Ok((revoke, which))
             }
-            (None, Some(id)) if asked.issued_before.is_none() && asked.namespace.is_none() => {
+            (None, Some(id))
+                if asked.issued_before.is_none()
+                    && asked.namespace.as_deref().is_none_or(str::is_empty) =>
+            {
                 if id.is_empty() || id.len() > TOKEN_ID {
                     let text = format!("token_id has 1 to {TOKEN_ID} bytes");
                     return Err(Problem::bad(text));

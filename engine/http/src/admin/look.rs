@@ -43,7 +43,7 @@ struct Asked {
     namespace: Option<String>,
     user: Option<String>,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// A page of sessions.
@@ -120,13 +120,16 @@ pub(super) async fn sessions(
             Problem::bad("after is not the one of an earlier page: begin without it")
         })?,
     };
-    let limit = asked.limit.unwrap_or(PAGE);
+    let limit = match asked.limit.as_deref() {
+        None | Some("") => PAGE,
+        Some(limit) => limit.parse().unwrap_or(0),
+    };
     if limit == 0 || limit > LONGEST_PAGE {
         let text = format!("limit is from 1 to {LONGEST_PAGE}");
         return Err(Problem::bad(text));
     }
     let namespace = asked.namespace.as_deref();
-    let which = match asked.user.as_deref() {
+    let which = match asked.user.as_deref().filter(|user| !user.is_empty()) {
         Some(user) => Which {
             user: Some(admin.user(namespace.unwrap_or_default(), user)?),
             ..Which::default()

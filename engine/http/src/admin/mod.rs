@@ -32,10 +32,12 @@ use axum::{Router, body::Body};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use trunkline_core::call::Service;
 use trunkline_core::exchange::Mailbox;
 use trunkline_core::ids::Ids;
 use trunkline_proto::ErrorCode;
+use trunkline_proto::origin::Host;
 
 pub use self::hands::{BackupRefused, Exported, Hands, NotRevoked, Person, Revoke};
 pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
@@ -88,7 +90,12 @@ pub struct Admin {
     metrics: Arc<AdminMetrics>,
     /// Whether an export is running.
     exporting: Arc<AtomicBool>,
+    /// Room for the requests that are carried out at a time.
+    running: Arc<Semaphore>,
 }
+
+/// The maximum number of requests that are carried out at a time.
+const REQUESTS: usize = 64;
 
 /// Who does something: the name of the token.
 struct Who(String);
@@ -108,6 +115,7 @@ impl Admin {
             hands: parts.hands,
             metrics: parts.metrics,
             exporting: Arc::default(),
+            running: Arc::new(Semaphore::new(REQUESTS)),
         }
     }
 
@@ -203,6 +211,18 @@ impl Admin {
 
 /// Returns whether a request comes from no page, or from a page of this very port.
 fn is_own_page(headers: &HeaderMap) -> bool {
+    // The name of another page's host may lead to this machine, and `allowed_origins` may let it in.
+    if let Some(host) = headers.get(header::HOST) {
+        let host = host.to_str().ok().and_then(Host::parse);
+        if !host.is_some_and(|(host, _)| host.is_loopback()) {
+            return false;
+        }
+    }
+    // Links and pictures of other pages have no origin, but browsers say where they come from.
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
+        return false;
+    }
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
@@ -262,7 +282,17 @@ pub fn router(admin: &Arc<Admin>) -> Router {
 async fn around(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let path = request.uri().path().to_owned();
-    let served = tokio::spawn(next.run(request)).await;
+    // A request goes on when its connection has ended: the number of connections does not bound them.
+    let Ok(permit) = Arc::clone(&admin.running).try_acquire_owned() else {
+        let text = "too many admin requests at a time: wait for the answer of some of them";
+        return Problem::new(ErrorCode::TooManyRequests, text).into_response();
+    };
+    let carried = async move {
+        let response = next.run(request).await;
+        drop(permit);
+        response
+    };
+    let served = tokio::spawn(carried).await;
     let mut response = served.unwrap_or_else(|_| {
         Problem::new(ErrorCode::Internal, "the request failed").into_response()
     });
@@ -309,6 +339,35 @@ mod tests {
             "",
         ] {
             assert!(!is_own_page(&headers(Some(other))), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_hosts_and_requests_of_other_pages_do_not_act() {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter();
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        // The page of a name that leads to this machine.
+        let evil = [("host", "evil.example:7701")];
+        assert!(!is_own_page(&headers(&evil)));
+        let same = [
+            ("host", "evil.example:7701"),
+            ("origin", "http://evil.example:7701"),
+        ];
+        assert!(!is_own_page(&headers(&same)));
+        for (site, own) in [
+            ("cross-site", false),
+            ("same-site", false),
+            ("same-origin", true),
+            ("none", true),
+        ] {
+            let all = [("host", "localhost:7701"), ("sec-fetch-site", site)];
+            assert_eq!(is_own_page(&headers(&all)), own, "{site}");
         }
     }
 }

@@ -55,7 +55,8 @@ impl Admin {
             }
             Ok(())
         };
-        let patience = self.patience();
+        // In all no longer than the client's connection lasts.
+        let patience = self.patience() / 2;
         let offered = tokio::time::timeout(patience, asked).await;
         offered.map_err(|_| no_answer())??;
         // A shard cannot wake a task: a thread of this runtime waits for it.
@@ -79,16 +80,24 @@ impl Admin {
             Some(owner) => owner..owner + 1,
             None => 0..self.owners(),
         };
-        let mut ended = 0;
+        let (mut ended, mut failed) = (0, None);
         for owner in owners {
             let mut from = Some(0);
             while let Some(place) = from {
-                let slice = self.slice(owner, which, Task::End(ending), place).await?;
-                ended += slice.ended;
-                from = slice.next;
+                match self.slice(owner, which, Task::End(ending), place).await {
+                    Ok(slice) => {
+                        ended += slice.ended;
+                        from = slice.next;
+                    }
+                    // The other owners end theirs all the same.
+                    Err(problem) => {
+                        failed = Some(problem);
+                        break;
+                    }
+                }
             }
         }
         self.metrics.ended.add(ended as u64);
-        Ok(ended)
+        failed.map_or(Ok(ended), Err)
     }
 }

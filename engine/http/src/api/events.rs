@@ -124,6 +124,7 @@ pub(super) async fn handle(
     let waiter = api
         .waiting
         .open(visitor.id(), device, visitor.stay(Some(number)));
+    visitor.check_again(&*api.door)?;
     let since = last_event_id(&headers)?.map(str::to_owned).or(asked.since);
     let since = since.filter(|since| !since.is_empty());
     let recovers = since.is_some();

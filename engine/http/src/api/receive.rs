@@ -139,6 +139,9 @@ pub(super) async fn handle(
     let until = Instant::now() + left.map_or(wait, |left| left.min(wait));
     // Before the look-up: what comes after it wakes the request.
     let waiter = (!wait.is_zero()).then(|| api.waiting.wait(visitor.id(), visitor.stay(None)));
+    if waiter.is_some() {
+        visitor.check_again(&*api.door)?;
+    }
     let page = api.page(&visitor, from, limit).await?;
     let (Some(waiter), true) = (waiter, page.messages.is_empty() && !page.more) else {
         let body = page.body();

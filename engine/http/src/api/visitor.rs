@@ -133,6 +133,19 @@ impl Visitor {
         Ok(visitor)
     }
 
+    /// Checks the token once more. Call it when the request can be found by those who end sessions: what
+    /// they revoked before did not see it.
+    ///
+    /// # Errors
+    /// The token has been revoked.
+    pub(super) fn check_again(&self, door: &dyn Door) -> Result<(), Problem> {
+        if door.is_revoked(self.id(), self.token) {
+            let text = "the token has been revoked: ask with a new one";
+            return Err(Problem::new(ErrorCode::Unauthorized, text));
+        }
+        Ok(())
+    }
+
     /// Checks the user that a request names in another place than the headers.
     ///
     /// # Errors

@@ -63,7 +63,9 @@ impl Waiting {
                 number: stay.number.unwrap_or(u64::MAX),
                 token: stay.token,
             };
-            seat.ending().is_none() && which.is(&meant)
+            // A request that waits has no number.
+            let may_be_named = which.number.is_none() || stay.number.is_some();
+            may_be_named && seat.ending().is_none() && which.is(&meant)
         };
         let mut found = Vec::new();
         for stripe in &self.stripes {
