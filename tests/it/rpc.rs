@@ -29,7 +29,7 @@ fn a_question_reaches_the_back_end_and_its_answer_the_client() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&seen);
     let back = BackEnd::start(move |asked| {
-        kept.lock().unwrap().push(asked.clone());
+        kept.lock().expect("nobody panicked").push(asked.clone());
         echo(asked)
     });
     let gateway = gateway(&back);
@@ -129,14 +129,14 @@ struct Gate {
 
 impl Gate {
     fn wait(&self) {
-        let mut open = self.open.lock().unwrap();
+        let mut open = self.open.lock().expect("nobody panicked");
         while !*open {
-            open = self.opened.wait(open).unwrap();
+            open = self.opened.wait(open).expect("nobody panicked");
         }
     }
 
     fn open(&self) {
-        *self.open.lock().unwrap() = true;
+        *self.open.lock().expect("nobody panicked") = true;
         self.opened.notify_all();
     }
 }
