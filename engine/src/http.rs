@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,6 +13,7 @@ use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{Admitted, BackEnds, ToReaders, ToSequencer, TokenMark};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::UserId;
+use trunkline_core::media::Access;
 use trunkline_gateway::auth as gateway;
 use trunkline_gateway::auth::{Act, Auth, Authority, Refusal};
 use trunkline_gateway::guests::{Guest, GuestSent, Guests, Reached};
@@ -19,7 +22,7 @@ use trunkline_gateway::tls::Acceptor;
 use trunkline_http::back::Back;
 use trunkline_http::server::TlsSource;
 use trunkline_http::waiting::Post;
-use trunkline_http::{Beyond, Door, Grant, Http, HttpParts, Payer, Refused, Sent};
+use trunkline_http::{Beyond, Door, Grant, Http, HttpParts, MediaParts, Payer, Refused, Sent};
 use trunkline_proto::message::Connect;
 use trunkline_storage::Reader;
 
@@ -95,6 +98,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         origins: config.limits.origins.clone(),
         proxies: config.limits.proxies.clone(),
         tls,
+        media: media(serving),
         limits,
         metrics: Arc::clone(&metrics.http),
     });
@@ -112,6 +116,30 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
                 http.with_context(|| format!("cannot listen on the HTTP address {address}"))?;
             Ok(Some(http))
         }
+    }
+}
+
+/// Returns what the client API needs for media.
+fn media(serving: &Serving<'_>) -> MediaParts {
+    let config = serving.config;
+    let (store, folder, data) = (
+        serving.store.clone(),
+        config.media.clone(),
+        config.data.clone(),
+    );
+    MediaParts {
+        folder: config.media.clone(),
+        limits: config.media_limits.clone(),
+        access: Access::new(serving.store),
+        // The disk of the store is to keep room for messages. Another disk may be filled.
+        free_bytes: Box::new(move || {
+            let disk = |folder: &Path| std::fs::metadata(folder).map(|of| of.dev());
+            if disk(&folder)? == disk(&data)? {
+                store.free_bytes()
+            } else {
+                Ok(u64::MAX)
+            }
+        }),
     }
 }
 

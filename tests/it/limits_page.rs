@@ -10,8 +10,9 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 23] = [
     "listen",
+    "media",
     "control",
     "admin_tokens",
     "http",
@@ -131,6 +132,10 @@ fn every_setting_and_its_default() {
             .unwrap_or_else(|| panic!("no setting {name}"));
         let resolved = match resolved {
             Value::String(text) => text.clone(),
+            Value::Array(list) => {
+                let each: Vec<_> = list.iter().filter_map(Value::as_str).collect();
+                each.join(",")
+            }
             other => other.to_string(),
         };
         assert_eq!(

@@ -60,6 +60,7 @@ mod limits_page;
 mod load;
 mod log_lines;
 mod manual;
+mod media;
 mod messages;
 mod metrics_page;
 mod model;

@@ -57,6 +57,8 @@ const CLOSED: u8 = 36;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
 const BACKUP_PROOF: u8 = 42;
+const MEDIA: u8 = 43;
+const MEDIA_LINKS: u8 = 44;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -212,6 +214,16 @@ impl Ids {
             DeviceMark::NONE => DeviceMark([1; 4]),
             mark => mark,
         }
+    }
+
+    /// Returns the key of the conversations in which messages name media of this id.
+    pub fn media(&self, id: &str) -> TimelineId {
+        self.0.id(MEDIA, &[id.as_bytes()])
+    }
+
+    /// Returns the secret that signs links to media. It is never stored.
+    pub fn media_links(&self) -> u128 {
+        self.0.id(MEDIA_LINKS, &[]).0
     }
 
     /// Returns the key of a user's contacts.

@@ -14,6 +14,7 @@
 //! - [`sequencer`] decides commands and is the only writer of the store.
 //! - [`reader`] answers queries from the store.
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
+//! - [`media`] knows who may read media that messages name.
 //! - [`call`] lets code in this process use the core as a client does.
 
 pub mod call;
@@ -27,6 +28,7 @@ pub mod fit;
 pub mod frames;
 pub mod hub;
 pub mod ids;
+pub mod media;
 pub mod messaging;
 pub mod metrics;
 mod owned;

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use trunkline_core::metrics::Counter;
 
+use crate::media::MediaMetrics;
 use crate::server::ServerMetrics;
 
 /// The routes that are counted apart.
-pub const ROUTES: [&str; 6] = [
+pub const ROUTES: [&str; 7] = [
     "command",
     "rtm.send",
     "rtm.receive",
     "events",
+    "media",
     "openapi",
     "other",
 ];
@@ -29,6 +31,8 @@ pub(crate) enum Route {
     Receive,
     /// `events`.
     Events,
+    /// Media.
+    Media,
     /// The description of the API.
     OpenApi,
     /// Anything else: unknown paths, other methods, preflight requests.
@@ -40,6 +44,8 @@ pub(crate) enum Route {
 pub struct HttpMetrics {
     /// The connections of the port.
     pub server: Arc<ServerMetrics>,
+    /// The media.
+    pub media: Arc<MediaMetrics>,
     /// The answered requests, in the order of [`ROUTES`].
     pub requests: [Counter; ROUTES.len()],
     /// The time until the answers were ready, in nanoseconds, in the order of [`ROUTES`]. A request that

@@ -19,6 +19,7 @@ use trunkline_proto::proxy::Proxies;
 use crate::api::{self, Api, ApiLimits};
 use crate::door::Door;
 use crate::limits::HttpLimits;
+use crate::media::{Media, MediaParts, sweep};
 use crate::metrics::HttpMetrics;
 use crate::problem::Problem;
 use crate::server::{Guard, Server, TlsSource};
@@ -26,6 +27,9 @@ use crate::waiting::{Carrier, Post, Waiting};
 
 /// The time for answers that are on their way when the gateway stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// The most threads that wait for the files of media.
+const BLOCKING: usize = 8;
 
 /// Everything that the port of the client API needs.
 pub struct HttpParts {
@@ -53,6 +57,8 @@ pub struct HttpParts {
     pub tls: Option<TlsSource>,
     /// The back ends that are asked. `None` without any.
     pub back: Option<Arc<dyn BackEnds>>,
+    /// The media of clients.
+    pub media: MediaParts,
     /// The limits.
     pub limits: HttpLimits,
     /// The counters.
@@ -80,7 +86,11 @@ impl Http {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
+            // They read and write media, and look up who may read them.
+            .max_blocking_threads(BLOCKING)
             .build()?;
+        let media = Media::open(parts.media, Arc::clone(&parts.metrics.media))?;
+        let media = Arc::new(media);
         let waiting = Arc::new(Waiting::new(parts.directory, parts.hub, parts.shards));
         let carrier = Carrier::start(&parts.post, &waiting)?;
         let has_tls = parts.tls.is_some();
@@ -93,6 +103,7 @@ impl Http {
                 content,
                 http: parts.limits,
             },
+            Arc::clone(&media),
             Arc::clone(&parts.metrics),
             parts.back,
         ));
@@ -120,6 +131,7 @@ impl Http {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let mut serving = std::pin::pin!(server.run(listener));
             let stopped = std::pin::pin!(stopped);
+            tokio::spawn(sweep(media));
             tokio::select! {
                 never = &mut serving => match never {},
                 _ = stopped => {}

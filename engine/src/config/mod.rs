@@ -10,6 +10,7 @@ mod back_ends;
 mod form;
 mod given;
 mod layers;
+mod media;
 mod origins;
 mod page;
 mod problem;
@@ -32,9 +33,9 @@ use trunkline_core::messaging::Messaging;
 use trunkline_gateway::auth::Auth;
 use trunkline_gateway::limits::Limits;
 use trunkline_gateway::tls::TlsFiles;
-use trunkline_http::HttpLimits;
 use trunkline_http::back::Callbacks;
 use trunkline_http::server::ServerLimits;
+use trunkline_http::{HttpLimits, MediaLimits};
 
 pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
@@ -81,6 +82,10 @@ pub struct Config {
     pub callbacks: Callbacks,
     /// The file with the secret that signs requests to back ends. `None` without any.
     pub callbacks_secret: Option<PathBuf>,
+    /// The folder of media.
+    pub media: PathBuf,
+    /// The limits of media.
+    pub media_limits: MediaLimits,
     /// The folder of the store.
     pub data: PathBuf,
     /// The number of shards. Each is a thread with an event loop.

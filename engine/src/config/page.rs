@@ -19,6 +19,7 @@ fn words(row: &Row) -> &'static str {
         "BOOL" => "true or false",
         "LEVEL" => "sync, `interval:<ms>` or os",
         "LIST" => "a list of origins",
+        "TYPES" => "a list of media types",
         "NETWORKS" => "a list of addresses and networks",
         "HEADER" => "any, x-forwarded-for, forwarded or proxy-protocol",
         "WEIGHTS" => "a list of namespaces with weights from 1 to 1000",

@@ -8,9 +8,10 @@ use trunkline_core::messaging::Messaging;
 use trunkline_core::request::ContentLimits;
 use trunkline_gateway::limits::{CostLimits, Limits, Rates};
 use trunkline_gateway::tls::TlsFiles;
-use trunkline_http::HttpLimits;
 use trunkline_http::server::ServerLimits;
+use trunkline_http::{HttpLimits, MediaLimits};
 
+use super::form::FilePath;
 use super::layers::Layers;
 use super::problem::ConfigError;
 use super::row::Row;
@@ -76,6 +77,8 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         http_limits: http_limits(&settings),
         callbacks: back_ends::resolve(&settings),
         callbacks_secret: settings.callbacks_secret_file.clone().map(|file| file.0),
+        media: of(&settings.media).0,
+        media_limits: media(&settings),
         data: of(&settings.data).0,
         shards: number(settings.shards),
         durability: settings.durability.unwrap_or_default(),
@@ -112,6 +115,9 @@ fn fill(layers: &mut Layers, is_development: bool) {
             layers.refuse(row.name, text);
         }
     }
+    let data = of(&layers.settings.data).0;
+    let media = FilePath(data.join("media"));
+    layers.settings.media.get_or_insert(media);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = &mut layers.settings;
     let longest = settings.message_bytes.map_or(TEXT_BYTES, |size| size.0);
@@ -261,6 +267,15 @@ fn http_limits(settings: &Settings) -> HttpLimits {
         write_timeout: time(settings.write_timeout),
         reconnect_rate: number(settings.reconnect_rate),
         reconnect_delay_ms: time(settings.reconnect_delay).as_millis() as u64,
+    }
+}
+
+fn media(settings: &Settings) -> MediaLimits {
+    MediaLimits {
+        most: settings.media_max.map_or(0, |size| size.0),
+        types: settings.media_types.clone().unwrap_or_default(),
+        unnamed_life: time(settings.media_unnamed_life),
+        reserve: settings.store_reserve.map_or(0, |size| size.0),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use toml::Value;
 use trunkline_gateway::auth::TokenAlgorithm;
+use trunkline_http::MediaTypes;
 use trunkline_http::back::{BackUrl, OnFailure};
 use trunkline_proto::proxy::Naming;
 
@@ -108,6 +109,15 @@ settings! {
     http_requests_per_user: u32 { default("32"), dev("0"), limits("requests of a user to the client API without an answer yet, with those that wait for events", "error 111: HTTP 429") }
     /// The bytes of the bodies of all requests to the client API that have no answer yet.
     http_body_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of the bodies of all requests to the client API that have no answer yet", "error 115: HTTP 503") }
+    /// The folder of media that clients upload. The gateway makes it if it is missing.
+    media: FilePath { computed("the folder media in the data folder"), value("DIR") }
+    /// The largest file that clients may upload.
+    media_max: ByteSize { default("25MiB"), range("1KiB", "1GiB"), limits("a file that a client uploads", "error 106: HTTP 413") }
+    /// The types of files that clients may upload: a list such as `image/*,application/pdf`, or `*/*`
+    /// for all.
+    media_types: MediaTypes { default("*/*"), limits("types of files that clients upload", "HTTP 415") }
+    /// How long an uploaded file stays that no message names.
+    media_unnamed_life: Duration { default("1d"), range("1s", "365d"), limits("time for which a file stays that no message names", "it is removed") }
     /// The web pages that may connect, beside those of the host of the gateway: a list such as
     /// `https://chat.example.com,https://example.com:8443`, or `*` for any page and any Host. With
     /// --dev-auth, pages of this machine may connect too.

@@ -1,6 +1,6 @@
 //! The text of the counters of the client API.
 
-use trunkline_http::ROUTES;
+use trunkline_http::{MediaMetrics, ROUTES};
 
 use super::text::{Exporter, Families, Written};
 
@@ -62,6 +62,7 @@ impl Exporter {
             "Times that an event woke a waiting request or a stream",
             http.woken.get(),
         )?;
+        media(&http.media, to)?;
         let reasons = [
             ("connections", http.server.crowded.get()),
             ("time", http.server.late.get()),
@@ -77,4 +78,38 @@ impl Exporter {
             reasons,
         )
     }
+}
+
+/// Writes the counters of media.
+fn media(media: &MediaMetrics, to: &mut Families<'_, '_>) -> Written {
+    for (name, help, counter) in [
+        (
+            "trunkline_media_uploads",
+            "Files that clients have uploaded",
+            &media.uploads,
+        ),
+        (
+            "trunkline_media_uploaded_bytes",
+            "Bytes of the files that clients have uploaded",
+            &media.uploaded_bytes,
+        ),
+        (
+            "trunkline_media_downloads",
+            "Files and parts of files that clients have begun to download",
+            &media.downloads,
+        ),
+        (
+            "trunkline_media_removed",
+            "Files that were removed because no message named them",
+            &media.removed,
+        ),
+        (
+            "trunkline_media_unreachable",
+            "Times that the place of media could not be reached, or failed",
+            &media.unreachable,
+        ),
+    ] {
+        to.counter(name, help, counter.get())?;
+    }
+    Ok(())
 }

@@ -150,6 +150,8 @@ pub enum Action {
     Send {
         /// The id of the idempotency key. A later send with the same key changes nothing.
         key: Option<TimelineId>,
+        /// Whether the message names media that this gateway keeps.
+        names_media: bool,
     },
     /// Moves the caller's marks. The body has no marks; the sequencer adds the resulting ones.
     Ack {

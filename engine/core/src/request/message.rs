@@ -9,6 +9,7 @@ use super::{Ask, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Prepared, Targe
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members};
 use crate::ids::Side;
+use crate::media;
 
 /// The maximum length of a reaction in bytes: a word, or an emoji of several code points.
 pub(super) const MAX_REACTION_BYTES: usize = 64;
@@ -71,7 +72,8 @@ impl Ask<'_> {
         };
         let key = send.key.as_deref();
         let key = key.map(|key| self.ids.key(names.namespace(), own, key));
-        Ok(self.queue(target, Action::Send { key }, &body, batch))
+        let names_media = body.url.is_some_and(|url| media::id_in(url).is_some());
+        Ok(self.queue(target, Action::Send { key, names_media }, &body, batch))
     }
 
     /// Checks the text, the media and the key of a message.

@@ -218,9 +218,18 @@ impl Fixture {
             text: Some("hi"),
             ..Body::default()
         };
-        let request = self.request(user, conversation, Action::Send { key: None }, body);
+        let request = self.request(
+            user,
+            conversation,
+            Action::Send {
+                key: None,
+                names_media: false,
+            },
+            body,
+        );
         let (batch, recent) = (&mut self.batch, &mut self.recent);
-        self.messages.send(batch, recent, request.asked(), None)
+        self.messages
+            .send(batch, recent, request.asked(), None, false)
     }
 
     /// Changes a group. `members` are the users that the command names.

@@ -144,7 +144,10 @@ mod tests {
             text: Some(text),
             ..Body::default()
         };
-        let action = Action::Send { key: None };
+        let action = Action::Send {
+            key: None,
+            names_media: false,
+        };
         push_command(&fixture.ids(), batch, caller, AB, action, body);
     }
 

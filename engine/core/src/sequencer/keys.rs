@@ -100,7 +100,15 @@ mod tests {
             text: Some(text),
             ..Body::default()
         };
-        fixture.request("alice", conversation, Action::Send { key: Some(KEY) }, body)
+        fixture.request(
+            "alice",
+            conversation,
+            Action::Send {
+                key: Some(KEY),
+                names_media: false,
+            },
+            body,
+        )
     }
 
     #[test]
@@ -112,7 +120,7 @@ mod tests {
         assert_eq!(keys.repeated(batch, first.asked(), KEY), Ok(None));
         let sent = fixture
             .messages
-            .send(batch, recent, first.asked(), Some(KEY));
+            .send(batch, recent, first.asked(), Some(KEY), false);
         let Outcome::Sent(position) = sent.unwrap().outcome else {
             panic!("it is the first");
         };

@@ -19,9 +19,10 @@ use crate::cost::Cost;
 use crate::event::{Body, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::ids::{Side, UserId};
+use crate::media;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
-use crate::state::{Hidden, InboxEntry};
+use crate::state::{self, Added, Hidden, InboxEntry, Place, Share, Shares};
 
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
@@ -31,6 +32,11 @@ const RECALLED: Refused = Refused::new(
 const NOT_THE_SENDER: Refused = Refused::new(
     ErrorCode::PermissionDenied,
     "only its sender recalls a message",
+);
+
+const TOO_MANY_SHARES: Refused = Refused::new(
+    ErrorCode::LimitExceeded,
+    "these media are named in as many conversations as media may be: upload them again",
 );
 
 const TOO_OLD: Refused = Refused::new(
@@ -88,6 +94,7 @@ impl Messages {
         recent: &mut Recent,
         command: Asked<'_>,
         key: Option<TimelineId>,
+        names_media: bool,
     ) -> Result<Decision, Stop> {
         // The key comes first: a caller who repeats a send may no longer be a member.
         if let Some(key) = key
@@ -102,6 +109,9 @@ impl Messages {
         let mut changes = Changes::new();
         if let (true, Members::Direct { other, side }) = (is_first, command.members) {
             begin(batch, command, Peer { user: other, side }, &mut changes)?;
+        }
+        if names_media {
+            share(batch, command, &mut changes)?;
         }
         tallies::end_stretch(batch, recent, command, seq, &mut changes)?;
         let draft = Draft {
@@ -292,6 +302,33 @@ impl Messages {
     }
 }
 
+/// Notes that a message names media: the members of the conversation may read them.
+///
+/// # Errors
+/// The media are named in as many conversations as may be, or the store could not be read.
+fn share(batch: &OpenBatch, command: Asked<'_>, changes: &mut Changes) -> Result<(), Refused> {
+    let body = Body::read(command.body).ok_or(CORRUPT)?;
+    let Some(id) = body.url.and_then(media::id_in) else {
+        return Ok(());
+    };
+    let place = match command.members {
+        Members::Direct { other, .. } => Place::User(other.0),
+        Members::Group => Place::Group(command.conversation.0),
+    };
+    let key = batch.ids().media(id);
+    let mut shares: Shares = batch.decoded(key)?.unwrap_or_default();
+    let share = Share {
+        by: command.user.0,
+        with: place,
+    };
+    match shares.add(share) {
+        Added::Already => {}
+        Added::New => changes.push((key, state::encode(&shares))),
+        Added::Full => return Err(TOO_MANY_SHARES),
+    }
+    Ok(())
+}
+
 /// The other user of a 1:1 conversation, and the caller's own side.
 #[derive(Clone, Copy)]
 struct Peer {
@@ -330,7 +367,6 @@ mod tests {
     use super::super::fixture::{AB, Fixture, NOW, RULES};
     use super::*;
     use crate::exchange::Action;
-    use crate::state;
 
     fn recall(fixture: &mut Fixture, user: &str, seq: u64) -> Result<Outcome, Stop> {
         let body = Body {

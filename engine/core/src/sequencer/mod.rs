@@ -353,7 +353,7 @@ impl Sequencer {
     fn decide(&mut self, command: Asked<'_>) -> Result<Option<Decision>, Refused> {
         let (batch, recent) = (&mut self.batch, &mut self.recent);
         let decision = match command.action {
-            Action::Send { key } => self.send(command, key),
+            Action::Send { key, names_media } => self.send(command, key, names_media),
             Action::Ack { delivered, read } => {
                 let acked = Acked { delivered, read };
                 return self.receipts.ack(batch, recent, command, acked);
@@ -392,10 +392,16 @@ impl Sequencer {
     }
 
     /// Decides a send, and commits the batch before if the send needs that.
-    fn send(&mut self, command: Asked<'_>, key: Option<TimelineId>) -> Result<Decision, Refused> {
+    fn send(
+        &mut self,
+        command: Asked<'_>,
+        key: Option<TimelineId>,
+        names_media: bool,
+    ) -> Result<Decision, Refused> {
         loop {
             let (batch, recent) = (&mut self.batch, &mut self.recent);
-            match self.messages.send(batch, recent, command, key) {
+            let sent = self.messages.send(batch, recent, command, key, names_media);
+            match sent {
                 Ok(decision) => return Ok(decision),
                 Err(Stop::Refused(refused)) => return Err(refused),
                 Err(Stop::CommitFirst) => self.commit_first(),

@@ -153,7 +153,13 @@ mod tests {
 
     #[test]
     fn a_message_is_cheap_and_what_names_many_users_is_not() {
-        let send = estimate(&Action::Send { key: None }, 200);
+        let send = estimate(
+            &Action::Send {
+                key: None,
+                names_media: false,
+            },
+            200,
+        );
         assert!(send < Cost::micros(3), "{send:?}");
         let group = estimate(&Action::Group(Change::Add), 1_000 * 8);
         assert!(group > send.times(1_000), "{group:?}");

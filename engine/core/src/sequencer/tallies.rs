@@ -186,7 +186,10 @@ mod tests {
             let request = fixture.request(
                 "alice",
                 conversation,
-                Action::Send { key: None },
+                Action::Send {
+                    key: None,
+                    names_media: false,
+                },
                 Body::default(),
             );
             let id = request.asked().conversation;

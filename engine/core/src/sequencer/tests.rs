@@ -173,7 +173,10 @@ fn send(ids: &Ids, batch: &mut CommandBatch, user: &str, text: &str) {
         ..Body::default()
     };
     let conversation = format!("u:{lesser}:{greater}");
-    let action = Action::Send { key: None };
+    let action = Action::Send {
+        key: None,
+        names_media: false,
+    };
     let caller = Caller { user, conn: 2 };
     push_command(ids, batch, caller, &conversation, action, body);
 }

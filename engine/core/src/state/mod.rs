@@ -14,6 +14,7 @@ mod group;
 mod hidden;
 mod inbox;
 mod last_seen;
+mod media;
 mod reactions;
 mod tally;
 
@@ -28,6 +29,7 @@ pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{ClosedPlace, Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
+pub(crate) use media::{Added, Place, Share, Shares};
 pub(crate) use reactions::{
     Full, Reacted, ReactionCount, ReactionHead, Reactions, Room, SMALL_REACTIONS,
 };

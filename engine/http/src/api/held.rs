@@ -135,7 +135,7 @@ mod tests {
             answer,
             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: no-store\r\n\
              access-control-allow-origin: https://chat.example\r\n\
-             access-control-expose-headers: retry-after\r\nvary: origin\r\n\
+             access-control-expose-headers: retry-after, etag, accept-ranges, content-range, content-disposition\r\nvary: origin\r\n\
              content-length: 2\r\n\r\nhi"
         );
     }

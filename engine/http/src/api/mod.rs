@@ -3,6 +3,7 @@
 mod back;
 pub(crate) mod body;
 pub(crate) mod command;
+mod download;
 mod events;
 pub(crate) mod held;
 pub(crate) mod json;
@@ -10,6 +11,7 @@ mod openapi;
 mod outstanding;
 mod receive;
 mod send;
+mod upload;
 pub(crate) mod visitor;
 
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use self::outstanding::Outstanding;
 use self::visitor::{Said, Visitor};
 use crate::door::{Door, Payer};
 use crate::limits::HttpLimits;
+use crate::media::Media;
 use crate::metrics::{HttpMetrics, Route};
 use crate::problem::Problem;
 use crate::server::{Page, Peer, TakeOver};
@@ -102,6 +105,7 @@ pub(crate) struct Api {
     limits: ApiLimits,
     metrics: Arc<HttpMetrics>,
     outstanding: Outstanding,
+    media: Arc<Media>,
     bodies: Bodies,
     /// The back ends that are asked. `None` without any.
     back: Option<Arc<dyn BackEnds>>,
@@ -118,6 +122,7 @@ impl Api {
         door: Arc<dyn Door>,
         waiting: Arc<Waiting>,
         limits: ApiLimits,
+        media: Arc<Media>,
         metrics: Arc<HttpMetrics>,
         back: Option<Arc<dyn BackEnds>>,
     ) -> Self {
@@ -128,6 +133,7 @@ impl Api {
             door,
             waiting,
             outstanding: Outstanding::new(limits.http.per_user),
+            media,
             bodies: Bodies::new(limits.http.bodies, Arc::clone(&metrics.bodies)),
             limits,
             metrics,
@@ -237,6 +243,9 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/api/v1/rtm.send", post(send::handle))
         .route("/api/v1/rtm.receive", get(receive::handle))
         .route("/api/v1/events", get(events::handle))
+        .route("/api/v1/media", post(upload::handle))
+        .route("/api/v1/media/{id}", get(download::handle))
+        .route("/api/v1/media/{id}/link", post(download::link))
         .route("/openapi.json", get(openapi::handle));
     for command in COMMANDS {
         router = router.route(&format!("{COMMAND_PATH}{command}"), post(command::handle));
@@ -254,7 +263,9 @@ fn route_of(path: &str) -> Route {
         "/api/v1/rtm.send" => Route::Send,
         "/api/v1/rtm.receive" => Route::Receive,
         "/api/v1/events" => Route::Events,
+        "/api/v1/media" => Route::Media,
         "/openapi.json" => Route::OpenApi,
+        path if path.starts_with(trunkline_core::media::PATH) => Route::Media,
         _ => match path.strip_prefix(COMMAND_PATH) {
             Some(command) if COMMANDS.contains(&command) => Route::Command,
             _ => Route::Other,
@@ -285,7 +296,9 @@ async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
         response.headers_mut().insert(header::CONNECTION, close);
         response
     } else if is_preflight(&request) {
-        preflight()
+        let peer = request.extensions().get::<Peer>().copied();
+        let paid = peer.map_or(Ok(()), |peer| api.serve_stranger(peer));
+        paid.map_or_else(IntoResponse::into_response, |()| preflight())
     } else {
         // In a task of its own: a client that goes away meanwhile still pays for its work, and the work
         // still counts as a request of its user.
@@ -323,11 +336,11 @@ fn is_preflight(request: &Request) -> bool {
 
 /// Returns the answer to such a question. The guard of the port has let the page in.
 fn preflight() -> Response {
-    const HEADERS: &str = "authorization, content-type, idempotency-key, last-event-id, \
-         x-trunkline-user, x-trunkline-namespace, x-trunkline-device";
+    const HEADERS: &str = "authorization, content-type, idempotency-key, if-none-match, if-range, \
+         last-event-id, range, x-trunkline-user, x-trunkline-namespace, x-trunkline-device";
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    let methods = HeaderValue::from_static("GET, POST");
+    let methods = HeaderValue::from_static("GET, HEAD, POST");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     let allowed = HeaderValue::from_static(HEADERS);
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
@@ -338,7 +351,9 @@ fn preflight() -> Response {
 
 /// Returns the headers that let a page read an answer.
 fn cors(page: &Page) -> [(HeaderName, HeaderValue); 3] {
-    let exposed = HeaderValue::from_static("retry-after");
+    let exposed = HeaderValue::from_static(
+        "retry-after, etag, accept-ranges, content-range, content-disposition",
+    );
     [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, page.0.clone()),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed),

@@ -41,6 +41,7 @@ use self::client::AddressSeat;
 pub use self::guard::{Guard, Refusal};
 use self::line::Io;
 pub use self::line::Line;
+pub use self::open::Progress;
 use self::open::{Activity, Open};
 pub use self::taken::{Held, TakeOver, Taken};
 use crate::door::{Door, Payer};
@@ -307,7 +308,8 @@ impl Server {
         let slot = Arc::new(Mutex::new(None));
         let service = service_fn(|request| {
             activity.now();
-            self.answer(request, peer, Arc::clone(&slot))
+            let progress = Progress::new(Arc::clone(activity));
+            self.answer(request, peer, progress, Arc::clone(&slot))
         });
         let connection = http1::Builder::new()
             .max_buf_size(HEAD)
@@ -354,6 +356,7 @@ impl Server {
         &self,
         mut request: Request<Incoming>,
         peer: client::Peer,
+        progress: Progress,
         slot: Arc<Mutex<Option<Taken>>>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let admitted = self.admit(peer, &request);
@@ -361,6 +364,7 @@ impl Server {
         let answer = admitted.map(|(address, page, seat)| {
             let extensions = request.extensions_mut();
             extensions.insert(Peer(address));
+            extensions.insert(progress);
             if let Some(page) = page {
                 extensions.insert(Page(page));
             }

@@ -19,6 +19,37 @@ pub(super) struct Activity {
     last: AtomicU64,
 }
 
+/// The bytes of a body after which its connection has more time.
+const MUCH: usize = 64 << 10;
+
+/// The progress of a long body, among the extensions of a request. The time of the connection begins
+/// anew after each 64 KiB, in either direction.
+#[derive(Clone)]
+pub struct Progress {
+    activity: Arc<Activity>,
+    moved: usize,
+}
+
+impl Progress {
+    pub(super) const fn new(activity: Arc<Activity>) -> Self {
+        Self { activity, moved: 0 }
+    }
+
+    /// Begins the time of the connection anew after a time in which the gateway did not read.
+    pub fn waited(&self) {
+        self.activity.now();
+    }
+
+    /// Notes that bytes of the body have come or gone.
+    pub fn moved(&mut self, bytes: usize) {
+        self.moved += bytes;
+        if self.moved >= MUCH {
+            self.moved = 0;
+            self.activity.now();
+        }
+    }
+}
+
 /// The mark of a connection that a request holds.
 const HELD: u64 = u64::MAX;
 

@@ -139,7 +139,10 @@ impl World {
         self.ask(
             who,
             conversation,
-            Action::Send { key: None },
+            Action::Send {
+                key: None,
+                names_media: false,
+            },
             Body::default(),
         );
     }

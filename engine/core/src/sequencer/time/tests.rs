@@ -189,7 +189,14 @@ impl World {
             text: Some(&text),
             ..Body::default()
         };
-        self.ask(Action::Send { key: Some(key) }, body).unwrap()
+        self.ask(
+            Action::Send {
+                key: Some(key),
+                names_media: false,
+            },
+            body,
+        )
+        .unwrap()
     }
 
     /// Sends new messages, each with a key.
