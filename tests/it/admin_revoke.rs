@@ -1,7 +1,11 @@
 //! Revoked tokens: their sessions end at once, and they are refused from then on, also after a crash.
 
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 use trunkline_tests::api::{Api, problem};
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::client::{Client, End};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::service::{INVALID, Service};
@@ -257,4 +261,28 @@ fn a_damaged_file_stops_the_start() {
     for words in ["revocations: line 2 is damaged", "from a backup"] {
         assert!(exit.stderr.contains(words), "{exit:?}");
     }
+}
+
+/// A session that waits for a back end has no place among those that end: its token is looked at again.
+#[test]
+fn a_token_that_is_revoked_while_a_back_end_is_asked_opens_nothing() {
+    let (asked, is_asked) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let (asked, may_go_on) = (Mutex::new(asked), Arc::new(Mutex::new(may_go_on)));
+    let back = BackEnd::start(move |_| {
+        let _ = asked.lock().expect("no panic").send(());
+        let _ = may_go_on.lock().expect("no panic").recv();
+        Says::Json(json!({}))
+    });
+    let service = Service::new(Signer::hmac(), |setup| {
+        back.asked_by(setup.patient(), &["connect"])
+    });
+    let token = service.signer.sign(&claims_with("bob", json!({})));
+    let mut client = service.gateway.dial().open();
+    client.post("connect", &json!({"token": token, "device": "phone"}));
+    is_asked.recv().expect("the back end is asked");
+    assert_eq!(revoke(&service.gateway, &json!({"user": "bob"})), 0);
+    go_on.send(()).expect("the back end waits");
+    ended(&mut client);
+    assert_eq!(service.failures("revoked"), 1.0);
 }

@@ -114,7 +114,12 @@ impl Guests {
             (Some(_), None) => return Err(Refusal::MISSING),
             (None, _) => None,
         };
-        Grant::admitted(admitted, token, said, all_topics)
+        let grant = Grant::admitted(admitted, token, said, all_topics)?;
+        // The back end may name a user whose tokens are revoked.
+        match &self.authority {
+            Some(authority) => authority.unless_revoked(grant, system_ms()),
+            None => Ok(grant),
+        }
     }
 
     /// Returns the time after its token for which a session goes on, in milliseconds.

@@ -123,6 +123,14 @@ impl Authority {
         let in_force = Arc::clone(&self.in_force.read());
         let payload = token::payload(token, &in_force.keys)?;
         let grant = claims::read(&payload, &in_force.expected, now_ms)?;
+        self.unless_revoked(grant, now_ms)
+    }
+
+    /// Returns the grant, unless an operator has revoked it.
+    ///
+    /// # Errors
+    /// It is revoked.
+    pub(crate) fn unless_revoked(&self, grant: Grant, now_ms: u64) -> Result<Grant, Refusal> {
         match self.revoked.get() {
             Some(revoked) if revoked.refuse(&grant, now_ms) => Err(Refusal::REVOKED),
             _ => Ok(grant),

@@ -140,14 +140,20 @@ impl Permits {
     /// Returns what a back end grants to a `connect`. `token` is what the client's token grants.
     ///
     /// # Errors
-    /// Nobody names the user, or the grant has expired.
+    /// Nobody names the user, or the grant has expired or is revoked.
     pub(super) fn admit(
         &self,
         admitted: Admitted,
         token: Option<Grant>,
         connect: &Connect<'_>,
     ) -> Result<Grant, Refusal> {
-        Grant::admitted(admitted, token, connect, self.is_development)
+        let grant = Grant::admitted(admitted, token, connect, self.is_development)?;
+        // The token may have been revoked while the back end was asked, or the back end names a user whose
+        // tokens are revoked.
+        match &self.authority {
+            Some(authority) => authority.unless_revoked(grant, system_ms()),
+            None => Ok(grant),
+        }
     }
 
     /// Gives a session the topics that its token grants. Returns the tick at which the token expires;
