@@ -20,6 +20,7 @@ pub mod prototype;
 pub mod raw;
 pub mod rival;
 pub mod scrape;
+pub mod sink;
 pub mod talk;
 pub mod tokens;
 pub mod trace;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::metering::{Debt, Reading, StoreReading};
-use crate::{machine, prototype, raw, scrape};
+use crate::{machine, prototype, raw, scrape, sink};
 
 /// The most time that a server may take until it listens.
 const START: Duration = Duration::from_secs(30);
@@ -19,6 +19,7 @@ const START: Duration = Duration::from_secs(30);
 const GATEWAY: &str = "__gateway";
 const PROTOTYPE: &str = "__prototype";
 const RAW: &str = "__raw";
+const SINK: &str = "__sink";
 
 /// Which gateway to start, and whom it takes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -127,6 +128,14 @@ impl Peer {
     /// The server does not start.
     pub fn raw() -> anyhow::Result<Self> {
         Self::ready(&mut Self::this(RAW)?)
+    }
+
+    /// Starts the server of [`sink`], which sends `bytes` each second.
+    ///
+    /// # Errors
+    /// The server does not start.
+    pub fn sink(bytes: u64) -> anyhow::Result<Self> {
+        Self::ready(Self::this(SINK)?.arg(bytes.to_string()))
     }
 
     /// Returns the command that starts this program as one of the servers of [`child_main`].
@@ -278,6 +287,7 @@ pub fn child_main() -> Option<ExitCode> {
         GATEWAY => Some(trunkline::cli::run(std::iter::once(program).chain(args))),
         PROTOTYPE => Some(prototype::run(Path::new(&args.next()?))),
         RAW => Some(raw::run()),
+        SINK => Some(sink::run(args.next()?.to_str()?.parse().ok()?)),
         _ => None,
     }
 }

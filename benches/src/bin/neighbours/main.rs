@@ -74,6 +74,14 @@ struct Args {
     /// in development mode
     #[arg(long)]
     tokens: bool,
+    /// At the end, the attacker does as much to a server that does nothing: what honest users notice
+    /// then, the kernel and the processors do
+    #[arg(long)]
+    sink: bool,
+    /// Seconds until the gateway's memory has to be back after an attack. The gateway forgets unused
+    /// groups after a minute
+    #[arg(long, default_value_t = 75, value_name = "SECONDS")]
+    patience: u64,
     /// The most memory in MiB that an attack may add
     #[arg(long, default_value_t = 512.0, value_name = "MIB")]
     memory: f64,

@@ -6,6 +6,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use trunkline_benches::peer::Peer;
 
 use crate::Args;
 use crate::attack::Listed;
@@ -21,9 +22,6 @@ const WARM: Duration = Duration::from_secs(1);
 
 /// The most time until the messages of the attack's turn have arrived.
 const ARRIVE: Duration = Duration::from_secs(60);
-
-/// The most time until memory has returned. The gateway forgets unused groups after a minute.
-const RETURN: Duration = Duration::from_secs(75);
 
 /// Between two looks at whether memory has returned.
 const LOOK: Duration = Duration::from_millis(500);
@@ -77,7 +75,7 @@ struct Seen {
     attack: Duration,
 }
 
-/// Control, attack, control.
+/// Control, attack, control, and the attacker's load elsewhere if the command line says so.
 fn take_turns<'scope>(
     scope: &'scope Scope<'scope, '_>,
     args: &Args,
@@ -95,13 +93,16 @@ fn take_turns<'scope>(
     let told = over.clone();
     let (cpu, start) = (gateway.peer.cpu_seconds(), Instant::now());
     board.begin(Turn::Attack);
-    // The crew goes with its thread, which closes its connections.
-    let attacking = scope.spawn(move || crew.attack(&told));
+    let attacking = scope.spawn(move || crew.attack(&told).map(|tally| (tally, crew)));
     let mut peak = gateway.watch(time, || false);
     board.begin(Turn::Between);
     let (cpu, attack) = (gateway.peer.cpu_seconds() - cpu, start.elapsed());
     over.store(true, SeqCst);
-    let tally = joined(attacking)?;
+    let (tally, crew) = joined(attacking)?;
+    let mut crew = args.sink.then_some(crew);
+    if let Some(crew) = &mut crew {
+        crew.leave();
+    }
 
     peak = peak.max(gateway.watch(ARRIVE, || board.waiting() == 0));
     let mut memory = Memory {
@@ -110,17 +111,21 @@ fn take_turns<'scope>(
         after: gateway.memory(),
         stored: 0.0,
     };
-    let left = Instant::now();
+    let (left, patience) = (Instant::now(), Duration::from_secs(args.patience));
     loop {
         memory.stored = gateway.index() - index;
         memory.after = gateway.memory();
-        if memory.has_returned() || left.elapsed() > RETURN {
+        if memory.has_returned() || left.elapsed() > patience {
             break;
         }
         std::thread::sleep(LOOK);
     }
     board.begin(Turn::After);
     std::thread::sleep(time);
+    board.begin(Turn::Between);
+    if let Some(crew) = crew {
+        elsewhere(scope, args, board, crew, (&tally, attack))?;
+    }
     Ok(Seen {
         tally,
         memory,
@@ -129,19 +134,44 @@ fn take_turns<'scope>(
     })
 }
 
+/// Lets the attacker do what it did in `done` to a server that does nothing.
+fn elsewhere<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    args: &Args,
+    board: &Board,
+    mut crew: Crew,
+    done: (&Tally, Duration),
+) -> anyhow::Result<()> {
+    let (tally, attack) = done;
+    let bytes = tally.bytes as f64 / attack.as_secs_f64();
+    let sink = Peer::sink(bytes as u64)?;
+    crew.move_to(sink.address, tally, attack);
+    crew.open()?;
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let told = over.clone();
+    board.begin(Turn::Sink);
+    let attacking = scope.spawn(move || crew.attack(&told));
+    std::thread::sleep(Duration::from_secs_f64(args.seconds));
+    board.begin(Turn::Between);
+    over.store(true, SeqCst);
+    joined(attacking)?;
+    Ok(())
+}
+
 fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
     let ended = thread.join();
     ended.map_err(|_| anyhow::anyhow!("a thread panicked"))?
 }
 
 fn figures(listed: &Listed, ledger: &Ledger, seen: Seen) -> Figures {
-    let [before, attack, after] = &ledger.turns;
+    let [before, attack, after, sink] = &ledger.turns;
     Figures {
         attack: listed.name,
         about: listed.about,
         before: Percentiles::of(before),
         after: Percentiles::of(after),
         beside: Percentiles::of(attack),
+        sink: (sink.count() > 0).then(|| Percentiles::of(sink)),
         worst_second_ms: attack.worst_second(),
         in_time: attack.share_in_time(),
         harm: ledger.harm,

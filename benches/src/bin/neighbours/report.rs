@@ -9,13 +9,14 @@ use crate::Args;
 use crate::verdict::{Bounds, Figures};
 
 /// The columns of the tables.
-const HEAD: [&str; 12] = [
+const HEAD: [&str; 13] = [
     "attack",
     "control p50",
     "p99",
     "beside it p50",
     "p99",
     "worst second",
+    "sink p99",
     "×",
     "in 1 s",
     "refused",
@@ -54,9 +55,16 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
         ..
     } = figures;
     let control = figures.control();
+    let sink = figures.sink.map_or_else(String::new, |sink| {
+        format!(
+            ", beside a sink p50 {} p99 {} ms",
+            short(sink.p50_ms),
+            short(sink.p99_ms)
+        )
+    });
     format!(
         "{:<16} control p50 {} p99 {} ms | beside p50 {} p99 {} ms, worst second {} ms, × {}, \
-         {:.1} % in 1 s | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
+         {:.1} % in 1 s{} | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
          honest {} lost, {} disordered, {} unanswered, {} refused, {} closed | \
          memory {:.0} → {:.0} → {:.0} MiB, of which {:.1} stored | {:.2} cores | {}",
         figures.attack,
@@ -67,6 +75,7 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
         short(figures.worst_second_ms),
         short(figures.factor()),
         figures.in_time * 100.0,
+        sink,
         grouped(attacker.steps),
         grouped(attacker.answers),
         grouped(figures.refused),
@@ -110,6 +119,9 @@ fn row(figures: &Figures, bounds: Bounds) -> Vec<String> {
         short(beside.p50_ms),
         short(beside.p99_ms),
         short(figures.worst_second_ms),
+        figures
+            .sink
+            .map_or_else(String::new, |sink| short(sink.p99_ms)),
         short(figures.factor()),
         format!("{:.1} %", figures.in_time * 100.0),
         grouped(figures.refused),

@@ -13,10 +13,12 @@ pub(crate) enum Turn {
     Attack,
     /// The control after the attack.
     After,
+    /// The attacker's load goes to a server that does nothing.
+    Sink,
 }
 
 /// The turns that are counted, in their order.
-pub(crate) const COUNTED: [Turn; 3] = [Turn::Before, Turn::Attack, Turn::After];
+pub(crate) const COUNTED: [Turn; 4] = [Turn::Before, Turn::Attack, Turn::After, Turn::Sink];
 
 impl Turn {
     /// Returns the digit of the turn in the text of messages.
@@ -26,8 +28,9 @@ impl Turn {
 
     /// Returns the turn of a digit.
     pub(crate) fn of_digit(digit: u8) -> Option<Self> {
-        let all = [Self::Between, Self::Before, Self::Attack, Self::After];
-        all.into_iter().find(|turn| turn.digit() == digit)
+        let counted = COUNTED.into_iter();
+        let mut all = counted.chain([Self::Between]);
+        all.find(|turn| turn.digit() == digit)
     }
 
     /// Returns the place among [`COUNTED`], if the turn is counted.

@@ -74,6 +74,8 @@ pub(crate) struct Figures {
     /// The control after the attack.
     pub(crate) after: Percentiles,
     pub(crate) beside: Percentiles,
+    /// While the attacker's load went to a server that does nothing, if that was asked for.
+    pub(crate) sink: Option<Percentiles>,
     /// The largest 99th percentile of a second beside the attack.
     pub(crate) worst_second_ms: f64,
     /// The part of the messages beside the attack that arrived within a second.
@@ -172,6 +174,7 @@ pub(crate) mod tests {
             before: percentiles(1.0),
             after: percentiles(1.0),
             beside: percentiles(1.2),
+            sink: None,
             worst_second_ms: 1.4,
             in_time: 1.0,
             harm: Harm::default(),

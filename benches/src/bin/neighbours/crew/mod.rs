@@ -1,8 +1,11 @@
 //! All connections of all attackers, on one thread.
 
+mod quota;
 mod seat;
 mod tally;
 
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -11,6 +14,7 @@ use mio::{Events, Poll, Token};
 use serde_json::json;
 
 use crate::attack::{Attack, Entry, Listed, Manner, Next, Turn};
+use crate::crew::quota::Quota;
 use crate::crew::seat::{Place, Seat};
 use crate::pen::Pen;
 use crate::protobuf;
@@ -30,9 +34,8 @@ const OUT: usize = 256 << 10;
 /// The longest time without a look at all connections.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The niceness of attackers (nice(2)): the kernel prefers the gateway and the honest users, so that
-/// what they wait for is the gateway.
-const NICE: i32 = 10;
+/// The niceness of attackers (nice(2)) where they cannot be idle.
+const NICE: i32 = 19;
 
 /// The attackers of one attack, with their connections.
 pub(crate) struct Crew {
@@ -40,6 +43,10 @@ pub(crate) struct Crew {
     attackers: Vec<Attacker>,
     tally: Tally,
     manner: Manner,
+    /// What limits the attack besides the server; `None` at a gateway.
+    quota: Option<Quota>,
+    /// The seat that the quota ends next.
+    ends_next: usize,
 }
 
 struct Attacker {
@@ -88,6 +95,8 @@ impl Crew {
             attackers,
             tally: Tally::default(),
             manner,
+            quota: None,
+            ends_next: 0,
         })
     }
 
@@ -112,17 +121,36 @@ impl Crew {
         Ok(())
     }
 
+    /// Ends all connections.
+    pub(crate) fn leave(&mut self) {
+        for seat in self.attackers.iter_mut().flat_map(|one| &mut one.seats) {
+            seat.leave();
+        }
+    }
+
+    /// Ends all connections. The next attack goes to a server that answers nothing, with as many steps
+    /// and new connections each second as `tally` has over `time`.
+    pub(crate) fn move_to(&mut self, server: SocketAddr, tally: &Tally, time: Duration) {
+        for seat in self.attackers.iter_mut().flat_map(|one| &mut one.seats) {
+            seat.move_to(server);
+        }
+        self.manner.window = usize::MAX;
+        self.quota = Some(Quota::new(tally, time));
+    }
+
     /// Attacks until it is told that the time is over. Dropping the crew closes its connections.
     ///
     /// # Errors
     /// The kernel has no socket left.
     pub(crate) fn attack(&mut self, over: &AtomicBool) -> anyhow::Result<Tally> {
-        rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE)?;
+        stand_back()?;
         let mut turns = Turns::new()?;
         self.tally = Tally::default();
+        let began = Instant::now();
         while !over.load(SeqCst) {
             self.reopen()?;
-            let stepped = self.step_all(over);
+            let stepped = self.step_all(over, began);
+            self.end_some(began);
             let wait = if stepped { Duration::ZERO } else { LOOK };
             self.wait(&mut turns, wait)?;
         }
@@ -143,13 +171,18 @@ impl Crew {
     }
 
     /// Lets every connection have its steps. Returns whether there were any.
-    fn step_all(&mut self, over: &AtomicBool) -> bool {
+    fn step_all(&mut self, over: &AtomicBool, began: Instant) -> bool {
         let mut stepped = false;
+        let most = self
+            .quota
+            .as_ref()
+            .map(|quota| quota.steps(began.elapsed()));
         let now = Instant::now();
         for Attacker { me, attack, seats } in &mut self.attackers {
             for (at, seat) in seats.iter_mut().enumerate() {
                 let mut left = STEPS;
                 while left > 0
+                    && most.is_none_or(|most| self.tally.steps < most)
                     && seat.is_in()
                     && !seat.rests
                     && seat.in_flight < self.manner.window
@@ -174,6 +207,23 @@ impl Crew {
             }
         }
         stepped
+    }
+
+    /// Ends connections, as many as the quota has, which open again.
+    fn end_some(&mut self, began: Instant) {
+        let Some(quota) = &self.quota else { return };
+        let due = quota.opened(began.elapsed());
+        let mut seats: Vec<_> = (self.attackers.iter_mut())
+            .flat_map(|one| &mut one.seats)
+            .collect();
+        let opened = self.tally.opened;
+        for _ in 0..due.saturating_sub(opened).min(seats.len() as u64) {
+            let at = self.ends_next % seats.len();
+            self.ends_next += 1;
+            if seats[at].is_in() {
+                seats[at].leave();
+            }
+        }
     }
 
     fn wait(&mut self, turns: &mut Turns, time: Duration) -> anyhow::Result<()> {
@@ -214,6 +264,21 @@ impl Turns {
             buffer: vec![0; 256 << 10],
         })
     }
+}
+
+/// Lets this thread run only while nobody else wants the processor (`SCHED_IDLE`): an attacker has a
+/// machine of its own, and what honest users wait for here is the gateway. A thread that is only nice
+/// keeps its processor for milliseconds while a gateway waits for it.
+fn stand_back() -> anyhow::Result<()> {
+    let thread = rustix::thread::gettid();
+    let mut idle = Command::new("chrt");
+    idle.args(["--idle", "--pid", "0", &thread.as_raw_nonzero().to_string()]);
+    let is_idle = idle.stderr(Stdio::null()).status();
+    if !is_idle.is_ok_and(|status| status.success()) {
+        eprintln!("attackers are only nice: chrt of util-linux is missing, or may not do it");
+        rustix::process::setpriority_process(Some(thread), NICE)?;
+    }
+    Ok(())
 }
 
 fn step(attack: &mut dyn Attack, me: &str, at: usize, seat: &mut Seat) {

@@ -165,6 +165,12 @@ impl Seat {
         Ok(())
     }
 
+    /// Ends the connection. The next one goes to this server.
+    pub(crate) fn move_to(&mut self, server: SocketAddr) {
+        self.leave();
+        self.server = server;
+    }
+
     /// Ends the connection by a reset. It is opened again at once.
     pub(crate) fn leave(&mut self) {
         if let Some(line) = self.line.take() {

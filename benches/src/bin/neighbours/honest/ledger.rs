@@ -39,7 +39,12 @@ impl Ledger {
     /// None, as the bounds of the histograms are valid.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            turns: [Latencies::new()?, Latencies::new()?, Latencies::new()?],
+            turns: [
+                Latencies::new()?,
+                Latencies::new()?,
+                Latencies::new()?,
+                Latencies::new()?,
+            ],
             harm: Harm::default(),
             waiting: 0,
         })
