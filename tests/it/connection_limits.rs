@@ -159,8 +159,9 @@ fn accepted_a_few_at_a_time() {
     wait::until("all of them", || {
         (gateway.metric("trunkline_opening") == STORM as f64).then_some(())
     });
-    // Ten turns accepted ten connections each. A further turn may have found none.
-    assert_eq!(limited(&gateway, "accepts"), 10.0);
+    // Ten turns accepted ten connections each, or more turns fewer.
+    let turns = limited(&gateway, "accepts");
+    assert!(turns >= 10.0, "{turns}");
     drop(storm);
 }
 

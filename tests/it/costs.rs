@@ -195,6 +195,61 @@ fn a_client_that_spends_its_savings_is_read_slowly_beside_others() {
     });
 }
 
+/// Nothing cuts the reading of a command. One that takes long waits for the slow lane, also if its user
+/// has spent nothing yet. What follows it waits behind it.
+#[test]
+fn a_long_command_is_read_in_the_slow_lane_beside_others() {
+    /// The names of fields that the gateway ignores.
+    const FIELDS: usize = 10_000;
+    // So much is saved again between two commands that their user always lives within the budget.
+    let setup = budget("user-cost").flag("user-cost", "100ms");
+    let gateway = setup.flag("cost-burst", "8s").flag("shards", 1).start();
+    let slow_reads = || gateway.metric("trunkline_slow_reads_total");
+    let fields: Vec<_> = (0..FIELDS).map(|n| format!("\"x{n}\":1")).collect();
+    let long = format!("{{\"id\":7,\"ping\":{{{}}}}}", fields.join(","));
+    let send = |id| format!("{{\"id\":{id},\"send\":{{\"user\":\"mike\",\"text\":\"hi\"}}}}");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    let mut say = || {
+        let frame = format!("{long}\n{}", send(8));
+        heavy.write_frame(Opcode::Text, frame.as_bytes());
+        heavy.write_frame(Opcode::Text, send(9).as_bytes());
+        let [_, first, second] = [7, 8, 9].map(|id| heavy.reply(id)["send"]["seq"].as_u64());
+        assert!(first.is_some() && first < second, "{first:?} {second:?}");
+    };
+    // Alone, nobody waits.
+    say();
+    assert_eq!(slow_reads(), 0.0);
+    let mut light = gateway.dial().connect("lucy", "phone");
+    light.ping();
+    beside(&mut light, || {
+        wait::until("a read in the slow lane", || {
+            say();
+            (slow_reads() > 0.0).then_some(())
+        });
+    });
+}
+
+/// Many connections of an address cost much, although each of their users spends little. They are
+/// read in a lane of their own, and all come in.
+#[test]
+fn newcomers_of_an_address_that_spends_much_are_read_slowly_beside_others() {
+    // An address saves the work of a fifth of a second: 2 ms.
+    let setup = budget("address-cost").flag("address-cost", "10ms");
+    let gateway = setup.flag("shards", 1).start();
+    let elsewhere = gateway.dial().from(Ipv4Addr::new(127, 0, 0, 2));
+    let slow_reads = || gateway.metric("trunkline_slow_reads_total");
+    let mut light = gateway.dial().connect("lucy", "phone");
+    beside(&mut light, || {
+        wait::until("reads of newcomers in the slow lane", || {
+            for _ in 0..20 {
+                // Sessions of an address in debt have a lane too.
+                elsewhere.open().close();
+            }
+            (slow_reads() >= 20.0).then_some(())
+        });
+    });
+}
+
 #[test]
 fn without_budgets_nobody_waits() {
     let gateway = budget("user-cost").flag("user-cost", "0ms").start();

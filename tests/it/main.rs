@@ -82,6 +82,7 @@ mod reload;
 mod resume;
 mod reused_keys;
 mod rpc;
+mod sessions_first;
 mod settings_on_pages;
 mod shard_buffers;
 mod shortages;

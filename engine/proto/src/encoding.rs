@@ -60,6 +60,15 @@ impl Encoding {
         }
     }
 
+    /// Returns the bytes of the first command of `rest`, which is a frame or what
+    /// [`Self::next_command`] left of it. Returns all of `rest` if it does not say where the command ends.
+    pub fn first_command(self, rest: &[u8]) -> &[u8] {
+        match self {
+            Self::Json => json::first_command(rest),
+            Self::Proto => protobuf::first_command(rest),
+        }
+    }
+
     /// Reads the server messages of one frame in order, and passes each to `each`.
     ///
     /// # Errors

@@ -37,6 +37,13 @@ pub(crate) fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Result<Command<'a>
     None
 }
 
+/// Returns the bytes up to the end of the first command.
+pub(crate) fn first_command(rest: &[u8]) -> &[u8] {
+    let blank = rest.len() - after_empty_lines(rest).len();
+    let end = memchr::memchr(b'\n', &rest[blank..]);
+    end.map_or(rest, |end| &rest[..blank + end])
+}
+
 /// Returns what follows the lines that hold only white space. All of them are skipped in one go:
 /// a frame may hold a million.
 fn after_empty_lines(text: &[u8]) -> &[u8] {

@@ -48,6 +48,11 @@ pub(crate) fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Result<m::Command<
     })
 }
 
+/// Returns the bytes of the first command.
+pub(crate) fn first_command(mut rest: &[u8]) -> &[u8] {
+    split_message(&mut rest).unwrap_or(rest)
+}
+
 /// Returns the bytes of the next length-delimited message, and moves `payload` past it.
 fn split_message<'a>(payload: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = prost::decode_length_delimiter(&mut *payload).ok()?;

@@ -201,7 +201,7 @@ settings! {
     max_opening: usize { default("16384"), least("1"), limits("connections of a shard without a session", "HTTP 503 with `Retry-After`") }
     /// The most connections that a shard accepts in one turn of its loop, and the most connections
     /// without a session that it reads.
-    newcomers_per_turn: usize { default("16"), least("1"), limits("new connections that a shard accepts per turn and within 100 µs, one at least, and connections without a session that it reads per turn", "they wait for a later turn; sessions do not wait") }
+    newcomers_per_turn: usize { default("16"), least("1"), limits("new connections that a shard accepts per turn, and connections without a session that it reads per turn, both within the time for all that can wait", "they wait for a later turn; sessions do not wait") }
     /// The most sessions of a shard that catch up at the same time.
     max_recovering: usize { default("1024"), least("1"), limits("sessions of a shard that catch up at the same time", "close 3013, with a range of delays") }
     /// The unread output and unfinished input of all connections of a shard; at least outbox-bytes

@@ -68,6 +68,16 @@ struct Tops<A> {
     addresses: Top<A>,
 }
 
+/// How a new connection begins, by the account of its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Welcome {
+    /// The ticks for which it has to wait, because the address is in debt; 0 without a debt.
+    pub(crate) wait: Tick,
+    /// Whether the slow lane reads it: the address has spent much of its savings while the gateway
+    /// serves another one that has not.
+    pub(crate) is_slow: bool,
+}
+
 /// How a connection stands after all who pay for it have paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settled {
@@ -77,7 +87,8 @@ pub(crate) struct Settled {
     /// binds others.
     pub(crate) binds_others: bool,
     /// Whether the slow lane reads the connection: its own account, its user or its namespace has spent
-    /// much of its savings while the gateway serves another one that has not, or its address is in debt.
+    /// much of its savings while the gateway serves another one that has not, or its address is in
+    /// debt. Without a session: its address has spent much.
     pub(crate) is_slow: bool,
     /// The longest debt that binds; `None` without one.
     pub(crate) debt: Option<Debt>,
@@ -170,8 +181,11 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         }
         if let Some(addresses) = &self.addresses {
             let standing = addresses.book(holders.address, now, cost);
-            // Many clients may share an address: they are slow once it is in debt.
-            settled.is_slow |= matches!(standing, Standing::Debt(_));
+            // Many clients may share an address: sessions are slow once it is in debt.
+            settled.is_slow |= match holders.user {
+                Some(_) => matches!(standing, Standing::Debt(_)),
+                None => addresses.waits_for_another(holders.address, standing, now),
+            };
             settled.note(Throttle::Address, standing);
         }
         if let (Some(namespaces), Some(namespace)) = (&self.namespaces, self.namespace(holders)) {
@@ -217,6 +231,34 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         match addresses.map(|addresses| addresses.book(address, now, cost)) {
             Some(Standing::Debt(ticks)) => ticks,
             _ => 0,
+        }
+    }
+
+    /// Whether the gateway served somebody else in the last second who lives within the budget: another
+    /// user, or another address where users have no budgets.
+    pub(crate) fn serves_another(&self, than: &Holders<'_, A>, now: Tick) -> bool {
+        match (&self.users, &self.addresses) {
+            (Some(users), _) => users.serves_another(than.user, now),
+            (None, Some(addresses)) => addresses.serves_another(Some(than.address), now),
+            (None, None) => false,
+        }
+    }
+
+    /// Returns how a new connection from an address begins.
+    pub(crate) fn welcome(&self, address: A, now: Tick) -> Welcome {
+        let Some(addresses) = &self.addresses else {
+            return Welcome {
+                wait: 0,
+                is_slow: false,
+            };
+        };
+        let standing = addresses.book(address, now, Cost::NONE);
+        Welcome {
+            wait: match standing {
+                Standing::Debt(ticks) => ticks,
+                _ => 0,
+            },
+            is_slow: addresses.waits_for_another(address, standing, now),
         }
     }
 
@@ -354,9 +396,36 @@ mod tests {
         assert!(!settled.binds_others && settled.debt.is_none());
         let settled = budgets.settle(&mut None, &lucy, 1, Cost::NONE);
         assert!(settled.binds_others);
+        assert!(!budgets.serves_another(&hugo, 1));
         assert!(budgets.serve(&lucy, 1) && !budgets.serve(&hugo, 1));
+        assert!(budgets.serves_another(&hugo, 1) && !budgets.serves_another(&lucy, 1));
         let debt = budgets.settle(&mut None, &hugo, 1, DEAR).debt;
         assert_eq!(debt.map(|debt| debt.of), Some(Throttle::User));
+    }
+
+    #[test]
+    fn newcomers_of_an_address_that_spends_much_are_slow_beside_another_one() {
+        let budgets = budgets(&[Throttle::Address]);
+        let welcome = |wait, is_slow| Welcome { wait, is_slow };
+        let newcomer = holders(0, "", 1);
+        assert_eq!(budgets.welcome(1, 1), welcome(0, false));
+        // It has spent a part of its savings of 16 ms, and then more than them.
+        budgets.settle(&mut None, &newcomer, 1, Cost::micros(8_000));
+        assert_eq!(budgets.welcome(1, 1), welcome(0, false), "it is alone");
+        assert!(!budgets.serves_another(&newcomer, 1));
+        assert!(budgets.serve(&holders(2, "", 2), 1));
+        assert!(budgets.serves_another(&newcomer, 1));
+        assert_eq!(budgets.welcome(1, 1), welcome(0, true));
+        assert_eq!(budgets.welcome(2, 1), welcome(0, false));
+        let settled = |holders: &Holders<'_, u64>| {
+            let settled = budgets.settle(&mut None, holders, 1, Cost::NONE);
+            (settled.is_slow, settled.debt.is_some())
+        };
+        assert_eq!(settled(&newcomer), (true, false));
+        assert_eq!(settled(&holders(1, "", 1)), (false, false), "a session");
+        budgets.settle(&mut None, &newcomer, 1, Cost::micros(12_000));
+        assert_eq!(budgets.welcome(1, 1), welcome(2, true));
+        assert_eq!(settled(&holders(1, "", 1)), (true, true));
     }
 
     #[test]

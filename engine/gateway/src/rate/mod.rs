@@ -18,7 +18,7 @@ use crate::timer::Tick;
 
 pub(crate) use self::account::Account;
 pub(crate) use self::allowances::Allowances;
-pub(crate) use self::budgets::{Budgets, Debt, Holders, Settled};
+pub(crate) use self::budgets::{Budgets, Debt, Holders, Settled, Welcome};
 pub(crate) use self::second::PerSecond;
 pub(crate) use self::users::UserRates;
 

@@ -12,9 +12,9 @@ use super::Shard;
 use super::admission::Refusal;
 use super::connection::{Conn, Phase};
 use super::price;
+use super::share::Share;
 use super::source::Source;
 use super::tls::{DENIED, NO_ROOM, Tls};
-use super::turn::Stint;
 use crate::metrics::{Limit, Work};
 use crate::timer::{TICKS_PER_SECOND, ticks};
 
@@ -23,18 +23,18 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Shard {
     /// Accepts connections, if it is time to.
-    pub(super) fn accept_again(&mut self) {
-        if self.accept_at.is_some_and(|at| at <= self.core.turn.now()) {
+    pub(super) fn accept_again(&mut self, share: &mut Share) {
+        if !share.is_over() && self.accept_at.is_some_and(|at| at <= self.core.turn.now()) {
             self.accept_at = None;
-            self.accept();
+            self.accept(share);
         }
     }
 
-    /// Accepts the connections that wait, up to the share and the time of a turn.
-    fn accept(&mut self) {
-        let stint = Stint::begin();
+    /// Accepts the connections that wait, up to the number and the share of a turn.
+    fn accept(&mut self, share: &mut Share) {
+        share.begin();
         for number in 0..self.core.parts.limits.newcomers_per_turn {
-            if number > 0 && stint.is_over() {
+            if number > 0 && share.note_piece() {
                 break;
             }
             let Some(listener) = &self.listener else {
@@ -104,7 +104,7 @@ impl Shard {
         conn.times.set_deadline(slot, &mut self.core.turn, timeout);
         let metrics = &self.core.parts.metrics;
         metrics.worked(Work::Open, price::CONNECTION);
-        self.core.wait_for_address(slot, conn);
+        self.core.receive_newcomer(slot, conn);
     }
 
     /// Tells a client that it is not admitted.

@@ -57,6 +57,8 @@ pub(crate) struct Admission {
     left: usize,
     /// Connections without a session that have input which no turn has read.
     waiting: VecDeque<u32>,
+    /// The number of those at the front of `waiting` that an earlier turn has left there.
+    deferred: usize,
 }
 
 impl Admission {
@@ -68,6 +70,7 @@ impl Admission {
             opening: 0,
             left: 0,
             waiting: VecDeque::new(),
+            deferred: 0,
         }
     }
 
@@ -173,7 +176,15 @@ impl Admission {
         if self.left == 0 {
             return None;
         }
+        self.deferred = self.deferred.saturating_sub(1);
         self.waiting.pop_front()
+    }
+
+    /// Returns the number of connections that this turn leaves to a later one, without those that
+    /// an earlier turn has left already.
+    pub(super) fn newly_deferred(&mut self) -> usize {
+        let before = std::mem::replace(&mut self.deferred, self.waiting.len());
+        self.waiting.len() - before
     }
 }
 
@@ -296,9 +307,15 @@ mod tests {
             (admission.next_waiting(), admission.has_waiting()),
             (None, true)
         );
+        // Each is counted as deferred once.
+        assert_eq!([(); 2].map(|()| admission.newly_deferred()), [1, 0]);
+        admission.wait(3, &mut false);
         admission.costs(8);
         admission.begin_turn();
         assert_eq!(admission.next_waiting(), Some(2));
+        assert_eq!(admission.newly_deferred(), 1);
+        assert_eq!(admission.next_waiting(), Some(3));
+        assert_eq!(admission.newly_deferred(), 0);
         assert!(!admission.has_waiting());
     }
 }

@@ -28,6 +28,12 @@ const COMMAND: Cost = Cost::nanos(800);
 /// The cost of 16 bytes of a command: unmasking, checking and parsing them.
 const SIXTEEN_BYTES: Cost = Cost::nanos(24);
 
+/// Returns the cost of a command of this many bytes, besides what it holds.
+#[inline]
+pub(super) fn of_command(bytes: usize) -> Cost {
+    COMMAND + SIXTEEN_BYTES.times(bytes / 16)
+}
+
 /// The cost of the input that one connection has handled since others had their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
@@ -55,7 +61,12 @@ impl Slice {
     /// Adds the cost of a command of this many bytes.
     #[inline]
     pub(super) fn take_command(&mut self, bytes: usize) {
-        self.take(COMMAND + SIXTEEN_BYTES.times(bytes / 16));
+        self.take(of_command(bytes));
+    }
+
+    /// Ends the slice, whatever it has handled: the next command waits.
+    pub(super) fn end(&mut self) {
+        self.used = self.used.max(SLICE);
     }
 
     /// Whether others have their turn now.
@@ -189,6 +200,12 @@ mod tests {
             slice.used() > Cost::micros(1_000),
             "and costs all that it needs"
         );
+        let mut slice = Slice::new();
+        slice.end();
+        assert_eq!((slice.is_spent(), slice.used()), (true, SLICE));
+        slice.take_frame();
+        slice.end();
+        assert_eq!(slice.used(), SLICE + FRAME);
     }
 
     #[test]

@@ -8,10 +8,12 @@ use trunkline_proto::message::Command;
 use super::backlog::Slice;
 use super::connection::Conn;
 use super::core::Core;
+use super::lanes::Party;
 use super::price;
 use super::rate::Beyond;
 use super::source::Source;
 use crate::metrics::Work;
+use crate::rate::Welcome;
 use crate::timer::{TICK, TICKS_PER_SECOND, Tick};
 
 /// The longest time, in ticks, for which a connection in debt is not read: a second. Its client may
@@ -28,6 +30,14 @@ const _: () = assert!(TICK.as_millis() * PATIENCE as u128 == 5_000);
 /// account.
 const LEAST: Cost = Cost::micros(100);
 
+/// Returns whose connection this is in the slow lanes.
+fn party(conn: &Conn) -> Party {
+    match conn.session() {
+        Some(session) => Party::User(session.id),
+        None => Party::Address(conn.source()),
+    }
+}
+
 impl Core {
     /// Charges a connection for work that was done for it. The accounts of the connection, its user,
     /// its address and its namespace pay in pieces.
@@ -36,7 +46,8 @@ impl Core {
         self.parts.metrics.worked(work, cost);
         if conn.incoming.is_slow() {
             let sliced = !matches!(work, Work::Parse);
-            self.turn.lane.note(self.turn.began(), cost, sliced);
+            let began = self.turn.began();
+            self.turn.lanes.note(party(conn), began, cost, sliced);
         }
         if conn.purse.spend(cost) {
             self.settle(slot, conn);
@@ -109,17 +120,15 @@ impl Core {
         }
     }
 
-    /// Takes a session into the slow lane, or out of it. Connections without a session have a list of
-    /// their own, and those that leave do not wait.
+    /// Takes a connection into the slow lane, or out of it. Those that leave do not wait.
     pub(super) fn set_slow(&mut self, slot: u32, conn: &mut Conn, slow: bool) {
-        let user = conn.session().map(|session| session.id);
-        let user = user.filter(|_| slow && !conn.is_closing());
-        if conn.incoming.is_slow() == user.is_some() {
+        let slow = slow && !conn.is_closing();
+        if conn.incoming.is_slow() == slow {
             return;
         }
-        conn.incoming.set_slow(user.is_some());
-        if let Some(user) = user {
-            self.turn.lane.admit(slot, user);
+        conn.incoming.set_slow(slow);
+        if slow {
+            self.turn.lanes.admit(slot, party(conn));
             let at = self.turn.now() + TICKS_PER_SECOND;
             conn.times.schedule(slot, &mut self.turn, at);
         } else {
@@ -129,9 +138,33 @@ impl Core {
 
     /// Looks whether a connection in the slow lane spends little by now, at most once in a tick.
     pub(super) fn look_at_lane(&mut self, slot: u32, conn: &mut Conn) {
-        if conn.incoming.is_slow() && self.payments.may_pay(slot, self.turn.now()) {
+        let waits = conn.incoming.is_unread() && conn.incoming.has_backlog();
+        if conn.incoming.is_slow() && !waits && self.payments.may_pay(slot, self.turn.now()) {
             self.settle(slot, conn);
         }
+    }
+
+    /// Whether a command takes so long to read that it waits for the slow lane while others are served:
+    /// in the lane such pieces of work are rare. Takes the session into the lane then. Nothing cuts the
+    /// reading of a command.
+    #[cold]
+    pub(super) fn waits_for_lane(&mut self, slot: u32, conn: &mut Conn, command: &[u8]) -> bool {
+        /// The cost of reading a command from which on it waits: longer than a turn's work for
+        /// all who can wait.
+        const LONG: Cost = Cost::micros(150);
+        let Some(budgets) = &self.parts.shared.budgets else {
+            return false;
+        };
+        if self.reads_slowly
+            || conn.session().is_none()
+            || price::of_reading(command) < LONG
+            || !budgets.serves_another(&conn.holders(), self.turn.now())
+        {
+            return false;
+        }
+        self.set_slow(slot, conn, true);
+        self.slice.end();
+        true
     }
 
     /// Reads a connection again that has waited, behind the others, and asks its questions.
@@ -143,14 +176,16 @@ impl Core {
         }
     }
 
-    /// Lets a new connection wait whose address is in debt.
-    pub(super) fn wait_for_address(&mut self, slot: u32, conn: &mut Conn) {
+    /// Takes a new connection into the slow lane whose address spends much, and lets it wait while the
+    /// address is in debt.
+    pub(super) fn receive_newcomer(&mut self, slot: u32, conn: &mut Conn) {
         let now = self.turn.now();
         let budgets = self.parts.shared.budgets.as_ref();
         let Some(budgets) = budgets.filter(|_| !conn.source().is_unnamed()) else {
             return;
         };
-        let wait = budgets.wait_of(conn.source(), now, Cost::NONE);
+        let Welcome { wait, is_slow } = budgets.welcome(conn.source(), now);
+        self.set_slow(slot, conn, is_slow);
         if wait > 0 {
             conn.purse.wait_until(now + wait.min(PAUSE));
             let at = conn.purse.ask_again(slot, now, PAUSE);
@@ -219,11 +254,14 @@ impl Core {
         let (before, pages) = (expected(conn), conn.unanswered.pages());
         self.parts.metrics.slow_reads.one();
         self.slice = Slice::new();
+        let whose = party(conn);
+        self.reads_slowly = true;
         self.read_in_turn(slot, conn, buffer);
+        self.reads_slowly = false;
         let asked = conn.unanswered.pages().saturating_sub(pages);
         let passed =
             self.slice.used() + expected(conn).minus(before) + QUESTION.times(asked.into());
-        self.turn.lane.pass(passed);
+        self.turn.lanes.pass(whose, passed);
     }
 
     /// Returns the id of a command that a client in debt may not send, and the refusal. `None` for a

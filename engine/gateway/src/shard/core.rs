@@ -64,6 +64,8 @@ pub(crate) struct Core {
     pub(super) handoff: Handoff,
     /// What the connection that is being read may still handle before others have their turn.
     pub(super) slice: Slice,
+    /// Whether the slow lane reads that connection.
+    pub(super) reads_slowly: bool,
     /// The stored events that are being pushed, encoded once.
     pub(super) frames: Frames,
     /// The buffers that connections borrow.
@@ -128,6 +130,7 @@ impl Core {
             known: Known::default(),
             handoff: Handoff::new(parts.sequencer.clone()),
             slice: Slice::new(),
+            reads_slowly: false,
             frames: Frames::new(Tokens::new(&parts.epochs), memory.shared().clone()),
             pool: Pool::default(),
             tls: Buffers::new(parts.tls.is_some()),

@@ -34,7 +34,6 @@ impl Core {
     pub(super) fn read_in_turn(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if conn.is_opening() {
             if !self.admission.take_one() {
-                self.parts.metrics.limited(Limit::Newcomers);
                 return conn.incoming.wait(slot, &mut self.admission);
             }
             if matches!(conn.phase(), Phase::Preamble) && !self.read_preamble(slot, conn, buffer) {
@@ -44,15 +43,21 @@ impl Core {
         self.read(slot, conn, buffer);
     }
 
-    /// Reads a connection that the kernel reports. One that sends much waits behind the others.
+    /// Reads a connection that the kernel reports. One that sends much waits behind the others, and so
+    /// do those without a session.
     pub(super) fn readable(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if conn.incoming.is_unread() {
             return;
         }
-        if conn.incoming.is_heavy() {
-            return conn.incoming.read_later(slot, &mut self.turn);
+        match conn.phase() {
+            Phase::Open(_) | Phase::Echo if !conn.incoming.is_heavy() => {
+                self.read(slot, conn, buffer);
+            }
+            _ if conn.is_opening() && !conn.incoming.is_slow() => {
+                conn.incoming.wait(slot, &mut self.admission);
+            }
+            _ => conn.incoming.read_later(slot, &mut self.turn),
         }
-        self.read_in_turn(slot, conn, buffer);
     }
 
     /// Reads a connection once, and handles a slice of the input.
@@ -195,6 +200,8 @@ impl Core {
         if !timed || !conn.is_mid_message() {
             return conn.incoming.message_ended();
         }
+        // Others do not wait for messages that come in small pieces.
+        conn.incoming.wait_behind();
         let now = self.turn.now();
         let began = conn.incoming.message_began(now);
         let ends = conn.incoming.message_ends(self.timeouts.message);
@@ -387,6 +394,11 @@ impl Core {
         let mut rest = payload;
         loop {
             let before = rest.len();
+            if before >= price::LARGE
+                && self.waits_for_lane(slot, conn, encoding.first_command(rest))
+            {
+                return before;
+            }
             let Some(command) = encoding.next_command(&mut rest) else {
                 return 0;
             };

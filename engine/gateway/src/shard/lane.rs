@@ -1,14 +1,15 @@
-//! The slow lane of a shard: the input of connections that spend much while others spend little.
+//! The slow lanes of a shard: the input of connections that spend much while others spend little. New
+//! connections from an address that spends much have a lane of their own.
 //!
 //! Work for clients beyond their budgets waits for its debt. Work within a budget may still come in
 //! bursts. The slow lane spreads it: after each piece of work for its connections the lane stays
 //! closed for several times as long as the piece takes, so that other clients meet such work rarely.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use trunkline_core::cost::Cost;
-use trunkline_core::ids::UserId;
 
 /// The divisor of the lane's share of a core: the connections in the lane get a twentieth together.
 const SHARE: u32 = 20;
@@ -26,16 +27,16 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// The cost of input, with what it asks of the sequencer, after which the lane is closed.
 const OPENING: Cost = Cost::micros(50);
 
-/// The connections of the lane, by slot, and when the lane opens for those that wait to be read. Users
-/// take turns, whatever the number of their connections.
+/// The connections of the lane, by slot, and when the lane opens for those that wait to be read. Parties
+/// take turns, whatever the number of their connections. A party, `P`, is a user, or an address.
 #[derive(Debug)]
-pub(super) struct Lane {
-    members: HashMap<u32, Member>,
-    /// The slots that wait, of each user in the order in which they came. A slot that does not wait any
+pub(super) struct Lane<P> {
+    members: HashMap<u32, Member<P>>,
+    /// The slots that wait, of each party in the order in which they came. A slot that does not wait any
     /// more may be left in it.
-    waiting: HashMap<UserId, VecDeque<u32>>,
-    /// The users with slots that wait, in the order of their turns.
-    round: VecDeque<UserId>,
+    waiting: HashMap<P, VecDeque<u32>>,
+    /// The parties with slots that wait, in the order of their turns.
+    round: VecDeque<P>,
     opens: Instant,
     /// The cost of what the lane let through since it opened.
     passed: Cost,
@@ -43,12 +44,12 @@ pub(super) struct Lane {
 
 /// A connection of the lane.
 #[derive(Debug, Clone, Copy)]
-struct Member {
-    user: UserId,
+struct Member<P> {
+    party: P,
     waits: bool,
 }
 
-impl Lane {
+impl<P: Copy + Eq + Hash> Lane<P> {
     /// Makes an empty lane that is open from `now` on.
     pub(super) fn new(now: Instant) -> Self {
         Self {
@@ -60,10 +61,10 @@ impl Lane {
         }
     }
 
-    /// Takes in a connection of a user. From now on it can wait here.
-    pub(super) fn admit(&mut self, slot: u32, user: UserId) {
+    /// Takes in a connection of a party. From now on it can wait here.
+    pub(super) fn admit(&mut self, slot: u32, party: P) {
         let waits = false;
-        self.members.insert(slot, Member { user, waits });
+        self.members.insert(slot, Member { party, waits });
     }
 
     /// Lets a connection go. Returns whether it was waiting to be read.
@@ -77,36 +78,36 @@ impl Lane {
         gone.is_some_and(|member| member.waits)
     }
 
-    /// Lets a connection of the lane wait, behind those of its user that wait already.
+    /// Lets a connection of the lane wait, behind those of its party that wait already.
     pub(super) fn enter(&mut self, slot: u32) {
         let Some(member) = self.members.get_mut(&slot).filter(|member| !member.waits) else {
             return;
         };
         member.waits = true;
-        let slots = self.waiting.entry(member.user).or_insert_with(|| {
-            self.round.push_back(member.user);
+        let slots = self.waiting.entry(member.party).or_insert_with(|| {
+            self.round.push_back(member.party);
             VecDeque::new()
         });
         slots.push_back(slot);
     }
 
-    /// Takes a connection of the user whose turn it is, if the lane is open.
+    /// Takes a connection of the party whose turn it is, if the lane is open.
     pub(super) fn next(&mut self, now: Instant) -> Option<u32> {
         if now < self.opens || self.passed >= OPENING {
             return None;
         }
-        while let Some(user) = self.round.pop_front() {
-            let Some(slots) = self.waiting.get_mut(&user) else {
+        while let Some(party) = self.round.pop_front() {
+            let Some(slots) = self.waiting.get_mut(&party) else {
                 continue;
             };
             let next = slots.pop_front();
             if slots.is_empty() {
-                self.waiting.remove(&user);
+                self.waiting.remove(&party);
             } else {
-                self.round.push_back(user);
+                self.round.push_back(party);
             }
             let member = next.and_then(|slot| self.members.get_mut(&slot));
-            if let Some(member) = member.filter(|member| member.user == user && member.waits) {
+            if let Some(member) = member.filter(|member| member.party == party && member.waits) {
                 member.waits = false;
                 return next;
             }
@@ -141,6 +142,11 @@ impl Lane {
         self.opens = self.opens.max(now + rest.min(LONGEST_REST));
     }
 
+    /// Whether connections wait in the lane. Some of them may not wait any more.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.round.is_empty()
+    }
+
     /// The time from `now` until a connection of the lane is read; `None` if none waits.
     pub(super) fn opens_in(&self, now: Instant) -> Option<Duration> {
         (!self.round.is_empty()).then(|| self.opens.saturating_duration_since(now))
@@ -154,17 +160,15 @@ const fn time(cost: Cost) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_core::store::TimelineId;
-
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     /// Returns an open lane with waiting connections, each with its user.
-    fn lane(now: Instant, connections: &[(u32, u128)]) -> Lane {
+    fn lane(now: Instant, connections: &[(u32, u128)]) -> Lane<u128> {
         let mut lane = Lane::new(now);
         for &(slot, user) in connections {
-            lane.admit(slot, TimelineId(user));
+            lane.admit(slot, user);
             lane.enter(slot);
         }
         lane
@@ -176,7 +180,7 @@ mod tests {
         let mut lane = lane(now, &[]);
         assert_eq!((lane.next(now), lane.opens_in(now)), (None, None));
         for slot in 1..=3 {
-            lane.admit(slot, TimelineId(9));
+            lane.admit(slot, 9);
             lane.enter(slot);
             lane.enter(slot);
         }
@@ -211,7 +215,7 @@ mod tests {
         let mut lane = lane(now, &[(1, 7), (2, 7), (3, 8)]);
         assert!(lane.release(1) && !lane.release(1));
         // Another connection has the slot now, and does not wait.
-        lane.admit(1, TimelineId(7));
+        lane.admit(1, 7);
         assert_eq!(lane.next(now), Some(3));
         assert_eq!(lane.next(now), Some(2));
         assert_eq!(lane.next(now), None);
@@ -242,7 +246,7 @@ mod tests {
         let now = Instant::now();
         let mut lane = Lane::new(now);
         lane.end_turn(now + MS);
-        lane.admit(7, TimelineId(1));
+        lane.admit(7, 1);
         lane.enter(7);
         assert_eq!(lane.next(now), Some(7));
     }

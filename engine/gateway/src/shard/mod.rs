@@ -21,6 +21,7 @@ mod handoff;
 mod incoming;
 mod input;
 mod lane;
+mod lanes;
 pub mod listener;
 mod mail;
 mod memory;
@@ -38,6 +39,7 @@ mod reads;
 mod relief;
 mod resuming;
 mod returns;
+mod share;
 mod source;
 mod times;
 mod tls;
@@ -64,6 +66,7 @@ use self::backlog::CONTINUED;
 use self::connection::Conn;
 use self::core::Core;
 use self::reads::{Asker, Readiness};
+use self::share::{Part, Share};
 use self::turn::Stint;
 use crate::metrics::Limit;
 use crate::timer::Tick;
@@ -172,18 +175,17 @@ impl Shard {
             let now = Instant::now();
             self.core.turn.begin(now);
             let more_mail = self.take_mail(now);
+            // What the mail and the input before it brought does not wait for the rest of the turn.
+            self.flush_little();
             self.core.admission.begin_turn();
-            self.accept_again();
-            self.read_again(&mut buffer);
-            self.read_slowly(now, &mut buffer);
+            self.do_what_can_wait(now, &mut fired, &mut buffer);
             self.core.handoff.submit();
-            self.fire(now, &mut fired, &mut buffer);
             self.drain_step(now);
             self.tell_ephemeral();
             self.ask_readers();
-            self.flush();
+            self.flush_little();
             self.relieve();
-            self.drop_doomed();
+            self.show_connections();
             // The positions of the sessions that were dropped.
             self.core.handoff.submit();
             if self.core.departing.is_closing() && self.conns.is_empty() {
@@ -258,7 +260,7 @@ impl Shard {
             return Some(Duration::ZERO);
         }
         let timer = self.core.turn.next_timer(now);
-        let lane = self.core.turn.lane.opens_in(now).filter(|_| !stalled);
+        let lane = self.core.turn.lanes.opens_in(now).filter(|_| !stalled);
         let flushes = self.core.turn.flushes_in(now);
         let soon = if stalled {
             Some(STALL)
@@ -297,51 +299,86 @@ impl Shard {
         }
     }
 
-    /// Goes on with the connections that have more input than a slice, one after another.
-    fn read_again(&mut self, buffer: &mut [u8]) {
-        if !self.core.turn.has_unread() && !self.core.admission.has_waiting() {
+    /// Does work that can wait, of all kinds in turn, until the share of the turn is over.
+    fn do_what_can_wait(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
+        self.note_fired(now, fired);
+        if !self.has_what_can_wait() {
             return;
         }
-        let (mut left, mut stint) = (CONTINUED, Stint::begin());
-        while left > Cost::NONE
-            && !self.core.handoff.is_full()
-            && let Some(slot) = self.core.turn.next_to_read()
-        {
-            if let Some(conn) = self.conns.get_mut(slot as usize) {
-                conn.incoming.taken_up();
-                self.core.read_in_turn(slot, conn, buffer);
-                left = left.minus(self.core.slice.used());
-                if stint.is_over() {
-                    break;
-                }
-            }
-        }
-        if self.core.handoff.is_full() {
-            return;
-        }
-        stint = Stint::begin();
-        while let Some(slot) = self.core.admission.next_waiting() {
-            if let Some(conn) = self.conns.get_mut(slot as usize) {
-                conn.incoming.taken_up();
-                self.core.read_in_turn(slot, conn, buffer);
-                if stint.is_over() {
-                    break;
-                }
+        let mut share = Share::default();
+        for part in Part::of_turn(self.core.turn.number()) {
+            match part {
+                Part::Accepts => self.accept_again(&mut share),
+                Part::Input => self.read_again(&mut share, buffer),
+                Part::Newcomers => self.read_newcomers(&mut share, buffer),
+                Part::Lane => self.read_slowly(now, &mut share, buffer),
+                Part::Timers => self.fire(&mut share, buffer),
+                Part::Flushes => self.flush_much(&mut share),
+                Part::Drops => self.drop_doomed(&mut share),
             }
         }
     }
 
-    /// Reads connections of the slow lane, if it is open.
-    fn read_slowly(&mut self, now: Instant, buffer: &mut [u8]) {
-        while !self.core.handoff.is_full()
-            && let Some(slot) = self.core.turn.lane.next(now)
+    /// Whether there is any work that can wait.
+    fn has_what_can_wait(&self) -> bool {
+        let turn = &self.core.turn;
+        turn.has_unread()
+            || turn.has_behind()
+            || self.accept_at.is_some()
+            || self.core.admission.has_waiting()
+            || !self.fired.is_empty()
+    }
+
+    /// Goes on with the connections that have more input than a slice, one after another.
+    fn read_again(&mut self, share: &mut Share, buffer: &mut [u8]) {
+        let mut left = CONTINUED;
+        while left > Cost::NONE
+            && !share.is_over()
+            && !self.core.handoff.is_full()
+            && let Some(slot) = self.core.turn.next_to_read()
         {
+            share.begin();
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.incoming.taken_up();
+                self.core.read_in_turn(slot, conn, buffer);
+                left = left.minus(self.core.slice.used());
+                share.note_piece();
+            }
+        }
+    }
+
+    /// Reads connections without a session, up to the number of a turn.
+    fn read_newcomers(&mut self, share: &mut Share, buffer: &mut [u8]) {
+        while !share.is_over()
+            && !self.core.handoff.is_full()
+            && let Some(slot) = self.core.admission.next_waiting()
+        {
+            share.begin();
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.incoming.taken_up();
+                self.core.read_in_turn(slot, conn, buffer);
+                share.note_piece();
+            }
+        }
+        for _ in 0..self.core.admission.newly_deferred() {
+            self.core.parts.metrics.limited(Limit::Newcomers);
+        }
+    }
+
+    /// Reads connections of the slow lanes that are open.
+    fn read_slowly(&mut self, now: Instant, share: &mut Share, buffer: &mut [u8]) {
+        while !share.is_over()
+            && !self.core.handoff.is_full()
+            && let Some(slot) = self.core.turn.lanes.next(now)
+        {
+            share.begin();
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.incoming.taken_up();
                 self.core.read_slowly(slot, conn, buffer);
+                share.note_piece();
             }
         }
-        self.core.turn.lane.end_turn(now);
+        self.core.turn.lanes.end_turn(now);
     }
 
     /// Gives the readers the questions that are ready.
@@ -382,9 +419,12 @@ impl Shard {
         reads.ask_ready(&mut self.conns, readiness, asker);
     }
 
-    /// Flushes the connections with a little new output, and then some of those with much.
-    fn flush(&mut self) {
-        // A flush may append to the output of a connection: that goes out in the next turn.
+    /// Flushes the connections with a little new output.
+    fn flush_little(&mut self) {
+        if !self.core.turn.has_to_flush() {
+            return;
+        }
+        // A flush may append to the output of a connection: that goes out with the next ones.
         let due = self.core.turn.take_to_flush();
         for &slot in &due {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
@@ -400,12 +440,17 @@ impl Shard {
             }
         }
         self.core.turn.flushed(due);
-        if !self.core.turn.may_flush_in_turn(self.core.turn.began()) {
+    }
+
+    /// Flushes some of the connections with much output.
+    fn flush_much(&mut self, share: &mut Share) {
+        if share.is_over() || !self.core.turn.may_flush_in_turn(self.core.turn.began()) {
             return;
         }
+        share.begin();
         let (mut left, mut bulk, began) = (FLUSHED, 0, Instant::now());
-        let stint = Stint::since(began);
         while left > Cost::NONE
+            && !share.is_over()
             && let Some(slot) = self.core.turn.next_to_flush()
         {
             let conn = self.conns.get_mut(slot as usize);
@@ -419,9 +464,7 @@ impl Shard {
                 let bytes = self.core.flush_some(slot, conn, MUCH);
                 bulk += bytes;
                 left = left.minus(FLUSH + Cost::of_sent(bytes));
-                if stint.is_over() {
-                    break;
-                }
+                share.note_piece();
             }
         }
         if bulk > BULK && self.core.serves_light() {
@@ -429,15 +472,21 @@ impl Shard {
         }
     }
 
-    fn drop_doomed(&mut self) {
-        let doomed = self.core.turn.take_to_drop();
+    /// Drops connections that have ended.
+    fn drop_doomed(&mut self, share: &mut Share) {
         // At the stop, nobody is left to wait for this turn.
         let stopping = self.core.departing.has_begun();
+        if !self.core.turn.has_to_drop() || share.is_over() && !stopping {
+            return;
+        }
+        share.begin();
+        // Their last words, if these are of this turn.
+        self.flush_little();
+        let doomed = self.core.turn.take_to_drop();
         let most = if stopping { usize::MAX } else { DROPPED };
-        let stint = (!doomed.is_empty()).then(Stint::begin);
         let mut now = 0;
         for &slot in doomed.iter().take(most) {
-            if now > 0 && !stopping && stint.is_some_and(Stint::is_over) {
+            if now > 0 && !stopping && share.note_piece() {
                 break;
             }
             now += 1;
@@ -471,29 +520,34 @@ impl Shard {
             self.conns = Slab::new();
             self.peak = 0;
         }
+    }
+
+    /// Shows how many connections there are, and what they hold.
+    fn show_connections(&self) {
         let metrics = &self.core.parts.metrics;
         metrics.connections.set(self.conns.len() as u64);
         metrics.opening.set(self.core.admission.opening() as u64);
         metrics.held_bytes.set(self.core.memory.held() as u64);
     }
 
-    /// Handles timers that are due, as many as a turn has time for.
-    fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
+    /// Takes the timers that are due into the queue of those that have fired.
+    fn note_fired(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {
         self.core.turn.fire(now, fired);
         self.core.forget_idle();
         self.fired.extend(fired.drain(..));
-        if self.fired.is_empty() {
-            return;
-        }
-        let stint = Stint::begin();
-        while let Some((slot, due)) = self.fired.pop_front() {
+    }
+
+    /// Handles timers that have fired, as many as a turn has time for.
+    fn fire(&mut self, share: &mut Share, buffer: &mut [u8]) {
+        while !share.is_over()
+            && let Some((slot, due)) = self.fired.pop_front()
+        {
             if let Some(conn) = self.conns.get_mut(slot as usize)
                 && conn.times.is_due(due)
             {
+                share.begin();
                 self.core.timer(slot, conn, buffer);
-                if stint.is_over() {
-                    break;
-                }
+                share.note_piece();
             }
         }
         if self.fired.is_empty() && self.fired.capacity() > KEPT {

@@ -135,6 +135,8 @@ impl Core {
             Some(since) => Some((since, self.greeting.opening(&session, None, expires))),
         };
         let user = session.id;
+        // The user pays from now on.
+        self.set_slow(slot, conn, false);
         conn.enter(Phase::Open(session), &mut self.admission);
         if conn.out.is_blocked() {
             let timeout = self.timeouts.write;

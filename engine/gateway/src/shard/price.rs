@@ -5,6 +5,8 @@
 use trunkline_core::cost::Cost;
 use trunkline_proto::message::CommandBody;
 
+use super::backlog::of_command;
+
 /// The cost of an error reply.
 pub(super) const REFUSAL: Cost = Cost::micros(1);
 
@@ -50,6 +52,14 @@ pub(super) fn of_signs(command: &[u8]) -> Cost {
     let signs = |part: &[u8]| part.iter().map(|byte| u8::from(is_sign(byte))).sum::<u8>();
     let parts = command.chunks(COUNTED);
     SIGN.times(parts.map(|part| usize::from(signs(part))).sum())
+}
+
+/// The length of the shortest command that can take long to read.
+pub(super) const LARGE: usize = 3 << 10;
+
+/// Returns the cost of reading a command.
+pub(super) fn of_reading(command: &[u8]) -> Cost {
+    of_command(command.len()) + of_signs(command)
 }
 
 /// Whether a client in debt may send this command: a session that renews its token does not end,

@@ -114,7 +114,7 @@ impl Core {
         }
         self.admission.name(source)?;
         conn.come_from(source);
-        self.wait_for_address(slot, conn);
+        self.receive_newcomer(slot, conn);
         // The client pays for what was done before it was known.
         self.charge(slot, conn, Work::Open, Cost::NONE);
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::lane::Lane;
+use super::lanes::Lanes;
 use crate::timer::{Tick, Wheel};
 
 /// The slot of the shard's own timer entries, which no connection has.
@@ -77,7 +77,7 @@ pub(crate) struct Turn {
     flushes_at: Instant,
     to_read: VecDeque<u32>,
     /// The connections to read again that spend much while others spend little.
-    pub(super) lane: Lane,
+    pub(super) lanes: Lanes,
     to_drop: Vec<u32>,
     /// The flushes that this turn may still make before it is at its end, to make room for events
     /// for a crowd.
@@ -98,7 +98,7 @@ impl Turn {
             to_flush_in_turn: VecDeque::new(),
             flushes_at: began,
             to_read: VecDeque::new(),
-            lane: Lane::new(began),
+            lanes: Lanes::new(began),
             to_drop: Vec::new(),
             room: ROOM,
             debtors: DEBTORS,
@@ -218,9 +218,9 @@ impl Turn {
         }
     }
 
-    /// Takes a connection out of the slow lane. If it waits there, the next turn reads it.
+    /// Takes a connection out of its slow lane. If it waits there, the next turn reads it.
     pub(super) fn leave_lane(&mut self, slot: u32) {
-        if self.lane.release(slot) {
+        if self.lanes.release(slot) {
             self.to_read.push_back(slot);
         }
     }
@@ -228,7 +228,7 @@ impl Turn {
     /// Lets the slow lane read a connection again. `unread` is the connection's flag.
     pub(super) fn read_slowly(&mut self, slot: u32, unread: &mut bool) {
         if !std::mem::replace(unread, true) {
-            self.lane.enter(slot);
+            self.lanes.enter(slot);
         }
     }
 
@@ -246,6 +246,21 @@ impl Turn {
     /// Whether connections are to be flushed at the end of the turn, or dropped.
     pub(super) fn has_leftovers(&self) -> bool {
         !self.to_flush.is_empty() || !self.to_drop.is_empty()
+    }
+
+    /// Whether connections wait in the slow lanes, to be flushed in turn, or to be dropped.
+    pub(super) fn has_behind(&self) -> bool {
+        !self.to_flush_in_turn.is_empty() || !self.to_drop.is_empty() || self.lanes.has_waiting()
+    }
+
+    /// Whether connections are to be flushed at the end of the turn.
+    pub(super) fn has_to_flush(&self) -> bool {
+        !self.to_flush.is_empty()
+    }
+
+    /// Whether connections are to be dropped.
+    pub(super) fn has_to_drop(&self) -> bool {
+        !self.to_drop.is_empty()
     }
 
     /// Takes the connections to flush. Give the list back with [`Self::flushed`].

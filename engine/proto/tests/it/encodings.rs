@@ -176,6 +176,21 @@ proptest! {
         }
     }
 
+    /// The first command of a frame is what is read next, besides a line feed or its length.
+    #[test]
+    fn the_first_command_is_the_next_one(commands in prop::collection::vec(command(), 1..4)) {
+        for encoding in BOTH {
+            let frame = payload(encoding, &commands, |one, out| encoding.encode_command(one, out));
+            let mut rest = &frame[..];
+            for _ in &commands {
+                let (before, first) = (rest.len(), encoding.first_command(rest).len());
+                prop_assert!(encoding.next_command(&mut rest).is_some());
+                let used = before - rest.len();
+                prop_assert!((first..=first + 3).contains(&used), "{} {}", first, used);
+            }
+        }
+    }
+
     /// Random input gets an answer, and no decoder panics.
     #[test]
     fn garbage_is_answered(garbage in prop::collection::vec(any::<u8>(), 0..60)) {

@@ -1,0 +1,62 @@
+//! A turn serves sessions with short input first: before clients that send in small pieces, and
+//! before those who have no session yet.
+
+use serde_json::{Value, json};
+use trunkline_proto::frame::{Opcode, write_frame};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
+
+/// Starts a gateway with one shard, and a group of three.
+fn start() -> (Gateway, Client) {
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let members = json!({"group": "team", "members": ["bob", "carol"]});
+    alice.done("group_create", &members);
+    (gateway, alice)
+}
+
+fn message() -> Value {
+    json!({"group": "team", "text": "hi"})
+}
+
+fn seq(client: &mut Client, id: u32) -> u64 {
+    let reply = client.reply(id);
+    reply["send"]["seq"].as_u64().expect("a sequence")
+}
+
+#[test]
+fn a_message_in_small_pieces_waits_for_whole_ones() {
+    let (gateway, mut alice) = start();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let command = json!({"id": 9, "send": message()}).to_string();
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, command.as_bytes(), Some([1; 4]));
+    let (last, first) = frame.split_last().expect("a frame has bytes");
+    bob.write(first);
+    wait::until("the first piece to be held", || {
+        (gateway.metric("trunkline_held_bytes") > 0.0).then_some(())
+    });
+    // One turn finds both, that of bob first.
+    gateway.process().pause();
+    bob.write(&[*last]);
+    let id = alice.post("send", &message());
+    gateway.process().resume();
+    let (whole, in_pieces) = (seq(&mut alice, id), seq(&mut bob, 9));
+    assert!(whole < in_pieces, "{whole} {in_pieces}");
+}
+
+#[test]
+fn who_has_no_session_waits_for_sessions() {
+    let (gateway, mut alice) = start();
+    let mut carol = gateway.dial().open();
+    gateway.process().pause();
+    carol.post_raw(&[
+        json!({"id": 1, "connect": {"user": "carol", "device": "phone"}}),
+        json!({"id": 2, "send": message()}),
+    ]);
+    let id = alice.post("send", &message());
+    gateway.process().resume();
+    let (session, newcomer) = (seq(&mut alice, id), seq(&mut carol, 2));
+    assert!(session < newcomer, "{session} {newcomer}");
+}
