@@ -1,5 +1,5 @@
-//! A turn serves sessions with short input first: before clients that send in small pieces, and
-//! before those who have no session yet.
+//! A turn serves sessions with short input first: before clients that send in small pieces, before
+//! those who have no session yet, and before readers.
 
 use serde_json::{Value, json};
 use trunkline_proto::frame::{Opcode, write_frame};
@@ -59,4 +59,29 @@ fn who_has_no_session_waits_for_sessions() {
     gateway.process().resume();
     let (session, newcomer) = (seq(&mut alice, id), seq(&mut carol, 2));
     assert!(session < newcomer, "{session} {newcomer}");
+}
+
+/// A reader that a shard wakes does not take the processor from the shard.
+#[cfg(target_os = "linux")]
+#[test]
+fn readers_have_a_lower_priority_than_shards() {
+    let gateway = Setup::default().flag("shards", 1).start();
+    let tasks = format!("/proc/{}/task", gateway.process().id());
+    let niceness = |name: &str| -> Option<i32> {
+        let threads = std::fs::read_dir(&tasks).expect("the threads of the gateway");
+        let is_named = |path: &std::path::PathBuf| {
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let mut paths = threads.filter_map(|thread| Some(thread.ok()?.path()));
+        let stat = std::fs::read_to_string(paths.find(is_named)?.join("stat")).ok()?;
+        // Behind the name, which may hold anything, stand the state and 15 numbers before the niceness.
+        let (_, behind) = stat.rsplit_once(") ")?;
+        behind.split(' ').nth(16)?.parse().ok()
+    };
+    wait::until("the readers to have their priority", || {
+        // There is nothing beyond 19, which a niced test may be close to.
+        let expected = (niceness("shard-0")? + 5).min(19);
+        let all = ["reader-0", "reader-1"].map(niceness);
+        (all == [Some(expected); 2]).then_some(())
+    });
 }
