@@ -41,7 +41,7 @@ const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
 
 /// The result of passing an event to the connections of some users.
 #[derive(Debug, Clone, Copy)]
-pub struct Passed {
+pub struct Delivered {
     /// Whether one of the users has a connection.
     pub any: bool,
     /// The number of shards without room for the event.
@@ -109,7 +109,7 @@ impl Hub {
 
     /// Passes an event to all connections of these users. A `trifle` is dropped for a connection that
     /// has other data waiting.
-    pub fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Passed {
+    pub fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Delivered {
         let (mut shards, mut devices) = (0, 0);
         for user in users {
             let some = self.directory.shards(*user);
@@ -127,7 +127,7 @@ impl Hub {
             };
             refused = self.lanes.pass(shards, &event);
         }
-        Passed {
+        Delivered {
             any: devices != 0,
             refused,
             cost: price::written(bytes) + price::told(devices, bytes),

@@ -39,7 +39,7 @@ const CROWD: usize = 16;
 
 /// An event for connections of a user.
 #[derive(Clone, Copy)]
-struct Told {
+struct Delivery {
     /// The event.
     event: EventRef,
     /// The connection that does not get the event.
@@ -48,7 +48,7 @@ struct Told {
     crowd: bool,
 }
 
-impl Told {
+impl Delivery {
     /// Returns an event for all connections.
     const fn all(event: EventRef) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Core {
         for item in &committed.items.list {
             match *item {
                 Item::Deliver { user, position } => {
-                    self.deliver(conns, batch, user, Told::all(EventRef::first(position)));
+                    self.deliver(conns, batch, user, Delivery::all(EventRef::first(position)));
                 }
                 Item::Part {
                     user,
@@ -74,23 +74,23 @@ impl Core {
                     part,
                     except,
                 } => {
-                    let told = Told {
+                    let delivery = Delivery {
                         event: EventRef { position, part },
                         except,
                         crowd: false,
                     };
-                    self.deliver(conns, batch, user, told);
+                    self.deliver(conns, batch, user, delivery);
                 }
                 Item::Spread {
                     ref users,
                     position,
                 } => {
-                    let told = Told {
+                    let delivery = Delivery {
                         crowd: users.len() > CROWD,
-                        ..Told::all(EventRef::first(position))
+                        ..Delivery::all(EventRef::first(position))
                     };
                     for &user in &committed.items.users[users.clone()] {
-                        self.deliver(conns, batch, user, told);
+                        self.deliver(conns, batch, user, delivery);
                     }
                 }
                 Item::Reply {
@@ -111,11 +111,11 @@ impl Core {
                     };
                     self.decided(conns, committed, &decided);
                     if let Some(position) = outcome.position() {
-                        let told = Told {
+                        let delivery = Delivery {
                             except: Some(conn),
-                            ..Told::all(EventRef::first(position))
+                            ..Delivery::all(EventRef::first(position))
                         };
-                        self.deliver(conns, batch, user, told);
+                        self.deliver(conns, batch, user, delivery);
                     }
                 }
             }
@@ -183,16 +183,16 @@ impl Core {
     }
 
     /// Pushes an event to connections of a user.
-    fn deliver(&mut self, conns: &mut Slab<Conn>, batch: &Batch, user: UserId, told: Told) {
+    fn deliver(&mut self, conns: &mut Slab<Conn>, batch: &Batch, user: UserId, delivery: Delivery) {
         // A copy, mostly of one number: pushing borrows the whole shard.
         let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(user));
-        let crowd = told.crowd || slots.len() > CROWD;
+        let crowd = delivery.crowd || slots.len() > CROWD;
         for slot in slots {
             let Some(conn) = conns.get_mut(slot as usize) else {
                 continue;
             };
-            if conn.is_of(user) && told.except != Some(conn.reference(slot)) {
-                self.push(slot, conn, batch, told.event, crowd);
+            if conn.is_of(user) && delivery.except != Some(conn.reference(slot)) {
+                self.push(slot, conn, batch, delivery.event, crowd);
             }
         }
     }

@@ -191,7 +191,7 @@ struct Pass<'a, 'b> {
 
 /// The result of a pass: what it did, or would do in a dry run.
 #[derive(Default)]
-struct Passed {
+struct PassResult {
     steps: Vec<Mended>,
     lost: Lost,
     /// What earlier repairs gave up, if it is known.
@@ -204,7 +204,7 @@ struct Passed {
 impl Pass<'_, '_> {
     /// Mends everything, and stores `known` as what is given up. A dry run only reports what it
     /// would do.
-    fn go(&mut self, dry_run: bool, known: Option<Losses>) -> Result<Passed, OpenError> {
+    fn go(&mut self, dry_run: bool, known: Option<Losses>) -> Result<PassResult, OpenError> {
         let mut work = RepairWork {
             backend: &**self.backend,
             dry_run,
@@ -216,7 +216,7 @@ impl Pass<'_, '_> {
             progress: &mut *self.progress,
         };
         let Some(identity) = identity::mend(&mut work)? else {
-            return Ok(Passed::default());
+            return Ok(PassResult::default());
         };
         let store_id = identity.store_id;
         let before = lost::mend(&mut work, store_id, known)?;
@@ -232,7 +232,7 @@ impl Pass<'_, '_> {
         if !dry_run || work.steps.is_empty() {
             (work.progress)(work.total, work.total);
         }
-        Ok(Passed {
+        Ok(PassResult {
             steps: work.steps,
             lost: work.lost,
             before,

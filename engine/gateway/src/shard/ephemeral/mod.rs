@@ -17,7 +17,7 @@ mod topics;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent, Passed, PushFrames};
+use trunkline_core::hub::{Delivered, EphemeralEvent, Hub, LaneContent, PushFrames};
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::IdBuildHasher;
 
@@ -175,7 +175,7 @@ impl Ephemeral {
     }
 
     /// Passes an event to all connections of these users.
-    fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Passed {
+    fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Delivered {
         let passed = self.hub.pass(users, frames, trifle);
         self.count_refused(passed.refused);
         passed
