@@ -133,7 +133,7 @@ impl Api {
     /// Gets a path below `/api/v1/`, and returns the answer.
     ///
     /// # Panics
-    /// It is an error.
+    /// The answer is an error.
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", &format!("/api/v1/{path}"), None);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
@@ -143,7 +143,7 @@ impl Api {
     /// Sends a request with a body of JSON to a path, or one without a body, and returns the answer.
     ///
     /// # Panics
-    /// It is an error.
+    /// The answer is an error.
     pub fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let body = body.map(Value::to_string);
         let answer = self.ask(method, path, body.as_deref());

@@ -65,7 +65,7 @@ impl BackEnd {
     /// Starts a back end.
     ///
     /// # Panics
-    /// It cannot listen.
+    /// The back end cannot listen.
     pub fn start(answers: impl Fn(&Asked) -> Says + Send + Sync + 'static) -> Self {
         Self::open(Arc::new(answers), None)
     }
@@ -73,7 +73,7 @@ impl BackEnd {
     /// Starts a back end that speaks TLS.
     ///
     /// # Panics
-    /// It cannot listen.
+    /// The back end cannot listen.
     pub fn start_with_tls(
         files: &Files,
         answers: impl Fn(&Asked) -> Says + Send + Sync + 'static,

@@ -174,7 +174,7 @@ pub struct Topics {
 /// What a back end decides.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It may go on as it is.
+    /// The command goes on as the client sent it.
     Pass,
     /// The session may open.
     Admit(Admitted),
@@ -182,7 +182,7 @@ pub enum Verdict {
     Rewrite(String),
     /// The answer to a question of the client's own.
     Data(Json<'static>),
-    /// It may not go on: the error for the client.
+    /// The command is refused, with this error for the client.
     Refuse(ErrorReply<'static>),
 }
 
@@ -265,8 +265,8 @@ pub trait BackEnds: Send + Sync + fmt::Debug {
     /// Returns the time within which every verdict comes.
     fn timeout(&self) -> Duration;
 
-    /// Asks a back end. Does not wait. Returns the verdict where it is clear at once: nobody answers
-    /// this question, too many questions wait, or the back end has failed of late. Otherwise the
-    /// verdict is delivered later, in any case.
+    /// Asks a back end. Does not wait. Returns the verdict if it is clear at once: no back end
+    /// answers this question, too many questions wait, or the back end rests after failures. Otherwise
+    /// [`BackJob::deliver`] gets the verdict later, in any case.
     fn ask(&self, job: BackJob) -> Option<Judged>;
 }

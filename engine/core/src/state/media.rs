@@ -39,9 +39,9 @@ impl Form<'_> for Shares {
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// It was there.
+    /// The entry was there before.
     Already,
-    /// It is new.
+    /// The entry is new.
     New,
     /// There is no room.
     Full,

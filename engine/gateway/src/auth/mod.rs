@@ -129,7 +129,7 @@ impl Authority {
     /// Returns the grant, unless an operator has revoked it.
     ///
     /// # Errors
-    /// It is revoked.
+    /// The token is revoked.
     pub(crate) fn unless_revoked(&self, grant: Grant, now_ms: u64) -> Result<Grant, Refusal> {
         match self.revoked.get() {
             Some(revoked) if revoked.refuse(&grant, now_ms) => Err(Refusal::REVOKED),

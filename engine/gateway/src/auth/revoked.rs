@@ -38,9 +38,9 @@ const STRIPES: usize = 16;
 /// The tokens that a revocation refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Tokens {
-    /// Those of a user.
+    /// The tokens of a user.
     Of(UserId),
-    /// The one with this mark: see [`id_mark`].
+    /// The token whose id has this mark: see [`id_mark`].
     With(u64),
 }
 

@@ -47,10 +47,10 @@ const RETRY_MS: u64 = 1_000;
 /// What happens to what a back end is asked about when it does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// It fails with a temporary error.
+    /// The command fails with a temporary error.
     #[default]
     Deny,
-    /// It goes on as without the back end.
+    /// The command goes on as without a back end.
     Allow,
 }
 

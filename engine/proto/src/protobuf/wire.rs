@@ -313,7 +313,7 @@ pub struct Unsubscribe {
 /// Asks a back end behind the gateway. `data` is the text of one JSON value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rpc {
-    /// Its beginning says which back end answers.
+    /// The method. Its beginning says which back end answers.
     #[prost(string, tag = "1")]
     pub method: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]

@@ -19,7 +19,7 @@ enum Client {
     None,
     /// The last entry cannot be read: the proxy that wrote it is the client, which comes next.
     Unknown,
-    /// This one, unless an address follows that is not a proxy's.
+    /// The address of the client, unless an address follows that is not a proxy's.
     At(IpAddr),
 }
 

@@ -266,7 +266,7 @@ impl Turns {
     }
 }
 
-/// Lets this thread run only while nobody else wants the processor (`SCHED_IDLE`): an attacker has a
+/// Gives this thread the lowest priority of the kernel (`SCHED_IDLE`): a real attacker has a
 /// machine of its own, and what honest users wait for here is the gateway. A thread that is only nice
 /// keeps its processor for milliseconds while a gateway waits for it.
 fn stand_back() -> anyhow::Result<()> {
