@@ -6,6 +6,10 @@ use trunkline_core::cost::Cost;
 
 use crate::timer::{TICKS_PER_SECOND, Tick};
 
+/// The time after which a holder that spent much counts as one that spends little: two seconds. Who waits
+/// in a slow lane spends little only because it waits, and spends much again as soon as it is out.
+const SETTLES: Tick = 2 * TICKS_PER_SECOND;
+
 /// The time of a core that a holder gets in each second, and the most that it can save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budget {
@@ -47,10 +51,20 @@ pub(crate) enum Standing {
     /// The account has spent no more of its savings than a third of a second of its budget, or a quarter if
     /// that is less: its holder lives within its budget.
     Light,
+    /// As [`Standing::Light`], but within the last two seconds the holder was not: others do not wait
+    /// for it.
+    Settling,
     /// The account has less, and owes nothing.
     Within,
     /// The account owes work. It owes nothing any more after this number of ticks.
     Debt(Tick),
+}
+
+impl Standing {
+    /// Whether the holder lives within its budget.
+    pub(crate) const fn is_light(self) -> bool {
+        matches!(self, Self::Light | Self::Settling)
+    }
 }
 
 /// What one holder saved or owes. Every call has to pass the same [`Budget`].
@@ -59,6 +73,8 @@ pub(crate) struct Account {
     /// Nanoseconds of a core; negative for a debt.
     level: i64,
     at: Tick,
+    /// The tick in which the holder has settled; 0 if it never spent much.
+    settled_at: Tick,
 }
 
 impl Account {
@@ -67,6 +83,7 @@ impl Account {
         Self {
             level: budget.most,
             at: now,
+            settled_at: 0,
         }
     }
 
@@ -78,11 +95,16 @@ impl Account {
         let more = budget.per_tick.saturating_mul(i64::from(ticks));
         self.level = self.level.saturating_add(more).min(budget.most);
         self.level = self.level.saturating_sub(i64::from(cost.as_nanos()));
+        if self.level >= budget.light_from() {
+            return match self.at < self.settled_at {
+                true => Standing::Settling,
+                false => Standing::Light,
+            };
+        }
+        self.settled_at = self.at.saturating_add(SETTLES);
         if self.level < 0 {
             let ticks = self.level.unsigned_abs().div_ceil(budget.per_tick as u64);
             Standing::Debt(Tick::try_from(ticks).unwrap_or(Tick::MAX / 4))
-        } else if self.level >= budget.light_from() {
-            Standing::Light
         } else {
             Standing::Within
         }
@@ -145,6 +167,21 @@ mod tests {
         let mut saved = Account::full(&budget, 0);
         saved.forgive();
         assert_eq!(saved, Account::full(&budget, 0));
+    }
+
+    #[test]
+    fn who_spent_much_settles_for_two_seconds() {
+        let budget = budget();
+        let mut account = Account::full(&budget, 0);
+        let mut book = |now, millis: u64| account.book(&budget, now, Cost::micros(1_000 * millis));
+        assert_eq!(book(0, 8), Standing::Within);
+        // A tick later the account is nearly full, and stays so for as long as little is spent.
+        assert_eq!(book(1, 0), Standing::Settling);
+        assert_eq!(book(19, 1), Standing::Settling);
+        assert_eq!(book(20, 1), Standing::Light);
+        assert_eq!(book(20, 8), Standing::Within);
+        assert_eq!(book(39, 0), Standing::Settling);
+        assert_eq!(book(40, 0), Standing::Light);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const STRIPES: usize = 64;
 /// early. Holders that were silent meanwhile then begin with a full account, never with less.
 const STRIPE_ACCOUNTS: usize = 4_096;
 
-/// The ticks for which a payment of a holder within its budget binds the others: a second.
+/// The ticks for which serving a holder within its budget binds the others: a second.
 const SERVED: Tick = TICKS_PER_SECOND;
 
 struct Stripe<K> {
@@ -45,7 +45,8 @@ impl<K> Default for Stripe<K> {
 /// The accounts of one kind of holders, which all have the same budget.
 ///
 /// A debt binds its holder only while another holder that lives within its budget is served. Without
-/// one, a debt is forgiven.
+/// one, a debt is forgiven. Holders that spent much a moment ago bind nobody: otherwise equally heavy
+/// holders would keep each other in the slow lanes, where each of them seems to need little.
 pub(crate) struct Accounts<K> {
     budget: Budget,
     hash: RandomState,
@@ -68,6 +69,9 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
     pub(crate) fn book(&self, holder: K, now: Tick, cost: Cost) -> Standing {
         let budget = &self.budget;
         let standing = self.with(holder, now, |account| account.book(budget, now, cost));
+        if !standing.is_light() {
+            self.served.lock().forget(holder);
+        }
         let in_debt = matches!(standing, Standing::Debt(_));
         if in_debt && !self.serves_another(Some(holder), now) {
             self.with(holder, now, Account::forgive);
@@ -77,7 +81,7 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
     }
 
     /// Notes that the gateway serves a holder. Returns whether that binds others: whether the holder
-    /// lives within its budget.
+    /// lives within its budget, and has for a while.
     pub(crate) fn serve(&self, holder: K, now: Tick) -> bool {
         let budget = &self.budget;
         let account = {
@@ -96,7 +100,7 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
     /// Whether a holder that stands like this spends much while another one, within its budget, was
     /// served in the last second.
     pub(crate) fn waits_for_another(&self, holder: K, standing: Standing, now: Tick) -> bool {
-        standing != Standing::Light && self.serves_another(Some(holder), now)
+        !standing.is_light() && self.serves_another(Some(holder), now)
     }
 
     /// Whether the gateway served a holder within its budget in the last second, other than `but`.
@@ -137,23 +141,32 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
     }
 }
 
-/// The two holders that were served last within their budgets, each with the tick.
+/// The holders that were served last within their budgets, each with the tick; the newest first.
 ///
-/// Two are enough to answer for every holder whether another one was served.
-struct Served<K>([Option<(K, Tick)>; 2]);
+/// Two are enough to answer for every holder whether another one was served. There are more places
+/// because a holder that spends much leaves its place.
+struct Served<K>([Option<(K, Tick)>; 8]);
 
 impl<K> Default for Served<K> {
     fn default() -> Self {
-        Self([None, None])
+        Self([const { None }; 8])
     }
 }
 
 impl<K: Copy + Eq> Served<K> {
     fn note(&mut self, holder: K, now: Tick) {
-        let mut served = self.0.into_iter().flatten();
-        // The front is the newer one.
-        let other = served.find(|(other, _)| *other != holder);
-        self.0 = [Some((holder, now)), other];
+        let known = self.0.iter().position(|place| is_of(place, holder));
+        // Who is new takes the place of the oldest one.
+        let last = known.unwrap_or(self.0.len() - 1);
+        self.0[..=last].rotate_right(1);
+        self.0[0] = Some((holder, now));
+    }
+
+    /// Forgets a holder that does not live within its budget any more.
+    fn forget(&mut self, holder: K) {
+        for place in self.0.iter_mut().filter(|place| is_of(place, holder)) {
+            *place = None;
+        }
     }
 
     /// Whether a holder other than `but` was served within the last second.
@@ -161,6 +174,11 @@ impl<K: Copy + Eq> Served<K> {
         let mut served = self.0.iter().flatten();
         served.any(|(other, at)| Some(*other) != but && now.saturating_sub(*at) <= SERVED)
     }
+}
+
+/// Whether a place is of this holder.
+fn is_of<K: Eq>(place: &Option<(K, Tick)>, holder: K) -> bool {
+    place.as_ref().is_some_and(|(served, _)| *served == holder)
 }
 
 #[cfg(test)]
@@ -206,10 +224,13 @@ mod tests {
         let accounts = accounts();
         for holder in 0..10 {
             assert!(accounts.serve(holder, 0));
-            assert_eq!(accounts.book(holder, 0, SAVED), Standing::Within);
         }
-        // The last of them was light a second ago.
-        for now in 11..40 {
+        for holder in 0..10 {
+            // Those who have not spent anything yet are light.
+            let is_bound = matches!(accounts.book(holder, 0, SAVED + SAVED), Standing::Debt(_));
+            assert_eq!(is_bound, holder < 9, "{holder}");
+        }
+        for now in 1..40 {
             for holder in 0..10 {
                 assert!(!accounts.serve(holder, now));
                 assert_eq!(accounts.book(holder, now, SAVED), Standing::Within);
@@ -223,8 +244,38 @@ mod tests {
         assert_eq!(accounts.book(10, 40, TICK_PAYS), Standing::Light);
     }
 
+    /// In a slow lane each of many heavy holders gets less than its budget. Its account fills, but it
+    /// binds nobody, so that all of them leave the lane together.
     #[test]
-    fn two_holders_answer_for_all() {
+    fn heavy_holders_that_wait_do_not_keep_each_other_waiting() {
+        let accounts = accounts();
+        accounts.serve(0, 0);
+        for holder in 0..10 {
+            accounts.book(holder, 0, SAVED);
+        }
+        let mut trickled = 0;
+        for now in 1..400 {
+            for holder in 0..10 {
+                // A tick pays 2 ms.
+                let standing = accounts.book(holder, now, Cost::micros(1_000));
+                if standing == Standing::Settling {
+                    assert!(!accounts.serve(holder, now));
+                    // Out of the lane, it sends what has waited.
+                    accounts.book(holder, now, SAVED);
+                    trickled += 1;
+                }
+                assert!(!accounts.serves_another(None, now), "{holder} at {now}");
+            }
+        }
+        assert!(trickled >= 10, "{trickled}");
+        // Who really spends little counts after a while.
+        assert!(!accounts.serve(3, 800) || accounts.serves_another(None, 800));
+        accounts.book(3, 900, Cost::NONE);
+        assert!(accounts.serve(3, 1_000) && accounts.serves_another(Some(4), 1_000));
+    }
+
+    #[test]
+    fn the_last_holders_answer_for_all() {
         let mut served = Served::default();
         assert!(!served.is_another(Some(1), 0));
         for now in 0..3 {
@@ -238,6 +289,16 @@ mod tests {
         served.note(3, 7);
         assert!(served.is_another(Some(3), 16) && !served.is_another(Some(3), 17));
         assert!(served.is_another(Some(2), 17));
+        served.forget(3);
+        served.forget(9);
+        assert!(!served.is_another(None, 17) && served.is_another(Some(3), 16));
+        for holder in 10..30 {
+            served.note(holder, 20);
+        }
+        for heavy in 23..30 {
+            served.forget(heavy);
+        }
+        assert!(served.is_another(None, 20) && !served.is_another(Some(22), 20));
     }
 
     #[test]

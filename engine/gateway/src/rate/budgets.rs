@@ -83,8 +83,8 @@ pub(crate) struct Welcome {
 pub(crate) struct Settled {
     /// Whether all who paid live within their budgets.
     pub(crate) is_light: bool,
-    /// Whether the user, the address or the namespace lives within its budget, so that serving it
-    /// binds others.
+    /// Whether the user, the address or the namespace lives within its budget, and has for a while, so
+    /// that serving it binds others.
     pub(crate) binds_others: bool,
     /// Whether the slow lane reads the connection: its own account, its user or its namespace has spent
     /// much of its savings while the gateway serves another one that has not, or its address is in
@@ -96,7 +96,7 @@ pub(crate) struct Settled {
 
 impl Settled {
     fn note(&mut self, of: Throttle, standing: Standing) {
-        self.is_light &= standing == Standing::Light;
+        self.is_light &= standing.is_light();
         self.binds_others |= standing == Standing::Light && of != Throttle::Connection;
         if let Standing::Debt(ticks) = standing
             && self.debt.is_none_or(|debt| debt.ticks < ticks)
@@ -162,7 +162,7 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
             let own = own.get_or_insert_with(|| Account::full(budget, now));
             let mut standing = own.book(budget, now, cost);
             let users = self.users.as_ref();
-            let binds = standing != Standing::Light
+            let binds = !standing.is_light()
                 && users.is_some_and(|users| users.serves_another(holders.user, now));
             if let (Standing::Debt(_), false) = (standing, binds) {
                 own.forgive();
