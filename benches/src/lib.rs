@@ -16,6 +16,7 @@ pub mod nats;
 pub mod open_loop;
 pub mod ours;
 pub mod peer;
+pub mod plot;
 pub mod prototype;
 pub mod raw;
 pub mod rival;

@@ -74,6 +74,11 @@ pub struct Latencies {
     pub e2e: Histogram<u64>,
     /// The latencies up to the write of the message, which are the client's own part of the others.
     pub lag: Histogram<u64>,
+    /// The latencies up to the push, of the messages that were to be sent in each second of the count,
+    /// in order.
+    pub by_second: Vec<Histogram<u64>>,
+    /// The second of the run in which counting began.
+    counts_from: Option<u64>,
     /// The number of messages that were sent, counted or not.
     pub sent: u64,
     /// The number of messages that were acknowledged.
@@ -90,10 +95,27 @@ impl Latencies {
             ack: histogram()?,
             e2e: histogram()?,
             lag: histogram()?,
+            by_second: Vec::new(),
+            counts_from: None,
             sent: 0,
             acked: 0,
             pushed: 0,
         })
+    }
+
+    /// Records the time up to a push.
+    fn record_push(&mut self, due: u64, now: u64) -> anyhow::Result<()> {
+        let latency = now.saturating_sub(due);
+        self.e2e.saturating_record(latency);
+        let second = due / 1_000_000_000;
+        let first = *self.counts_from.get_or_insert(second);
+        let at = second.saturating_sub(first) as usize;
+        while self.by_second.len() <= at {
+            self.by_second
+                .push(Histogram::new_with_max(60_000_000_000, 2)?);
+        }
+        self.by_second[at].saturating_record(latency);
+        Ok(())
     }
 }
 
@@ -266,7 +288,7 @@ fn message(
         let due = due.context("a message that was not sent")?;
         seen.pushed += 1;
         if text.get(DIGITS) == Some(&COUNTS) {
-            seen.e2e.saturating_record(now.saturating_sub(due));
+            seen.record_push(due, now)?;
         }
     } else if memmem::find(payload, br#""send""#).is_some() {
         let (due, counts) = waiting.pop_front().context("a reply to nothing")?;

@@ -83,6 +83,9 @@ struct Args {
     /// Durability of the gateway
     #[arg(long, default_value = "sync")]
     durability: String,
+    /// File for a plot of the latency section: p50, p99 and p99.9 of each second, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// The parts that can be measured alone.
