@@ -19,6 +19,9 @@ pub(crate) struct Redactions {
     by_position: BTreeMap<u64, Target>,
     /// The redactions of which it is not known whether the old body is in a segment, by position.
     waiting: VecDeque<Applied>,
+    /// The positions of redactions that a later one replaces, each behind the position of that one, by
+    /// the latter: their bodies have yet to be overwritten.
+    replaced: VecDeque<(u64, u64)>,
     /// The redacted records whose old bodies are overwritten.
     overwritten: HashSet<Target>,
     /// The changes of the run files that matter to somebody who still reads files from before them.
@@ -56,10 +59,12 @@ impl Redactions {
     pub(crate) fn add(&mut self, target: Target, replacement: Replacement) {
         let known = self.by_target.get(&target);
         if known.is_none_or(|known| known.position < replacement.position) {
-            self.waiting.push_back((target, replacement.position));
-            self.by_position.insert(replacement.position, target);
+            let position = replacement.position;
+            self.waiting.push_back((target, position));
+            self.by_position.insert(position, target);
             if let Some(replaced) = self.by_target.insert(target, replacement) {
                 self.by_position.remove(&replaced.position);
+                self.replaced.push_back((position, replaced.position));
             }
         }
     }
@@ -75,7 +80,19 @@ impl Redactions {
 
     /// Returns whether there are redactions whose records were not looked at yet.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !(self.waiting.is_empty() && self.replaced.is_empty())
+    }
+
+    /// Returns the positions of the oldest redactions that a later one before the position `end`
+    /// replaces, at most `limit`. Their bodies have yet to be overwritten.
+    pub(crate) fn replaced(&self, end: u64, limit: usize) -> Vec<u64> {
+        let due = self.replaced.iter().take_while(|(by, _)| *by < end);
+        due.take(limit).map(|(_, position)| *position).collect()
+    }
+
+    /// Notes that the bodies of the `count` oldest replaced redactions are overwritten.
+    pub(crate) fn settle_replaced(&mut self, count: usize) {
+        self.replaced.drain(..count.min(self.replaced.len()));
     }
 
     /// Returns the oldest redactions before the position `end` whose records were not looked at yet,

@@ -1,6 +1,7 @@
-//! Overwriting the bodies of redacted records in their segments.
+//! Overwriting content of records in their segments: bodies of redacted records, replacements that a
+//! later redaction replaces, and what a program erases.
 //!
-//! The new header and the place of each body are first noted in the file `redacting`, durably. An
+//! The new header and the place of each piece are first noted in the file `redacting`, durably. An
 //! opening that finds the file does what it says again: so a crash never leaves a frame that is
 //! neither old nor new.
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use crc32c::{crc32c, crc32c_append};
 
+use crate::TimelineId;
 use crate::backend::{self, Backend, BackendFile};
 use crate::log::frame::{self, FrameHeader, FrameKind};
 use crate::log::record;
@@ -22,7 +24,42 @@ const VERSION: u32 = 1;
 const HEADER: usize = 32;
 const ENTRY: usize = 48;
 
-/// The bytes of a frame that a redaction changes: its header, and its body, which becomes zeros.
+/// The parts of a record that are overwritten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// The body. The frame then becomes one of kind [`FrameKind::Redacted`].
+    pub(crate) body: bool,
+    /// The body of the redaction that the record makes.
+    pub(crate) redaction: bool,
+    /// The values of the record that are not the latest under their keys.
+    pub(crate) states: bool,
+}
+
+impl Content {
+    pub(crate) const BODY: Content = Content {
+        body: true,
+        redaction: false,
+        states: false,
+    };
+
+    pub(crate) const REDACTION: Content = Content {
+        body: false,
+        redaction: true,
+        states: false,
+    };
+
+    /// Returns the parts of either.
+    pub(crate) const fn with(self, other: Content) -> Content {
+        Content {
+            body: self.body || other.body,
+            redaction: self.redaction || other.redaction,
+            states: self.states || other.states,
+        }
+    }
+}
+
+/// The bytes of a frame that an overwriting changes: its header, and a piece that becomes zeros. A
+/// frame of which several pieces become zeros has one of these for each, all with the same header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overwrite {
     /// The base of the segment.
@@ -30,22 +67,26 @@ pub(crate) struct Overwrite {
     /// The position of the frame.
     pub(crate) position: u64,
     header: [u8; frame::HEADER],
-    /// The distance of the body from the beginning of the frame, in bytes.
+    /// The distance of the piece from the beginning of the frame, in bytes.
     body: u32,
     body_len: u32,
 }
 
 impl Overwrite {
-    /// Plans to overwrite the body of the record at `position`. Returns `None` if that was done
-    /// before.
+    /// Plans to overwrite `content` of the record at `position`, and appends the plan to `into`. Does
+    /// nothing if all of it was overwritten before. `is_live` says of which keys the record has the
+    /// latest value.
     ///
     /// # Errors
     /// `InvalidData` if there is no whole record, or the error of the file system.
     pub(crate) fn plan(
         segment: &Segment,
         position: u64,
+        content: Content,
+        is_live: &dyn Fn(TimelineId) -> bool,
         window: &mut Window,
-    ) -> io::Result<Option<Overwrite>> {
+        into: &mut Vec<Overwrite>,
+    ) -> io::Result<()> {
         let damaged = || {
             let text = format!(
                 "{}: damaged at offset {}",
@@ -55,30 +96,52 @@ impl Overwrite {
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
         let (header, payload) = window.frame(segment, position)?.ok_or_else(damaged)?;
-        match header.kind {
-            FrameKind::Redacted => return Ok(None),
-            FrameKind::Record => {}
-            _ => return Err(damaged()),
+        if !matches!(header.kind, FrameKind::Record | FrameKind::Redacted) {
+            return Err(damaged());
         }
         let record = record::decode_payload(position, payload).ok_or_else(damaged)?;
-        let (head, body) = payload.split_at(payload.len() - record.body.len());
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        if content.states {
+            let states = record.states.filter(|state| !is_live(state.key));
+            pieces.extend(states.map(|state| state.value));
+        }
+        if let Some(redaction) = record.redacts.filter(|_| content.redaction) {
+            pieces.push(redaction.body);
+        }
+        pieces.retain(|piece| piece.iter().any(|byte| *byte != 0));
+        let becomes_redacted = content.body && header.kind == FrameKind::Record;
+        if becomes_redacted {
+            pieces.push(record.body);
+        }
+        let mut after = payload.to_vec();
+        let mut places = Vec::new();
+        for piece in pieces {
+            let from = piece.as_ptr() as usize - payload.as_ptr() as usize;
+            after[from..from + piece.len()].fill(0);
+            places.push((from, piece.len()));
+        }
         let seed = segment.seed(position);
-        let zeros = vec![0; body.len()];
+        let kind = match becomes_redacted {
+            true => FrameKind::Redacted,
+            false => header.kind,
+        };
         let header = FrameHeader {
-            kind: FrameKind::Redacted,
-            payload_crc: crc32c_append(crc32c_append(seed, head), &zeros),
+            kind,
+            payload_crc: crc32c_append(seed, &after),
             ..header
         };
-        Ok(Some(Overwrite {
+        let header = header.encode(seed);
+        into.extend(places.into_iter().map(|(from, len)| Overwrite {
             base: segment.base,
             position,
-            header: header.encode(seed),
-            body: (frame::HEADER + head.len()) as u32,
-            body_len: body.len() as u32,
-        }))
+            header,
+            body: (frame::HEADER + from) as u32,
+            body_len: len as u32,
+        }));
+        Ok(())
     }
 
-    /// Overwrites header and body, without a sync.
+    /// Overwrites header and piece, without a sync.
     pub(crate) fn apply(&self, file: &dyn BackendFile) -> io::Result<()> {
         let at = self.position - self.base;
         file.write_all_at(&vec![0; self.body_len as usize], at + u64::from(self.body))?;

@@ -113,6 +113,21 @@ pub struct Record<'a> {
     pub(crate) redacts: Option<Redaction<'a>>,
 }
 
+impl<'a> Record<'a> {
+    /// Returns the values that the record sets. A record that was read through a
+    /// [`Reader`](crate::Reader) may come without them, one of a [`Dump`](crate::Dump) has them.
+    pub fn states(&self) -> impl ExactSizeIterator<Item = StateEntry<'a>> + use<'a> {
+        self.states
+    }
+
+    /// Returns the redaction that the record makes. A record that was read through a
+    /// [`Reader`](crate::Reader) may come without it, one of a [`Dump`](crate::Dump) has it.
+    #[must_use]
+    pub const fn redaction(&self) -> Option<Redaction<'a>> {
+        self.redacts
+    }
+}
+
 /// A reference to a record: where it is in its timeline and in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef {

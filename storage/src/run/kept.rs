@@ -128,7 +128,7 @@ impl Runs {
 
     /// Returns the position of the record that redacted an entry of a message timeline, if runs of
     /// positions have it.
-    fn redactor(&self, (timeline, seq): Target) -> Result<Option<u64>, ReadError> {
+    pub(crate) fn redactor(&self, (timeline, seq): Target) -> Result<Option<u64>, ReadError> {
         let runs = self.of(RunKind::Redactions).iter().rev();
         for run in runs.filter(|run| run.id.form == RunForm::Positions) {
             if run.may_have(timeline.0)?

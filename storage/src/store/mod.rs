@@ -7,6 +7,7 @@
 pub(crate) mod compact;
 pub(crate) mod condition;
 pub(crate) mod epochs;
+pub(crate) mod erasures;
 pub(crate) mod flush;
 pub(crate) mod guard;
 pub(crate) mod identity;

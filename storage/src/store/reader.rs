@@ -1,5 +1,6 @@
 //! Readers: positioned reads of visible records.
 
+mod erase;
 mod states;
 
 use std::ops::RangeInclusive;

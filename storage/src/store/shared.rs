@@ -19,6 +19,7 @@ use crate::run::{LastEntry, Runs};
 use crate::stats::Counters;
 use crate::store::condition::Condition;
 use crate::store::epochs::Epochs;
+use crate::store::erasures::Erasures;
 use crate::store::losses::Losses;
 use crate::{StoreKey, TimelineId};
 
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     /// The bodies of redacted records that were overwritten while a backup copied segments. Changes
     /// with `files` locked.
     pub(crate) overwritten: OverwrittenBodies,
+    /// What is to be erased.
+    pub(crate) erasures: Erasures,
     /// The greatest time of the records at the opening, in milliseconds; 0 if there was none.
     pub(crate) opened_at: u64,
     /// The end of the data on disk.
@@ -159,6 +162,7 @@ impl Shared {
             end: AtomicU64::new(log.durable),
             files: Mutex::new(()),
             overwritten: OverwrittenBodies::default(),
+            erasures: Erasures::default(),
             opened_at: log.last_time,
             durable: AtomicU64::new(log.durable),
             condition: Condition::default(),

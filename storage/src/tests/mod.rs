@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod dump;
 mod epochs;
+mod erase;
 mod expiry;
 mod expiry_crash;
 mod failure;

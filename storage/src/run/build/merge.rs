@@ -30,10 +30,11 @@ impl RunMaker<'_> {
         };
         let (first, last) = (first.id, last.id);
         let more = u8::from(runs.len() > 1);
+        let level = runs.iter().map(|run| run.id.level).max().unwrap_or(0);
         let id = RunId {
             kind: first.kind,
             form: first.form,
-            level: runs.iter().map(|run| run.id.level).max().unwrap_or(0) + more,
+            level: level.saturating_add(more),
             number,
             from: first.from,
             // Marks may overlap.

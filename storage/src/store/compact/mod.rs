@@ -10,6 +10,7 @@ mod expire;
 mod lifetimes;
 mod merge_rule;
 mod overwrite;
+mod purge;
 mod steps;
 
 use std::io;
@@ -138,15 +139,9 @@ impl Compactor {
             self.work.work_off();
         } else {
             self.work.signal(Task::Merge);
-            if self
-                .work
-                .steps
-                .shared
-                .index
-                .read()
-                .redactions()
-                .has_waiting()
-            {
+            let shared = &self.work.steps.shared;
+            let redacts = shared.index.read().redactions().has_waiting();
+            if redacts || shared.erasures.has_records() {
                 self.work.signal(Task::Sort);
             }
         }

@@ -1,4 +1,5 @@
-//! Overwrites the bodies of redacted records in their segments, soon after the redaction.
+//! Overwrites content of records in their segments: the bodies of redacted records, soon after the
+//! redaction, and what the program erases.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::steps::Steps;
 use crate::backend;
 use crate::error::OpenError;
-use crate::log::overwrite::{self, Overwrite};
+use crate::log::overwrite::{self, Content, Overwrite};
 use crate::log::segment::{self, Segment};
 use crate::log::window::Window;
 use crate::run::build::as_io;
@@ -20,84 +21,162 @@ const AT_ONCE: usize = if cfg!(test) { 3 } else { 256 };
 /// The most segments that are open for that at a time.
 const SEGMENTS_AT_ONCE: usize = if cfg!(test) { 2 } else { 32 };
 
-/// The base of a record's segment, its position, and the record.
-type Place = (u64, u64, Target);
+/// A record that has content to overwrite.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The base of the record's segment.
+    base: u64,
+    position: u64,
+    content: Content,
+    /// The record, if its body is overwritten because it was redacted.
+    target: Option<Target>,
+}
+
+/// Content to overwrite, before its segment is known.
+type Wanted = (u64, Content, Option<Target>);
 
 impl Steps {
-    /// Overwrites bodies of records that redactions before `end` redact, durably. These redactions
-    /// are on the disk. Returns whether there may be more.
+    /// Overwrites bodies of records that redactions before `end` redact, and bodies of redactions that
+    /// these replace, durably. These redactions are on the disk. Returns whether there may be more.
     pub(super) fn overwrite(&self, end: u64) -> io::Result<bool> {
         self.finish_noted()?;
-        let waiting = self.shared.index.read().redactions().waiting(end, AT_ONCE);
-        if waiting.is_empty() {
+        let (waiting, replaced) = {
+            let index = self.shared.index.read();
+            let redactions = index.redactions();
+            let replaced = redactions.replaced(end, AT_ONCE);
+            (redactions.waiting(end, AT_ONCE), replaced)
+        };
+        if waiting.is_empty() && replaced.is_empty() {
             return Ok(false);
         }
-        let mut positions = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         let mut merged = Vec::new();
         // While these are held, no segment that they name is removed.
         let runs = self.shared.runs();
-        for (target, _) in &waiting {
+        for &(target, by) in &waiting {
+            let body = |position| (position, Content::BODY, Some(target));
             let position = self.shared.index.read().get(target.0, target.1);
             match position {
-                Some(position) => positions.push((position, *target)),
-                None => match runs.holder_of(*target).map_err(as_io)? {
-                    Some(Holder::Segment(position)) => positions.push((position, *target)),
-                    Some(Holder::Run(_)) => merged.push(*target),
+                Some(position) => wanted.push(body(position)),
+                None => match runs.holder_of(target).map_err(as_io)? {
+                    Some(Holder::Segment(position)) => wanted.push(body(position)),
+                    Some(Holder::Run(_)) => merged.push(target),
                     None => {}
                 },
             }
+            // A redaction in runs is not in memory any more.
+            let before = runs.redactor(target).map_err(as_io)?;
+            let before = before.filter(|before| *before < by);
+            wanted.extend(before.map(|before| (before, Content::REDACTION, None)));
         }
-        positions.sort_unstable();
-        let in_log = self.shared.segments.read().clone();
-        let base_of = |position: u64| {
-            let mut in_log = in_log.iter();
-            let found = in_log.find(|segment| (segment.base..segment.end()).contains(&position));
-            let base = found.map(|segment| segment.base);
-            // A repair gave the segment up if there is none.
-            base.or_else(|| runs.kept().base_of(position))
-        };
-        let placed = positions.into_iter();
-        let placed: Vec<Place> = placed
-            .filter_map(|(position, target)| Some((base_of(position)?, position, target)))
-            .collect();
-        let parts: Vec<&[Place]> = placed.chunk_by(|a, b| a.0 == b.0).collect();
-        for parts in parts.chunks(SEGMENTS_AT_ONCE) {
-            self.overwrite_in(&runs, parts)?;
-        }
+        let no_target = |position: &u64| (*position, Content::REDACTION, None);
+        wanted.extend(replaced.iter().map(no_target));
+        self.overwrite_all(&runs, wanted)?;
         let merged: HashSet<Target> = merged.into_iter().collect();
         let stays = self.stays.lock();
         let is_overwritten =
             |(target, _): &Applied| !merged.contains(target) && !stays.contains(target);
         let mut index = self.shared.index.write();
-        index.redactions_mut().settle(&waiting, is_overwritten);
+        let redactions = index.redactions_mut();
+        redactions.settle(&waiting, is_overwritten);
+        redactions.settle_replaced(replaced.len());
         Ok(true)
     }
 
-    /// Overwrites the bodies of these records, durably. Each part has the records of one segment.
+    /// Overwrites some of what the program wants to be erased, durably. Returns whether there may be
+    /// more.
+    pub(super) fn erase(&self) -> io::Result<bool> {
+        self.finish_noted()?;
+        let some = self.shared.erasures.first(self.shared.durable(), AT_ONCE);
+        if some.is_empty() {
+            return Ok(false);
+        }
+        let runs = self.shared.runs();
+        let wanted = some.iter().map(|erase| {
+            let content = Content {
+                body: erase.body,
+                redaction: erase.redaction,
+                states: erase.states,
+            };
+            (erase.position.0, content, None)
+        });
+        self.overwrite_all(&runs, wanted.collect())?;
+        self.shared.erasures.done(some.len());
+        Ok(true)
+    }
+
+    /// Overwrites content of records, durably. Leaves out records that have expired, or that a repair
+    /// gave up.
+    fn overwrite_all(&self, runs: &Runs, mut wanted: Vec<Wanted>) -> io::Result<()> {
+        wanted.sort_unstable_by_key(|(position, ..)| *position);
+        let in_log = self.shared.segments.read().clone();
+        let base_of = |position: u64| {
+            let mut in_log = in_log.iter();
+            let found = in_log.find(|segment| (segment.base..segment.end()).contains(&position));
+            let base = found.map(|segment| segment.base);
+            base.or_else(|| runs.kept().base_of(position))
+        };
+        let mut places: Vec<Place> = Vec::new();
+        for (position, content, target) in wanted {
+            match places.last_mut() {
+                // One plan for each frame: each has the checksum of the whole frame afterwards.
+                Some(last) if last.position == position => {
+                    last.content = last.content.with(content);
+                    last.target = last.target.or(target);
+                }
+                _ if runs.kept().is_given_up(position) => {}
+                _ => places.extend(base_of(position).map(|base| Place {
+                    base,
+                    position,
+                    content,
+                    target,
+                })),
+            }
+        }
+        let parts: Vec<&[Place]> = places.chunk_by(|a, b| a.base == b.base).collect();
+        for parts in parts.chunks(SEGMENTS_AT_ONCE) {
+            self.overwrite_in(runs, parts)?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites content of these records, durably. Each part has the records of one segment.
     fn overwrite_in(&self, runs: &Runs, parts: &[&[Place]]) -> io::Result<()> {
         let backend = &*self.shared.backend;
         let mut segments: Vec<Segment> = Vec::new();
         let mut overwrites: Vec<Overwrite> = Vec::new();
         for part in parts {
             // A file of its own: its error of a sync is not that of the writer's file.
-            let name = segment::segment_name(part[0].0);
+            let name = segment::segment_name(part[0].base);
             let segment = match Segment::open(backend, &name, self.plan.store_id) {
                 Ok(segment) => segment,
                 // A damaged segment must not keep the store from taking records.
                 Err(error) if is_damaged(&error) => {
                     part.iter()
-                        .for_each(|place| self.text_stays(place.2, &error.to_string()));
+                        .for_each(|place| self.text_stays(place.target, &error.to_string()));
                     continue;
                 }
                 Err(error) => return Err(io::Error::other(error.to_string())),
             };
             let mut window = Window::default();
-            for &(_, position, target) in *part {
-                match Overwrite::plan(&segment, position, &mut window) {
-                    Ok(planned) => overwrites.extend(planned),
+            for place in *part {
+                // The values of a segment that is in runs are in the runs too.
+                let is_kept = runs.kept().base_of(place.position).is_some();
+                let is_live =
+                    |key| !is_kept && self.shared.index.read().state(key) == Some(place.position);
+                let planned = Overwrite::plan(
+                    &segment,
+                    place.position,
+                    place.content,
+                    &is_live,
+                    &mut window,
+                    &mut overwrites,
+                );
+                match planned {
+                    Ok(()) => {}
                     // Nor must a damaged record.
                     Err(error) if is_damage(&error) => {
-                        self.text_stays(target, &error.to_string());
+                        self.text_stays(place.target, &error.to_string());
                     }
                     Err(error) => return Err(error),
                 }
@@ -113,14 +192,14 @@ impl Steps {
         self.is_noted.store(true, Ordering::Release);
         let note = || overwrite::note(backend, self.plan.store_id, &overwrites);
         self.ballast.lift(backend, note)?;
-        for overwrite in &overwrites {
-            let segment = segments
-                .iter()
-                .find(|segment| segment.base == overwrite.base);
-            if let Some(segment) = segment {
-                let _rewriting = runs.segments().map(|files| files.rewriting.lock());
-                overwrite.apply(&*segment.file)?;
-            }
+        for same in overwrites.chunk_by(|a, b| a.position == b.position) {
+            let Some(segment) = { segments.iter() }.find(|segment| segment.base == same[0].base)
+            else {
+                continue;
+            };
+            let _rewriting = runs.segments().map(|files| files.rewriting.lock());
+            same.iter()
+                .try_for_each(|piece| piece.apply(&*segment.file))?;
         }
         for segment in &segments {
             segment.file.sync_data()?;
@@ -151,9 +230,9 @@ impl Steps {
 
     /// Notes a record that cannot be read, so that its redaction stays in force for readers: the
     /// disk may return the record later.
-    fn text_stays(&self, target: Target, error: &str) {
-        self.stays.lock().insert(target);
-        let text = format!("the text of a recalled record stays on the disk: {error}");
+    fn text_stays(&self, target: Option<Target>, error: &str) {
+        self.stays.lock().extend(target);
+        let text = format!("text of a recalled or erased record stays on the disk: {error}");
         self.shared.condition.notice(text);
     }
 }

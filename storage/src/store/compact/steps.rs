@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -47,6 +48,8 @@ pub(super) struct Steps {
     pub(super) is_noted: AtomicBool,
     /// The redacted records in segments that could not be read to overwrite their bodies.
     pub(super) stays: Mutex<HashSet<Target>>,
+    /// When the next purge of old values may begin.
+    pub(super) next_purge: Mutex<Option<Instant>>,
     /// Set when the store closes.
     pub(super) stopping: AtomicBool,
 }
@@ -63,6 +66,7 @@ impl Steps {
             doubtful: Mutex::default(),
             is_noted: AtomicBool::new(false),
             stays: Mutex::default(),
+            next_purge: Mutex::new(None),
             stopping: AtomicBool::new(false),
         }
     }
@@ -75,7 +79,7 @@ impl Steps {
     /// Overwrites bodies of redacted records, or turns the oldest segment into runs, if it is full
     /// and if merging keeps up. Returns whether it did.
     pub(super) fn sort(&self) -> io::Result<bool> {
-        if self.overwrite(self.shared.durable())? {
+        if self.overwrite(self.shared.durable())? || self.erase()? {
             return Ok(true);
         }
         let Some(segment) = self.shared.oldest_full_segment() else {
@@ -199,6 +203,7 @@ impl Steps {
             Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)?
                 || self.merge_redactions()?
                 || self.redact()?
+                || self.purge()?
                 || expired?),
         }
     }
@@ -294,7 +299,7 @@ impl Steps {
         Ok(true)
     }
 
-    fn merge_candidate(
+    pub(super) fn merge_candidate(
         &self,
         old: Vec<Arc<RunFile>>,
         candidate: &MergeCandidate,
