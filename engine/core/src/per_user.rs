@@ -15,7 +15,7 @@ use trunkline_storage::IdBuildHasher;
 use crate::ids::UserId;
 
 /// The number of entries for which the map always keeps room.
-const ROOM: usize = 1 << 10;
+const ROOM: usize = 32;
 
 /// The values of each user, in the order in which they were added. `K` is the part of the id by which
 /// users are told apart.

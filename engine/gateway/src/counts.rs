@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 
 const STRIPES: usize = 64;
 
+/// The number of entries for which a stripe always keeps room.
+const ROOM: usize = 32;
+
 /// A count for each key, with a limit.
 ///
 /// A key with the count 0 has no entry, so there are never more entries than connections. Clients choose
@@ -53,6 +56,11 @@ impl<K: Copy + Eq + Hash> Counts<K> {
             *count -= 1;
             if *count == 0 {
                 stripe.remove(&key);
+                // The memory of a crowd goes back after it.
+                let (left, room) = (stripe.len(), stripe.capacity());
+                if room > ROOM && left < room / 8 {
+                    stripe.shrink_to(2 * left);
+                }
             }
         }
     }
@@ -76,6 +84,20 @@ mod tests {
         }
         assert!(counts.stripes.iter().all(|stripe| stripe.lock().is_empty()));
         assert!(Counts::<u64>::new(0).is_none());
+    }
+
+    #[test]
+    fn a_crowd_leaves_no_memory_behind() {
+        let counts = Counts::new(2).unwrap();
+        for key in 0..100_000u64 {
+            counts.enter(key);
+        }
+        for key in 0..99_990 {
+            counts.leave(key);
+        }
+        let room: usize = counts.stripes.iter().map(|one| one.lock().capacity()).sum();
+        assert!(room <= 2 * ROOM * STRIPES, "{room}");
+        assert!(counts.enter(99_999) && !counts.enter(99_999));
     }
 
     #[test]

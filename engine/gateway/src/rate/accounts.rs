@@ -5,10 +5,12 @@
 //!
 //! Accounts that are full again are forgotten without a search: each stripe has a young and an old
 //! map. A holder that pays moves to the young map. When the young map is old enough, it becomes the
-//! old one, and the old one is dropped.
+//! old one, and the old one is dropped. Where nobody pays any more, [`Accounts::forget`] looks through
+//! the stripes, one at each call.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
@@ -32,6 +34,22 @@ struct Stripe<K> {
     turned: Tick,
 }
 
+impl<K: Eq + Hash> Stripe<K> {
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Forgets the accounts that are full, and gives the memory of large empty tables back.
+    fn forget(&mut self, budget: &Budget, now: Tick) {
+        for map in [&mut self.young, &mut self.old] {
+            map.retain(|_, account| !account.is_full(budget, now));
+            if map.capacity() > 8 * map.len() {
+                map.shrink_to_fit();
+            }
+        }
+    }
+}
+
 impl<K> Default for Stripe<K> {
     fn default() -> Self {
         Self {
@@ -51,6 +69,10 @@ pub(crate) struct Accounts<K> {
     budget: Budget,
     hash: RandomState,
     stripes: Box<[CachePadded<Mutex<Stripe<K>>>]>,
+    /// The number of accounts in all stripes.
+    known: AtomicUsize,
+    /// The number of calls of [`Accounts::forget`].
+    looks: AtomicUsize,
     served: Mutex<Served<K>>,
 }
 
@@ -61,6 +83,8 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
             budget,
             hash: RandomState::new(),
             stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+            known: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
             served: Mutex::new(Served::default()),
         }
     }
@@ -112,9 +136,21 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
         &self.stripes[self.hash.hash_one(holder) as usize % STRIPES]
     }
 
+    /// Forgets the full accounts of one stripe, of another one at each call. Returns whether any account
+    /// is left.
+    pub(crate) fn forget(&self, now: Tick) -> bool {
+        let at = self.looks.fetch_add(1, Relaxed) % STRIPES;
+        let mut stripe = self.stripes[at].lock();
+        let before = stripe.len();
+        stripe.forget(&self.budget, now);
+        let left = before - stripe.len();
+        self.known.fetch_sub(left, Relaxed) > left
+    }
+
     /// Does something to the account of a holder.
     fn with<T>(&self, holder: K, now: Tick, act: impl FnOnce(&mut Account) -> T) -> T {
         let mut stripe = self.stripe(holder).lock();
+        let before = stripe.len();
         let Stripe { young, old, turned } = &mut *stripe;
         let is_old = now.saturating_sub(*turned) > self.budget.ticks_to_fill();
         if is_old || young.len() >= STRIPE_ACCOUNTS {
@@ -131,7 +167,12 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
             let known = old.remove(&holder);
             known.unwrap_or_else(|| Account::full(&self.budget, now))
         });
-        act(account)
+        let done = act(account);
+        let after = stripe.len();
+        if before != after {
+            self.known.fetch_add(after.wrapping_sub(before), Relaxed);
+        }
+        done
     }
 
     #[cfg(test)]
@@ -321,6 +362,28 @@ mod tests {
         assert_eq!(accounts.known(), 1_001);
         let paid = (4_000_000 - 80_000) / 2_000 - 1_000;
         assert_eq!(accounts.book(1_000, now, Cost::NONE), Standing::Debt(paid));
+    }
+
+    #[test]
+    fn accounts_are_forgotten_although_nobody_pays_any_more() {
+        let accounts = accounts();
+        for holder in 0..10_000 {
+            accounts.book(holder, 1, TICK_PAYS);
+        }
+        assert_eq!(accounts.known(), accounts.known.load(Relaxed));
+        accounts.serve(20_000, 1);
+        // Its debt is paid and its savings are full after 100 ticks.
+        accounts.book(3, 1, SAVED + SAVED + SAVED);
+        for _ in 0..STRIPES {
+            assert!(accounts.forget(50));
+        }
+        assert_eq!((accounts.known(), accounts.known.load(Relaxed)), (1, 1));
+        let room = |stripe: &Stripe<u64>| stripe.young.capacity() + stripe.old.capacity();
+        let all: usize = accounts.stripes.iter().map(|one| room(&one.lock())).sum();
+        assert!(all < 10, "{all}");
+        let left: Vec<_> = (0..STRIPES).map(|_| accounts.forget(200)).collect();
+        assert_eq!((left[0], left.last()), (left[0], Some(&false)));
+        assert_eq!(accounts.known(), 0);
     }
 
     #[test]

@@ -244,6 +244,14 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         }
     }
 
+    /// Forgets some of the accounts that are full. Returns whether any account is left.
+    pub(crate) fn forget(&self, now: Tick) -> bool {
+        let users = self.users.as_ref().is_some_and(|of| of.forget(now));
+        let addresses = self.addresses.as_ref().is_some_and(|of| of.forget(now));
+        let namespaces = self.namespaces.as_ref().is_some_and(|of| of.forget(now));
+        users || addresses || namespaces
+    }
+
     /// Returns how a new connection from an address begins.
     pub(crate) fn welcome(&self, address: A, now: Tick) -> Welcome {
         let Some(addresses) = &self.addresses else {

@@ -108,6 +108,7 @@ impl Core {
         let (purse, holders) = conn.payers();
         let pay = |own: &mut _, cost| budgets.settle(own, &holders, now, cost);
         let settled = self.payments.settle(slot, purse, now, pay);
+        self.forget_accounts_later();
         self.set_slow(slot, conn, settled.is_slow);
         if let Some(debt) = settled.debt {
             if !owed {
@@ -303,5 +304,6 @@ impl Core {
         let pay = |own: &mut _, cost| budgets.settle(own, &holders, now, cost);
         self.payments.settle(slot, purse, now, pay);
         self.payments.remove(slot);
+        self.forget_accounts_later();
     }
 }

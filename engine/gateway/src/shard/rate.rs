@@ -133,7 +133,7 @@ impl Core {
     /// Nothing is left of a rate.
     pub(super) fn pay(&mut self, slot: u32, conn: &Conn, sent: Sent) -> Result<(), Beyond> {
         let now = self.turn.now();
-        if self.forgets_at == Tick::MAX {
+        if self.forgets_at > now + 1 {
             self.forget_at(now + 1);
         }
         let payer = Payer {
@@ -148,16 +148,32 @@ impl Core {
         })
     }
 
-    /// Forgets the allowances of clients that have been idle for long enough: some of them at each tick.
+    /// Forgets the allowances and the accounts of clients that have been idle for long enough: some of
+    /// them at a time.
     pub(super) fn forget_idle(&mut self) {
+        /// The ticks between two looks at accounts, which have 64 parts: half a second.
+        const ACCOUNTS: Tick = 5;
         let now = self.turn.now();
         if now < self.forgets_at {
             return;
         }
         let charges = &self.parts.shared.charges;
-        match charges.forget(&mut self.allowances, now) {
-            true => self.forget_at(now + 1),
-            false => self.forgets_at = Tick::MAX,
+        if charges.forget(&mut self.allowances, now) {
+            return self.forget_at(now + 1);
+        }
+        let budgets = self.parts.shared.budgets.as_ref();
+        if budgets.is_some_and(|budgets| budgets.forget(now)) {
+            return self.forget_at(now + ACCOUNTS);
+        }
+        self.forgets_at = Tick::MAX;
+    }
+
+    /// Lets the shard look for accounts of idle clients in a while, if it does not yet: somebody has paid.
+    pub(super) fn forget_accounts_later(&mut self) {
+        /// The ticks after which many accounts of idle clients are full: ten seconds.
+        const LATER: Tick = 100;
+        if self.forgets_at == Tick::MAX {
+            self.forget_at(self.turn.now() + LATER);
         }
     }
 
