@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use trunkline_core::event::{Body, CONTACTS, LAST_SEEN, RecordKind};
 use trunkline_storage::{Record, TimelineId};
 
@@ -57,6 +58,15 @@ pub(crate) struct Line<'a> {
     /// The id of the key that finds the record, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<String>,
+    /// The sequence of the message that this one replies to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<u64>,
+    /// The kind of the content, as the sender names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_kind: Option<&'a str>,
+    /// The sender's own value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a RawValue>,
     /// The whole body in hex, if this version does not know its kind or form.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -153,7 +163,11 @@ impl<'a> Line<'a> {
             Some(RecordKind::Message) => self.from = body.user,
             _ => self.user = body.user,
         }
+        let extras = body.extras();
         Line {
+            reply_to: extras.reply_to,
+            content_kind: extras.kind,
+            meta: extras.meta.and_then(|meta| serde_json::from_str(meta).ok()),
             conversation: body.conversation,
             namespace: body.namespace,
             time: body.time.unwrap_or(self.time),

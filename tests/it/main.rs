@@ -32,6 +32,7 @@ mod descriptors;
 mod drain;
 mod envelope;
 mod examples;
+mod extras;
 mod failing_disk;
 mod file_sizes;
 mod frame_sizes;

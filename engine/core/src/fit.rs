@@ -166,8 +166,7 @@ pub fn strip_push(push: &mut Push<'_>) {
 }
 
 fn strip(message: &mut Message<'_>) {
-    message.text = None;
-    message.media = None;
+    message.remove_content();
     message.too_large = true;
 }
 

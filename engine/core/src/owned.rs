@@ -159,6 +159,7 @@ pub(crate) fn message(message: Message<'_>) -> Message<'static> {
         key: own(message.key),
         text: own(message.text),
         media: message.media.map(Media::into_owned),
+        extras: message.extras.map(|extras| Box::new(extras.into_owned())),
         reactions: message.reactions.into_iter().map(reaction).collect(),
         seq: message.seq,
         time: message.time,

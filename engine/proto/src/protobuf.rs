@@ -117,6 +117,12 @@ fn texts<'a>(texts: Vec<String>) -> Vec<Str<'a>> {
     texts.into_iter().map(Str::from).collect()
 }
 
+/// Reads a value that may be absent. In JSON null is absence too.
+fn meta<'a>(text: Option<String>) -> Result<Option<m::Json<'a>>, m::NotJson> {
+    let value = text.as_deref().map(json).transpose()?;
+    Ok(value.filter(|value| value.as_str() != "null"))
+}
+
 fn json<'a>(text: &str) -> Result<m::Json<'a>, m::NotJson> {
     m::Json::parse(text).map(m::Json::into_owned)
 }

@@ -141,6 +141,9 @@ pub const COMMANDS: &[Schema] = &[
             optional("key", 3, FieldKind::Text, "none"),
             optional("text", 4, FieldKind::Text, "none"),
             optional("media", 5, FieldKind::Object(MEDIA), "none"),
+            optional("reply_to", 6, U64, "none"),
+            optional("kind", 7, FieldKind::Text, "none"),
+            optional("meta", 8, FieldKind::Value, "none"),
         ],
     ),
     schema(

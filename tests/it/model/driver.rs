@@ -385,6 +385,13 @@ impl Driver {
                     Some(group) => ask["group"] = json!(group),
                     None => ask["user"] = json!(USERS.choose(random)),
                 }
+                if random.random_bool(0.3) {
+                    ask["reply_to"] = json!(seq);
+                }
+                if random.random_bool(0.2) {
+                    ask["kind"] = json!("text.markdown");
+                    ask["meta"] = json!({"n": seq, "deep": [null, true]});
+                }
                 if keyed || random.random_bool(0.3) {
                     // Sometimes the key of an earlier command.
                     self.keys += usize::from(keyed || random.random_bool(0.7));

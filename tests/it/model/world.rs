@@ -1,9 +1,11 @@
 //! The model of messaging in a few hundred lines: it decides every command in one place, in order.
 
 mod conversation;
+mod extras;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use extras::Extras;
 use serde_json::{Value, json};
 
 /// A log of events, and the conversations that follow from it.
@@ -66,6 +68,8 @@ struct Message {
     device: String,
     key: Option<String>,
     text: String,
+    /// The fields that few messages have, as they were sent.
+    extras: Extras,
     recalled: bool,
     hidden: BTreeSet<String>,
     reactions: Vec<(String, String)>,
@@ -168,11 +172,13 @@ impl World {
             && let Some((of, seq)) = self.keys.get(&(user.to_owned(), key.clone()))
         {
             let message = &self.conversations[of].messages[seq - 1];
-            if *of != id || !message.recalled && ask["text"] != message.text {
+            let is_same = ask["text"] == message.text && Extras::of(ask) == message.extras;
+            if *of != id || !message.recalled && !is_same {
                 return Err(117);
             }
             return Ok(json!({"conversation": id, "seq": seq, "duplicate": true}));
         }
+        self.check_extras(user, &id, ask)?;
         if let Some(other) = ask["user"].as_str() {
             let (one, two) = (user, other);
             if !self.conversations.contains_key(&id) {
@@ -191,6 +197,7 @@ impl World {
             device: device.to_owned(),
             key: key.clone(),
             text: ask["text"].as_str().unwrap_or_default().to_owned(),
+            extras: Extras::of(ask),
             recalled: false,
             hidden: BTreeSet::new(),
             reactions: Vec::new(),

@@ -4,7 +4,7 @@ use trunkline_storage::Record;
 
 use super::fields::{field, number, varint};
 use super::receipt::{self, Part, Parts};
-use super::{ConversationName, both};
+use super::{ConversationName, Extras, both};
 use crate::ids::Side;
 
 /// The fields of a body, for all kinds of records. Tags are part of the disk format: never reuse
@@ -55,6 +55,9 @@ pub struct Body<'a> {
     pub time: Option<u64>,
     /// The marks of a receipt with their recipients, in stored form: see [`Body::parts`].
     pub marks: Option<&'a [u8]>,
+    /// The fields of a message that few messages have, in stored form: see
+    /// [`Extras`](super::Extras).
+    pub extras: Option<&'a [u8]>,
 }
 
 mod tag {
@@ -80,6 +83,7 @@ mod tag {
     /// The member of a receipt in earlier versions.
     pub(super) const SIDE: u8 = 20;
     pub(super) const MARKS: u8 = 21;
+    pub(super) const EXTRAS: u8 = 22;
     pub(super) const TIME: u8 = 40;
 }
 
@@ -104,6 +108,7 @@ impl<'a> Body<'a> {
             (tag::MIME, self.mime.map(str::as_bytes)),
             (tag::DATA, self.data),
             (tag::URL, self.url.map(str::as_bytes)),
+            (tag::EXTRAS, self.extras),
         ] {
             if let Some(value) = value {
                 field(out, tag, value);
@@ -183,6 +188,7 @@ impl<'a> Body<'a> {
                 tag::NAME => body.name = Some(text()?),
                 tag::MEMBER => body.members.push(text()?),
                 tag::MARKS => body.marks = Some(value),
+                tag::EXTRAS => body.extras = Some(value),
                 tag::TIME => body.time = Some(number()?),
                 // The conversation comes first, so it is known here.
                 tag::SIDE => {
@@ -205,13 +211,20 @@ impl<'a> Body<'a> {
         self.time.unwrap_or(record.time)
     }
 
-    /// Returns whether both messages have the same text and media.
+    /// Returns whether both messages have the same text, media and extras.
     pub fn has_content_of(&self, other: &Self) -> bool {
         self.text == other.text
             && self.mime == other.mime
             && self.data == other.data
             && self.url == other.url
             && self.size == other.size
+            && self.extras == other.extras
+    }
+
+    /// Returns the fields that few messages have. All are absent if the body has none, or has them in
+    /// another form.
+    pub fn extras(&self) -> Extras<'a> {
+        self.extras.and_then(Extras::read).unwrap_or_default()
     }
 
     /// Returns the parts of a receipt, each with the marks of one member, in the order of their
@@ -305,6 +318,7 @@ mod tests {
             members: vec!["carol", "dave"],
             time: Some(8),
             marks: None,
+            extras: Some(b"any"),
         };
         let mut bytes = Vec::new();
         body.write(&mut bytes);

@@ -34,3 +34,46 @@ pub(super) fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
     None
 }
+
+/// A field of a list of fields.
+pub(super) struct One<'a> {
+    pub(super) tag: u8,
+    value: &'a [u8],
+}
+
+impl<'a> One<'a> {
+    /// Returns the value as text; `None` if it is none.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        simdutf8::basic::from_utf8(self.value).ok()
+    }
+
+    /// Returns the value as a number; `None` if it is longer than 8 bytes.
+    pub(super) fn number(&self) -> Option<u64> {
+        let mut bytes = [0; 8];
+        bytes
+            .get_mut(..self.value.len())?
+            .copy_from_slice(self.value);
+        Some(u64::from_le_bytes(bytes))
+    }
+}
+
+/// The fields of a list, one after another. An item is `None` if the bytes end within a field.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<One<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&tag, rest) = self.0.split_first()?;
+        let found = varint(rest).and_then(|(len, rest)| rest.split_at_checked(len));
+        let (value, rest) = match found {
+            Some(found) => found,
+            None => {
+                self.0 = &[];
+                return Some(None);
+            }
+        };
+        self.0 = rest;
+        Some(Some(One { tag, value }))
+    }
+}

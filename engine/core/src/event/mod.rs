@@ -4,6 +4,7 @@
 //! and the value. Readers skip unknown tags, so a later version can add fields.
 
 mod body;
+mod extras;
 mod fields;
 mod kind;
 mod names;
@@ -13,6 +14,7 @@ mod receipt;
 use trunkline_proto::names::Conversation;
 
 pub use body::{Body, conversation, with_time, write_receipt};
+pub use extras::Extras;
 pub use kind::{CONTACTS, LAST_SEEN, RecordKind};
 pub use names::{BodyNames, ConversationName};
 pub(crate) use push::event;

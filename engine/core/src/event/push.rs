@@ -30,6 +30,7 @@ impl<'a> Body<'a> {
                 url: self.url.map(Str::from),
                 size: self.size,
             }),
+            extras: self.extras.and_then(|_| self.extras().shown()),
             recalled: self.recalled,
             ..Message::default()
         }

@@ -136,7 +136,13 @@ impl BackQuestion {
                     let media = send.media.as_ref();
                     let data = media.and_then(|media| media.data.as_ref());
                     let url = media.map_or(0, |media| media.mime.len() + len(&media.url));
-                    len(&send.text) + len(&send.key) + url + data.map_or(0, |data| data.len())
+                    let extras = send.extras.as_deref();
+                    let extras = extras.map_or(0, |extras| {
+                        let meta = extras.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+                        len(&extras.kind) + meta
+                    });
+                    let content = len(&send.text) + data.map_or(0, |data| data.len());
+                    content + len(&send.key) + url + extras
                 }
                 Self::Subscribe(subscribe) => subscribe.topic.len() + len(&subscribe.since),
                 Self::Rpc(rpc) => rpc.method.len() + rpc.data.as_str().len(),

@@ -152,6 +152,8 @@ pub enum Action {
         key: Option<TimelineId>,
         /// Whether the message names media that this gateway keeps.
         names_media: bool,
+        /// Whether the message has extras, which the sequencer looks at.
+        has_extras: bool,
     },
     /// Moves the caller's marks. The body has no marks; the sequencer adds the resulting ones.
     Ack {

@@ -65,8 +65,7 @@ impl<'a> View<'a> {
     ) -> Result<(), Failure> {
         if self.hides(conversation, message.seq)? {
             message.deleted = true;
-            message.text = None;
-            message.media = None;
+            message.remove_content();
         }
         Ok(())
     }

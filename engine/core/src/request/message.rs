@@ -5,7 +5,7 @@ use trunkline_proto::message;
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 
 use super::known::DirectIds;
-use super::{Ask, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Prepared, Target};
+use super::{Ask, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Prepared, Target, extras};
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members};
 use crate::ids::Side;
@@ -59,6 +59,10 @@ impl Ask<'_> {
             },
         };
         let mut id = [0; MAX_CONVERSATION_BYTES];
+        let extras = match &send.extras {
+            None => None,
+            Some(extras) => extras::checked(extras)?,
+        };
         let media = send.media.as_ref();
         let body = Body {
             device: names.device(),
@@ -68,12 +72,18 @@ impl Ask<'_> {
             data: media.and_then(|m| m.data.as_deref()),
             url: media.and_then(|m| m.url.as_deref()),
             size: media.and_then(|m| m.size),
+            extras: extras.as_deref(),
             ..self.body(to.write_into(&mut id))
         };
         let key = send.key.as_deref();
         let key = key.map(|key| self.ids.key(names.namespace(), own, key));
         let names_media = body.url.is_some_and(|url| media::id_in(url).is_some());
-        Ok(self.queue(target, Action::Send { key, names_media }, &body, batch))
+        let action = Action::Send {
+            key,
+            names_media,
+            has_extras: extras.is_some(),
+        };
+        Ok(self.queue(target, action, &body, batch))
     }
 
     /// Checks the text, the media and the key of a message.

@@ -2,6 +2,7 @@
 //! for the readers, or a reply.
 
 mod contacts;
+mod extras;
 mod group;
 mod known;
 mod message;

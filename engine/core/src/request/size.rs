@@ -5,7 +5,7 @@
 
 use trunkline_proto::Str;
 use trunkline_proto::json::text_bytes;
-use trunkline_proto::message::{CommandBody, Media, Send};
+use trunkline_proto::message::{CommandBody, Media, Send, SendExtras};
 
 use super::{Caller, ContentLimits};
 use crate::fit::reaction_bytes;
@@ -71,7 +71,8 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
     let texts = len(&send.text)
         + len(&send.key)
         + media.map_or(0, |media| media.mime.len() + len(&media.url));
-    let around = AROUND_MESSAGE + reaction_bytes(most) + data;
+    let extras = send.extras.as_deref().map_or(0, extra_bytes);
+    let around = AROUND_MESSAGE + reaction_bytes(most) + data + extras;
     if around + NAMES + WORST * texts <= most {
         return None;
     }
@@ -83,6 +84,15 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
         + written(&send.key)
         + media.map_or(0, |media| text_bytes(&media.mime) + written(&media.url));
     Some(around + 2 * conversation + names.user().len() + names.device().len() + texts)
+}
+
+/// Returns the bytes that extras take in JSON. The gateway passes `meta` on as it is.
+fn extra_bytes(extras: &SendExtras<'_>) -> usize {
+    /// The names, the separators, and the numbers.
+    const AROUND: usize = 120;
+    let kind = extras.kind.as_deref().map_or(0, text_bytes);
+    let meta = extras.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+    AROUND + kind + meta
 }
 
 /// Returns the length of an inline attachment in base64.
@@ -150,6 +160,7 @@ mod tests {
                 url: Some("".into()),
                 size: Some(u64::MAX),
             }),
+            extras: None,
             recalled: true,
             deleted: true,
             reactions: Vec::new(),
@@ -183,6 +194,32 @@ mod tests {
             let bytes = longest(message);
             assert!(bytes < names + AROUND_MESSAGE, "{bytes}");
         }
+    }
+
+    #[test]
+    fn what_extras_take() {
+        let sent = SendExtras {
+            reply_to: Some(u64::MAX),
+            kind: Some("k\"".repeat(16).into()),
+            meta: trunkline_proto::message::Json::parse("[1,2,3]").ok(),
+        };
+        let stored = crate::event::Extras::of(&sent).stored().unwrap();
+        let shown = crate::event::Extras::read(&stored).unwrap().shown();
+        let push = |extras| {
+            longest(ServerMessage::Push(Push {
+                pos: None,
+                event: Event::Message(Message {
+                    extras,
+                    ..Message::default()
+                }),
+            }))
+        };
+        let (with, without) = (push(shown), push(None));
+        let bytes = extra_bytes(&sent);
+        assert!(
+            (with - without..with - without + 90).contains(&bytes),
+            "{bytes}"
+        );
     }
 
     #[test]

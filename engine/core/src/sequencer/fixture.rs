@@ -13,7 +13,7 @@ use super::conversations::Conversations;
 use super::decision::Decision;
 use super::groups::Groups;
 use super::membership::{GroupCommand, Membership};
-use super::messages::Messages;
+use super::messages::{Messages, SendTerms};
 use super::price::Work;
 use super::recent::Recent;
 use super::refused::{Refused, Stop};
@@ -224,12 +224,13 @@ impl Fixture {
             Action::Send {
                 key: None,
                 names_media: false,
+                has_extras: false,
             },
             body,
         );
         let (batch, recent) = (&mut self.batch, &mut self.recent);
-        self.messages
-            .send(batch, recent, request.asked(), None, false)
+        let terms = SendTerms::default();
+        self.messages.send(batch, recent, request.asked(), terms)
     }
 
     /// Changes a group. `members` are the users that the command names.

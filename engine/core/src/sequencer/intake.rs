@@ -147,6 +147,7 @@ mod tests {
         let action = Action::Send {
             key: None,
             names_media: false,
+            has_extras: false,
         };
         push_command(&fixture.ids(), batch, caller, AB, action, body);
     }

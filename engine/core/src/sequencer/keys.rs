@@ -90,6 +90,7 @@ fn check_same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{AB, Fixture, Request};
+    use super::super::messages::SendTerms;
     use super::*;
     use crate::exchange::{Action, Outcome};
 
@@ -106,6 +107,7 @@ mod tests {
             Action::Send {
                 key: Some(KEY),
                 names_media: false,
+                has_extras: false,
             },
             body,
         )
@@ -118,9 +120,11 @@ mod tests {
         let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
         let mut keys = Keys::default();
         assert_eq!(keys.repeated(batch, first.asked(), KEY), Ok(None));
-        let sent = fixture
-            .messages
-            .send(batch, recent, first.asked(), Some(KEY), false);
+        let terms = SendTerms {
+            key: Some(KEY),
+            ..SendTerms::default()
+        };
+        let sent = fixture.messages.send(batch, recent, first.asked(), terms);
         let Outcome::Sent(position) = sent.unwrap().outcome else {
             panic!("it is the first");
         };

@@ -12,7 +12,7 @@ use super::inboxes::{self, InboxChange, mark_hiding};
 use super::keys::Keys;
 use super::reactions::{self, OwnReaction};
 use super::recent::Recent;
-use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
+use super::refused::{CORRUPT, NO_CONVERSATION, NO_MESSAGE, Refused, Stop};
 use super::subject::{Subject, Subjects};
 use super::tallies;
 use crate::cost::Cost;
@@ -27,6 +27,11 @@ use crate::state::{self, Added, Hidden, InboxEntry, Place, Share, Shares};
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
     "the message was recalled: it takes no reactions",
+);
+
+const NO_ANSWERED: Refused = Refused::new(
+    ErrorCode::BadRequest,
+    "reply_to names no message of this conversation that you can see",
 );
 
 const NOT_THE_SENDER: Refused = Refused::new(
@@ -53,6 +58,17 @@ pub(super) struct Messages {
     keys: Keys,
     subjects: Subjects,
     metrics: Arc<SequencerMetrics>,
+}
+
+/// What a send asks for, besides its body.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SendTerms {
+    /// The id of the idempotency key.
+    pub(super) key: Option<TimelineId>,
+    /// Whether the message names media that this gateway keeps.
+    pub(super) names_media: bool,
+    /// Whether the message has extras.
+    pub(super) has_extras: bool,
 }
 
 /// A reaction that a command sets or removes.
@@ -93,9 +109,13 @@ impl Messages {
         batch: &mut OpenBatch,
         recent: &mut Recent,
         command: Asked<'_>,
-        key: Option<TimelineId>,
-        names_media: bool,
+        terms: SendTerms,
     ) -> Result<Decision, Stop> {
+        let SendTerms {
+            key,
+            names_media,
+            has_extras,
+        } = terms;
         // The key comes first: a caller who repeats a send may no longer be a member.
         if let Some(key) = key
             && let Some(place) = self.keys.repeated(batch, command, key)?
@@ -104,6 +124,9 @@ impl Messages {
             return Ok(Decision::private(Outcome::Duplicate(place)));
         }
         let reach = recent.reach(batch, command)?;
+        if has_extras {
+            self.check_extras(batch, recent, command)?;
+        }
         let conversation = recent.conversation(command.conversation)?;
         let (seq, is_first) = (conversation.next_seq(), conversation.last_seq() == 0);
         let mut changes = Changes::new();
@@ -140,6 +163,25 @@ impl Messages {
             cost: Cost::NONE,
             bytes: 0,
         })
+    }
+
+    /// Checks that the message with the sequence in `reply_to` is one that the caller sees.
+    #[cold]
+    fn check_extras(
+        &self,
+        batch: &OpenBatch,
+        recent: &mut Recent,
+        command: Asked<'_>,
+    ) -> Result<(), Refused> {
+        let body = Body::read(command.body).ok_or(CORRUPT)?;
+        if let Some(seq) = body.extras().reply_to {
+            let seen = self.subjects.see(batch, recent, command, seq);
+            seen.map_err(|refused| match refused {
+                NO_MESSAGE | NO_CONVERSATION => NO_ANSWERED,
+                other => other,
+            })?;
+        }
+        Ok(())
     }
 
     /// Notes in memory that the command's message is in the batch. The conversation and the group
@@ -193,7 +235,9 @@ impl Messages {
             return Err(TOO_OLD.into());
         }
         let mut rest = Vec::new();
+        let extras = message.extras().of_recalled().stored();
         Body {
+            extras: extras.as_deref(),
             recalled: true,
             text: None,
             mime: None,

@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::RecvTimeoutError;
-use trunkline_storage::{Batch, CommitError, Reader, TimelineId, Writer};
+use trunkline_storage::{Batch, CommitError, Reader, Writer};
 
 use crate::clock::{Clock, Look};
 use crate::cost::Cost;
@@ -69,7 +69,7 @@ use decision::Decision;
 use groups::Groups;
 use intake::Intake;
 use membership::{GroupCommand, Membership};
-use messages::{Messages, ReactionChange};
+use messages::{Messages, ReactionChange, SendTerms};
 use outbox::{Outbox, Published};
 use pace::Pace;
 use receipts::{Held, Receipt, Receipts};
@@ -353,7 +353,18 @@ impl Sequencer {
     fn decide(&mut self, command: Asked<'_>) -> Result<Option<Decision>, Refused> {
         let (batch, recent) = (&mut self.batch, &mut self.recent);
         let decision = match command.action {
-            Action::Send { key, names_media } => self.send(command, key, names_media),
+            Action::Send {
+                key,
+                names_media,
+                has_extras,
+            } => {
+                let terms = SendTerms {
+                    key,
+                    names_media,
+                    has_extras,
+                };
+                self.send(command, terms)
+            }
             Action::Ack { delivered, read } => {
                 let acked = Acked { delivered, read };
                 return self.receipts.ack(batch, recent, command, acked);
@@ -392,15 +403,10 @@ impl Sequencer {
     }
 
     /// Decides a send, and commits the batch before if the send needs that.
-    fn send(
-        &mut self,
-        command: Asked<'_>,
-        key: Option<TimelineId>,
-        names_media: bool,
-    ) -> Result<Decision, Refused> {
+    fn send(&mut self, command: Asked<'_>, terms: SendTerms) -> Result<Decision, Refused> {
         loop {
             let (batch, recent) = (&mut self.batch, &mut self.recent);
-            let sent = self.messages.send(batch, recent, command, key, names_media);
+            let sent = self.messages.send(batch, recent, command, terms);
             match sent {
                 Ok(decision) => return Ok(decision),
                 Err(Stop::Refused(refused)) => return Err(refused),

@@ -157,6 +157,7 @@ mod tests {
             &Action::Send {
                 key: None,
                 names_media: false,
+                has_extras: false,
             },
             200,
         );

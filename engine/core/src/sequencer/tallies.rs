@@ -189,6 +189,7 @@ mod tests {
                 Action::Send {
                     key: None,
                     names_media: false,
+                    has_extras: false,
                 },
                 Body::default(),
             );

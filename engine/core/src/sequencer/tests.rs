@@ -176,6 +176,7 @@ fn send(ids: &Ids, batch: &mut CommandBatch, user: &str, text: &str) {
     let action = Action::Send {
         key: None,
         names_media: false,
+        has_extras: false,
     };
     let caller = Caller { user, conn: 2 };
     push_command(ids, batch, caller, &conversation, action, body);

@@ -28,6 +28,7 @@ fn say(client: &Client<'_>, to: &str, text: &str, key: Option<&str>) -> SendRepl
         key: key.map(Into::into),
         text: Some(text.into()),
         media: None,
+        extras: None,
     };
     client.send(send).expect("the message is sent")
 }

@@ -99,6 +99,7 @@ pub(super) async fn handle(
         key: key.map(Into::into),
         text: asked.text.as_deref().map(Into::into),
         media,
+        extras: None,
     };
     let reply = api.perform(&visitor, CommandBody::Send(send)).await?;
     let ReplyBody::Send(sent) = reply else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trunkline_core::exchange::{Admitted, BackKind, BackQuestion, BackUser, Topics, Verdict};
-use trunkline_proto::message::{ErrorReply, Json, Media};
+use trunkline_proto::message::{ErrorReply, Json, Media, Send, SendExtras};
 use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
 
@@ -45,6 +45,12 @@ struct SendForm<'a> {
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media: Option<&'a Media<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a Json<'a>>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +93,9 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
             key: send.key.as_deref(),
             text: send.text.as_deref(),
             media: send.media.as_ref(),
+            reply_to: extras_of(send).and_then(|extras| extras.reply_to),
+            kind: extras_of(send).and_then(|extras| extras.kind.as_deref()),
+            meta: extras_of(send).and_then(|extras| extras.meta.as_ref()),
         }),
         BackQuestion::Subscribe(subscribe) => serde_json::to_vec(&SubscribeForm {
             namespace: &user.namespace,
@@ -103,6 +112,10 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
     };
     // Texts, numbers and values that were read: this does not fail.
     body.unwrap_or_default()
+}
+
+fn extras_of<'s>(send: &'s Send<'static>) -> Option<&'s SendExtras<'static>> {
+    send.extras.as_deref()
 }
 
 /// An answer. Fields that the gateway does not know are left alone.

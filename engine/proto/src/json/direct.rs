@@ -9,8 +9,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::json_text::string::write_string;
 use crate::message::{
-    AckReply, Event, HistoryReply, Media, Message, MessageReaction, Push, Receipt, Reply,
-    ReplyBody, SendReply, ServerMessage, SyncReply,
+    AckReply, Event, HistoryReply, Media, Message, MessageExtras, MessageReaction, Push, Receipt,
+    Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
 
 /// Appends `message` if it is a frequent one. Returns whether it is.
@@ -115,6 +115,9 @@ fn message_object(out: &mut Vec<u8>, event: &Message<'_>) {
     if let Some(media) = &event.media {
         media_field(out, media);
     }
+    if let Some(extras) = &event.extras {
+        extra_fields(out, extras);
+    }
     if event.recalled {
         out.extend_from_slice(br#","recalled":true"#);
     }
@@ -131,6 +134,19 @@ fn message_object(out: &mut Vec<u8>, event: &Message<'_>) {
         out.extend_from_slice(br#","too_large":true"#);
     }
     out.push(b'}');
+}
+
+fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
+    if let Some(seq) = extras.reply_to {
+        number(out, br#","reply_to":"#, seq);
+    }
+    if let Some(kind) = &extras.kind {
+        string(out, br#","kind":"#, kind);
+    }
+    if let Some(meta) = &extras.meta {
+        out.extend_from_slice(br#","meta":"#);
+        out.extend_from_slice(meta.as_str().as_bytes());
+    }
 }
 
 fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {

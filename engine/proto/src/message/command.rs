@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Media, ReceiptState, Visibility, is_false};
-use crate::object;
+use super::{Json, Media, ReceiptState, SendExtras, Visibility, is_false};
 use crate::text::Str;
 
 /// A command of a client.
@@ -128,28 +127,20 @@ impl Connect<'_> {
 }
 
 /// Sends a message to a user or a group.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Send<'a> {
     /// The recipient. A command has either `user` or `group`.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub user: Option<Str<'a>>,
     /// The group that receives the message. A command has either `user` or `group`.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub group: Option<Str<'a>>,
     /// The idempotency key. The server stores the messages of one sender with one key only once.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub key: Option<Str<'a>>,
     /// The text. A message has `text`, `media` or both.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub text: Option<Str<'a>>,
     /// A picture, video or file. A message has `text`, `media` or both.
-    #[serde(
-        borrow,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "object::optional"
-    )]
     pub media: Option<Media<'a>>,
+    /// The fields that few messages have; `None` if all are absent.
+    pub extras: Option<Box<SendExtras<'a>>>,
 }
 
 impl Send<'_> {
@@ -161,6 +152,7 @@ impl Send<'_> {
             key: self.key.map(Str::into_owned),
             text: self.text.map(Str::into_owned),
             media: self.media.map(Media::into_owned),
+            extras: self.extras.map(|extras| Box::new(extras.into_owned())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeKind, Json, Media, is_false};
+use super::{ChangeKind, Json, Media, MessageExtras};
 use crate::text::Str;
 
 /// An event with its position.
@@ -34,45 +34,36 @@ pub enum Event<'a> {
 }
 
 /// A stored message of a conversation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message<'a> {
     /// The id of the conversation.
-    #[serde(borrow)]
     pub conversation: Str<'a>,
     /// The sequence of the message in its conversation.
     pub seq: u64,
     /// The name of the sender.
-    #[serde(borrow)]
     pub from: Str<'a>,
     /// The name of the sender's device.
-    #[serde(borrow)]
     pub device: Str<'a>,
     /// The time at which the server stored the message, in milliseconds since 1970 UTC.
     pub time: u64,
     /// The sender's idempotency key.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Str<'a>>,
     /// The text of the message.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Str<'a>>,
     /// The picture, video or file of the message.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Media<'a>>,
+    /// The fields that few messages have; `None` if all are absent.
+    pub extras: Option<Box<MessageExtras<'a>>>,
     /// Whether the sender recalled the message. It then has neither text nor media.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub recalled: bool,
     /// Whether the reader deleted the message in their own view. It then has neither text nor
     /// media.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
     /// The reactions to the message; empty on a live push.
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<MessageReaction<'a>>,
     /// Whether the message has reactions that `reactions` does not list.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub more_reactions: bool,
     /// Whether text and media are left out because they exceed the gateway's present limit.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub too_large: bool,
 }
 

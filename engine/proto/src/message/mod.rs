@@ -5,6 +5,7 @@
 
 mod command;
 mod event;
+mod extras;
 mod json_value;
 mod reply;
 mod terms;
@@ -12,6 +13,7 @@ mod terms;
 pub use crate::media::Media;
 pub use command::*;
 pub use event::*;
+pub use extras::{MessageExtras, SendExtras};
 pub use json_value::{Json, NotJson};
 pub use reply::*;
 pub use terms::{ChangeKind, ReceiptState, Role, Visibility};

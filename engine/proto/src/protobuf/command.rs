@@ -1,6 +1,6 @@
 //! Converts commands from the generated types.
 
-use super::{bad, explain, json, media_from_wire, text, texts, wire};
+use super::{bad, explain, json, media_from_wire, meta, text, texts, wire};
 use crate::error::{BadCommand, ErrorCode};
 use crate::message as m;
 use crate::text::Str;
@@ -40,6 +40,12 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
             key: text(c.key),
             text: text(c.text),
             media: c.media.map(media_from_wire),
+            extras: m::SendExtras {
+                reply_to: c.reply_to,
+                kind: text(c.kind),
+                meta: meta(c.meta).map_err(|e| e.under("send.meta"))?,
+            }
+            .boxed(),
         }),
         C::Ack(c) => m::CommandBody::Ack(m::Ack {
             conversation: c.conversation.into(),

@@ -1,7 +1,7 @@
 //! Converts pushes from the generated types.
 
 use super::server::missing;
-use super::{json, media_from_wire, text, texts, wire};
+use super::{json, media_from_wire, meta, text, texts, wire};
 use crate::error::DecodeError;
 use crate::message as m;
 
@@ -9,7 +9,7 @@ use crate::message as m;
 pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
     use wire::push::Event as E;
     let event = match push.event.ok_or_else(|| missing("event"))? {
-        E::Message(e) => m::Event::Message(message(e)),
+        E::Message(e) => m::Event::Message(message(e)?),
         E::Receipt(e) => m::Event::Receipt(m::Receipt {
             conversation: e.conversation.into(),
             user: e.user.into(),
@@ -75,8 +75,8 @@ pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
 }
 
 /// Converts a message.
-pub(super) fn message<'a>(e: wire::Message) -> m::Message<'a> {
-    m::Message {
+pub(super) fn message<'a>(e: wire::Message) -> Result<m::Message<'a>, DecodeError> {
+    Ok(m::Message {
         conversation: e.conversation.into(),
         seq: e.seq,
         from: e.from.into(),
@@ -85,12 +85,18 @@ pub(super) fn message<'a>(e: wire::Message) -> m::Message<'a> {
         key: text(e.key),
         text: text(e.text),
         media: e.media.map(media_from_wire),
+        extras: m::MessageExtras {
+            reply_to: e.reply_to,
+            kind: text(e.kind),
+            meta: meta(e.meta).map_err(|e| DecodeError(e.to_string()))?,
+        }
+        .boxed(),
         recalled: e.recalled,
         deleted: e.deleted,
         reactions: e.reactions.into_iter().map(reaction).collect(),
         more_reactions: e.more_reactions,
         too_large: e.too_large,
-    }
+    })
 }
 
 /// Converts a reaction.

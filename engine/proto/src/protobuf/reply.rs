@@ -55,7 +55,11 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
             more: r.more,
         }),
         R::History(r) => m::ReplyBody::History(m::HistoryReply {
-            messages: r.messages.into_iter().map(event::message).collect(),
+            messages: r
+                .messages
+                .into_iter()
+                .map(event::message)
+                .collect::<Result<_, _>>()?,
             first: r.first,
             last: r.last,
             more: r.more,
@@ -63,7 +67,7 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
         R::Get(r) => {
             let message = r.message.ok_or_else(|| missing("message"))?;
             m::ReplyBody::Get(m::GetReply {
-                message: event::message(message),
+                message: event::message(message)?,
             })
         }
         R::Ping(_) => m::ReplyBody::Ping(m::Ping {}),
@@ -89,7 +93,11 @@ fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeErro
     Ok(match reply {
         R::Receipts(r) => m::ReplyBody::Receipts(receipts(r)?),
         R::Conversations(r) => m::ReplyBody::Conversations(m::ConversationsReply {
-            conversations: r.conversations.into_iter().map(entry).collect(),
+            conversations: r
+                .conversations
+                .into_iter()
+                .map(entry)
+                .collect::<Result<_, _>>()?,
             unread: r.unread,
             cursor: r.cursor.into(),
             more: r.more,
@@ -143,14 +151,14 @@ fn receipts<'a>(r: wire::ReceiptsReply) -> Result<m::ReceiptsReply<'a>, DecodeEr
     })
 }
 
-fn entry<'a>(e: wire::ConversationEntry) -> m::ConversationEntry<'a> {
-    m::ConversationEntry {
+fn entry<'a>(e: wire::ConversationEntry) -> Result<m::ConversationEntry<'a>, DecodeError> {
+    Ok(m::ConversationEntry {
         conversation: e.conversation.into(),
-        last: e.last.map(event::message),
+        last: e.last.map(event::message).transpose()?,
         read: e.read,
         unread: e.unread,
         members: e.members,
-    }
+    })
 }
 
 fn group_info<'a>(r: wire::GroupInfoReply) -> Result<m::GroupInfoReply<'a>, DecodeError> {

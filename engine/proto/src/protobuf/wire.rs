@@ -118,6 +118,15 @@ pub struct Send {
     pub text: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "5")]
     pub media: ::core::option::Option<Media>,
+    /// The sequence of the message that this one replies to.
+    #[prost(uint64, optional, tag = "6")]
+    pub reply_to: ::core::option::Option<u64>,
+    /// The kind of the content, such as "text.markdown".
+    #[prost(string, optional, tag = "7")]
+    pub kind: ::core::option::Option<::prost::alloc::string::String>,
+    /// A JSON value of the client's own, as text. "null" is none.
+    #[prost(string, optional, tag = "8")]
+    pub meta: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// The cumulative watermarks. Either may be missing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -750,6 +759,13 @@ pub struct Message {
     /// Whether text and media are left out because they exceed the gateway's present limit.
     #[prost(bool, tag = "13")]
     pub too_large: bool,
+    #[prost(uint64, optional, tag = "14")]
+    pub reply_to: ::core::option::Option<u64>,
+    #[prost(string, optional, tag = "15")]
+    pub kind: ::core::option::Option<::prost::alloc::string::String>,
+    /// A JSON value, as text.
+    #[prost(string, optional, tag = "16")]
+    pub meta: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageReaction {

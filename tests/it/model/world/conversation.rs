@@ -53,6 +53,8 @@ impl Conversation {
         if !message.recalled && !hidden {
             shown["text"] = json!(message.text);
         }
+        let has_content = !message.recalled && !hidden;
+        message.extras.show(&mut shown, has_content);
         for (field, set) in [("recalled", message.recalled), ("deleted", hidden)] {
             if set {
                 shown[field] = json!(true);

@@ -142,6 +142,7 @@ impl World {
             Action::Send {
                 key: None,
                 names_media: false,
+                has_extras: false,
             },
             Body::default(),
         );

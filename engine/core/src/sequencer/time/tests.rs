@@ -193,6 +193,7 @@ impl World {
             Action::Send {
                 key: Some(key),
                 names_media: false,
+                has_extras: false,
             },
             body,
         )

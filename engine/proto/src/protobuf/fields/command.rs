@@ -60,6 +60,18 @@ impl Fields for m::Send<'_> {
         if let Some(media) = &self.media {
             to.message(5, media);
         }
+        if let Some(extras) = &self.extras {
+            to.optional_number(6, extras.reply_to);
+            to.optional_text(7, extras.kind.as_ref());
+            put_json(to, 8, extras.meta.as_ref());
+        }
+    }
+}
+
+/// Puts the text of a value; only an absent one is left out.
+pub(super) fn put_json(to: &mut impl Sink, tag: u32, value: Option<&m::Json<'_>>) {
+    if let Some(value) = value {
+        to.bytes(tag, value.as_str().as_bytes());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::wire;
 use super::super::write::{Fields, Sink};
+use super::command::put_json;
 use crate::message as m;
 
 impl Fields for m::ServerMessage<'_> {
@@ -159,6 +160,11 @@ impl Fields for m::Message<'_> {
         to.messages(11, &self.reactions);
         to.flag(12, self.more_reactions);
         to.flag(13, self.too_large);
+        if let Some(extras) = &self.extras {
+            to.optional_number(14, extras.reply_to);
+            to.optional_text(15, extras.kind.as_ref());
+            put_json(to, 16, extras.meta.as_ref());
+        }
     }
 }
 

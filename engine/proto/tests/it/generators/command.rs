@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use trunkline_proto::Str;
 use trunkline_proto::message as m;
 
-use super::{id, json, media, number, required, text, texts};
+use super::{id, json, media, meta, number, required, text, texts};
 
 fn connect() -> impl Strategy<Value = m::Connect<'static>> {
     let texts = (of(text()), of(text()), of(text()), of(text()), of(text()));
@@ -24,13 +24,30 @@ fn connect() -> impl Strategy<Value = m::Connect<'static>> {
 
 fn send() -> impl Strategy<Value = m::Send<'static>> {
     let texts = (of(text()), of(text()), of(text()), of(text()));
-    (texts, of(media())).prop_map(|((user, group, key, text), media)| m::Send {
-        user,
-        group,
-        key,
-        text,
-        media,
+    (texts, of(media()), send_extras()).prop_map(|((user, group, key, text), media, extras)| {
+        m::Send {
+            user,
+            group,
+            key,
+            text,
+            media,
+            extras,
+        }
     })
+}
+
+/// Makes the fields that few messages have. Half of the messages have none of them.
+fn send_extras() -> impl Strategy<Value = Option<Box<m::SendExtras<'static>>>> {
+    let extras = (of(number()), of(text()), meta());
+    let extras = extras.prop_map(|(reply_to, kind, meta)| {
+        m::SendExtras {
+            reply_to,
+            kind,
+            meta,
+        }
+        .boxed()
+    });
+    prop_oneof![Just(None), extras]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = m::Command<'static>> {
@@ -85,6 +102,7 @@ pub(crate) fn usual_command() -> impl Strategy<Value = m::Command<'static>> {
             key,
             text,
             media: None,
+            extras: None,
         })
     });
     let ack = (plain(), of(number()), of(number())).prop_map(|(conversation, delivered, read)| {

@@ -106,6 +106,13 @@ fn json() -> BoxedStrategy<m::Json<'static>> {
         .boxed()
 }
 
+/// Makes values that may be absent. In JSON null is absence too.
+fn meta() -> BoxedStrategy<Option<m::Json<'static>>> {
+    of(json())
+        .prop_map(|meta| meta.filter(|meta| meta.as_str() != "null"))
+        .boxed()
+}
+
 fn id() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), Just(1), Just(u32::MAX), any::<u32>()]
 }

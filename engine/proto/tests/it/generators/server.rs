@@ -5,14 +5,15 @@ use proptest::prelude::*;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message as m;
 
-use super::{id, json, media, number, text, texts};
+use super::{id, json, media, meta, number, text, texts};
 
 fn message() -> impl Strategy<Value = m::Message<'static>> {
     let place = (text(), number(), text(), text(), number());
     let reactions = prop_oneof![Just(vec![]), prop::collection::vec(reaction(), 0..4)];
     let fate = (any::<[bool; 4]>(), reactions);
-    (place, of(text()), of(text()), of(media()), fate).prop_map(
-        |((conversation, seq, from, device, time), key, text, media, fate)| m::Message {
+    let content = (of(text()), of(text()), of(media()), message_extras());
+    (place, content, fate).prop_map(
+        |((conversation, seq, from, device, time), (key, text, media, extras), fate)| m::Message {
             conversation,
             seq,
             from,
@@ -21,6 +22,7 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
             key,
             text,
             media,
+            extras,
             recalled: fate.0[0],
             deleted: fate.0[1],
             reactions: fate.1,
@@ -28,6 +30,19 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
             too_large: fate.0[3],
         },
     )
+}
+
+fn message_extras() -> impl Strategy<Value = Option<Box<m::MessageExtras<'static>>>> {
+    let extras = (of(number()), of(text()), meta());
+    let extras = extras.prop_map(|(reply_to, kind, meta)| {
+        m::MessageExtras {
+            reply_to,
+            kind,
+            meta,
+        }
+        .boxed()
+    });
+    prop_oneof![Just(None), extras]
 }
 
 fn reaction() -> impl Strategy<Value = m::MessageReaction<'static>> {

@@ -1,0 +1,110 @@
+//! The fields of a message that few messages have. They are one field of the body, so that a plain
+//! message pays nothing for them.
+
+use trunkline_proto::message::{Json, MessageExtras, SendExtras};
+
+use super::fields::{Fields, field, number};
+
+/// The fields of a message that few messages have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Extras<'a> {
+    /// The sequence of the message that this one replies to.
+    pub reply_to: Option<u64>,
+    /// The kind of the content, such as `text.markdown`.
+    pub kind: Option<&'a str>,
+    /// The text of a JSON value of the sender's own.
+    pub meta: Option<&'a str>,
+}
+
+/// The tags of the fields. They are part of the disk format: never reuse one.
+mod tag {
+    pub(super) const REPLY_TO: u8 = 1;
+    pub(super) const KIND: u8 = 2;
+    pub(super) const META: u8 = 3;
+}
+
+impl<'a> Extras<'a> {
+    /// Returns the fields of a message that a client sends.
+    pub fn of(sent: &'a SendExtras<'_>) -> Self {
+        Self {
+            reply_to: sent.reply_to,
+            kind: sent.kind.as_deref(),
+            meta: sent.meta.as_ref().map(Json::as_str),
+        }
+    }
+
+    /// Returns the fields in stored form; `None` if all are absent.
+    pub fn stored(&self) -> Option<Vec<u8>> {
+        if *self == Self::default() {
+            return None;
+        }
+        let mut out = Vec::new();
+        if let Some(seq) = self.reply_to {
+            number(&mut out, tag::REPLY_TO, seq);
+        }
+        for (tag, value) in [(tag::KIND, self.kind), (tag::META, self.meta)] {
+            if let Some(value) = value {
+                field(&mut out, tag, value.as_bytes());
+            }
+        }
+        Some(out)
+    }
+
+    /// Reads the fields from their stored form; `None` if the bytes have another form.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut extras = Self::default();
+        for one in Fields(bytes) {
+            let one = one?;
+            match one.tag {
+                tag::REPLY_TO => extras.reply_to = Some(one.number()?),
+                tag::KIND => extras.kind = Some(one.text()?),
+                tag::META => extras.meta = Some(one.text()?),
+                _ => {}
+            }
+        }
+        Some(extras)
+    }
+
+    /// Returns the fields that stay when the sender recalls the message: those that are no content.
+    #[must_use]
+    pub fn of_recalled(&self) -> Self {
+        Self {
+            reply_to: self.reply_to,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the fields as clients see them.
+    pub fn shown(&self) -> Option<Box<MessageExtras<'a>>> {
+        MessageExtras {
+            reply_to: self.reply_to,
+            kind: self.kind.map(Into::into),
+            // It was checked when it came, so this costs another look at 4 KiB at most.
+            meta: self.meta.and_then(|meta| Json::parse(meta).ok()),
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extras_round_trip_and_survive_unknown_fields() {
+        assert_eq!(Extras::default().stored(), None);
+        let extras = Extras {
+            reply_to: Some(300),
+            kind: Some("text.markdown"),
+            meta: Some(r#"{"a":[1,null]}"#),
+        };
+        let mut bytes = extras.stored().unwrap();
+        field(&mut bytes, 200, b"from a later version");
+        assert_eq!(Extras::read(&bytes), Some(extras.clone()));
+        for cut in 1..bytes.len() {
+            assert_ne!(Extras::read(&bytes[..cut]), Some(extras.clone()), "{cut}");
+        }
+        let rest = extras.of_recalled().stored().unwrap();
+        assert!(rest.len() < 6, "{rest:?}");
+    }
+}

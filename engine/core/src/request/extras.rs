@@ -1,0 +1,43 @@
+//! Checks the fields of a message that few messages have.
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{Json, SendExtras};
+
+use super::Failure;
+use crate::event::Extras;
+
+/// The maximum length of `kind` in bytes.
+pub(super) const MAX_KIND_BYTES: usize = 32;
+
+/// The maximum length of the text of `meta` in bytes.
+pub(super) const MAX_META_BYTES: usize = 4 << 10;
+
+/// Checks the extras of a message, and returns them in stored form; `None` if there are none.
+pub(super) fn checked(extras: &SendExtras<'_>) -> Result<Option<Vec<u8>>, Failure> {
+    if extras.reply_to == Some(0) {
+        let text = "reply_to is the sequence of a message, from 1";
+        return Err((ErrorCode::BadRequest, text));
+    }
+    if let Some(kind) = extras.kind.as_deref() {
+        if !(1..=MAX_KIND_BYTES).contains(&kind.len()) {
+            return Err((ErrorCode::BadRequest, "a kind has 1 to 32 bytes"));
+        }
+        if kind.chars().any(char::is_control) {
+            let text = "a kind holds no control characters";
+            return Err((ErrorCode::BadRequest, text));
+        }
+    }
+    check_meta(extras.meta.as_ref())?;
+    Ok(Extras::of(extras).stored())
+}
+
+/// Checks the length of the sender's own value.
+pub(super) fn check_meta(meta: Option<&Json<'_>>) -> Result<(), Failure> {
+    match meta.map(|meta| meta.as_str().len()) {
+        Some(bytes) if bytes > MAX_META_BYTES => Err((
+            ErrorCode::LimitExceeded,
+            "meta is longer than 4,096 bytes: make it shorter",
+        )),
+        _ => Ok(()),
+    }
+}

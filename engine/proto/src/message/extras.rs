@@ -1,0 +1,278 @@
+//! The fields that few messages have.
+//!
+//! Commands and messages move through many hands, and most of them have none of these fields. So the
+//! fields stand apart, in a box of which a plain message has none. On the wire they are fields like
+//! the others.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Json, Media, Message, MessageReaction, Send, is_false};
+use crate::object;
+use crate::text::Str;
+
+/// The fields of `send` that few messages have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SendExtras<'a> {
+    /// The sequence of the message that this one replies to, in the same conversation.
+    pub reply_to: Option<u64>,
+    /// The kind of the content, such as `text.markdown`. Clients agree on its meaning.
+    pub kind: Option<Str<'a>>,
+    /// A value of the client's own. The server never looks at it.
+    pub meta: Option<Json<'a>>,
+}
+
+impl<'a> SendExtras<'a> {
+    /// Returns the fields in their box; `None` if all are absent.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> SendExtras<'static> {
+        SendExtras {
+            reply_to: self.reply_to,
+            kind: self.kind.map(Str::into_owned),
+            meta: self.meta.map(Json::into_owned),
+        }
+    }
+}
+
+/// The fields of a stored message that few messages have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MessageExtras<'a> {
+    /// The sequence of the message that this one replies to.
+    pub reply_to: Option<u64>,
+    /// The kind of the content.
+    pub kind: Option<Str<'a>>,
+    /// The sender's own value.
+    pub meta: Option<Json<'a>>,
+}
+
+impl<'a> MessageExtras<'a> {
+    /// Returns the fields in their box; `None` if all are absent.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> MessageExtras<'static> {
+        MessageExtras {
+            reply_to: self.reply_to,
+            kind: self.kind.map(Str::into_owned),
+            meta: self.meta.map(Json::into_owned),
+        }
+    }
+}
+
+impl Message<'_> {
+    /// Removes what the sender wrote: text, media, and what belongs to them. The place of the message
+    /// stays, and so does the message that it replies to.
+    pub fn remove_content(&mut self) {
+        self.text = None;
+        self.media = None;
+        if let Some(extras) = self.extras.take() {
+            self.extras = MessageExtras {
+                reply_to: extras.reply_to,
+                ..MessageExtras::default()
+            }
+            .boxed();
+        }
+    }
+}
+
+/// The form of `send` in JSON.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SendIn<'a> {
+    #[serde(borrow)]
+    user: Option<Str<'a>>,
+    #[serde(borrow)]
+    group: Option<Str<'a>>,
+    #[serde(borrow)]
+    key: Option<Str<'a>>,
+    #[serde(borrow)]
+    text: Option<Str<'a>>,
+    #[serde(borrow, deserialize_with = "object::optional")]
+    media: Option<Media<'a>>,
+    reply_to: Option<u64>,
+    #[serde(borrow)]
+    kind: Option<Str<'a>>,
+    #[serde(borrow)]
+    meta: Option<Json<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Send<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let form = SendIn::deserialize(from)?;
+        Ok(Send {
+            user: form.user,
+            group: form.group,
+            key: form.key,
+            text: form.text,
+            media: form.media,
+            extras: SendExtras {
+                reply_to: form.reply_to,
+                kind: form.kind,
+                meta: form.meta,
+            }
+            .boxed(),
+        })
+    }
+}
+
+/// The form of `send` in JSON, as it is written.
+#[derive(Serialize)]
+struct SendOut<'s, 'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: &'s Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: &'s Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: &'s Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: &'s Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media: &'s Option<Media<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'s Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'s Json<'a>>,
+}
+
+impl Serialize for Send<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let extras = self.extras.as_deref();
+        SendOut {
+            user: &self.user,
+            group: &self.group,
+            key: &self.key,
+            text: &self.text,
+            media: &self.media,
+            reply_to: extras.and_then(|extras| extras.reply_to),
+            kind: extras.and_then(|extras| extras.kind.as_ref()),
+            meta: extras.and_then(|extras| extras.meta.as_ref()),
+        }
+        .serialize(to)
+    }
+}
+
+/// The form of a message in JSON.
+#[derive(Deserialize)]
+struct MessageIn<'a> {
+    #[serde(borrow)]
+    conversation: Str<'a>,
+    seq: u64,
+    #[serde(borrow)]
+    from: Str<'a>,
+    #[serde(borrow)]
+    device: Str<'a>,
+    time: u64,
+    #[serde(borrow, default)]
+    key: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    text: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    media: Option<Media<'a>>,
+    #[serde(default)]
+    reply_to: Option<u64>,
+    #[serde(borrow, default)]
+    kind: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    meta: Option<Json<'a>>,
+    #[serde(default)]
+    recalled: bool,
+    #[serde(default)]
+    deleted: bool,
+    #[serde(borrow, default)]
+    reactions: Vec<MessageReaction<'a>>,
+    #[serde(default)]
+    more_reactions: bool,
+    #[serde(default)]
+    too_large: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let form = MessageIn::deserialize(from)?;
+        Ok(Message {
+            conversation: form.conversation,
+            seq: form.seq,
+            from: form.from,
+            device: form.device,
+            time: form.time,
+            key: form.key,
+            text: form.text,
+            media: form.media,
+            extras: MessageExtras {
+                reply_to: form.reply_to,
+                kind: form.kind,
+                meta: form.meta,
+            }
+            .boxed(),
+            recalled: form.recalled,
+            deleted: form.deleted,
+            reactions: form.reactions,
+            more_reactions: form.more_reactions,
+            too_large: form.too_large,
+        })
+    }
+}
+
+/// The form of a message in JSON, as it is written.
+#[derive(Serialize)]
+struct MessageOut<'s, 'a> {
+    conversation: &'s Str<'a>,
+    seq: u64,
+    from: &'s Str<'a>,
+    device: &'s Str<'a>,
+    time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: &'s Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: &'s Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media: &'s Option<Media<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'s Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'s Json<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    recalled: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    deleted: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    reactions: &'s [MessageReaction<'a>],
+    #[serde(skip_serializing_if = "is_false")]
+    more_reactions: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    too_large: bool,
+}
+
+impl Serialize for Message<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let extras = self.extras.as_deref();
+        MessageOut {
+            conversation: &self.conversation,
+            seq: self.seq,
+            from: &self.from,
+            device: &self.device,
+            time: self.time,
+            key: &self.key,
+            text: &self.text,
+            media: &self.media,
+            reply_to: extras.and_then(|extras| extras.reply_to),
+            kind: extras.and_then(|extras| extras.kind.as_ref()),
+            meta: extras.and_then(|extras| extras.meta.as_ref()),
+            recalled: self.recalled,
+            deleted: self.deleted,
+            reactions: &self.reactions,
+            more_reactions: self.more_reactions,
+            too_large: self.too_large,
+        }
+        .serialize(to)
+    }
+}
