@@ -67,6 +67,9 @@ pub(crate) struct Line<'a> {
     /// The sender's own value.
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a RawValue>,
+    /// The time of the last edit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited: Option<u64>,
     /// The whole body in hex, if this version does not know its kind or form.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -166,6 +169,7 @@ impl<'a> Line<'a> {
         let extras = body.extras();
         Line {
             reply_to: extras.reply_to,
+            edited: extras.edited,
             content_kind: extras.kind,
             meta: extras.meta.and_then(|meta| serde_json::from_str(meta).ok()),
             conversation: body.conversation,

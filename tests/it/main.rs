@@ -30,6 +30,7 @@ mod costs;
 mod crash;
 mod descriptors;
 mod drain;
+mod edits;
 mod envelope;
 mod examples;
 mod extras;

@@ -208,6 +208,7 @@ fn every_example_is_played() {
         "ack",
         "receipts",
         "history and get",
+        "edit",
         "conversations",
         "reactions",
         "recall and delete",

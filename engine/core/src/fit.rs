@@ -119,7 +119,7 @@ fn least_bytes(body: &ReplyBody<'_>, encoding: Encoding) -> usize {
         ReplyBody::Sync(page) => {
             let events = page.events.iter().map(|push| &push.event);
             let of = |event: &Event<'_>| match event {
-                Event::Message(message) => text(message),
+                Event::Message(message) | Event::Edit(message) => text(message),
                 _ => 0,
             };
             events.map(of).sum()
@@ -159,7 +159,7 @@ pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option
 /// than the current settings allow.
 pub fn strip_push(push: &mut Push<'_>) {
     match &mut push.event {
-        Event::Message(message) => strip(message),
+        Event::Message(message) | Event::Edit(message) => strip(message),
         Event::Group(group) => group.members.clear(),
         _ => {}
     }

@@ -23,6 +23,8 @@ pub struct Messaging {
     pub members_add: bool,
     /// The time in which a sender can recall a message. A later recall fails with 114.
     pub recall_window: Duration,
+    /// The time in which a sender can edit a message. A later edit fails with 119.
+    pub edit_window: Duration,
     /// The number of members, of all groups together, that the sequencer keeps in memory.
     pub group_cache: usize,
 }
@@ -39,6 +41,7 @@ impl Messaging {
             group_members: 200_000,
             members_add: false,
             recall_window: Duration::from_hours(24),
+            edit_window: Duration::from_hours(24),
             group_cache: 2_000_000,
         }
     }

@@ -55,6 +55,7 @@ pub(crate) fn reply(body: ReplyBody<'_>) -> ReplyBody<'static> {
         ReplyBody::Recall(done) => ReplyBody::Recall(done),
         ReplyBody::Delete(done) => ReplyBody::Delete(done),
         ReplyBody::React(done) => ReplyBody::React(done),
+        ReplyBody::Edit(done) => ReplyBody::Edit(done),
         ReplyBody::Typing(done) => ReplyBody::Typing(done),
         ReplyBody::Signal(signal) => ReplyBody::Signal(signal),
         ReplyBody::Ping(ping) => ReplyBody::Ping(ping),
@@ -131,6 +132,7 @@ fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
         | ReplyBody::Recall(_)
         | ReplyBody::Delete(_)
         | ReplyBody::React(_)
+        | ReplyBody::Edit(_)
         | ReplyBody::Typing(_)
         | ReplyBody::Signal(_)
         | ReplyBody::Ping(_)) => reply(other),
@@ -183,6 +185,7 @@ fn reaction(one: MessageReaction<'_>) -> MessageReaction<'static> {
 fn push(push: Push<'_>) -> Option<Push<'static>> {
     let event = match push.event {
         Event::Message(one) => Event::Message(message(one)),
+        Event::Edit(one) => Event::Edit(message(one)),
         Event::Receipt(one) => Event::Receipt(Receipt {
             conversation: one.conversation.into_owned(),
             user: one.user.into_owned(),

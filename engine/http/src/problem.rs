@@ -123,7 +123,7 @@ fn status(code: u16) -> StatusCode {
         107 => StatusCode::BAD_REQUEST,
         111 => StatusCode::TOO_MANY_REQUESTS,
         112 => StatusCode::GONE,
-        114 | 117 | 118 => StatusCode::CONFLICT,
+        114 | 117 | 118 | 119 => StatusCode::CONFLICT,
         115 => StatusCode::SERVICE_UNAVAILABLE,
         116 => StatusCode::INSUFFICIENT_STORAGE,
         // A refusal of the operator's own programs.
@@ -191,6 +191,7 @@ mod tests {
             (ErrorCode::StorageFull, 507),
             (ErrorCode::KeyReused, 409),
             (ErrorCode::NameTaken, 409),
+            (ErrorCode::EditWindowPassed, 409),
         ] {
             let problem = Problem::new(code, "why");
             assert_eq!(problem.status().as_u16(), expected, "{code:?}");

@@ -23,11 +23,12 @@ pub enum ErrorCode {
     StorageFull = 116,
     KeyReused = 117,
     NameTaken = 118,
+    EditWindowPassed = 119,
 }
 
 impl ErrorCode {
     /// All codes, in ascending order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Internal,
         Self::Unauthorized,
         Self::Unknown,
@@ -43,6 +44,7 @@ impl ErrorCode {
         Self::StorageFull,
         Self::KeyReused,
         Self::NameTaken,
+        Self::EditWindowPassed,
     ];
 
     /// Returns the code's number on the wire.
@@ -68,6 +70,7 @@ impl ErrorCode {
             Self::StorageFull => "storage_full",
             Self::KeyReused => "key_reused",
             Self::NameTaken => "name_taken",
+            Self::EditWindowPassed => "edit_window_passed",
         }
     }
 

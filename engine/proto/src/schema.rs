@@ -296,6 +296,17 @@ pub const COMMANDS: &[Schema] = &[
         ],
     ),
     schema(
+        "edit",
+        29,
+        &[
+            CONVERSATION,
+            SEQ,
+            optional("text", 3, FieldKind::Text, "none"),
+            optional("media", 4, FieldKind::Object(MEDIA), "none"),
+            optional("meta", 5, FieldKind::Value, "none"),
+        ],
+    ),
+    schema(
         "rpc",
         28,
         &[

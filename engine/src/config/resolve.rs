@@ -301,6 +301,7 @@ fn messaging(settings: &Settings) -> Messaging {
         group_members: number(settings.group_members),
         members_add: number(settings.members_add),
         recall_window: time(settings.recall_window),
+        edit_window: time(settings.edit_window),
         group_cache: number(settings.group_cache),
     }
 }

@@ -284,6 +284,8 @@ settings! {
     members_add: bool { default("false") }
     /// How long the sender of a message can recall it.
     recall_window: Duration { default("1d"), most("365d"), limits("time in which a sender can recall a message", "error 114") }
+    /// How long the sender of a message can edit it.
+    edit_window: Duration { default("1d"), most("365d"), limits("time in which a sender can edit a message", "error 119") }
     /// The members of groups that are kept in memory.
     group_cache: usize { default("2000000"), range("2", "100000000"), limits("group members kept in memory", "the groups that were unused for longest leave memory, and are loaded again on use. Groups that are unused for a minute leave it in any case") }
     /// How long a user may be away before watchers are told.

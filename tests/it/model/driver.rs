@@ -378,7 +378,7 @@ impl Driver {
             .filter(|_| random.random_bool(0.5))
             .collect();
         match random.random_range(0..100) {
-            0..40 => {
+            7..40 => {
                 let mut ask =
                     json!({"text": format!("text {}", random.random_range(0..1_000_000))});
                 match conversation.strip_prefix("g:") {
@@ -407,6 +407,10 @@ impl Driver {
                 };
                 ("ack", json!({"conversation": conversation, mark: seq}))
             }
+            0..7 => (
+                "edit",
+                json!({"conversation": conversation, "seq": seq, "text": format!("edited {}", random.random_range(0..4))}),
+            ),
             60..66 => ("recall", json!({"conversation": conversation, "seq": seq})),
             66..70 => ("delete", json!({"conversation": conversation, "seq": seq})),
             70..80 => {
@@ -457,7 +461,11 @@ fn essence(value: &Value) -> Value {
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, _)| !["pos", "time", "since", "cursor"].contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), essence(value)))
+            .map(|(name, value)| match name.as_str() {
+                // The time is not known, but there is one.
+                "edited" => (name.clone(), Value::Bool(value.is_u64())),
+                _ => (name.clone(), essence(value)),
+            })
             .collect(),
         Value::Array(values) => values.iter().map(essence).collect(),
         other => other.clone(),

@@ -33,6 +33,8 @@ pub(super) struct Entry {
 
 enum Content {
     Message(String, usize),
+    /// An edit of a message, and its number.
+    Edit(String, usize, usize),
     Other(Value),
 }
 
@@ -70,6 +72,8 @@ struct Message {
     text: String,
     /// The fields that few messages have, as they were sent.
     extras: Extras,
+    /// The number of edits.
+    revision: usize,
     recalled: bool,
     hidden: BTreeSet<String>,
     reactions: Vec<(String, String)>,
@@ -101,6 +105,7 @@ impl World {
         match command {
             "send" => self.send(user, device, ask),
             "ack" => self.ack(by, &conversation, (number("delivered"), number("read"))),
+            "edit" => self.edit(by, &conversation, number("seq"), ask),
             "recall" => self.recall(by, &conversation, number("seq")),
             "delete" => self.delete(by, &conversation, number("seq")),
             "react" => self.react(by, &conversation, ask),
@@ -127,7 +132,13 @@ impl World {
         // No member has deleted anything yet, so all see the same.
         let number = self.log.len() - 1;
         let any = self.log[number].to.first().cloned().unwrap_or_default();
-        self.log[number].live = self.event(number, &any);
+        self.log[number].live = match &self.log[number].content {
+            // A push says the same to those who deleted the message in their view.
+            Content::Edit(id, seq, _) => {
+                Some(json!({"edit": self.conversations[id].render(id, *seq, "", false)}))
+            }
+            _ => self.event(number, &any),
+        };
     }
 
     fn join(&mut self, user: &str, conversation: &str) {
@@ -173,7 +184,7 @@ impl World {
         {
             let message = &self.conversations[of].messages[seq - 1];
             let is_same = ask["text"] == message.text && Extras::of(ask) == message.extras;
-            if *of != id || !message.recalled && !is_same {
+            if *of != id || !message.recalled && message.revision == 0 && !is_same {
                 return Err(117);
             }
             return Ok(json!({"conversation": id, "seq": seq, "duplicate": true}));
@@ -198,6 +209,7 @@ impl World {
             key: key.clone(),
             text: ask["text"].as_str().unwrap_or_default().to_owned(),
             extras: Extras::of(ask),
+            revision: 0,
             recalled: false,
             hidden: BTreeSet::new(),
             reactions: Vec::new(),
@@ -543,6 +555,14 @@ impl World {
         Some(match &entry.content {
             Content::Message(id, seq) => {
                 json!({"message": self.conversations[id].render(id, *seq, user, false)})
+            }
+            Content::Edit(id, seq, revision) => {
+                let message = &self.conversations[id].messages[seq - 1];
+                // Devices that catch up get the last edit only.
+                if message.recalled || message.revision != *revision {
+                    return None;
+                }
+                json!({"edit": self.conversations[id].render(id, *seq, user, false)})
             }
             Content::Other(event) => event.clone(),
         })

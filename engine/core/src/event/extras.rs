@@ -14,6 +14,10 @@ pub struct Extras<'a> {
     pub kind: Option<&'a str>,
     /// The text of a JSON value of the sender's own.
     pub meta: Option<&'a str>,
+    /// The time of the last edit, as clients see it, in milliseconds since 1970 UTC.
+    pub edited: Option<u64>,
+    /// The number of edits so far. The record of an edit has the number of that edit.
+    pub revision: u64,
 }
 
 /// The tags of the fields. They are part of the disk format: never reuse one.
@@ -21,6 +25,8 @@ mod tag {
     pub(super) const REPLY_TO: u8 = 1;
     pub(super) const KIND: u8 = 2;
     pub(super) const META: u8 = 3;
+    pub(super) const EDITED: u8 = 4;
+    pub(super) const REVISION: u8 = 5;
 }
 
 impl<'a> Extras<'a> {
@@ -30,6 +36,7 @@ impl<'a> Extras<'a> {
             reply_to: sent.reply_to,
             kind: sent.kind.as_deref(),
             meta: sent.meta.as_ref().map(Json::as_str),
+            ..Self::default()
         }
     }
 
@@ -39,8 +46,15 @@ impl<'a> Extras<'a> {
             return None;
         }
         let mut out = Vec::new();
-        if let Some(seq) = self.reply_to {
-            number(&mut out, tag::REPLY_TO, seq);
+        let revision = (self.revision > 0).then_some(self.revision);
+        for (tag, value) in [
+            (tag::REPLY_TO, self.reply_to),
+            (tag::EDITED, self.edited),
+            (tag::REVISION, revision),
+        ] {
+            if let Some(value) = value {
+                number(&mut out, tag, value);
+            }
         }
         for (tag, value) in [(tag::KIND, self.kind), (tag::META, self.meta)] {
             if let Some(value) = value {
@@ -59,6 +73,8 @@ impl<'a> Extras<'a> {
                 tag::REPLY_TO => extras.reply_to = Some(one.number()?),
                 tag::KIND => extras.kind = Some(one.text()?),
                 tag::META => extras.meta = Some(one.text()?),
+                tag::EDITED => extras.edited = Some(one.number()?),
+                tag::REVISION => extras.revision = one.number()?,
                 _ => {}
             }
         }
@@ -81,6 +97,7 @@ impl<'a> Extras<'a> {
             kind: self.kind.map(Into::into),
             // It was checked when it came, so this costs another look at 4 KiB at most.
             meta: self.meta.and_then(|meta| Json::parse(meta).ok()),
+            edited: self.edited,
         }
         .boxed()
     }
@@ -97,6 +114,8 @@ mod tests {
             reply_to: Some(300),
             kind: Some("text.markdown"),
             meta: Some(r#"{"a":[1,null]}"#),
+            edited: Some(1_767_225_600_500),
+            revision: 2,
         };
         let mut bytes = extras.stored().unwrap();
         field(&mut bytes, 200, b"from a later version");

@@ -18,6 +18,8 @@ pub enum RecordKind {
     Reaction = 5,
     /// A change of a group.
     Group = 6,
+    /// An edit: a sender replaces the content of a message.
+    Edit = 10,
 }
 
 /// The kind of a record that changes a user's contacts. The gateway stores it and pushes it to no
@@ -30,17 +32,18 @@ pub const LAST_SEEN: u8 = 9;
 
 impl RecordKind {
     /// All kinds of events.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Message,
         Self::Receipt,
         Self::Recall,
         Self::Delete,
         Self::Reaction,
         Self::Group,
+        Self::Edit,
     ];
 
     /// The length of a table indexed by kind.
-    pub const ROOM: usize = Self::ALL.len() + 1;
+    pub const ROOM: usize = 16;
 
     /// Returns the name of the kind in the protocol.
     pub fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl RecordKind {
             Self::Delete => "delete",
             Self::Reaction => "reaction",
             Self::Group => "group",
+            Self::Edit => "edit",
         }
     }
 

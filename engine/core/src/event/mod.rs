@@ -17,8 +17,8 @@ pub use body::{Body, conversation, with_time, write_receipt};
 pub use extras::Extras;
 pub use kind::{CONTACTS, LAST_SEEN, RecordKind};
 pub use names::{BodyNames, ConversationName};
-pub(crate) use push::event;
 pub use push::{PartsFor, parts_for, push};
+pub(crate) use push::{Placed, event};
 pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
 
 /// Returns the names of the two users of a 1:1 conversation, the lesser name first; `None` for a

@@ -177,6 +177,13 @@ pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> 
             time,
         }),
         RecordKind::Group => Event::Group(body.group(record)?),
+        RecordKind::Edit => {
+            let edited = Body::read(record.redaction()?.body)?;
+            Event::Edit(Message {
+                seq: body.seq,
+                ..edited.message(record)
+            })
+        }
     };
     Some(Placed { event, position })
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline_proto::message::{Connect, ErrorReply, Json, Rpc, Send as SendBody, Subscribe};
+use trunkline_proto::message::{Connect, Edit, ErrorReply, Json, Rpc, Send as SendBody, Subscribe};
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 
 use super::{ConnRef, ReplyConn};
@@ -82,6 +82,9 @@ pub enum BackQuestion {
         /// The id of the conversation.
         conversation: String,
     },
+    /// May the content of this message be replaced, and with which text? The back end of messages is
+    /// asked.
+    Edit(Box<Edit<'static>>),
     /// May the user subscribe to this topic?
     Subscribe(Subscribe<'static>),
     /// A question of the client's own.
@@ -112,7 +115,7 @@ impl BackQuestion {
     pub const fn kind(&self) -> BackKind {
         match self {
             Self::Connect(_) => BackKind::Connect,
-            Self::Send { .. } => BackKind::Send,
+            Self::Send { .. } | Self::Edit(_) => BackKind::Send,
             Self::Subscribe(_) => BackKind::Subscribe,
             Self::Rpc(_) => BackKind::Rpc,
         }
@@ -143,6 +146,13 @@ impl BackQuestion {
                     });
                     let content = len(&send.text) + data.map_or(0, |data| data.len());
                     content + len(&send.key) + url + extras
+                }
+                Self::Edit(edit) => {
+                    let media = edit.media.as_ref();
+                    let data = media.and_then(|media| media.data.as_ref());
+                    let url = media.map_or(0, |media| media.mime.len() + len(&media.url));
+                    let meta = edit.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+                    len(&edit.text) + url + meta + data.map_or(0, |data| data.len())
                 }
                 Self::Subscribe(subscribe) => subscribe.topic.len() + len(&subscribe.since),
                 Self::Rpc(rpc) => rpc.method.len() + rpc.data.as_str().len(),

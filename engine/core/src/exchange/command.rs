@@ -167,6 +167,13 @@ pub enum Action {
         /// The sequence of the message.
         seq: u64,
     },
+    /// Replaces the content of a message. The body has the new content.
+    Edit {
+        /// The sequence of the message.
+        seq: u64,
+        /// Whether the new content names media that this gateway keeps.
+        names_media: bool,
+    },
     /// Deletes a message from the caller's own view.
     Delete {
         /// The sequence of the message.

@@ -42,6 +42,8 @@ pub enum Done {
     Ack,
     /// The message is recalled.
     Recall,
+    /// The message has the new content.
+    Edit,
     /// The message is deleted from the caller's view.
     Delete,
     /// The reaction is set or removed.
@@ -148,6 +150,7 @@ impl Done {
         match self {
             Self::Ack => ReplyBody::Ack(AckReply {}),
             Self::Recall => ReplyBody::Recall(nothing),
+            Self::Edit => ReplyBody::Edit(nothing),
             Self::Delete => ReplyBody::Delete(nothing),
             Self::React => ReplyBody::React(nothing),
             Self::GroupCreate { members } => {

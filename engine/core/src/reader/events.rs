@@ -3,6 +3,7 @@
 use trunkline_proto::message::{Event, Push, ReplyBody, SyncReply};
 use trunkline_storage::{Position, Record, Token};
 
+use super::edited::Edited;
 use super::failure::failure;
 use super::feed::{Feed, Span};
 use super::reading::Reading;
@@ -18,6 +19,7 @@ pub(super) struct Events<'f> {
     /// Whether there are events behind those that were read.
     more: bool,
     view: Option<View<'f>>,
+    edited: Edited<'f>,
     tokens: Tokens,
 }
 
@@ -55,6 +57,7 @@ impl<'f> Events<'f> {
             span,
             more,
             view: feed.hides().then(|| View::new(reading, span.user)),
+            edited: Edited::new(reading),
             tokens: Tokens::new(reading.epochs()),
         }
     }
@@ -84,9 +87,16 @@ impl<'f> Events<'f> {
                 self.more = true;
                 break;
             }
-            if let Some(kind) = RecordKind::of(&record)
-                && let Some(placed) = event::event(&record, part)
-            {
+            if self.edited.is_full() && last.is_some() {
+                self.more = true;
+                break;
+            }
+            let kind = RecordKind::of(&record);
+            let placed = match kind {
+                Some(RecordKind::Edit) => self.edited.event(&record)?,
+                _ => event::event(&record, part),
+            };
+            if let (Some(kind), Some(placed)) = (kind, placed) {
                 let mut event = placed.event;
                 if let Some(view) = &mut self.view {
                     view.conceal_event(record.timeline, &mut event)?;

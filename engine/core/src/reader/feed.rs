@@ -335,7 +335,7 @@ fn is_seen(record: &Record<'_>, first: u64) -> bool {
     if first <= 1
         || !matches!(
             RecordKind::of(record),
-            Some(RecordKind::Recall | RecordKind::Reaction)
+            Some(RecordKind::Recall | RecordKind::Reaction | RecordKind::Edit)
         )
     {
         return true;

@@ -6,6 +6,7 @@
 mod answer;
 mod catch_up;
 mod conversations;
+mod edited;
 mod ephemeral;
 mod events;
 mod failure;

@@ -80,7 +80,7 @@ impl<'a> View<'a> {
         event: &mut Event<'_>,
     ) -> Result<(), Failure> {
         match event {
-            Event::Message(message) => self.conceal(conversation, message),
+            Event::Message(message) | Event::Edit(message) => self.conceal(conversation, message),
             _ => Ok(()),
         }
     }

@@ -1,18 +1,31 @@
 //! Checks the commands about messages: sends, acknowledgements, recalls, deletions and reactions.
 
-use trunkline_proto::ErrorCode;
 use trunkline_proto::message;
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
+use trunkline_proto::{ErrorCode, Str};
 
 use super::known::DirectIds;
 use super::{Ask, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Prepared, Target, extras};
-use crate::event::Body;
+use crate::event::{Body, Extras};
 use crate::exchange::{Action, CommandBatch, Members};
 use crate::ids::Side;
 use crate::media;
 
 /// The maximum length of a reaction in bytes: a word, or an emoji of several code points.
 pub(super) const MAX_REACTION_BYTES: usize = 64;
+
+/// What a message says.
+#[derive(Clone, Copy)]
+struct Content<'a> {
+    text: Option<&'a Str<'a>>,
+    media: Option<&'a message::Media<'a>>,
+}
+
+impl Content<'_> {
+    fn is_empty(self) -> bool {
+        self.text.is_none() && self.media.is_none()
+    }
+}
 
 impl Ask<'_> {
     /// Checks a message.
@@ -36,7 +49,15 @@ impl Ask<'_> {
                 ));
             }
         };
-        self.check_content(send)?;
+        let content = Content {
+            text: send.text.as_ref(),
+            media: send.media.as_ref(),
+        };
+        if content.is_empty() {
+            return Err((ErrorCode::BadRequest, "send needs a \"text\" or \"media\""));
+        }
+        self.check_content(content)?;
+        self.check_key(send.key.as_deref())?;
         let target = match to {
             Conversation::Direct(lesser, greater) => {
                 let (side, other) = if lesser == own {
@@ -86,28 +107,61 @@ impl Ask<'_> {
         Ok(self.queue(target, action, &body, batch))
     }
 
-    /// Checks the text, the media and the key of a message.
-    fn check_content(&self, send: &message::Send<'_>) -> Result<(), Failure> {
-        if send.text.is_none() && send.media.is_none() {
-            return Err((ErrorCode::BadRequest, "send needs a \"text\" or \"media\""));
-        }
-        let too_long = |text: &Option<trunkline_proto::Str<'_>>, max| {
-            text.as_ref().is_some_and(|text| text.len() > max)
+    /// Checks the new content of a message.
+    #[cold]
+    pub(super) fn edit(
+        &self,
+        edit: &message::Edit<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Prepared, Failure> {
+        let content = Content {
+            text: edit.text.as_ref(),
+            media: edit.media.as_ref(),
         };
-        if too_long(&send.text, self.limits.text_bytes) {
+        if content.is_empty() {
+            return Err((ErrorCode::BadRequest, "edit needs a \"text\" or \"media\""));
+        }
+        self.check_content(content)?;
+        extras::check_meta(edit.meta.as_ref())?;
+        let extras = Extras {
+            meta: edit.meta.as_ref().map(message::Json::as_str),
+            ..Extras::default()
+        };
+        let (extras, media) = (extras.stored(), edit.media.as_ref());
+        let body = Body {
+            device: self.caller.names.device(),
+            seq: edit.seq,
+            text: edit.text.as_deref(),
+            mime: media.map(|m| &*m.mime),
+            data: media.and_then(|m| m.data.as_deref()),
+            url: media.and_then(|m| m.url.as_deref()),
+            size: media.and_then(|m| m.size),
+            extras: extras.as_deref(),
+            ..self.body(&edit.conversation)
+        };
+        let action = Action::Edit {
+            seq: edit.seq,
+            names_media: body.url.is_some_and(|url| media::id_in(url).is_some()),
+        };
+        self.about(&edit.conversation, action, &body, batch)
+    }
+
+    /// Checks the text and the media of a message.
+    fn check_content(&self, content: Content<'_>) -> Result<(), Failure> {
+        let too_long = |text: Option<&Str<'_>>, max| text.is_some_and(|text| text.len() > max);
+        if too_long(content.text, self.limits.text_bytes) {
             return Err((
                 ErrorCode::LimitExceeded,
                 "the text is longer than limits.text_bytes",
             ));
         }
-        self.check_key(send.key.as_deref())?;
-        let Some(media) = &send.media else {
+        let Some(media) = content.media else {
             return Ok(());
         };
         if media.mime.is_empty() || media.mime.len() > 255 {
             return Err((ErrorCode::BadRequest, "a media type has 1 to 255 bytes"));
         }
-        if too_long(&media.url, 2_048) {
+        if too_long(media.url.as_ref(), 2_048) {
             return Err((
                 ErrorCode::LimitExceeded,
                 "a media URL has at most 2,048 bytes",

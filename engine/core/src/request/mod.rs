@@ -110,6 +110,7 @@ pub fn ask(
             ask.about_message(&message.conversation, message.seq, action, batch)
         }
         CommandBody::React(react) => ask.react(react, batch),
+        CommandBody::Edit(edit) => ask.edit(edit, batch),
         CommandBody::GroupCreate(create) => ask.group_create(create, batch),
         CommandBody::GroupAdd(members) => ask.group_members(members, Change::Add, batch),
         CommandBody::GroupRemove(members) => ask.group_members(members, Change::Remove, batch),

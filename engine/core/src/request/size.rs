@@ -5,8 +5,9 @@
 
 use trunkline_proto::Str;
 use trunkline_proto::json::text_bytes;
-use trunkline_proto::message::{CommandBody, Media, Send, SendExtras};
+use trunkline_proto::message::{CommandBody, Edit, Media, Send, SendExtras};
 
+use super::extras::MAX_KIND_BYTES;
 use super::{Caller, ContentLimits};
 use crate::fit::reaction_bytes;
 
@@ -22,6 +23,12 @@ const AROUND_DATA: usize = 320;
 
 /// The bytes of JSON around each name of a list.
 const AROUND_NAME: usize = 3;
+
+/// The bytes of JSON around the extras of a message: their names, and their numbers.
+const AROUND_EXTRAS: usize = 160;
+
+/// The bytes of a control character in JSON.
+const WORST: usize = 6;
 
 /// The length of the longest name of a conversation in bytes.
 const CONVERSATION: usize = trunkline_proto::names::MAX_CONVERSATION_BYTES;
@@ -40,6 +47,7 @@ pub fn too_large(
     let most = limits.message_bytes;
     let (what, bytes) = match command {
         CommandBody::Send(send) => ("the message", message(caller, most, send)?),
+        CommandBody::Edit(edit) => ("the message", edited(caller, limits, edit)),
         CommandBody::Signal(signal) => ("\"data\"", AROUND_DATA + signal.data.as_str().len()),
         CommandBody::Publish(publish) => ("\"data\"", AROUND_DATA + publish.data.as_str().len()),
         CommandBody::GroupCreate(create) => {
@@ -62,8 +70,6 @@ pub fn too_large(
 /// Returns the bytes that a message takes in JSON; `None` if it fits whatever characters it has.
 #[inline]
 fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
-    /// The bytes of a control character in JSON.
-    const WORST: usize = 6;
     const NAMES: usize = 2 * CONVERSATION + 2 * NAME;
     let len = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text.len());
     let media = send.media.as_ref();
@@ -86,13 +92,27 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
     Some(around + 2 * conversation + names.user().len() + names.device().len() + texts)
 }
 
+/// Returns the bytes that a message takes in JSON after an edit, at most: what the edit keeps is not
+/// known here.
+#[cold]
+fn edited(caller: Caller<'_>, limits: &ContentLimits, edit: &Edit<'_>) -> usize {
+    let names = 2 * CONVERSATION + caller.names.user().len() + NAME;
+    let kept = WORST * (limits.key_bytes + MAX_KIND_BYTES) + AROUND_EXTRAS;
+    let written = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text_bytes(text));
+    let media = edit.media.as_ref();
+    let media = media.map_or(0, |media| {
+        data_bytes(media) + text_bytes(&media.mime) + written(&media.url)
+    });
+    let meta = edit.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+    let around = AROUND_MESSAGE + reaction_bytes(limits.message_bytes) + names + kept;
+    around + written(&edit.text) + media + meta
+}
+
 /// Returns the bytes that extras take in JSON. The gateway passes `meta` on as it is.
 fn extra_bytes(extras: &SendExtras<'_>) -> usize {
-    /// The names, the separators, and the numbers.
-    const AROUND: usize = 120;
     let kind = extras.kind.as_deref().map_or(0, text_bytes);
     let meta = extras.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-    AROUND + kind + meta
+    AROUND_EXTRAS + kind + meta
 }
 
 /// Returns the length of an inline attachment in base64.
@@ -217,7 +237,7 @@ mod tests {
         let (with, without) = (push(shown), push(None));
         let bytes = extra_bytes(&sent);
         assert!(
-            (with - without..with - without + 90).contains(&bytes),
+            (with - without..with - without + 120).contains(&bytes),
             "{bytes}"
         );
     }

@@ -41,6 +41,7 @@ pub(super) const RULES: Messaging = Messaging {
     group_members: 8,
     members_add: false,
     recall_window: Duration::from_secs(60),
+    edit_window: Duration::from_secs(60),
     group_cache: 1_000,
 };
 

@@ -72,15 +72,15 @@ impl Keys {
     }
 }
 
-/// Checks that a send repeats the send of a record. The content of a recalled message is gone: only
-/// its conversation is compared.
+/// Checks that a send repeats the send of a record. The content of a recalled message is gone, and so
+/// is the first content of an edited one: only its conversation is compared.
 fn check_same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
     if record.timeline != command.conversation {
         return Err(REUSED);
     }
     let sent = Body::read(command.body).ok_or(CORRUPT)?;
     let stored = Body::read(record.body).ok_or(CORRUPT)?;
-    if stored.recalled || stored.has_content_of(&sent) {
+    if stored.recalled || stored.extras().revision > 0 || stored.has_content_of(&sent) {
         Ok(())
     } else {
         Err(REUSED)

@@ -1,4 +1,6 @@
-//! Messages: sends, recalls, deletions and reactions.
+//! Messages: sends, recalls, edits, deletions and reactions.
+
+mod edit;
 
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ use crate::media;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::state::{self, Added, Hidden, InboxEntry, Place, Share, Shares};
+
+pub(super) use edit::Edit;
 
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
@@ -53,6 +57,8 @@ const TOO_OLD: Refused = Refused::new(
 pub(super) struct Messages {
     /// The time in which a sender can recall a message, in milliseconds.
     recall_window: u64,
+    /// The time in which a sender can edit a message, in milliseconds.
+    edit_window: u64,
     /// The maximum number of members of a group in which authors receive receipts.
     receipt_fanout: usize,
     keys: Keys,
@@ -85,6 +91,7 @@ impl Messages {
     pub(super) fn new(rules: &Messaging, metrics: Arc<SequencerMetrics>) -> Self {
         Self {
             recall_window: rules.recall_window.as_millis() as u64,
+            edit_window: rules.edit_window.as_millis() as u64,
             receipt_fanout: rules.receipt_fanout,
             keys: Keys::default(),
             subjects: Subjects::default(),

@@ -69,7 +69,7 @@ use decision::Decision;
 use groups::Groups;
 use intake::Intake;
 use membership::{GroupCommand, Membership};
-use messages::{Messages, ReactionChange, SendTerms};
+use messages::{Edit, Messages, ReactionChange, SendTerms};
 use outbox::{Outbox, Published};
 use pace::Pace;
 use receipts::{Held, Receipt, Receipts};
@@ -370,6 +370,7 @@ impl Sequencer {
                 return self.receipts.ack(batch, recent, command, acked);
             }
             Action::Recall { seq } => self.recall(command, seq),
+            Action::Edit { seq, names_media } => self.edit(command, Edit { seq, names_media }),
             Action::Delete { seq } => self.messages.delete(batch, recent, command, seq),
             Action::React { seq, remove } => {
                 let change = ReactionChange { seq, remove };
@@ -395,6 +396,18 @@ impl Sequencer {
         loop {
             let (batch, recent) = (&mut self.batch, &mut self.recent);
             match self.messages.recall(batch, recent, command, seq) {
+                Ok(decision) => return Ok(decision),
+                Err(Stop::Refused(refused)) => return Err(refused),
+                Err(Stop::CommitFirst) => self.commit_first(),
+            }
+        }
+    }
+
+    /// Decides an edit, and commits the batch before if the message may be in it.
+    fn edit(&mut self, command: Asked<'_>, edit: Edit) -> Result<Decision, Refused> {
+        loop {
+            let (batch, recent) = (&mut self.batch, &mut self.recent);
+            match self.messages.edit(batch, recent, command, edit) {
                 Ok(decision) => return Ok(decision),
                 Err(Stop::Refused(refused)) => return Err(refused),
                 Err(Stop::CommitFirst) => self.commit_first(),

@@ -96,7 +96,10 @@ impl Work {
 pub(super) fn estimate(action: &Action, body: usize) -> Cost {
     let extra = match action {
         Action::Send { .. } | Action::Ack { .. } => Cost::NONE,
-        Action::Recall { .. } | Action::Delete { .. } | Action::React { .. } => READ.times(4),
+        Action::Recall { .. }
+        | Action::Edit { .. }
+        | Action::Delete { .. }
+        | Action::React { .. } => READ.times(4),
         Action::Group(_) => Cost::nanos((body as u64).saturating_mul(NAMED_BYTE)),
         Action::Contacts { .. } => Cost::nanos((body as u64).saturating_mul(CONTACT_BYTE)),
     };

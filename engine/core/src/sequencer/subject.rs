@@ -24,12 +24,14 @@ pub(super) struct Subject {
 #[derive(Default)]
 pub(super) struct Subjects {
     /// The messages that the batch under construction recalls.
-    recalling: HashSet<Recalling>,
+    recalling: HashSet<Changing>,
+    /// The messages that the batch under construction edits.
+    editing: HashSet<Changing>,
 }
 
-/// A message that the batch under construction recalls.
+/// A message that the batch under construction recalls or edits.
 #[derive(PartialEq, Eq, Hash)]
-struct Recalling {
+struct Changing {
     conversation: TimelineId,
     seq: u64,
 }
@@ -37,12 +39,23 @@ struct Recalling {
 impl Subjects {
     /// Notes that a record of the batch recalls a message.
     pub(super) fn recall(&mut self, conversation: TimelineId, seq: u64) {
-        self.recalling.insert(Recalling { conversation, seq });
+        self.recalling.insert(Changing { conversation, seq });
     }
 
-    /// Forgets the recalls of the batch, after the batch was committed or given up.
+    /// Notes that a record of the batch edits a message.
+    pub(super) fn edit(&mut self, conversation: TimelineId, seq: u64) {
+        self.editing.insert(Changing { conversation, seq });
+    }
+
+    /// Returns whether a record of the batch edits a message.
+    pub(super) fn is_edited(&self, conversation: TimelineId, seq: u64) -> bool {
+        self.editing.contains(&Changing { conversation, seq })
+    }
+
+    /// Forgets the recalls and edits of the batch, after the batch was committed or given up.
     pub(super) fn clear(&mut self) {
         self.recalling.clear();
+        self.editing.clear();
     }
 
     /// Returns the message with sequence `seq` in the command's conversation.
@@ -106,7 +119,7 @@ impl Subjects {
         conversation: TimelineId,
         seq: u64,
     ) -> Result<bool, Refused> {
-        if self.recalling.contains(&Recalling { conversation, seq }) {
+        if self.recalling.contains(&Changing { conversation, seq }) {
             return Ok(true);
         }
         let mut page = Page::default();

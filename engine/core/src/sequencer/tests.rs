@@ -31,6 +31,7 @@ const RULES: Messaging = Messaging {
     group_members: 1_000,
     members_add: false,
     recall_window: Duration::from_secs(60),
+    edit_window: Duration::from_secs(60),
     group_cache: 10_000,
 };
 

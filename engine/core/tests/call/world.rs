@@ -52,6 +52,7 @@ const RULES: Messaging = Messaging {
     group_members: 100,
     members_add: false,
     recall_window: Duration::from_hours(1),
+    edit_window: Duration::from_hours(1),
     group_cache: 1_000,
 };
 

@@ -15,8 +15,7 @@ use trunkline_core::exchange::{
 use trunkline_core::request::too_large;
 use trunkline_proto::handshake;
 use trunkline_proto::message::{
-    CommandBody, Connect, ErrorReply, Reply, ReplyBody, Rpc, RpcReply, Send, ServerMessage,
-    Subscribe,
+    CommandBody, Connect, ErrorReply, Reply, ReplyBody, Rpc, RpcReply, ServerMessage, Subscribe,
 };
 use trunkline_proto::names::is_name;
 use trunkline_proto::{CloseCode, ErrorCode};
@@ -169,6 +168,9 @@ impl Core {
                     None => return false,
                 }
             }
+            CommandBody::Edit(edit) if self.backs.asks(BackKind::Send) => {
+                BackQuestion::Edit(Box::new((**edit).clone().into_owned()))
+            }
             // What is refused anyway is not asked about.
             CommandBody::Subscribe(subscribe)
                 if self.backs.asks(BackKind::Subscribe) && is_name(&subscribe.topic) =>
@@ -288,7 +290,13 @@ impl Core {
                 if let Verdict::Rewrite(text) = verdict {
                     send.text = Some(text.into());
                 }
-                self.send_judged(slot, conn, id, *send);
+                self.send_judged(slot, conn, id, &CommandBody::Send(*send));
+            }
+            (BackQuestion::Edit(mut edit), verdict) => {
+                if let Verdict::Rewrite(text) = verdict {
+                    edit.text = Some(text.into());
+                }
+                self.send_judged(slot, conn, id, &CommandBody::Edit(edit));
             }
             (BackQuestion::Subscribe(subscribe), _) => {
                 self.subscribe_judged(slot, conn, id, subscribe);
@@ -333,17 +341,17 @@ impl Core {
         }
     }
 
-    /// Sends a message that a back end has let pass. It may have another text than the client's.
-    fn send_judged(&mut self, slot: u32, conn: &mut Conn, id: u32, send: Send<'static>) {
-        let command = CommandBody::Send(send);
+    /// Sends or edits a message that a back end has let pass. It may have another text than the
+    /// client's.
+    fn send_judged(&mut self, slot: u32, conn: &mut Conn, id: u32, command: &CommandBody<'_>) {
         let content = self.parts.limits.content;
         let Some(session) = conn.session() else {
             return self.session_is_over(slot, conn, id);
         };
-        if let Some(text) = too_large(session.caller(), &content, &command) {
+        if let Some(text) = too_large(session.caller(), &content, command) {
             return self.fail(slot, conn, id, ErrorCode::LimitExceeded, &text);
         }
-        self.hand_over(slot, conn, id, &command);
+        self.hand_over(slot, conn, id, command);
     }
 
     fn subscribe_judged(

@@ -189,6 +189,24 @@ impl Api {
                 };
                 self.carry_out(visitor, &CommandBody::Send(send)).await
             }
+            CommandBody::Edit(edit) if self.asks(BackKind::Send) => {
+                let question = BackQuestion::Edit(Box::new(edit.into_owned()));
+                let _ = self.door.book(&visitor.payer(), question.cost());
+                let judged = self.ask_back(visitor.names().into(), question).await?;
+                let edit = match (judged.question, judged.verdict) {
+                    (_, Verdict::Refuse(error)) => return Err(error.into()),
+                    (BackQuestion::Edit(mut edit), Verdict::Rewrite(text)) => {
+                        edit.text = Some(text.into());
+                        edit
+                    }
+                    (BackQuestion::Edit(edit), _) => edit,
+                    _ => {
+                        let text = "the answer belongs to another command";
+                        return Err(Problem::new(ErrorCode::Internal, text));
+                    }
+                };
+                self.carry_out(visitor, &CommandBody::Edit(edit)).await
+            }
             command => self.carry_out(visitor, &command).await,
         }
     }

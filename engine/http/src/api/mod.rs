@@ -45,7 +45,7 @@ use crate::server::{Page, Peer, TakeOver};
 use crate::waiting::Waiting;
 
 /// The commands of the protocol that have a path of their own.
-pub const COMMANDS: [&str; 23] = [
+pub const COMMANDS: [&str; 24] = [
     "send",
     "ack",
     "receipts",
@@ -59,6 +59,7 @@ pub const COMMANDS: [&str; 23] = [
     "group_leave",
     "group_rename",
     "group_info",
+    "edit",
     "recall",
     "delete",
     "react",

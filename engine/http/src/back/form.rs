@@ -51,6 +51,9 @@ struct SendForm<'a> {
     kind: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a Json<'a>>,
+    /// The sequence of the message whose content this is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edit: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -96,6 +99,20 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
             reply_to: extras_of(send).and_then(|extras| extras.reply_to),
             kind: extras_of(send).and_then(|extras| extras.kind.as_deref()),
             meta: extras_of(send).and_then(|extras| extras.meta.as_ref()),
+            edit: None,
+        }),
+        BackQuestion::Edit(edit) => serde_json::to_vec(&SendForm {
+            namespace: &user.namespace,
+            from: &user.user,
+            device: &user.device,
+            conversation: &edit.conversation,
+            key: None,
+            text: edit.text.as_deref(),
+            media: edit.media.as_ref(),
+            reply_to: None,
+            kind: None,
+            meta: edit.meta.as_ref(),
+            edit: Some(edit.seq),
         }),
         BackQuestion::Subscribe(subscribe) => serde_json::to_vec(&SubscribeForm {
             namespace: &user.namespace,

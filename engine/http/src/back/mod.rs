@@ -242,7 +242,7 @@ impl Asking {
         let targets = &*self.targets;
         match question {
             BackQuestion::Connect(_) => targets.connect.as_ref(),
-            BackQuestion::Send { .. } => targets.send.as_ref(),
+            BackQuestion::Send { .. } | BackQuestion::Edit(_) => targets.send.as_ref(),
             BackQuestion::Subscribe(_) => targets.subscribe.as_ref(),
             BackQuestion::Rpc(rpc) => {
                 let mut all = targets.rpc.iter();

@@ -122,6 +122,7 @@ impl<'de> de::Visitor<'de> for CommandSeed<'_> {
                 "subscribe" => CommandBody::Subscribe(map.next_value::<Object<_>>()?.0),
                 "unsubscribe" => CommandBody::Unsubscribe(map.next_value::<Object<_>>()?.0),
                 "publish" => CommandBody::Publish(map.next_value::<Object<_>>()?.0),
+                "edit" => CommandBody::Edit(Box::new(map.next_value::<Object<_>>()?.0)),
                 "rpc" => CommandBody::Rpc(map.next_value::<Object<_>>()?.0),
                 "ping" => CommandBody::Ping(map.next_value::<Object<_>>()?.0),
                 other => {
@@ -172,6 +173,7 @@ impl Serialize for Command<'_> {
             CommandBody::Subscribe(body) => map.serialize_entry("subscribe", body),
             CommandBody::Unsubscribe(body) => map.serialize_entry("unsubscribe", body),
             CommandBody::Publish(body) => map.serialize_entry("publish", body),
+            CommandBody::Edit(body) => map.serialize_entry("edit", body),
             CommandBody::Rpc(body) => map.serialize_entry("rpc", body),
             CommandBody::Ping(body) => map.serialize_entry("ping", body),
         }?;

@@ -53,6 +53,10 @@ fn push_object(out: &mut Vec<u8>, Push { pos, event }: &Push<'_>) -> bool {
             message_object(out, event);
         }
         Event::Receipt(event) => receipt_event(out, event),
+        Event::Edit(event) => {
+            out.extend_from_slice(br#""edit":"#);
+            message_object(out, event);
+        }
         _ => return false,
     }
     out.push(b'}');
@@ -146,6 +150,9 @@ fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
     if let Some(meta) = &extras.meta {
         out.extend_from_slice(br#","meta":"#);
         out.extend_from_slice(meta.as_str().as_bytes());
+    }
+    if let Some(time) = extras.edited {
+        number(out, br#","edited":"#, time);
     }
 }
 

@@ -45,6 +45,7 @@ impl Serialize for ServerMessage<'_> {
                     ReplyBody::Subscribe(body) => map.serialize_entry("subscribe", body),
                     ReplyBody::Unsubscribe(body) => map.serialize_entry("unsubscribe", body),
                     ReplyBody::Publish(body) => map.serialize_entry("publish", body),
+                    ReplyBody::Edit(body) => map.serialize_entry("edit", body),
                     ReplyBody::Rpc(body) => map.serialize_entry("rpc", body),
                     ReplyBody::Ping(body) => map.serialize_entry("ping", body),
                 }?;
@@ -73,6 +74,7 @@ impl Serialize for Push<'_> {
             Event::Publication(event) => map.serialize_entry("publication", event),
             Event::CaughtUp(event) => map.serialize_entry("caught_up", event),
             Event::Gap(event) => map.serialize_entry("gap", event),
+            Event::Edit(event) => map.serialize_entry("edit", event),
             Event::Disconnect(event) => map.serialize_entry("disconnect", event),
         }?;
         map.end()
@@ -125,6 +127,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ServerMessage<'a> {
                         "subscribe" => ReplyBody::Subscribe(map.next_value()?),
                         "unsubscribe" => ReplyBody::Unsubscribe(map.next_value()?),
                         "publish" => ReplyBody::Publish(map.next_value()?),
+                        "edit" => ReplyBody::Edit(map.next_value()?),
                         "rpc" => ReplyBody::Rpc(map.next_value()?),
                         "ping" => ReplyBody::Ping(map.next_value()?),
                         _ => {
@@ -172,6 +175,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Push<'a> {
                         "publication" => event = Some(Event::Publication(map.next_value()?)),
                         "caught_up" => event = Some(Event::CaughtUp(map.next_value()?)),
                         "gap" => event = Some(Event::Gap(map.next_value()?)),
+                        "edit" => event = Some(Event::Edit(map.next_value()?)),
                         "disconnect" => event = Some(Event::Disconnect(map.next_value()?)),
                         _ => {
                             map.next_value::<IgnoredAny>()?;

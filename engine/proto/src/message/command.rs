@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Media, ReceiptState, SendExtras, Visibility, is_false};
+use super::{Edit, Json, Media, ReceiptState, SendExtras, Visibility, is_false};
 use crate::text::Str;
 
 /// A command of a client.
@@ -46,6 +46,7 @@ pub enum CommandBody<'a> {
     Ping(Ping),
     Reactions(Reactions<'a>),
     Rpc(Rpc<'a>),
+    Edit(Box<Edit<'a>>),
 }
 
 impl CommandBody<'_> {
@@ -79,6 +80,7 @@ impl CommandBody<'_> {
             Self::Ping(_) => "ping",
             Self::Reactions(_) => "reactions",
             Self::Rpc(_) => "rpc",
+            Self::Edit(_) => "edit",
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Event<'a> {
     Gap(Gap<'a>),
     CaughtUp(CaughtUp<'a>),
     Disconnect(Disconnect<'a>),
+    /// The message as it is after the edit.
+    Edit(Message<'a>),
 }
 
 /// A stored message of a conversation.

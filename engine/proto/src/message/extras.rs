@@ -37,6 +37,43 @@ impl<'a> SendExtras<'a> {
     }
 }
 
+/// Replaces the content of a message of the caller.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Edit<'a> {
+    /// The id of the conversation.
+    #[serde(borrow)]
+    pub conversation: Str<'a>,
+    /// The sequence of the message.
+    pub seq: u64,
+    /// The new text. The message has `text`, `media` or both.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Str<'a>>,
+    /// The new picture, video or file. The message has `text`, `media` or both.
+    #[serde(
+        borrow,
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "object::optional"
+    )]
+    pub media: Option<Media<'a>>,
+    /// The new value of the sender's own.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Json<'a>>,
+}
+
+impl Edit<'_> {
+    /// Returns a copy that borrows nothing.
+    pub fn into_owned(self) -> Edit<'static> {
+        Edit {
+            conversation: self.conversation.into_owned(),
+            seq: self.seq,
+            text: self.text.map(Str::into_owned),
+            media: self.media.map(Media::into_owned),
+            meta: self.meta.map(Json::into_owned),
+        }
+    }
+}
+
 /// The fields of a stored message that few messages have.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MessageExtras<'a> {
@@ -46,6 +83,8 @@ pub struct MessageExtras<'a> {
     pub kind: Option<Str<'a>>,
     /// The sender's own value.
     pub meta: Option<Json<'a>>,
+    /// The time at which the sender last edited the message, in milliseconds since 1970 UTC.
+    pub edited: Option<u64>,
 }
 
 impl<'a> MessageExtras<'a> {
@@ -60,6 +99,7 @@ impl<'a> MessageExtras<'a> {
             reply_to: self.reply_to,
             kind: self.kind.map(Str::into_owned),
             meta: self.meta.map(Json::into_owned),
+            edited: self.edited,
         }
     }
 }
@@ -182,6 +222,8 @@ struct MessageIn<'a> {
     #[serde(borrow, default)]
     meta: Option<Json<'a>>,
     #[serde(default)]
+    edited: Option<u64>,
+    #[serde(default)]
     recalled: bool,
     #[serde(default)]
     deleted: bool,
@@ -209,6 +251,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
                 reply_to: form.reply_to,
                 kind: form.kind,
                 meta: form.meta,
+                edited: form.edited,
             }
             .boxed(),
             recalled: form.recalled,
@@ -240,6 +283,8 @@ struct MessageOut<'s, 'a> {
     kind: Option<&'s Str<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'s Json<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited: Option<u64>,
     #[serde(skip_serializing_if = "is_false")]
     recalled: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -267,6 +312,7 @@ impl Serialize for Message<'_> {
             reply_to: extras.and_then(|extras| extras.reply_to),
             kind: extras.and_then(|extras| extras.kind.as_ref()),
             meta: extras.and_then(|extras| extras.meta.as_ref()),
+            edited: extras.and_then(|extras| extras.edited),
             recalled: self.recalled,
             deleted: self.deleted,
             reactions: &self.reactions,

@@ -13,7 +13,7 @@ mod terms;
 pub use crate::media::Media;
 pub use command::*;
 pub use event::*;
-pub use extras::{MessageExtras, SendExtras};
+pub use extras::{Edit, MessageExtras, SendExtras};
 pub use json_value::{Json, NotJson};
 pub use reply::*;
 pub use terms::{ChangeKind, ReceiptState, Role, Visibility};

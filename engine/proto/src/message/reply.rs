@@ -56,6 +56,7 @@ pub enum ReplyBody<'a> {
     Ping(Ping),
     Reactions(ReactionsReply<'a>),
     Rpc(RpcReply<'a>),
+    Edit(Done),
 }
 
 /// Reports why a command failed.

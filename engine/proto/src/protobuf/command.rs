@@ -93,6 +93,13 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
             reaction: c.reaction.into(),
             remove: c.remove,
         }),
+        C::Edit(c) => m::CommandBody::Edit(Box::new(m::Edit {
+            conversation: c.conversation.into(),
+            seq: c.seq,
+            text: text(c.text),
+            media: c.media.map(media_from_wire),
+            meta: meta(c.meta).map_err(|e| e.under("edit.meta"))?,
+        })),
         C::Ping(_) => m::CommandBody::Ping(m::Ping {}),
         group @ (C::GroupCreate(_)
         | C::GroupAdd(_)
@@ -232,6 +239,11 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
         C::Unsubscribe(c) => one("topic", &c.topic),
         C::Publish(c) => one("topic", &c.topic),
         C::Rpc(c) => one("method", &c.method),
+        C::Edit(c) if c.conversation.is_empty() || c.seq == 0 => place(&c.conversation, c.seq),
+        C::Edit(c) => match &c.media {
+            Some(media) => one("media.type", &media.mime),
+            None => return None,
+        },
         C::Send(m::Send {
             media: Some(media), ..
         }) => one("media.type", &media.mime),

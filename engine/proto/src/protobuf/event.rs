@@ -17,6 +17,7 @@ pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
             read: e.read,
             time: e.time,
         }),
+        E::Edit(e) => m::Event::Edit(message(e)?),
         E::Gap(e) => m::Event::Gap(m::Gap { pos: e.pos.into() }),
         E::CaughtUp(e) => m::Event::CaughtUp(m::CaughtUp { pos: e.pos.into() }),
         E::Disconnect(e) => m::Event::Disconnect(m::Disconnect {
@@ -89,6 +90,7 @@ pub(super) fn message<'a>(e: wire::Message) -> Result<m::Message<'a>, DecodeErro
             reply_to: e.reply_to,
             kind: text(e.kind),
             meta: meta(e.meta).map_err(|e| DecodeError(e.to_string()))?,
+            edited: e.edited,
         }
         .boxed(),
         recalled: e.recalled,

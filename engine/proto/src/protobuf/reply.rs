@@ -76,6 +76,7 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
         R::Recall(_) => m::ReplyBody::Recall(m::Done {}),
         R::Delete(_) => m::ReplyBody::Delete(m::Done {}),
         R::React(_) => m::ReplyBody::React(m::Done {}),
+        R::Edit(_) => m::ReplyBody::Edit(m::Done {}),
         R::Typing(_) => m::ReplyBody::Typing(m::Done {}),
         other => listing(other)?,
     };

@@ -4,7 +4,7 @@ pub struct Command {
     /// The client chooses the id, 1 to 2^32-1. With 0 the server replies only with errors.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
+    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29")]
     pub command: ::core::option::Option<command::Command>,
 }
 /// Nested message and enum types in `Command`.
@@ -65,6 +65,8 @@ pub mod command {
         Reactions(super::Reactions),
         #[prost(message, tag = "28")]
         Rpc(super::Rpc),
+        #[prost(message, tag = "29")]
+        Edit(super::Edit),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -126,6 +128,19 @@ pub struct Send {
     pub kind: ::core::option::Option<::prost::alloc::string::String>,
     /// A JSON value of the client's own, as text. "null" is none.
     #[prost(string, optional, tag = "8")]
+    pub meta: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Edit {
+    #[prost(string, tag = "1")]
+    pub conversation: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(string, optional, tag = "3")]
+    pub text: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub media: ::core::option::Option<Media>,
+    #[prost(string, optional, tag = "5")]
     pub meta: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// The cumulative watermarks. Either may be missing.
@@ -358,7 +373,7 @@ pub struct Reply {
     /// The id of the command; 0 for an error whose command has no id.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29")]
+    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30")]
     pub reply: ::core::option::Option<reply::Reply>,
 }
 /// Nested message and enum types in `Reply`.
@@ -421,6 +436,8 @@ pub mod reply {
         Reactions(super::ReactionsReply),
         #[prost(message, tag = "29")]
         Rpc(super::RpcReply),
+        #[prost(message, tag = "30")]
+        Edit(super::Done),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -691,7 +708,7 @@ pub struct Push {
     /// Absent on ephemeral pushes.
     #[prost(string, optional, tag = "1")]
     pub pos: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(oneof = "push::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "push::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     pub event: ::core::option::Option<push::Event>,
 }
 /// Nested message and enum types in `Push`.
@@ -724,6 +741,8 @@ pub mod push {
         Publication(super::Publication),
         #[prost(message, tag = "14")]
         CaughtUp(super::CaughtUp),
+        #[prost(message, tag = "15")]
+        Edit(super::Message),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -766,6 +785,8 @@ pub struct Message {
     /// A JSON value, as text.
     #[prost(string, optional, tag = "16")]
     pub meta: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "17")]
+    pub edited: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageReaction {

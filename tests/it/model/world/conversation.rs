@@ -55,6 +55,9 @@ impl Conversation {
         }
         let has_content = !message.recalled && !hidden;
         message.extras.show(&mut shown, has_content);
+        if has_content && message.revision > 0 {
+            shown["edited"] = json!(true);
+        }
         for (field, set) in [("recalled", message.recalled), ("deleted", hidden)] {
             if set {
                 shown[field] = json!(true);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::World;
+use super::{Answer, Content, World};
 
 /// The fields of a message that few messages have.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,5 +44,30 @@ impl World {
             found.map_err(|code| if code == 103 { 103_u64 } else { 107 })?;
         }
         Ok(())
+    }
+}
+
+impl World {
+    /// Replaces the content of a message.
+    pub(super) fn edit(&mut self, by: (&str, &str), id: &str, seq: usize, ask: &Value) -> Answer {
+        let conversation = self.message(by.0, id, seq)?;
+        let names = conversation.who_see(seq);
+        let message = &mut conversation.messages[seq - 1];
+        if message.from != by.0 {
+            return Err(103);
+        }
+        if message.recalled {
+            return Err(102);
+        }
+        let text = ask["text"].as_str().unwrap_or_default();
+        let meta = ask["meta"].clone();
+        if message.text != text || message.extras.meta != meta {
+            text.clone_into(&mut message.text);
+            message.extras.meta = meta;
+            message.revision += 1;
+            let content = Content::Edit(id.to_owned(), seq, message.revision);
+            self.enter(by, names, content);
+        }
+        Ok(json!({}))
     }
 }

@@ -34,6 +34,7 @@ const RULES: Messaging = Messaging {
     group_members: 100,
     members_add: false,
     recall_window: Duration::from_secs(60),
+    edit_window: Duration::from_secs(60),
     group_cache: 1_000,
 };
 

@@ -74,6 +74,7 @@ impl World {
             group_members: 100,
             members_add: false,
             recall_window: DAY,
+            edit_window: DAY,
             group_cache: 1_000,
         };
         let directory = Arc::new(Directory::new(Position::ZERO));

@@ -35,6 +35,7 @@ impl Fields for m::Command<'_> {
             m::CommandBody::Publish(body) => to.message(26, body),
             m::CommandBody::Reactions(body) => to.message(27, body),
             m::CommandBody::Rpc(body) => to.message(28, body),
+            m::CommandBody::Edit(body) => to.message(29, &**body),
         }
     }
 }
@@ -72,6 +73,18 @@ impl Fields for m::Send<'_> {
 pub(super) fn put_json(to: &mut impl Sink, tag: u32, value: Option<&m::Json<'_>>) {
     if let Some(value) = value {
         to.bytes(tag, value.as_str().as_bytes());
+    }
+}
+
+impl Fields for m::Edit<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.text(1, &self.conversation);
+        to.number(2, self.seq);
+        to.optional_text(3, self.text.as_ref());
+        if let Some(media) = &self.media {
+            to.message(4, media);
+        }
+        put_json(to, 5, self.meta.as_ref());
     }
 }
 

@@ -46,6 +46,7 @@ impl Fields for m::Reply<'_> {
             m::ReplyBody::Publish(body) => to.message(27, body),
             m::ReplyBody::Reactions(body) => to.message(28, body),
             m::ReplyBody::Rpc(body) => to.message(29, body),
+            m::ReplyBody::Edit(body) => to.message(30, body),
         }
     }
 }
@@ -139,6 +140,7 @@ impl Fields for m::Push<'_> {
             m::Event::Signal(event) => to.message(12, event),
             m::Event::Publication(event) => to.message(13, event),
             m::Event::CaughtUp(event) => to.message(14, event),
+            m::Event::Edit(event) => to.message(15, event),
         }
     }
 }
@@ -164,6 +166,7 @@ impl Fields for m::Message<'_> {
             to.optional_number(14, extras.reply_to);
             to.optional_text(15, extras.kind.as_ref());
             put_json(to, 16, extras.meta.as_ref());
+            to.optional_number(17, extras.edited);
         }
     }
 }

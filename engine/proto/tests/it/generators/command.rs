@@ -148,6 +148,19 @@ fn group_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     ]
 }
 
+fn edit() -> impl Strategy<Value = m::CommandBody<'static>> {
+    let content = (of(text()), of(media()), meta());
+    (required(), 1..=u64::MAX, content).prop_map(|(conversation, seq, (text, media, meta))| {
+        m::CommandBody::Edit(Box::new(m::Edit {
+            conversation,
+            seq,
+            text,
+            media,
+            meta,
+        }))
+    })
+}
+
 /// Makes commands about stored messages.
 fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     use m::CommandBody as C;
@@ -195,6 +208,7 @@ fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
         one().prop_map(C::Recall),
         one().prop_map(C::Delete),
         react.prop_map(C::React),
+        edit().boxed(),
     ]
 }
 

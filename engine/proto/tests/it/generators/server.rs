@@ -33,12 +33,13 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
 }
 
 fn message_extras() -> impl Strategy<Value = Option<Box<m::MessageExtras<'static>>>> {
-    let extras = (of(number()), of(text()), meta());
-    let extras = extras.prop_map(|(reply_to, kind, meta)| {
+    let extras = (of(number()), of(text()), meta(), of(number()));
+    let extras = extras.prop_map(|(reply_to, kind, meta, edited)| {
         m::MessageExtras {
             reply_to,
             kind,
             meta,
+            edited,
         }
         .boxed()
     });
@@ -82,6 +83,7 @@ fn push() -> impl Strategy<Value = m::Push<'static>> {
         1 => text().prop_map(|pos| E::CaughtUp(m::CaughtUp { pos })),
         1 => disconnect.prop_map(E::Disconnect),
         2 => change(),
+        1 => message().prop_map(E::Edit),
         2 => passing(),
     ];
     (of(text()), event).prop_map(|(pos, event)| m::Push { pos, event })
@@ -352,6 +354,7 @@ fn reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
             R::Recall(m::Done {}),
             R::Delete(m::Done {}),
             R::React(m::Done {}),
+            R::Edit(m::Done {}),
             R::Typing(m::Done {}),
         ]),
         group_reply(),
