@@ -67,6 +67,9 @@ pub(crate) struct Line<'a> {
     /// The sender's own value.
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a RawValue>,
+    /// The members whom the message mentions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mentions: Vec<&'a str>,
     /// The time of the last edit.
     #[serde(skip_serializing_if = "Option::is_none")]
     edited: Option<u64>,
@@ -170,6 +173,7 @@ impl<'a> Line<'a> {
         Line {
             reply_to: extras.reply_to,
             edited: extras.edited,
+            mentions: extras.mentions,
             content_kind: extras.kind,
             meta: extras.meta.and_then(|meta| serde_json::from_str(meta).ok()),
             conversation: body.conversation,

@@ -13,7 +13,11 @@ const DIRECT: &str = "u:alice:bob";
 fn gateway() -> Gateway {
     // Groups of three members are pulled.
     let setup = Setup::default().http().flag("fanout-limit", 2);
-    setup.flag("shards", 3).start()
+    // Segments are read as a whole.
+    setup
+        .flag("shards", 3)
+        .flag("segment-bytes", "4MiB")
+        .start()
 }
 
 /// Opens a group that is pushed and one that is pulled. Returns the conversations of Alice and Bob,
@@ -40,6 +44,16 @@ fn with(one: &Value, more: Value) -> Value {
 
 fn edit(conversation: &str, seq: u64, content: Value) -> Value {
     with(&json!({"conversation": conversation, "seq": seq}), content)
+}
+
+/// Returns the next push of an event, and skips others.
+fn next(client: &mut Client, event: &str) -> Value {
+    loop {
+        let mut push = client.push();
+        if !push[event].is_null() {
+            return push[event].take();
+        }
+    }
 }
 
 /// Returns the events of a user, all of them.
@@ -98,7 +112,7 @@ fn everybody_sees_the_newest_content() {
                 "meta": {"t": text},
             });
             for client in bobs.iter_mut().chain([&mut tablet]) {
-                let told = client.push_of("edit");
+                let told = next(client, "edit");
                 assert_eq!(timeless(&told), expected);
                 assert_eq!(told["time"], sent["time"]);
                 assert!(told["edited"].as_u64() >= sent["time"].as_u64(), "{told}");
@@ -274,6 +288,15 @@ fn what_was_edited_away_is_gone_from_the_files() {
     until("the text is gone", || {
         (!is_in_files(gateway.data(), b"quite unmistakable")).then_some(())
     });
+    // What one edit wrote is gone after the next one, and what that wrote after a recall.
+    api.post("edit", &edit(DIRECT, 1, json!({"text": "a third version"})));
+    until("the text of the edit is gone", || {
+        (!is_in_files(gateway.data(), b"something else")).then_some(())
+    });
     let page = api.post("history", &json!({"conversation": DIRECT}));
-    assert_eq!(page["messages"][0]["text"], "something else");
+    assert_eq!(page["messages"][0]["text"], "a third version");
+    api.post("recall", &json!({"conversation": DIRECT, "seq": 1}));
+    until("the text is gone", || {
+        (!is_in_files(gateway.data(), b"a third version")).then_some(())
+    });
 }

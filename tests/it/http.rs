@@ -427,5 +427,5 @@ fn the_description_names_every_path() {
     ] {
         assert!(paths.contains_key(path), "{path}");
     }
-    assert_eq!(paths.len(), 23 + 7);
+    assert_eq!(paths.len(), 24 + 7);
 }

@@ -196,12 +196,15 @@ fn every_example_is_played() {
     play.alice.done("recall", &second);
     let like = json!({"conversation": "u:alice:bob", "seq": 1, "reaction": "like"});
     bob.done("react", &like);
+    let look = json!({"group": "eng", "text": "look", "mentions": ["alice"]});
+    bob.done("send", &look);
     fill(&mut play.alice, &json!({"user": "bob"}), 42);
     fill(&mut play.alice, &json!({"group": "eng"}), 42);
     let mut carol = play.connect("carol", "phone");
     carol.ack("g:eng", &json!({"read": 42}));
     bob.ack("u:alice:bob", &json!({"delivered": 42}));
     carol.send("bob", "private");
+    carol.send("alice", "see you");
     let liked = json!({"conversation": "u:alice:bob", "seq": 42, "reaction": "like"});
     play.alice.done("react", &liked);
     for heading in [

@@ -59,6 +59,8 @@ const NAMESPACE: u8 = 41;
 const BACKUP_PROOF: u8 = 42;
 const MEDIA: u8 = 43;
 const MEDIA_LINKS: u8 = 44;
+const THREAD: u8 = 45;
+const MENTIONS: u8 = 46;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -224,6 +226,22 @@ impl Ids {
     /// Returns the secret that signs links to media. It is never stored.
     pub fn media_links(&self) -> u128 {
         self.0.id(MEDIA_LINKS, &[]).0
+    }
+
+    /// Returns the key of the replies to a message.
+    pub(crate) fn thread(&self, conversation: TimelineId, seq: u64) -> TimelineId {
+        self.of(THREAD, &[conversation], seq)
+    }
+
+    /// Returns the key of the messages of a conversation that mention a member.
+    pub(crate) fn mentions(&self, conversation: TimelineId, user: UserId) -> TimelineId {
+        self.of(MENTIONS, &[conversation, user], 0)
+    }
+
+    /// Returns the key of the messages of a conversation that mention all members. There is a value if
+    /// any message ever mentioned somebody.
+    pub(crate) fn mentions_of_all(&self, conversation: TimelineId) -> TimelineId {
+        self.of(MENTIONS, &[conversation], 1)
     }
 
     /// Returns the key of a user's contacts.

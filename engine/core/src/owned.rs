@@ -249,6 +249,7 @@ fn entry(one: ConversationEntry<'_>) -> ConversationEntry<'static> {
         read: one.read,
         unread: one.unread,
         members: one.members,
+        mentions: one.mentions,
     }
 }
 

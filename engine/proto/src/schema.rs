@@ -144,6 +144,7 @@ pub const COMMANDS: &[Schema] = &[
             optional("reply_to", 6, U64, "none"),
             optional("kind", 7, FieldKind::Text, "none"),
             optional("meta", 8, FieldKind::Value, "none"),
+            optional("mentions", 9, FieldKind::Texts, "nobody"),
         ],
     ),
     schema(
@@ -171,6 +172,7 @@ pub const COMMANDS: &[Schema] = &[
             optional("before", 2, U64, "the newest"),
             optional("after", 3, U64, "the newest"),
             optional("limit", 4, U32, "50"),
+            optional("thread", 5, U64, "all messages"),
         ],
     ),
     schema("get", 7, MESSAGE_REF),

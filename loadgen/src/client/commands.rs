@@ -100,6 +100,7 @@ impl Commands {
             before: None,
             after: Some(reading.after),
             limit: Some(PAGE),
+            thread: None,
         }));
     }
 }

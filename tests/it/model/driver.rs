@@ -299,6 +299,10 @@ impl Driver {
                 "history",
                 json!({"conversation": conversation, "limit": 500}),
             ),
+            (
+                "history",
+                json!({"conversation": conversation, "limit": 500, "thread": seq}),
+            ),
             ("conversations", json!({"limit": 500})),
             (
                 "receipts",
@@ -387,6 +391,10 @@ impl Driver {
                 }
                 if random.random_bool(0.3) {
                     ask["reply_to"] = json!(seq);
+                }
+                if random.random_bool(0.2) {
+                    let names: Vec<_> = ["*"].iter().chain(&USERS).collect();
+                    ask["mentions"] = json!([names.choose(random), names.choose(random)]);
                 }
                 if random.random_bool(0.2) {
                     ask["kind"] = json!("text.markdown");

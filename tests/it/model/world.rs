@@ -114,7 +114,7 @@ impl World {
             "group_remove" => self.remove(by, &group, &names()),
             "group_leave" => self.leave(by, &group),
             "group_rename" => self.rename(by, &group, text("name")),
-            "history" => self.history(user, &conversation),
+            "history" => self.history(user, &conversation, ask["thread"].as_u64()),
             "receipts" => self.receipts(user, &conversation, number("seq"), &text("state")),
             "conversations" => Ok(self.list(user)),
             "group_info" => self.info(user, &group),
@@ -448,16 +448,6 @@ impl World {
         Ok(json!({}))
     }
 
-    fn history(&mut self, user: &str, id: &str) -> Answer {
-        let conversation = self.of(user, id)?;
-        let first = conversation.member(user).first;
-        let last = conversation.messages.len();
-        let messages: Vec<_> = (first..=last)
-            .map(|seq| conversation.render(id, seq, user, true))
-            .collect();
-        Ok(json!({"messages": messages, "first": first, "last": last, "more": false}))
-    }
-
     fn receipts(&mut self, user: &str, id: &str, seq: usize, state: &str) -> Answer {
         let conversation = self.message(user, id, seq)?;
         let sender = &conversation.messages[seq - 1].from;
@@ -501,11 +491,18 @@ impl World {
             let unread = conversation.messages[read..].iter().filter(|message| {
                 message.from != user && !message.recalled && !message.hidden.contains(user)
             });
+            let mentions = unread
+                .clone()
+                .filter(|message| message.extras.mentions(user));
+            let mentions = mentions.count();
             let unread = unread.count();
             let mut entry = json!({
                 "conversation": id, "read": read, "unread": unread,
                 "members": conversation.members.len(),
             });
+            if mentions > 0 {
+                entry["mentions"] = json!(mentions);
+            }
             let mut key = (false, number);
             if last >= member.first {
                 key = (true, conversation.last_entry);

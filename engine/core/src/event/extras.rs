@@ -18,6 +18,9 @@ pub struct Extras<'a> {
     pub edited: Option<u64>,
     /// The number of edits so far. The record of an edit has the number of that edit.
     pub revision: u64,
+    /// The members whom the message mentions, as the sender named them; [`ALL`](Self::ALL) stands for
+    /// all members.
+    pub mentions: Vec<&'a str>,
 }
 
 /// The tags of the fields. They are part of the disk format: never reuse one.
@@ -27,15 +30,26 @@ mod tag {
     pub(super) const META: u8 = 3;
     pub(super) const EDITED: u8 = 4;
     pub(super) const REVISION: u8 = 5;
+    pub(super) const MENTION: u8 = 6;
 }
 
 impl<'a> Extras<'a> {
+    /// The name that mentions all members.
+    pub const ALL: &'static str = "*";
+
+    /// Returns whether the message mentions a member.
+    pub fn mentions(&self, user: &str) -> bool {
+        let mut names = self.mentions.iter();
+        names.any(|name| *name == user || *name == Self::ALL)
+    }
+
     /// Returns the fields of a message that a client sends.
     pub fn of(sent: &'a SendExtras<'_>) -> Self {
         Self {
             reply_to: sent.reply_to,
             kind: sent.kind.as_deref(),
             meta: sent.meta.as_ref().map(Json::as_str),
+            mentions: sent.mentions.iter().map(|name| &**name).collect(),
             ..Self::default()
         }
     }
@@ -61,6 +75,9 @@ impl<'a> Extras<'a> {
                 field(&mut out, tag, value.as_bytes());
             }
         }
+        for name in &self.mentions {
+            field(&mut out, tag::MENTION, name.as_bytes());
+        }
         Some(out)
     }
 
@@ -74,6 +91,7 @@ impl<'a> Extras<'a> {
                 tag::KIND => extras.kind = Some(one.text()?),
                 tag::META => extras.meta = Some(one.text()?),
                 tag::EDITED => extras.edited = Some(one.number()?),
+                tag::MENTION => extras.mentions.push(one.text()?),
                 tag::REVISION => extras.revision = one.number()?,
                 _ => {}
             }
@@ -98,6 +116,7 @@ impl<'a> Extras<'a> {
             // It was checked when it came, so this costs another look at 4 KiB at most.
             meta: self.meta.and_then(|meta| Json::parse(meta).ok()),
             edited: self.edited,
+            mentions: self.mentions.iter().map(|name| (*name).into()).collect(),
         }
         .boxed()
     }
@@ -116,7 +135,9 @@ mod tests {
             meta: Some(r#"{"a":[1,null]}"#),
             edited: Some(1_767_225_600_500),
             revision: 2,
+            mentions: vec!["bob", Extras::ALL],
         };
+        assert!(extras.mentions("bob") && extras.mentions("zoe"));
         let mut bytes = extras.stored().unwrap();
         field(&mut bytes, 200, b"from a later version");
         assert_eq!(Extras::read(&bytes), Some(extras.clone()));

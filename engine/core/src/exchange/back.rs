@@ -142,7 +142,8 @@ impl BackQuestion {
                     let extras = send.extras.as_deref();
                     let extras = extras.map_or(0, |extras| {
                         let meta = extras.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-                        len(&extras.kind) + meta
+                        let mentions = extras.mentions.iter();
+                        len(&extras.kind) + meta + mentions.map(|name| name.len()).sum::<usize>()
                     });
                     let content = len(&send.text) + data.map_or(0, |data| data.len());
                     content + len(&send.key) + url + extras

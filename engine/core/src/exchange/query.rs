@@ -92,6 +92,17 @@ pub enum Query {
         /// The maximum number of messages.
         limit: usize,
     },
+    /// A message, and the replies to it.
+    Thread {
+        /// The conversation, and the user who asks.
+        access: Access,
+        /// The sequence of the message.
+        first: u64,
+        /// The range of the messages.
+        range: Range,
+        /// The maximum number of messages.
+        limit: usize,
+    },
     /// One message.
     Get {
         /// The conversation, and the user who asks.
@@ -192,6 +203,7 @@ impl Query {
         matches!(
             self,
             Self::Conversations { .. }
+                | Self::Thread { .. }
                 | Self::Receipts { .. }
                 | Self::GroupInfo { .. }
                 | Self::Typing { .. }
@@ -335,8 +347,8 @@ pub enum AnswerKind {
         reached: Position,
         /// Whether there are more events.
         more: bool,
-        /// The number of pushed events of each [`RecordKind`].
-        pushed: [u32; RecordKind::ROOM],
+        /// The number of pushed events of each [`RecordKind`]. A page has a few hundred at most.
+        pushed: [u16; RecordKind::ROOM],
     },
     /// The position to catch up from has expired. The frames say so.
     Expired,

@@ -72,14 +72,14 @@ impl CatchUp<'_> {
             let began = reading.epochs().token(span.since);
             frames.reply(ReplyBody::Connect(opening.reply(began, recovered)));
         }
-        let mut pushed = [0; RecordKind::ROOM];
+        let mut pushed = [0_u16; RecordKind::ROOM];
         let end = Events::new(reading, feed, span, more).hand_out(|found| {
             let push = Push {
                 pos: Some(found.token.as_str().into()),
                 event: found.event,
             };
             let written = frames.push(push, found.may_wait);
-            pushed[found.kind as usize] += u32::from(written);
+            pushed[found.kind as usize] += u16::from(written);
             written
         })?;
         Ok(AnswerKind::CaughtUp {

@@ -8,6 +8,7 @@ use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
 use trunkline_storage::{Page, Position, TimelineId};
 
 use super::failure::CORRUPT;
+use super::mentions::Mentions;
 use super::messages::Messages;
 use super::reading::{PIECE_BYTES, Reading};
 use super::unread::Unread;
@@ -113,6 +114,7 @@ impl ConversationList<'_> {
 
     /// Returns the reply with the last message of each conversation of the page.
     async fn reply(&self, reading: &Reading, walk: Walk<'_>) -> LongReply {
+        let Walk { owner, .. } = walk;
         let list = walk.page.finish();
         let mut more = list.more;
         let mut messages = Messages::new(reading, self.user, self.message_bytes);
@@ -134,6 +136,17 @@ impl ConversationList<'_> {
                 let sizes = page.records().map(|record| record.body.len());
                 bytes += sizes.sum::<usize>();
             }
+            let mut mentions = 0;
+            if entry.unread > 0 {
+                let unread = Mentions {
+                    reading,
+                    user: self.user,
+                    name: &owner.listing.user,
+                    hides: owner.hides,
+                    conversation: entry.id,
+                };
+                mentions = unread.count(entry.read, &mut page).await?;
+            }
             cursors.push(cursor.text(reading.epochs(), self.head));
             conversations.push(ConversationEntry {
                 conversation: entry.name.into(),
@@ -141,6 +154,7 @@ impl ConversationList<'_> {
                 read: entry.read,
                 unread: entry.unread,
                 members: entry.members,
+                mentions,
             });
             reading.pause_if_due().await;
         }

@@ -10,6 +10,7 @@ use super::feed::Span;
 use super::members::About;
 use super::messages::Messages;
 use super::reactions::Reacted;
+use super::threads::Thread;
 use super::{Worker, ephemeral, events, messages};
 use crate::exchange::slices::{LongLookUp, LongReply, LookedUp};
 use crate::exchange::{Failure, Finding, Job, Query, Range};
@@ -43,6 +44,21 @@ impl Worker {
                     };
                     list.read(&reading).await
                 })
+            }
+            Query::Thread {
+                access,
+                first,
+                range,
+                limit,
+            } => {
+                let thread = Thread {
+                    access,
+                    first,
+                    range,
+                    limit,
+                    message_bytes: self.message_bytes,
+                };
+                LongLookUp::new(meter, async move { thread.read(&reading).await })
             }
             Query::Receipts {
                 access,
@@ -102,6 +118,7 @@ impl Worker {
             Query::CatchUp { .. }
             // Each of these is a long look-up.
             | Query::Conversations { .. }
+            | Query::Thread { .. }
             | Query::Receipts { .. }
             | Query::GroupInfo { .. }
             | Query::Typing { .. }

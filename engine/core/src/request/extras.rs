@@ -1,7 +1,8 @@
 //! Checks the fields of a message that few messages have.
 
-use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Json, SendExtras};
+use trunkline_proto::names::is_name;
+use trunkline_proto::{ErrorCode, Str};
 
 use super::Failure;
 use crate::event::Extras;
@@ -11,6 +12,9 @@ pub(super) const MAX_KIND_BYTES: usize = 32;
 
 /// The maximum length of the text of `meta` in bytes.
 pub(super) const MAX_META_BYTES: usize = 4 << 10;
+
+/// The maximum number of names in `mentions`.
+pub(super) const MAX_MENTIONS: usize = 50;
 
 /// Checks the extras of a message, and returns them in stored form; `None` if there are none.
 pub(super) fn checked(extras: &SendExtras<'_>) -> Result<Option<Vec<u8>>, Failure> {
@@ -28,6 +32,15 @@ pub(super) fn checked(extras: &SendExtras<'_>) -> Result<Option<Vec<u8>>, Failur
         }
     }
     check_meta(extras.meta.as_ref())?;
+    if extras.mentions.len() > MAX_MENTIONS {
+        let text = "a message mentions at most 50 members: name fewer, or \"*\" for all";
+        return Err((ErrorCode::LimitExceeded, text));
+    }
+    let is_right = |name: &Str<'_>| is_name(name) || **name == *Extras::ALL;
+    if !extras.mentions.iter().all(is_right) {
+        let text = "mentions are names of members, or \"*\" for all of them";
+        return Err((ErrorCode::BadRequest, text));
+    }
     Ok(Extras::of(extras).stored())
 }
 

@@ -36,10 +36,19 @@ impl Ask<'_> {
                 ));
             }
         };
-        Ok(Prepared::Query(Query::History {
-            access: self.access(&history.conversation)?,
-            range,
-            limit,
+        let access = self.access(&history.conversation)?;
+        Ok(Prepared::Query(match history.thread {
+            None => Query::History {
+                access,
+                range,
+                limit,
+            },
+            Some(first) => Query::Thread {
+                access,
+                first,
+                range,
+                limit,
+            },
         }))
     }
 

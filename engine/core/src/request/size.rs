@@ -7,7 +7,7 @@ use trunkline_proto::Str;
 use trunkline_proto::json::text_bytes;
 use trunkline_proto::message::{CommandBody, Edit, Media, Send, SendExtras};
 
-use super::extras::MAX_KIND_BYTES;
+use super::extras::{MAX_KIND_BYTES, MAX_MENTIONS};
 use super::{Caller, ContentLimits};
 use crate::fit::reaction_bytes;
 
@@ -97,7 +97,8 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
 #[cold]
 fn edited(caller: Caller<'_>, limits: &ContentLimits, edit: &Edit<'_>) -> usize {
     let names = 2 * CONVERSATION + caller.names.user().len() + NAME;
-    let kept = WORST * (limits.key_bytes + MAX_KIND_BYTES) + AROUND_EXTRAS;
+    let mentions = MAX_MENTIONS * (NAME + AROUND_NAME);
+    let kept = WORST * (limits.key_bytes + MAX_KIND_BYTES) + AROUND_EXTRAS + mentions;
     let written = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text_bytes(text));
     let media = edit.media.as_ref();
     let media = media.map_or(0, |media| {
@@ -112,7 +113,9 @@ fn edited(caller: Caller<'_>, limits: &ContentLimits, edit: &Edit<'_>) -> usize 
 fn extra_bytes(extras: &SendExtras<'_>) -> usize {
     let kind = extras.kind.as_deref().map_or(0, text_bytes);
     let meta = extras.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-    AROUND_EXTRAS + kind + meta
+    let mentions = extras.mentions.iter();
+    let mentions: usize = mentions.map(|name| name.len() + AROUND_NAME).sum();
+    AROUND_EXTRAS + kind + meta + mentions
 }
 
 /// Returns the length of an inline attachment in base64.
@@ -202,6 +205,7 @@ mod tests {
             read: u64::MAX,
             unread: u64::MAX,
             members: u64::MAX,
+            mentions: u64::MAX,
         };
         let conversations = reply(ReplyBody::Conversations(ConversationsReply {
             conversations: vec![entry],
@@ -222,6 +226,7 @@ mod tests {
             reply_to: Some(u64::MAX),
             kind: Some("k\"".repeat(16).into()),
             meta: trunkline_proto::message::Json::parse("[1,2,3]").ok(),
+            mentions: vec![name(); 3],
         };
         let stored = crate::event::Extras::of(&sent).stored().unwrap();
         let shown = crate::event::Extras::read(&stored).unwrap().shown();
@@ -237,7 +242,7 @@ mod tests {
         let (with, without) = (push(shown), push(None));
         let bytes = extra_bytes(&sent);
         assert!(
-            (with - without..with - without + 120).contains(&bytes),
+            (with - without..with - without + 140).contains(&bytes),
             "{bytes}"
         );
     }

@@ -1,6 +1,7 @@
 //! Messages: sends, recalls, edits, deletions and reactions.
 
 mod edit;
+mod extras;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::inboxes::{self, InboxChange, mark_hiding};
 use super::keys::Keys;
 use super::reactions::{self, OwnReaction};
 use super::recent::Recent;
-use super::refused::{CORRUPT, NO_CONVERSATION, NO_MESSAGE, Refused, Stop};
+use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
 use super::subject::{Subject, Subjects};
 use super::tallies;
 use crate::cost::Cost;
@@ -31,11 +32,6 @@ pub(super) use edit::Edit;
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
     "the message was recalled: it takes no reactions",
-);
-
-const NO_ANSWERED: Refused = Refused::new(
-    ErrorCode::BadRequest,
-    "reply_to names no message of this conversation that you can see",
 );
 
 const NOT_THE_SENDER: Refused = Refused::new(
@@ -143,6 +139,9 @@ impl Messages {
         if names_media {
             share(batch, command, &mut changes)?;
         }
+        if has_extras {
+            extras::index(batch, command, seq, &mut changes)?;
+        }
         tallies::end_stretch(batch, recent, command, seq, &mut changes)?;
         let draft = Draft {
             kind: RecordKind::Message as u8,
@@ -170,25 +169,6 @@ impl Messages {
             cost: Cost::NONE,
             bytes: 0,
         })
-    }
-
-    /// Checks that the message with the sequence in `reply_to` is one that the caller sees.
-    #[cold]
-    fn check_extras(
-        &self,
-        batch: &OpenBatch,
-        recent: &mut Recent,
-        command: Asked<'_>,
-    ) -> Result<(), Refused> {
-        let body = Body::read(command.body).ok_or(CORRUPT)?;
-        if let Some(seq) = body.extras().reply_to {
-            let seen = self.subjects.see(batch, recent, command, seq);
-            seen.map_err(|refused| match refused {
-                NO_MESSAGE | NO_CONVERSATION => NO_ANSWERED,
-                other => other,
-            })?;
-        }
-        Ok(())
     }
 
     /// Notes in memory that the command's message is in the batch. The conversation and the group

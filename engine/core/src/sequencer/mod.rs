@@ -30,6 +30,7 @@ mod inboxes;
 mod intake;
 mod keys;
 mod membership;
+mod mentions;
 mod messages;
 mod outbox;
 mod pace;
@@ -40,6 +41,7 @@ mod receipts;
 mod recent;
 mod refused;
 mod route;
+mod series;
 mod subject;
 mod tallies;
 #[cfg(test)]

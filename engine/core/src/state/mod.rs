@@ -16,6 +16,7 @@ mod inbox;
 mod last_seen;
 mod media;
 mod reactions;
+mod series;
 mod tally;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ pub(crate) use media::{Added, Place, Share, Shares};
 pub(crate) use reactions::{
     Full, Reacted, ReactionCount, ReactionHead, Reactions, Room, SMALL_REACTIONS,
 };
+pub(crate) use series::{Piece, Series};
 pub(crate) use tally::{Level, STRETCH, Tally};
 
 /// A type of value that the store keeps under a key.

@@ -51,6 +51,8 @@ struct SendForm<'a> {
     kind: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a Json<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mentions: &'a [Str<'a>],
     /// The sequence of the message whose content this is to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     edit: Option<u64>,
@@ -99,6 +101,7 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
             reply_to: extras_of(send).and_then(|extras| extras.reply_to),
             kind: extras_of(send).and_then(|extras| extras.kind.as_deref()),
             meta: extras_of(send).and_then(|extras| extras.meta.as_ref()),
+            mentions: extras_of(send).map_or(&[][..], |extras| &extras.mentions[..]),
             edit: None,
         }),
         BackQuestion::Edit(edit) => serde_json::to_vec(&SendForm {
@@ -112,6 +115,7 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
             reply_to: None,
             kind: None,
             meta: edit.meta.as_ref(),
+            mentions: &[],
             edit: Some(edit.seq),
         }),
         BackQuestion::Subscribe(subscribe) => serde_json::to_vec(&SubscribeForm {

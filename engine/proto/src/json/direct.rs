@@ -154,6 +154,14 @@ fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
     if let Some(time) = extras.edited {
         number(out, br#","edited":"#, time);
     }
+    let mut before = &br#","mentions":["#[..];
+    for name in &extras.mentions {
+        string(out, before, name);
+        before = b",";
+    }
+    if !extras.mentions.is_empty() {
+        out.push(b']');
+    }
 }
 
 fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {

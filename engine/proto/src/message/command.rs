@@ -199,6 +199,9 @@ pub struct History<'a> {
     /// The most messages in the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Asks only for this message and its replies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<u64>,
 }
 
 /// Asks for one message of a conversation.

@@ -19,6 +19,8 @@ pub struct SendExtras<'a> {
     pub kind: Option<Str<'a>>,
     /// A value of the client's own. The server never looks at it.
     pub meta: Option<Json<'a>>,
+    /// The members whom the message mentions; `*` stands for all.
+    pub mentions: Vec<Str<'a>>,
 }
 
 impl<'a> SendExtras<'a> {
@@ -33,6 +35,7 @@ impl<'a> SendExtras<'a> {
             reply_to: self.reply_to,
             kind: self.kind.map(Str::into_owned),
             meta: self.meta.map(Json::into_owned),
+            mentions: owned(self.mentions),
         }
     }
 }
@@ -85,6 +88,8 @@ pub struct MessageExtras<'a> {
     pub meta: Option<Json<'a>>,
     /// The time at which the sender last edited the message, in milliseconds since 1970 UTC.
     pub edited: Option<u64>,
+    /// The members whom the message mentions; `*` stands for all.
+    pub mentions: Vec<Str<'a>>,
 }
 
 impl<'a> MessageExtras<'a> {
@@ -100,8 +105,13 @@ impl<'a> MessageExtras<'a> {
             kind: self.kind.map(Str::into_owned),
             meta: self.meta.map(Json::into_owned),
             edited: self.edited,
+            mentions: owned(self.mentions),
         }
     }
+}
+
+fn owned(texts: Vec<Str<'_>>) -> Vec<Str<'static>> {
+    texts.into_iter().map(Str::into_owned).collect()
 }
 
 impl Message<'_> {
@@ -139,6 +149,8 @@ struct SendIn<'a> {
     kind: Option<Str<'a>>,
     #[serde(borrow)]
     meta: Option<Json<'a>>,
+    #[serde(borrow)]
+    mentions: Vec<Str<'a>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Send<'a> {
@@ -154,6 +166,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Send<'a> {
                 reply_to: form.reply_to,
                 kind: form.kind,
                 meta: form.meta,
+                mentions: form.mentions,
             }
             .boxed(),
         })
@@ -179,6 +192,8 @@ struct SendOut<'s, 'a> {
     kind: Option<&'s Str<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'s Json<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mentions: &'s [Str<'a>],
 }
 
 impl Serialize for Send<'_> {
@@ -193,6 +208,7 @@ impl Serialize for Send<'_> {
             reply_to: extras.and_then(|extras| extras.reply_to),
             kind: extras.and_then(|extras| extras.kind.as_ref()),
             meta: extras.and_then(|extras| extras.meta.as_ref()),
+            mentions: extras.map_or(&[][..], |extras| &extras.mentions[..]),
         }
         .serialize(to)
     }
@@ -223,6 +239,8 @@ struct MessageIn<'a> {
     meta: Option<Json<'a>>,
     #[serde(default)]
     edited: Option<u64>,
+    #[serde(borrow, default)]
+    mentions: Vec<Str<'a>>,
     #[serde(default)]
     recalled: bool,
     #[serde(default)]
@@ -252,6 +270,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
                 kind: form.kind,
                 meta: form.meta,
                 edited: form.edited,
+                mentions: form.mentions,
             }
             .boxed(),
             recalled: form.recalled,
@@ -285,6 +304,8 @@ struct MessageOut<'s, 'a> {
     meta: Option<&'s Json<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     edited: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mentions: &'s [Str<'a>],
     #[serde(skip_serializing_if = "is_false")]
     recalled: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -313,6 +334,7 @@ impl Serialize for Message<'_> {
             kind: extras.and_then(|extras| extras.kind.as_ref()),
             meta: extras.and_then(|extras| extras.meta.as_ref()),
             edited: extras.and_then(|extras| extras.edited),
+            mentions: extras.map_or(&[][..], |extras| &extras.mentions[..]),
             recalled: self.recalled,
             deleted: self.deleted,
             reactions: &self.reactions,

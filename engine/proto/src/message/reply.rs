@@ -277,6 +277,17 @@ pub struct ConversationEntry<'a> {
     pub unread: u64,
     /// The number of the conversation's members.
     pub members: u64,
+    /// The number of unread messages that mention the caller; at most 100 are counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mentions: u64,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Reports that the group exists.

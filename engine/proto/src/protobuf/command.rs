@@ -44,6 +44,7 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
                 reply_to: c.reply_to,
                 kind: text(c.kind),
                 meta: meta(c.meta).map_err(|e| e.under("send.meta"))?,
+                mentions: texts(c.mentions),
             }
             .boxed(),
         }),
@@ -61,6 +62,7 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
             before: c.before,
             after: c.after,
             limit: c.limit,
+            thread: c.thread,
         }),
         C::Get(c) => m::CommandBody::Get(m::Get {
             conversation: c.conversation.into(),

@@ -91,6 +91,7 @@ pub(super) fn message<'a>(e: wire::Message) -> Result<m::Message<'a>, DecodeErro
             kind: text(e.kind),
             meta: meta(e.meta).map_err(|e| DecodeError(e.to_string()))?,
             edited: e.edited,
+            mentions: texts(e.mentions),
         }
         .boxed(),
         recalled: e.recalled,

@@ -159,6 +159,7 @@ fn entry<'a>(e: wire::ConversationEntry) -> Result<m::ConversationEntry<'a>, Dec
         read: e.read,
         unread: e.unread,
         members: e.members,
+        mentions: e.mentions,
     })
 }
 

@@ -129,7 +129,11 @@ pub struct Send {
     /// A JSON value of the client's own, as text. "null" is none.
     #[prost(string, optional, tag = "8")]
     pub meta: ::core::option::Option<::prost::alloc::string::String>,
+    /// The names of members, or "*" for all.
+    #[prost(string, repeated, tag = "9")]
+    pub mentions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// The new content of a message of the caller. What is absent is gone from the message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Edit {
     #[prost(string, tag = "1")]
@@ -140,6 +144,7 @@ pub struct Edit {
     pub text: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "4")]
     pub media: ::core::option::Option<Media>,
+    /// A JSON value of the client's own, as text. "null" is none.
     #[prost(string, optional, tag = "5")]
     pub meta: ::core::option::Option<::prost::alloc::string::String>,
 }
@@ -171,6 +176,9 @@ pub struct History {
     pub after: ::core::option::Option<u64>,
     #[prost(uint32, optional, tag = "4")]
     pub limit: ::core::option::Option<u32>,
+    /// Only this message and its replies.
+    #[prost(uint64, optional, tag = "5")]
+    pub thread: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Get {
@@ -599,6 +607,9 @@ pub struct ConversationEntry {
     pub unread: u64,
     #[prost(uint64, tag = "5")]
     pub members: u64,
+    /// How many unread messages mention the caller; at most 100 are counted.
+    #[prost(uint64, tag = "6")]
+    pub mentions: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupCreateReply {
@@ -785,8 +796,11 @@ pub struct Message {
     /// A JSON value, as text.
     #[prost(string, optional, tag = "16")]
     pub meta: ::core::option::Option<::prost::alloc::string::String>,
+    /// The time of the last edit.
     #[prost(uint64, optional, tag = "17")]
     pub edited: ::core::option::Option<u64>,
+    #[prost(string, repeated, tag = "18")]
+    pub mentions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageReaction {

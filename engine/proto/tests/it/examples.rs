@@ -138,6 +138,7 @@ fn reading() {
             before,
             after,
             limit,
+            thread: None,
         })
     };
     same(

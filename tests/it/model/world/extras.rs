@@ -10,6 +10,7 @@ pub(super) struct Extras {
     reply_to: Value,
     kind: Value,
     meta: Value,
+    mentions: Value,
 }
 
 impl Extras {
@@ -19,13 +20,18 @@ impl Extras {
             reply_to: ask["reply_to"].clone(),
             kind: ask["kind"].clone(),
             meta: ask["meta"].clone(),
+            mentions: ask["mentions"].clone(),
         }
     }
 
     /// Adds the fields to a message as clients see it. A message that is recalled or deleted has no
     /// content.
     pub(super) fn show(&self, shown: &mut Value, has_content: bool) {
-        let content = [("kind", &self.kind), ("meta", &self.meta)];
+        let content = [
+            ("kind", &self.kind),
+            ("meta", &self.meta),
+            ("mentions", &self.mentions),
+        ];
         let content = content.into_iter().filter(|_| has_content);
         for (name, value) in [("reply_to", &self.reply_to)].into_iter().chain(content) {
             if !value.is_null() {
@@ -35,9 +41,40 @@ impl Extras {
     }
 }
 
+impl Extras {
+    /// Returns the sequence of the message that this one replies to.
+    pub(super) fn reply_to(&self) -> Option<u64> {
+        self.reply_to.as_u64()
+    }
+
+    /// Returns whether the message mentions a user.
+    pub(super) fn mentions(&self, user: &str) -> bool {
+        self.names().any(|name| name == user || name == "*")
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.mentions.as_array().into_iter().flatten();
+        names.filter_map(Value::as_str)
+    }
+}
+
 impl World {
     /// Checks that the user may send a message with these fields.
     pub(super) fn check_extras(&mut self, user: &str, id: &str, ask: &Value) -> Result<(), u64> {
+        let extras = Extras::of(ask);
+        if extras.names().next().is_some() {
+            let direct = ask["user"]
+                .as_str()
+                .map(|other| vec![user.to_owned(), other.to_owned()]);
+            let members = match direct {
+                Some(both) => both,
+                None => self.of(user, id)?.names(),
+            };
+            let is_member = |name: &str| members.iter().any(|member| member == name);
+            if !extras.names().all(|name| name == "*" || is_member(name)) {
+                return Err(107);
+            }
+        }
         if let Some(seq) = ask["reply_to"].as_u64() {
             let found = self.message(user, id, seq as usize).map(drop);
             // Only members of a group may know what it has.
@@ -69,5 +106,26 @@ impl World {
             self.enter(by, names, content);
         }
         Ok(json!({}))
+    }
+}
+
+impl World {
+    /// Returns the messages of a conversation that the user sees, or those of one thread.
+    pub(super) fn history(&mut self, user: &str, id: &str, thread: Option<u64>) -> Answer {
+        let conversation = match thread {
+            Some(seq) => self.message(user, id, seq as usize)?,
+            None => self.of(user, id)?,
+        };
+        let first = conversation.member(user).first;
+        let last = conversation.messages.len();
+        let is_meant = |seq: &usize| {
+            let message = &conversation.messages[*seq - 1];
+            thread.is_none_or(|of| *seq as u64 == of || message.extras.reply_to() == Some(of))
+        };
+        let messages: Vec<_> = (first..=last)
+            .filter(is_meant)
+            .map(|seq| conversation.render(id, seq, user, true))
+            .collect();
+        Ok(json!({"messages": messages, "first": first, "last": last, "more": false}))
     }
 }

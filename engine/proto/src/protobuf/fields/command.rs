@@ -65,6 +65,7 @@ impl Fields for m::Send<'_> {
             to.optional_number(6, extras.reply_to);
             to.optional_text(7, extras.kind.as_ref());
             put_json(to, 8, extras.meta.as_ref());
+            to.texts(9, &extras.mentions);
         }
     }
 }
@@ -120,6 +121,7 @@ impl Fields for m::History<'_> {
         to.optional_number(2, self.before);
         to.optional_number(3, self.after);
         to.optional_number(4, self.limit);
+        to.optional_number(5, self.thread);
     }
 }
 

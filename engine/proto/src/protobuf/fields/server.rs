@@ -167,6 +167,7 @@ impl Fields for m::Message<'_> {
             to.optional_text(15, extras.kind.as_ref());
             put_json(to, 16, extras.meta.as_ref());
             to.optional_number(17, extras.edited);
+            to.texts(18, &extras.mentions);
         }
     }
 }
@@ -249,6 +250,7 @@ impl Fields for m::ConversationEntry<'_> {
         to.number(3, self.read);
         to.number(4, self.unread);
         to.number(5, self.members);
+        to.number(6, self.mentions);
     }
 }
 

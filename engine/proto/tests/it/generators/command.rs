@@ -38,12 +38,13 @@ fn send() -> impl Strategy<Value = m::Send<'static>> {
 
 /// Makes the fields that few messages have. Half of the messages have none of them.
 fn send_extras() -> impl Strategy<Value = Option<Box<m::SendExtras<'static>>>> {
-    let extras = (of(number()), of(text()), meta());
-    let extras = extras.prop_map(|(reply_to, kind, meta)| {
+    let extras = (of(number()), of(text()), meta(), texts());
+    let extras = extras.prop_map(|(reply_to, kind, meta, mentions)| {
         m::SendExtras {
             reply_to,
             kind,
             meta,
+            mentions,
         }
         .boxed()
     });
@@ -61,12 +62,14 @@ pub(crate) fn command() -> impl Strategy<Value = m::Command<'static>> {
             }
         });
     let sync = (required(), of(any::<u32>())).prop_map(|(since, limit)| m::Sync { since, limit });
-    let history = (required(), of(number()), of(number()), of(any::<u32>())).prop_map(
-        |(conversation, before, after, limit)| m::History {
+    let range = (of(number()), of(number()), of(any::<u32>()));
+    let history = (required(), range, of(number())).prop_map(
+        |(conversation, (before, after, limit), thread)| m::History {
             conversation,
             before,
             after,
             limit,
+            thread,
         },
     );
     let get =

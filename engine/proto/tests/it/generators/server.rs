@@ -33,13 +33,14 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
 }
 
 fn message_extras() -> impl Strategy<Value = Option<Box<m::MessageExtras<'static>>>> {
-    let extras = (of(number()), of(text()), meta(), of(number()));
-    let extras = extras.prop_map(|(reply_to, kind, meta, edited)| {
+    let extras = (of(number()), of(text()), meta(), of(number()), texts());
+    let extras = extras.prop_map(|(reply_to, kind, meta, edited, mentions)| {
         m::MessageExtras {
             reply_to,
             kind,
             meta,
             edited,
+            mentions,
         }
         .boxed()
     });
@@ -249,13 +250,15 @@ fn listing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
             users,
             more,
         });
-    let entry = (text(), of(message()), number(), number(), number()).prop_map(
-        |(conversation, last, read, unread, members)| m::ConversationEntry {
+    let numbers = (number(), number(), number(), number());
+    let entry = (text(), of(message()), numbers).prop_map(
+        |(conversation, last, (read, unread, members, mentions))| m::ConversationEntry {
             conversation,
             last,
             read,
             unread,
             members,
+            mentions,
         },
     );
     let entries = prop::collection::vec(entry, 0..3);

@@ -1,0 +1,67 @@
+//! The unread messages that mention a user.
+
+use trunkline_storage::{Page, TimelineId};
+
+use super::reading::Reading;
+use super::series::Stored;
+use super::view::View;
+use crate::event::Body;
+use crate::exchange::Failure;
+use crate::ids::UserId;
+
+/// The maximum number of unread mentions that are counted in one conversation. Each is a message that
+/// is read, so that others cannot make the list of conversations slow.
+pub(super) const MOST: usize = 100;
+
+/// Counts the unread messages of one conversation that mention a user.
+pub(super) struct Mentions<'a> {
+    pub(super) reading: &'a Reading,
+    pub(super) user: UserId,
+    /// The user's name.
+    pub(super) name: &'a str,
+    /// Whether the user has deleted messages from the own view.
+    pub(super) hides: bool,
+    pub(super) conversation: TimelineId,
+}
+
+impl Mentions<'_> {
+    /// Counts the messages of others after `read` that mention the user and can still be read: the
+    /// last [`MOST`] at most.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) async fn count(&self, read: u64, page: &mut Page) -> Result<u64, Failure> {
+        let Self {
+            reading,
+            user,
+            conversation,
+            ..
+        } = *self;
+        let ids = reading.ids();
+        let all = ids.mentions_of_all(conversation);
+        if reading.bytes(all)?.is_none() {
+            return Ok(0);
+        }
+        let mut seqs = Stored::read(reading, all)?.above(read, MOST).await?;
+        let own = Stored::read(reading, ids.mentions(conversation, user))?;
+        seqs.extend(own.above(read, MOST).await?);
+        seqs.sort_unstable_by(|one, other| other.cmp(one));
+        seqs.dedup();
+        seqs.truncate(MOST);
+        let (mut view, mut count) = (View::new(reading, user), 0);
+        for seq in seqs {
+            reading.message(conversation, seq, page)?;
+            let found = page.records().next();
+            let body = found.and_then(|record| Body::read(record.body));
+            if body.is_some_and(|body| !body.recalled && body.user != self.name) {
+                let hidden = self.hides && view.hides(conversation, seq)?;
+                count += u64::from(!hidden);
+            }
+            if reading.is_slice_over() {
+                page.release();
+                reading.pause_if_due().await;
+            }
+        }
+        Ok(count)
+    }
+}
