@@ -101,8 +101,14 @@ impl KeptSegments {
 
     /// Returns whether a repair gave up what was at `position`.
     pub(crate) fn is_given_up(&self, position: u64) -> bool {
+        self.given_up_until(position).is_some()
+    }
+
+    /// Returns the end of the part around `position` that a repair gave up; `None` if there is none.
+    pub(crate) fn given_up_until(&self, position: u64) -> Option<u64> {
         let mut parts = self.given_up.iter();
-        parts.any(|&(from, to)| (from..to).contains(&position))
+        let found = parts.find(|&&(from, to)| (from..to).contains(&position));
+        found.map(|&(_, to)| to)
     }
 
     /// Returns the number of segments, and their size in bytes.

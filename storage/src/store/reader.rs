@@ -1,6 +1,7 @@
 //! Readers: positioned reads of visible records.
 
 mod erase;
+mod follow;
 mod states;
 
 use std::ops::RangeInclusive;

@@ -13,6 +13,7 @@ mod expiry_crash;
 mod failure;
 mod files;
 mod folder;
+mod follow;
 mod format;
 mod index_thread;
 mod inspect;
