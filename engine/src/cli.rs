@@ -158,7 +158,10 @@ fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let keys = config.auth.tokens().map(auth::check).transpose()?;
     if let Some(file) = &config.callbacks_secret {
         Secret::load(file).map_err(anyhow::Error::msg)?;
-        config.callbacks.trust().map_err(anyhow::Error::msg)?;
+        config
+            .callbacks
+            .trust(&config.webhooks)
+            .map_err(anyhow::Error::msg)?;
     }
     { config.admin_tokens.as_deref() }
         .map(admin::read_tokens)

@@ -1,5 +1,6 @@
 //! A running gateway: its threads, and the order in which they start and stop.
 
+mod back_ends;
 mod readers;
 mod shards;
 mod store;
@@ -28,6 +29,7 @@ use trunkline_http::back::{Back, Secret};
 use trunkline_http::waiting::Post;
 use trunkline_storage::{CommitError, Reader};
 
+use self::back_ends::Telling;
 use self::readers::{end_readers, job_queue, spawn_readers};
 use self::shards::{Seed, seed_shards};
 use self::store::{open_store, watch_store};
@@ -47,6 +49,7 @@ pub struct Gateway {
     tls: Option<Arc<Acceptor>>,
     authority: Option<Arc<Authority>>,
     back: Option<Back>,
+    telling: Option<Telling>,
     metrics: Arc<Metrics>,
     control: Control,
     admin: Arc<Admin>,
@@ -82,7 +85,7 @@ impl Gateway {
         let authority = authority(config)?;
         let tables = fit_limits(config)?;
         // Before the tables are private: shards wake its thread.
-        let back = start_back(config)?;
+        let back = back_ends::start(config)?;
         let (mut mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
         // To the other threads, the client API is one more shard.
         let post = config.http.map(|_| Post::default());
@@ -120,7 +123,6 @@ impl Gateway {
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
         let most = config.limits.content.message_bytes;
         let readers = spawn_readers(&store, &jobs, &mailboxes, most)?;
-        let shared = Shared::new(&limits, config.max_connections);
         let serving = Serving {
             config,
             store: &store,
@@ -128,12 +130,13 @@ impl Gateway {
             hub: &hub,
             sequencer: &to_sequencer,
             readers: &to_readers,
-            shared: &shared,
+            shared: &Shared::new(&limits, config.max_connections),
             authority: authority.as_ref(),
             tls: tls.as_ref(),
             back: back.as_ref(),
             metrics: &metrics,
         };
+        let telling = back_ends::tell(&serving)?;
         let http = http::start(&serving, post)?;
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
@@ -156,6 +159,7 @@ impl Gateway {
             tls,
             authority,
             back,
+            telling,
             metrics,
             control,
             admin: admin.admin,
@@ -314,11 +318,15 @@ impl Gateway {
         for shard in self.shards {
             join(shard)?.context("a shard's event loop failed")?;
         }
+        // The shards held the last senders. These threads finish what is queued, and then end.
+        let synced = join(self.sequencer)?;
+        // After the last message is stored.
+        if let Some(telling) = self.telling {
+            telling.stop()?;
+        }
         if let Some(back) = self.back {
             back.stop();
         }
-        // The shards held the last senders. These threads finish what is queued, and then end.
-        let synced = join(self.sequencer)?;
         end_readers(self.readers)?;
         self.backups.stop();
         self.control.stop();
@@ -345,24 +353,6 @@ fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
     let tokens = config.auth.tokens();
     let authority = tokens.map(|tokens| Authority::load(tokens, config.limits.of_a_token()));
     Ok(authority.transpose()?.map(Arc::new))
-}
-
-/// Starts the thread that asks back ends; `None` if none is asked about anything.
-fn start_back(config: &Config) -> anyhow::Result<Option<Back>> {
-    let Some(file) = config
-        .callbacks_secret
-        .as_ref()
-        .filter(|_| !config.callbacks.is_empty())
-    else {
-        return Ok(None);
-    };
-    let secret = Secret::load(file).map_err(anyhow::Error::msg)?;
-    let most = config.limits.content.message_bytes;
-    let trust = config.callbacks.trust().map_err(anyhow::Error::msg)?;
-    let back = Back::start(&config.callbacks, secret, trust, most);
-    Ok(Some(
-        back.context("cannot start the thread of the back ends")?,
-    ))
 }
 
 /// Makes the admin API. `owners` are the mailboxes of those who have sessions: the shards, and the client
@@ -393,7 +383,7 @@ fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let http = config.http_limits.server.connections;
     let http = config.http.map_or(0, |_| http::room(http));
     let own = descriptors::own_need(config.shards, control, &config.data);
-    let own = own + config.callbacks.descriptors();
+    let own = own + config.callbacks.descriptors() + config.webhooks.descriptors();
     let mut tables = descriptors::plan(config.max_connections, own + http as u64)?;
     if tables.private {
         // The client API is in another table than the shards.

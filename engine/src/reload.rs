@@ -127,7 +127,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         for change in changes {
             let Change { setting, old, new } = change;
             // The address of a back end may have a secret in its query.
-            let is_secret = setting.starts_with("callbacks");
+            let is_secret = setting.starts_with("callbacks") || setting.starts_with("webhooks");
             let (old, new) = match is_secret {
                 true => ("…", "…"),
                 false => (old.as_str(), new.as_str()),
@@ -149,8 +149,7 @@ fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
         && (!setting.starts_with("tls") || in_force.tls.is_some() == wanted.tls.is_some())
         && (!setting.starts_with("jw")
             || in_force.auth.tokens().is_some() == wanted.auth.tokens().is_some())
-        && (!setting.starts_with("callbacks")
-            || in_force.callbacks.is_empty() == wanted.callbacks.is_empty())
+        && (!setting.starts_with("callbacks") || in_force.has_back_ends() == wanted.has_back_ends())
         && (setting != "admin_tokens"
             || in_force.admin_tokens.is_some() == wanted.admin_tokens.is_some())
 }

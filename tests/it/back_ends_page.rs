@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::workspace;
+use trunkline_tests::wait;
 
 fn page() -> String {
     std::fs::read_to_string(workspace().join("docs/back-ends.md")).expect("a page")
@@ -42,11 +43,13 @@ fn the_settings_of_the_page_are_read() {
     // What is printed has all of it, with an absolute path.
     let table: toml::Table = printed.stdout.parse().unwrap();
     let wanted: toml::Table = settings.parse().unwrap();
-    for (key, value) in wanted["callbacks"].as_table().unwrap() {
-        let found = &table["callbacks"][key];
-        match key.as_str() {
-            "secret_file" => assert!(found.as_str().unwrap().ends_with("/webhook.secret")),
-            _ => assert_eq!(found, value, "{key}"),
+    for name in ["callbacks", "webhooks"] {
+        for (key, value) in wanted[name].as_table().unwrap() {
+            let found = &table[name][key];
+            match key.as_str() {
+                "secret_file" => assert!(found.as_str().unwrap().ends_with("/webhook.secret")),
+                _ => assert_eq!(found, value, "{key}"),
+            }
         }
     }
 }
@@ -76,11 +79,44 @@ fn the_questions_of_the_page_have_the_fields_that_back_ends_get() {
     let examples = examples.map(|text| serde_json::from_str::<Value>(&text).expect("JSON"));
     // The answer to `connect` is the only example that is no question.
     let questions: Vec<_> = examples
-        .filter(|one| one.get("expires").is_none())
+        .filter(|one| one.get("expires").is_none() && one.get("type").is_none())
         .collect();
     assert_eq!(questions.len(), kinds.len());
     for ((kind, question), (path, body)) in kinds.iter().zip(&questions).zip(seen.iter()) {
         assert_eq!(path, &format!("/{kind}"));
         assert_eq!(fields(body), fields(question), "{kind}");
+    }
+}
+
+/// The webhooks of the page have the fields that back ends get.
+#[test]
+fn the_webhooks_of_the_page_have_the_fields_that_back_ends_get() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let back = BackEnd::start(move |asked| {
+        kept.lock().unwrap().push(asked.body.clone());
+        Says::Json(json!({}))
+    });
+    let gateway = back
+        .asked_by(Setup::default(), &["offline", "presence"])
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.done("send", &json!({"user": "bob", "text": "hi"}));
+    let examples = blocks(&page(), "json").into_iter();
+    let examples = examples.map(|text| serde_json::from_str::<Value>(&text).expect("JSON"));
+    let examples: Vec<_> = examples.filter(|one| one.get("type").is_some()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let told = wait::until("a webhook", || {
+            let seen = seen.lock().unwrap();
+            seen.iter()
+                .find(|one| one["type"] == example["type"])
+                .cloned()
+        });
+        assert_eq!(fields(&told), fields(&example));
+        assert_eq!(fields(&told["data"]), fields(&example["data"]));
+        if let Some(message) = told["data"].get("message") {
+            assert_eq!(fields(message), fields(&example["data"]["message"]));
+        }
     }
 }

@@ -10,7 +10,7 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 23] = [
+const OTHERS: [&str; 24] = [
     "listen",
     "media",
     "control",
@@ -19,6 +19,7 @@ const OTHERS: [&str; 23] = [
     "callbacks_send",
     "callbacks_on_failure",
     "callbacks_secret_file",
+    "webhooks_offline",
     "data",
     "shards",
     "durability",
@@ -78,6 +79,7 @@ fn defaults() -> Table {
     let setup = Setup::bare()
         .flag("dev-auth", "true")
         .flag("callbacks-send", back.url("/send"))
+        .flag("webhooks-offline", back.url("/offline"))
         .flag("callbacks-secret-file", back.secret_file().display());
     let printed: Table = setup.run("check-config").stdout.parse().expect("TOML");
     let mut found = Table::new();

@@ -108,3 +108,5 @@ mod topics;
 mod typing;
 mod unread;
 mod versions;
+mod webhooks;
+mod webhooks_presence;

@@ -92,8 +92,10 @@ fn settings() -> BTreeSet<String> {
         .cloned()
         .chain(flags.flat_map(|flag| {
             let name = flag.replace('-', "_");
-            // In a file this one stands in a table.
-            let key = name.strip_prefix("callbacks_").map(str::to_owned);
+            // In a file these stand in a table.
+            let tables = ["callbacks_", "webhooks_"];
+            let key = tables.iter().find_map(|table| name.strip_prefix(table));
+            let key = key.map(str::to_owned);
             [Some(name), key].into_iter().flatten()
         }))
         .collect()

@@ -43,6 +43,8 @@ pub enum Says {
     Status(u16),
     /// Writes these bytes, and closes the connection.
     Raw(Vec<u8>),
+    /// Writes these bytes, and then one more each 20 ms.
+    Slow(Vec<u8>),
     /// Never answers.
     Hang,
     /// Closes the connection without an answer.
@@ -142,8 +144,8 @@ impl BackEnd {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Returns the flags that let a gateway ask this back end about some kinds of things, at paths of
-    /// their names.
+    /// Returns the flags that let a gateway ask this back end about some kinds of things, or tell it of
+    /// them, at paths of their names.
     #[must_use]
     pub fn asked_by(&self, setup: Setup, kinds: &[&str]) -> Setup {
         let setup = setup
@@ -154,6 +156,7 @@ impl BackEnd {
             let url = self.url(&format!("/{kind}"));
             match *kind {
                 "rpc" => setup.flag("callbacks-rpc", format!("={url}")),
+                "offline" | "presence" => setup.flag(&format!("webhooks-{kind}"), url),
                 kind => setup.flag(&format!("callbacks-{kind}"), url),
             }
         })
@@ -192,6 +195,13 @@ fn serve(stream: impl Read + Write, connection: usize, answers: &Answers) {
             }
             Says::Raw(bytes) => {
                 let _ = out.write_all(&bytes);
+                return;
+            }
+            Says::Slow(bytes) => {
+                let _ = out.write_all(&bytes);
+                while out.write_all(b"x").is_ok() {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
                 return;
             }
             // Until the gateway has enough.

@@ -61,6 +61,7 @@ const MEDIA: u8 = 43;
 const MEDIA_LINKS: u8 = 44;
 const THREAD: u8 = 45;
 const MENTIONS: u8 = 46;
+const WEBHOOK: u8 = 60;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -242,6 +243,22 @@ impl Ids {
     /// any message ever mentioned somebody.
     pub(crate) fn mentions_of_all(&self, conversation: TimelineId) -> TimelineId {
         self.of(MENTIONS, &[conversation], 1)
+    }
+
+    /// Returns the number that stands for a message and one of its recipients in webhooks. `place` is the
+    /// sequence of the message, and the time of its record in milliseconds since 1970 UTC. The number is
+    /// never stored.
+    pub(crate) fn webhook(
+        &self,
+        user: UserId,
+        conversation: TimelineId,
+        (seq, time): (u64, u64),
+    ) -> u128 {
+        let parts = [user.0.to_le_bytes(), conversation.0.to_le_bytes()];
+        let place = [seq.to_le_bytes(), time.to_le_bytes()];
+        let [user, conversation] = &parts;
+        let [seq, time] = &place;
+        self.0.id(WEBHOOK, &[user, conversation, seq, time]).0
     }
 
     /// Returns the key of a user's contacts.

@@ -1,16 +1,18 @@
-//! The settings about back ends, in the table `[callbacks]` of a file: their rules, and what follows from
-//! them.
+//! The settings about back ends, in the tables `[callbacks]` and `[webhooks]` of a file: their rules, and
+//! what follows from them.
 
-use trunkline_http::back::{Callbacks, OnFailure};
+use trunkline_http::back::{Callbacks, Hooks, OnFailure};
 
 use super::layers::Layers;
-use super::resolve::time;
+use super::resolve::{number, time};
 use super::table::Settings;
 
 /// Notes every setting about back ends that contradicts another one.
 pub(super) fn check(layers: &mut Layers) {
     let settings = &layers.settings;
     let (has_any, connects) = (any(settings), settings.callbacks_connect.is_some());
+    let (asks_any, tells_any) = (asks(settings), tells(settings));
+    let tells_offline = settings.webhooks_offline.is_some();
     let allows = settings.callbacks_on_failure == Some(OnFailure::Allow);
     let has_keys = layers.is_given("jwt_key") || layers.is_given("jwks");
     let is_development = settings.dev_auth == Some(true);
@@ -28,24 +30,73 @@ pub(super) fn check(layers: &mut Layers) {
              could take any name. Use deny, or give jwt_key or jwks as well",
         );
     }
+    const BOTH: &str = "only with a back end: set connect, send, subscribe or rpc in the table [callbacks], or \
+                        offline or presence in the table [webhooks]";
     let others = [
-        "callbacks_timeout",
-        "callbacks_on_failure",
-        "callbacks_ca_file",
-        "callbacks_secret_file",
+        ("callbacks_timeout", has_any, BOTH),
+        (
+            "callbacks_on_failure",
+            asks_any,
+            "only with a back end that is asked: set connect, send, subscribe or rpc in the table [callbacks]",
+        ),
+        ("callbacks_ca_file", has_any, BOTH),
+        ("callbacks_secret_file", has_any, BOTH),
+        (
+            "webhooks_give_up",
+            tells_any,
+            "only with a back end that is told: set offline or presence in the table [webhooks]",
+        ),
+        (
+            "webhooks_groups_up_to",
+            tells_offline,
+            "only with a back end that is told of messages: set offline in the table [webhooks]",
+        ),
     ];
-    for name in others {
-        if !has_any && layers.is_given(name) {
-            layers.refuse(
-                name,
-                "only with a back end: set connect, send, subscribe or rpc in the table [callbacks]",
-            );
-        }
+    let others =
+        others.map(|(name, fits, text)| (!fits && layers.is_given(name)).then_some((name, text)));
+    for (name, text) in others.into_iter().flatten() {
+        layers.refuse(name, text);
+    }
+}
+
+/// Returns whether any back end is asked about anything, or told of anything.
+pub(super) fn any(settings: &Settings) -> bool {
+    asks(settings) || tells(settings)
+}
+
+/// Returns whether any back end is told of anything.
+pub(super) fn tells(settings: &Settings) -> bool {
+    settings.webhooks_offline.is_some() || settings.webhooks_presence.is_some()
+}
+
+/// Removes the values that mean nothing without back ends.
+pub(super) fn tidy(settings: &mut Settings) {
+    if !any(settings) {
+        settings.callbacks_timeout = None;
+    }
+    if !asks(settings) {
+        settings.callbacks_on_failure = None;
+    }
+    if !tells(settings) {
+        settings.webhooks_give_up = None;
+    }
+    if settings.webhooks_offline.is_none() {
+        settings.webhooks_groups_up_to = None;
+    }
+}
+
+/// Returns which back ends are told of what.
+pub(super) fn resolve_hooks(settings: &Settings) -> Hooks {
+    Hooks {
+        offline: settings.webhooks_offline.clone(),
+        presence: settings.webhooks_presence.clone(),
+        give_up: time(settings.webhooks_give_up),
+        largest_group: number(settings.webhooks_groups_up_to) as u64,
     }
 }
 
 /// Returns whether any back end is asked about anything.
-pub(super) fn any(settings: &Settings) -> bool {
+fn asks(settings: &Settings) -> bool {
     settings.callbacks_connect.is_some()
         || settings.callbacks_send.is_some()
         || settings.callbacks_subscribe.is_some()
@@ -117,11 +168,54 @@ mod tests {
             &["did you mean allow?"],
         );
         check("", &["callbacks.secret_file:", "only with a back end"]);
+        check(
+            "on_failure = \"deny\"\n[webhooks]\noffline = \"http://h/\"\n",
+            &["callbacks.on_failure:", "line 4", "that is asked"],
+        );
+        check(
+            "[webhooks]\nofline = \"http://h/\"\n",
+            &["webhooks.ofline:", "did you mean offline?", "line 5"],
+        );
+        check(
+            "[webhooks]\npresence = \"http://h/\"\ngroups_up_to = 5\n",
+            &["webhooks.groups_up_to:", "set offline"],
+        );
+        check(
+            "send = \"http://h/\"\n[webhooks]\ngive_up = \"1d\"\n",
+            &["webhooks.give_up:", "line 6", "set offline or presence"],
+        );
+        check(
+            "[webhooks]\noffline = \"http://h/\"\ngive_up = \"31d\"\n",
+            &["webhooks.give_up:", "too large"],
+        );
         let said = said("dev_auth = true\ncallbacks = 5\n");
         assert!(
             said.contains("callbacks:") && said.contains("[callbacks]"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn webhooks_alone_need_the_secret_and_have_defaults() {
+        let said = said("dev_auth = true\n[webhooks]\noffline = \"http://h/\"\n");
+        assert!(said.contains("callbacks.secret_file:"), "{said}");
+        let text = format!(
+            "dev_auth = true\n[callbacks]\n{SECRET}[webhooks]\noffline = \"http://h/o\"\n\
+             presence = \"http://h/p\"\n"
+        );
+        let config = Config::of_text(&text).unwrap();
+        assert!(config.callbacks.is_empty() && config.has_back_ends());
+        let hooks = &config.webhooks;
+        assert_eq!(
+            (hooks.give_up.as_secs(), hooks.largest_group),
+            (259_200, 500)
+        );
+        let printed = config.to_toml();
+        let table = "\n[webhooks]\noffline = \"http://h/o\"\npresence = \"http://h/p\"\n\
+                     give_up = \"3d\"\ngroups_up_to = 500\n";
+        assert!(printed.ends_with(table), "{printed}");
+        let again = Config::of_text(&printed).unwrap();
+        assert_eq!((&again.webhooks, again.to_toml()), (hooks, printed));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use trunkline_core::messaging::Messaging;
 use trunkline_gateway::auth::Auth;
 use trunkline_gateway::limits::Limits;
 use trunkline_gateway::tls::TlsFiles;
-use trunkline_http::back::Callbacks;
+use trunkline_http::back::{Callbacks, Hooks};
 use trunkline_http::server::ServerLimits;
 use trunkline_http::{HttpLimits, MediaLimits};
 
@@ -80,6 +80,8 @@ pub struct Config {
     pub http_limits: HttpLimits,
     /// The back ends that are asked.
     pub callbacks: Callbacks,
+    /// The back ends that are told.
+    pub webhooks: Hooks,
     /// The file with the secret that signs requests to back ends. `None` without any.
     pub callbacks_secret: Option<PathBuf>,
     /// The folder of media.
@@ -146,8 +148,11 @@ impl Config {
         for (name, value) in self.values().filter(|(name, _)| place(name).is_none()) {
             text.push_str(&format!("{name} = {value}\n"));
         }
-        let has_back_ends = !self.callbacks.is_empty();
-        for table in row::TABLES.into_iter().filter(|_| has_back_ends) {
+        let is_used = |table: &&str| match *table {
+            "webhooks" => !self.webhooks.is_empty(),
+            _ => self.has_back_ends(),
+        };
+        for table in row::TABLES.into_iter().filter(is_used) {
             text.push_str(&format!("\n[{table}]\n"));
             for (name, value) in self.values() {
                 if let Some((_, key)) = place(name).filter(|(of, _)| *of == table) {
@@ -156,6 +161,11 @@ impl Config {
             }
         }
         text
+    }
+
+    /// Returns whether any back end is asked about anything, or told of anything.
+    pub(crate) fn has_back_ends(&self) -> bool {
+        !(self.callbacks.is_empty() && self.webhooks.is_empty())
     }
 
     /// Returns every setting that has a value, with the value in the form of a file.

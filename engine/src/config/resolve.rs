@@ -54,10 +54,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         // No tokens, no leeway.
         settings.jwt_leeway = None;
     }
-    if !back_ends::any(&settings) {
-        settings.callbacks_timeout = None;
-        settings.callbacks_on_failure = None;
-    }
+    back_ends::tidy(&mut settings);
     let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
     Ok(Config {
         listen: of(&settings.listen).0,
@@ -76,6 +73,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         http_is_given,
         http_limits: http_limits(&settings),
         callbacks: back_ends::resolve(&settings),
+        webhooks: back_ends::resolve_hooks(&settings),
         callbacks_secret: settings.callbacks_secret_file.clone().map(|file| file.0),
         media: of(&settings.media).0,
         media_limits: media(&settings),

@@ -46,7 +46,7 @@ pub(super) struct Row {
 }
 
 /// The tables of a file that have settings. The name of such a setting begins with that of its table.
-pub(super) const TABLES: [&str; 1] = ["callbacks"];
+pub(super) const TABLES: [&str; 2] = ["callbacks", "webhooks"];
 
 impl Row {
     /// Returns the table of a file in which the setting stands, and its key there. Returns `None` for a

@@ -140,7 +140,7 @@ settings! {
     /// The back ends that answer rpc, each with the beginning of its methods: the longest wins. A flag
     /// has a list such as `orders.=http://127.0.0.1:9001/rpc,=http://127.0.0.1:9000/rpc`.
     callbacks_rpc: Routes {  }
-    /// The time for the answer of a back end.
+    /// The time for the answer of a back end, also of one that is told by a webhook.
     callbacks_timeout: Duration { default("2s"), range("50ms", "30s"), limits("time for the answer of a back end", "`rpc` gets error 100; what else was asked about follows `callbacks_on_failure`") }
     /// What happens to what a back end is asked about when it does not answer: it is denied with a
     /// temporary error, or allowed as without the back end.
@@ -151,6 +151,14 @@ settings! {
     /// The file with the secret that signs requests to back ends: `whsec_` and base64. SIGHUP reads it
     /// again.
     callbacks_secret_file: FilePath { reloaded() }
+    /// The back end that is told of each message whose recipient has no device connected, until it answers.
+    webhooks_offline: BackUrl {  }
+    /// The back end that is told of each user who comes, and of each user who has left for presence-grace.
+    webhooks_presence: BackUrl {  }
+    /// The time after which a back end is not told any more of what it did not answer to.
+    webhooks_give_up: Duration { default("3d"), range("1s", "30d"), limits("time to tell a back end of a message or of a change of presence", "it is not told") }
+    /// The maximum number of members of a group whose messages the back end is told of.
+    webhooks_groups_up_to: usize { default("500"), most("10000"), limits("members of a group whose messages `offline` is told of", "it is not told of the messages of larger groups") }
     /// The folder of the store. The gateway makes it if it is missing.
     data: FilePath { default("trunkline-data"), value("DIR") }
     /// The number of event loops. Each has a thread.

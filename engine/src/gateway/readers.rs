@@ -9,7 +9,7 @@ use trunkline_core::reader;
 use trunkline_core::turns::Weights;
 use trunkline_storage::Reader;
 
-use super::threads::{join, spawn};
+use super::threads::{join, let_shards_go_first, spawn};
 
 /// The number of threads that read the store.
 const READERS: usize = 2;
@@ -40,23 +40,6 @@ pub(super) fn spawn_readers(
         })
     };
     (0..READERS).map(one).collect()
-}
-
-/// Lowers the priority of this thread by a little, if the system allows it. On Linux each thread has its
-/// own priority.
-///
-/// A shard wakes a reader. Without this the kernel may run the reader at once in place of that shard, and
-/// all clients of the shard wait until the answer to one of them is read.
-fn let_shards_go_first() {
-    /// Beside a shard that always has work, a reader gets a quarter of a processor.
-    const STEPS: i32 = 5;
-    #[cfg(target_os = "linux")]
-    {
-        let own = Some(rustix::thread::gettid());
-        if let Ok(nice) = rustix::process::getpriority_process(own) {
-            let _ = rustix::process::setpriority_process(own, nice + STEPS);
-        }
-    }
 }
 
 /// Waits for the readers to end. They drop the queries that still wait. A reader in the middle of a

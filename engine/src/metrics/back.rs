@@ -1,7 +1,8 @@
-//! The text of the counters of back ends.
+//! The text of the counters of back ends and of webhooks.
 
+use trunkline_core::clock::system_ms;
 use trunkline_core::exchange::BackKind;
-use trunkline_http::back::KindNumbers;
+use trunkline_http::back::{KindNumbers, WebhookMetrics};
 
 use super::text::{Exporter, Families, Written};
 
@@ -57,6 +58,50 @@ impl Exporter {
             ),
             "callback",
             each(|numbers| numbers.nanos),
-        )
+        )?;
+        webhooks(&back.webhooks, to)
     }
+}
+
+/// Writes the counters of webhooks.
+fn webhooks(webhooks: &WebhookMetrics, to: &mut Families<'_, '_>) -> Written {
+    to.gauge(
+        "trunkline_webhooks_waiting",
+        "Messages and changes of presence that wait until a back end was told of them",
+        webhooks.waiting(),
+    )?;
+    to.gauge(
+        "trunkline_webhooks_oldest_seconds",
+        "Age of the oldest message that a back end was not told of yet",
+        webhooks.oldest_age_ms(system_ms()) / 1_000,
+    )?;
+    to.gauge(
+        "trunkline_webhooks_behind_bytes",
+        "Bytes of the log that were not looked through for missed messages yet",
+        webhooks.behind(),
+    )?;
+    to.labelled(
+        (
+            "trunkline_webhooks_tries",
+            "Tries to tell back ends, by what came of them",
+        ),
+        "result",
+        webhooks.tries(),
+    )?;
+    to.labelled(
+        (
+            "trunkline_webhooks_given_up",
+            "Messages and changes of presence that back ends could not be told of in time",
+        ),
+        "webhook",
+        webhooks.given_up(),
+    )?;
+    to.labelled(
+        (
+            "trunkline_webhooks_dropped",
+            "Messages and changes of presence that back ends were not told of",
+        ),
+        "reason",
+        webhooks.dropped(),
+    )
 }

@@ -7,12 +7,13 @@
 mod frames;
 mod lane;
 mod limits;
+mod news;
 mod presence;
 pub mod price;
 mod topics;
 mod unsaved;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::clock::{self, Clock};
@@ -20,11 +21,13 @@ use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::exchange::Mailbox;
 use crate::ids::{DeviceMark, UserId};
+use crate::request::Names;
 use presence::Presence;
 
 pub use frames::PushFrames;
 pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
+pub use news::{MOST_NEWS, News};
 pub use presence::UserState;
 pub use topics::{
     Begun, NewPublication, Publication, Published, Since, TooManyTopics, TopicId, Topics,
@@ -61,6 +64,8 @@ pub struct Hub {
     /// The last-seen times that the store does not have yet.
     pub unsaved: Unsaved,
     presence: Presence,
+    /// Where sessions that begin and end are noted; nowhere if nobody asks for them.
+    news: OnceLock<Arc<News>>,
     directory: Arc<Directory>,
     grace: Duration,
 }
@@ -85,8 +90,23 @@ impl Hub {
                 0
             }),
             presence: Presence::new(limits.last_seen_cache),
+            news: OnceLock::new(),
             directory,
             grace: limits.presence_grace,
+        }
+    }
+
+    /// Returns where sessions are noted that begin and end from now on.
+    pub fn news(&self) -> Arc<News> {
+        Arc::clone(self.news.get_or_init(Arc::default))
+    }
+
+    /// Notes that a session of a user has begun or ended, if somebody asks for that. Call it after
+    /// [`arrived`](Self::arrived) and [`leave`](Self::leave).
+    #[inline]
+    pub fn note(&self, names: &Names) {
+        if let Some(news) = self.news.get() {
+            news.note(names);
         }
     }
 
@@ -132,6 +152,11 @@ impl Hub {
             refused,
             cost: price::written(bytes) + price::told(devices, bytes),
         }
+    }
+
+    /// Returns the time in which a user who left counts as online.
+    pub const fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Returns whether a user has no connection.

@@ -14,6 +14,7 @@ mod feed;
 mod members;
 mod mentions;
 mod messages;
+mod missed;
 mod reactions;
 mod reading;
 mod reply;
@@ -38,6 +39,8 @@ use crate::exchange::{
 use crate::fit::PAGE_BYTES;
 use feed::Feed;
 use reading::Reading;
+
+pub use missed::{Missed, MissedMessages, Shown};
 
 /// The time without jobs after which a reader gives its memory back.
 const IDLE: Duration = Duration::from_secs(1);

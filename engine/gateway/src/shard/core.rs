@@ -434,6 +434,7 @@ impl Core {
         if !self.parts.hub.leave(session.id, self.parts.index, device) {
             self.parts.metrics.limited(Limit::LastSeen);
         }
+        self.parts.hub.note(&session.names);
         self.ephemeral.stop_listening(slot);
         self.permits.remove(slot);
     }

@@ -111,6 +111,7 @@ impl Core {
         conn.out.set_batching(request.batch);
         self.users.add(session.id, slot);
         self.parts.hub.arrived(session.id);
+        self.parts.hub.note(&session.names);
         if grant.is_some() {
             self.parts.metrics.tokens.accepted.one();
         }

@@ -121,9 +121,8 @@ pub(super) async fn handle(
         .service
         .device_mark(visitor.id(), visitor.names().device());
     // Before the look-up: what comes after it wakes the stream.
-    let waiter = api
-        .waiting
-        .open(visitor.id(), device, visitor.stay(Some(number)));
+    let who = (visitor.id(), visitor.names());
+    let waiter = api.waiting.open(who, device, visitor.stay(Some(number)));
     visitor.check_again(&*api.door)?;
     let since = last_event_id(&headers)?.map(str::to_owned).or(asked.since);
     let since = since.filter(|since| !since.is_empty());

@@ -26,13 +26,16 @@ impl Breaker {
     /// Returns whether a request may go out now. After a rest one request at a time may, until one
     /// succeeds.
     pub(super) fn admits(&mut self, now: Instant) -> bool {
+        let admits = self.would_admit(now);
+        self.probing = self.probing || admits && self.rest.is_some();
+        admits
+    }
+
+    /// Returns whether [`admits`](Self::admits) would return true now.
+    pub(super) fn would_admit(&self, now: Instant) -> bool {
         match self.rest {
             None => true,
-            Some((until, _)) if now < until || self.probing => false,
-            Some(_) => {
-                self.probing = true;
-                true
-            }
+            Some((until, _)) => now >= until && !self.probing,
         }
     }
 

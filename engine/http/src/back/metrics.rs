@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use trunkline_core::exchange::BackKind;
 
+use super::webhooks::WebhookMetrics;
+
 /// The counters of questions of one kind.
 #[derive(Debug, Default)]
 struct KindMetrics {
@@ -38,6 +40,8 @@ pub struct BackMetrics {
     pub(super) waiting: AtomicU64,
     /// The back ends that rest because they failed.
     pub(super) resting: AtomicU64,
+    /// The counters of webhooks.
+    pub webhooks: WebhookMetrics,
 }
 
 impl BackMetrics {
@@ -61,6 +65,14 @@ impl BackMetrics {
     /// Returns the number of back ends that rest because they failed.
     pub fn resting(&self) -> u64 {
         self.resting.load(Relaxed)
+    }
+
+    /// Counts a back end that begins to rest, or that rests no longer.
+    pub(super) fn rests(&self, begins: bool) {
+        match begins {
+            true => self.resting.fetch_add(1, Relaxed),
+            false => self.resting.fetch_sub(1, Relaxed),
+        };
     }
 
     pub(super) fn answered(&self, kind: BackKind, refuses: bool, time: Duration) {

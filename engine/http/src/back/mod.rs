@@ -12,6 +12,7 @@ mod secret;
 mod target;
 mod tls;
 mod url;
+mod webhooks;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,6 +41,10 @@ pub use self::secret::Secret;
 pub use self::target::{AT_ONCE, WAITING, WAITING_BYTES};
 pub use self::tls::Trust;
 pub use self::url::{BackUrl, URL_WORDS};
+pub use self::webhooks::{
+    Hooks, HooksParts, TOLD_AT_ONCE, Told, Unreadable, WAITING_HOOKS, WebhookMetrics, Webhooks,
+    Worker,
+};
 
 /// The time after which a client may try again that found too many questions waiting, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -83,12 +88,19 @@ impl Callbacks {
             && self.rpc.is_empty()
     }
 
-    /// Reads the certificates that vouch for back ends; `None` if none speaks TLS.
+    /// Reads the certificates that vouch for these back ends and for those of webhooks; `None` if none
+    /// speaks TLS.
     ///
     /// # Errors
     /// Says what is wrong with the file.
-    pub fn trust(&self) -> Result<Option<Trust>, String> {
-        let single = [&self.connect, &self.send, &self.subscribe];
+    pub fn trust(&self, hooks: &Hooks) -> Result<Option<Trust>, String> {
+        let single = [
+            &self.connect,
+            &self.send,
+            &self.subscribe,
+            &hooks.offline,
+            &hooks.presence,
+        ];
         let mut all = single
             .into_iter()
             .flatten()
@@ -144,6 +156,7 @@ impl fmt::Debug for Asking {
 /// The thread that asks back ends.
 pub struct Back {
     asking: Asking,
+    trust: Option<Trust>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -208,9 +221,23 @@ impl Back {
         };
         Ok(Self {
             asking,
+            trust,
             stop,
             thread,
         })
+    }
+
+    /// Makes what tells back ends of missed messages and of presence; `None` if none is told of anything.
+    /// Run the [`Worker`] on a thread of its own.
+    ///
+    /// # Errors
+    /// The file with what waits cannot be read.
+    pub fn webhooks(
+        &self,
+        hooks: &Hooks,
+        parts: HooksParts,
+    ) -> Result<Option<(Webhooks, Worker)>, Unreadable> {
+        webhooks::make(self, hooks, parts)
     }
 
     /// Returns what asks the back ends.
@@ -405,31 +432,52 @@ impl Outgoing {
 
     /// Makes the signed request.
     fn request(&mut self) -> Result<Request<Body>, Failed> {
-        let unsigned = |_| Failed::Broken("a request cannot be made".to_owned());
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| Failed::Broken("the system has no random numbers".to_owned()))?;
-        let id = format!("msg_{:032x}", u128::from_be_bytes(random));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let seconds = now.map_or(0, |now| now.as_secs());
-        let signature = self.shared.secret.read().sign(&id, seconds, &self.body);
-        let url = self.target.pool.url();
-        Request::builder()
-            .method(Method::POST)
-            .uri(url.path())
-            .header(header::HOST, url.authority())
-            .header(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            )
-            .header(
-                header::USER_AGENT,
-                HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION"))),
-            )
-            .header("webhook-id", id)
-            .header("webhook-timestamp", seconds)
-            .header("webhook-signature", signature)
-            .body(Body::from(std::mem::take(&mut self.body)))
-            .map_err(unsigned)
+        let id = random_id()?;
+        let body = std::mem::take(&mut self.body);
+        let secret = self.shared.secret.read();
+        signed(&secret, self.target.pool.url(), &id, body)
     }
+}
+
+/// Returns an id that no other request has.
+fn random_id() -> Result<String, Failed> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| Failed::Broken("the system has no random numbers".to_owned()))?;
+    Ok(id_of(u128::from_be_bytes(random)))
+}
+
+/// Returns the id of a request with this number.
+fn id_of(number: u128) -> String {
+    format!("msg_{number:032x}")
+}
+
+/// Returns a signed request.
+fn signed(
+    secret: &Secret,
+    url: &BackUrl,
+    id: &str,
+    body: Vec<u8>,
+) -> Result<Request<Body>, Failed> {
+    let unsigned = |_| Failed::Broken("a request cannot be made".to_owned());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs());
+    let signature = secret.sign(id, seconds, &body);
+    Request::builder()
+        .method(Method::POST)
+        .uri(url.path())
+        .header(header::HOST, url.authority())
+        .header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )
+        .header(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION"))),
+        )
+        .header("webhook-id", id)
+        .header("webhook-timestamp", seconds)
+        .header("webhook-signature", signature)
+        .body(Body::from(body))
+        .map_err(unsigned)
 }

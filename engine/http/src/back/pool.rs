@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +27,9 @@ const IDLE: Duration = Duration::from_secs(20);
 
 /// The maximum bytes of an answer. A longer one is a failure.
 pub const ANSWER_BYTES: usize = 256 << 10;
+
+/// The time to read the body of an answer that says nothing.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +109,41 @@ impl Pool {
     ///
     /// # Errors
     /// There is no answer with a 2xx status of at most [`ANSWER_BYTES`].
-    pub(super) async fn post(&self, mut request: Request<Body>) -> Result<Bytes, Failed> {
+    pub(super) async fn post(&self, request: Request<Body>) -> Result<Bytes, Failed> {
+        let (response, sender) = self.send(request).await?;
+        let status = response.status();
+        let body = read(response.into_body()).await?;
+        self.keep(sender);
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(Failed::Status(status.as_u16())),
+        }
+    }
+
+    /// Sends a request whose answer is a status alone, which has to come in `time`.
+    ///
+    /// # Errors
+    /// There is no answer with a 2xx status.
+    pub(super) async fn tell(&self, request: Request<Body>, time: Duration) -> Result<(), Failed> {
+        let sent = tokio::time::timeout(time, self.send(request)).await;
+        let (response, sender) = sent.unwrap_or(Err(Failed::Late))?;
+        let status = response.status();
+        // The body says nothing. It is read so that the connection can be used again.
+        let body = tokio::time::timeout(UNREAD, read(response.into_body())).await;
+        if let Ok(Ok(_)) = body {
+            self.keep(sender);
+        }
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(Failed::Status(status.as_u16())),
+        }
+    }
+
+    /// Sends a request. Returns the answer without its body, and the connection.
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Incoming>, SendRequest<Body>), Failed> {
         loop {
             let (mut sender, is_fresh) = match self.kept() {
                 Some(sender) => (sender, false),
@@ -118,24 +155,14 @@ impl Pool {
                 }
                 continue;
             }
-            let response = match sender.try_send_request(request).await {
-                Ok(response) => response,
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
                 Err(mut error) => match error.take_message() {
                     // The back end closed the connection meanwhile. It has nothing of the request.
-                    Some(back) if !is_fresh => {
-                        request = back;
-                        continue;
-                    }
+                    Some(back) if !is_fresh => request = back,
                     _ => return Err(Failed::Broken(error.into_error().to_string())),
                 },
-            };
-            let status = response.status();
-            let body = read(response.into_body()).await?;
-            self.keep(sender);
-            return match status.is_success() {
-                true => Ok(body),
-                false => Err(Failed::Status(status.as_u16())),
-            };
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{Committed, Item, Mail, Mailbox, Wake};
 use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent};
 use trunkline_core::ids::{DeviceMark, UserId};
+use trunkline_core::request::Names;
 use trunkline_core::store::IdBuildHasher;
 
 pub use self::seat::{Seat, Stay};
@@ -89,6 +90,8 @@ pub struct Waiter {
     user: UserId,
     /// The device of a session; [`DeviceMark::NONE`] for a request.
     device: DeviceMark,
+    /// The names of a session.
+    names: Option<Names>,
     seat: Arc<Seat>,
 }
 
@@ -118,9 +121,16 @@ impl Waiting {
     }
 
     /// Begins a session of a user that gets events as a stream.
-    pub fn open(self: &Arc<Self>, user: UserId, device: DeviceMark, stay: Stay) -> Waiter {
-        let waiter = self.enter(user, device, Seat::of_stream(stay));
+    pub fn open(
+        self: &Arc<Self>,
+        (user, names): (UserId, &Names),
+        device: DeviceMark,
+        stay: Stay,
+    ) -> Waiter {
+        let mut waiter = self.enter(user, device, Seat::of_stream(stay));
         self.hub.arrived(user);
+        self.hub.note(names);
+        waiter.names = Some(names.clone());
         waiter
     }
 
@@ -134,6 +144,7 @@ impl Waiting {
             waiting: Arc::clone(self),
             user,
             device,
+            names: None,
             seat,
         }
     }
@@ -272,6 +283,9 @@ impl Drop for Waiter {
                 .leave(self.user, waiting.shard, self.device);
         } else {
             waiting.hub.leave(self.user, waiting.shard, self.device);
+        }
+        if let Some(names) = &self.names {
+            waiting.hub.note(names);
         }
         let mut stripe = waiting.stripe(self.user).lock();
         if let Some(seats) = stripe.get_mut(&self.user) {

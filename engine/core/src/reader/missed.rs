@@ -1,0 +1,475 @@
+//! Messages whose recipients had no device connected, in the order of the log.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{Message, ReplyBody};
+use trunkline_proto::names::Conversation;
+use trunkline_storage::{Page, Position, Reader, Record, TimelineId};
+
+use super::failure::CORRUPT;
+use super::messages::Messages;
+use super::reading::Reading;
+use super::unread::Unread;
+use crate::event::{Body, RecordKind};
+use crate::exchange::{Access, Failure};
+use crate::hub::Hub;
+use crate::ids::UserId;
+use crate::owned;
+use crate::state::{self, Head, Inbox};
+
+/// The maximum number of records that one call of [`MissedMessages::follow`] reads.
+const RECORDS: usize = 1_000;
+
+/// The maximum number of conversations whose unread messages were counted of late.
+const COUNTED: usize = 1_024;
+
+/// The time after which unread messages are counted anew from the read mark on, because earlier ones
+/// may have been recalled.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A message, and a recipient who had no device connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// The namespace; empty in a gateway without namespaces.
+    pub namespace: Arc<str>,
+    /// The name of the recipient.
+    pub user: Box<str>,
+    /// The name of the conversation.
+    pub conversation: Arc<str>,
+    /// The sequence of the message.
+    pub seq: u64,
+    /// The time of the message's record, in milliseconds since 1970 UTC.
+    pub time: u64,
+}
+
+/// A message as its recipient sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// The message.
+    pub message: Message<'static>,
+    /// The number of messages of the conversation that the recipient has not read, up to this one.
+    pub unread: u64,
+}
+
+/// The ids of a missed message.
+struct MissedIds {
+    user: UserId,
+    conversation: TimelineId,
+    group: bool,
+}
+
+/// A count of unread messages.
+struct Counted {
+    at: Instant,
+    read: u64,
+    seq: u64,
+    unread: u64,
+}
+
+/// Finds missed messages by following the log, and reads them. Each method reads the store: call it where
+/// a thread may wait.
+pub struct MissedMessages {
+    reading: Reading,
+    hub: Arc<Hub>,
+    largest_group: u64,
+    message_bytes: usize,
+    page: Page,
+    counted: HashMap<(UserId, TimelineId), Counted>,
+}
+
+impl MissedMessages {
+    /// Returns what finds the missed messages of a store. `hub` knows who is connected. Messages of groups with more than
+    /// `largest_group` members are left out. No message is shown with more than `message_bytes` bytes.
+    pub fn new(store: &Reader, hub: Arc<Hub>, largest_group: u64, message_bytes: usize) -> Self {
+        Self {
+            reading: Reading::new(store),
+            hub,
+            largest_group,
+            message_bytes,
+            page: Page::default(),
+            counted: HashMap::default(),
+        }
+    }
+
+    /// Returns the position of the last record of the log.
+    pub fn head(&self) -> Position {
+        self.reading.store().head()
+    }
+
+    /// Returns the text of a position, which no other history of the store accepts.
+    pub fn token(&self, position: Position) -> String {
+        self.reading.epochs().token(position).to_string()
+    }
+
+    /// Returns the position of a text of [`token`](Self::token); `None` if the text belongs to another
+    /// store or to another history.
+    pub fn position(&self, text: &str) -> Option<Position> {
+        self.reading.epochs().check(text).ok()
+    }
+
+    /// Returns the id of a user.
+    pub fn user(&self, namespace: &str, name: &str) -> UserId {
+        self.reading.ids().user(namespace, name)
+    }
+
+    /// Returns the id of a missed message: always the same one, and of no other message or recipient.
+    pub fn id(&self, missed: &Missed) -> Option<u128> {
+        let ids = self.ids(missed)?;
+        let place = (missed.seq, missed.time);
+        Some(
+            self.reading
+                .ids()
+                .webhook(ids.user, ids.conversation, place),
+        )
+    }
+
+    /// Gives the missed messages after a position to `each`, in the order of the log. Reads at most 1,000
+    /// records, and no more once `each` got `most` messages; of the last record `each` gets all. Returns
+    /// the position up to which the log was read.
+    ///
+    /// Recipients who have a device connected now, or had one after the message was stored, are left out.
+    ///
+    /// # Errors
+    /// Says why the store cannot be read. `each` got nothing then.
+    pub fn follow(
+        &self,
+        after: Position,
+        most: usize,
+        each: &mut dyn FnMut(Missed),
+    ) -> Result<Position, String> {
+        let (mut found, mut records) = (Vec::new(), 0);
+        let mut failed = None;
+        let reached = self.reading.store().follow(after, &mut |record| {
+            records += 1;
+            if let Err(failure) = self.find(record, &mut found) {
+                failed = Some(failure);
+                return ControlFlow::Break(());
+            }
+            match records < RECORDS && found.len() < most {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        self.reading.meter().take();
+        let reached = reached.map_err(|error| error.to_string())?;
+        if let Some((_, why)) = failed {
+            return Err(why.to_owned());
+        }
+        found.into_iter().for_each(each);
+        Ok(reached)
+    }
+
+    /// Adds the recipients of a record who have no device connected.
+    fn find(&self, record: &Record<'_>, found: &mut Vec<Missed>) -> Result<(), Failure> {
+        if RecordKind::of(record) != Some(RecordKind::Message) {
+            return Ok(());
+        }
+        // The first body of a message that was edited or recalled is overwritten soon. There is a later one.
+        let mut page = Page::default();
+        if record.body.is_empty() {
+            self.reading
+                .message(record.timeline, record.seq, &mut page)?;
+        }
+        let latest = page.records().next();
+        let body = Body::read(latest.map_or(record.body, |latest| latest.body));
+        let Some(body) = body.filter(|body| !body.recalled) else {
+            return Ok(());
+        };
+        let missed = |user: &str| Missed {
+            namespace: body.namespace.into(),
+            user: user.into(),
+            conversation: body.conversation.into(),
+            seq: record.seq,
+            time: record.time,
+        };
+        match Conversation::parse(body.conversation) {
+            Some(Conversation::Direct(lesser, greater)) if lesser != greater => {
+                let other = if body.user == lesser { greater } else { lesser };
+                if self.is_away(self.user(body.namespace, other), record.time) {
+                    found.push(missed(other));
+                }
+                Ok(())
+            }
+            Some(Conversation::Group(_)) => self.find_members(record, &body, &mut |user| {
+                let namespace = found.last().map(|last| Arc::clone(&last.namespace));
+                let conversation = found.last().map(|last| Arc::clone(&last.conversation));
+                let mut missed = missed(user);
+                // The members of a group share the names.
+                for (own, other) in [
+                    (&mut missed.namespace, namespace),
+                    (&mut missed.conversation, conversation),
+                ] {
+                    if let Some(other) = other.filter(|other| *other == *own) {
+                        *own = other;
+                    }
+                }
+                found.push(missed);
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls `each` with the members of a group who got a message and have no device connected.
+    fn find_members(
+        &self,
+        record: &Record<'_>,
+        body: &Body<'_>,
+        each: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let (reading, group) = (&self.reading, record.timeline);
+        let ids = reading.ids();
+        let Some(value) = reading.bytes(ids.head(group))? else {
+            return Ok(());
+        };
+        let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
+        if head.members > self.largest_group {
+            return Ok(());
+        }
+        let mut told: Vec<UserId> = record.fanout.collect();
+        told.sort_unstable();
+        let is_pulled = told.binary_search(&ids.channel(group)).is_ok();
+        for number in 0..head.chunks {
+            let Some(chunk) = reading.roster(group, number)? else {
+                continue;
+            };
+            for member in chunk.members()? {
+                let user = ids.user(body.namespace, member.user);
+                if member.user == body.user || !self.is_away(user, record.time) {
+                    continue;
+                }
+                let was_in = if is_pulled {
+                    reading.member(group, user)?.joined_at < record.seq
+                } else {
+                    told.binary_search(&user).is_ok()
+                };
+                if was_in {
+                    each(member.user);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a user has no device connected, and had none after `time`, as far as the hub
+    /// remembers. A user who leaves before the log is followed to a message has received it.
+    fn is_away(&self, user: UserId, time: u64) -> bool {
+        self.hub.is_gone(user)
+            && self
+                .hub
+                .state(user, None)
+                .left
+                .is_none_or(|left| left <= time)
+    }
+
+    fn ids(&self, missed: &Missed) -> Option<MissedIds> {
+        let (ids, namespace) = (self.reading.ids(), &*missed.namespace);
+        let (conversation, group) = match Conversation::parse(&missed.conversation)? {
+            Conversation::Direct(lesser, greater) => {
+                (ids.direct(namespace, lesser, greater), false)
+            }
+            Conversation::Group(name) => (ids.group(namespace, name), true),
+        };
+        Some(MissedIds {
+            user: ids.user(namespace, &missed.user),
+            conversation,
+            group,
+        })
+    }
+
+    /// Returns a message as its recipient sees it; `None` if the recipient cannot see it any more: it was
+    /// recalled, deleted or has expired, or the recipient has left the group.
+    ///
+    /// # Errors
+    /// Says why the store cannot be read.
+    pub fn show(&mut self, missed: &Missed) -> Result<Option<Shown>, String> {
+        let shown = self.shown(missed);
+        self.reading.meter().take();
+        match shown {
+            Ok(shown) => Ok(shown),
+            Err((ErrorCode::StorageUnavailable | ErrorCode::Internal, why)) => Err(why.to_owned()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn shown(&mut self, missed: &Missed) -> Result<Option<Shown>, Failure> {
+        let Some(ids) = self.ids(missed) else {
+            return Ok(None);
+        };
+        let access = Access {
+            user: ids.user,
+            conversation: ids.conversation,
+            group: ids.group,
+        };
+        let messages = Messages::new(&self.reading, ids.user, self.message_bytes);
+        let reply = messages.get(access, missed.seq, &mut self.page)?;
+        let ReplyBody::Get(reply) = reply else {
+            return Ok(None);
+        };
+        let message = owned::message(reply.message);
+        let stored = self.page.records().next().map(|record| record.time);
+        // Another history of the store may have another message with this sequence.
+        if stored != Some(missed.time) || message.recalled || message.deleted {
+            return Ok(None);
+        }
+        let unread = self.unread(missed, &ids)?;
+        Ok(Some(Shown { message, unread }))
+    }
+
+    /// Returns the number of unread messages up to a missed one. Counts on from the last count for the
+    /// same conversation, if that is fresh.
+    fn unread(&mut self, missed: &Missed, ids: &MissedIds) -> Result<u64, Failure> {
+        let reading = &self.reading;
+        let read = self.read_mark(missed, ids)?;
+        let inbox = reading.bytes(reading.ids().inbox(ids.user))?;
+        let hides = match inbox.as_deref() {
+            None => false,
+            Some(value) => state::decode::<Inbox<'_>>(value).ok_or(CORRUPT)?.hides,
+        };
+        let key = (ids.user, ids.conversation);
+        let before = self.counted.get(&key).filter(|counted| {
+            counted.read == read && counted.seq <= missed.seq && counted.at.elapsed() < FRESH
+        });
+        let (from, count, at) = match before {
+            Some(before) => (before.seq, before.unread, before.at),
+            None => (read, 0, Instant::now()),
+        };
+        let unread = Unread {
+            reading,
+            user: ids.user,
+            name: &missed.user,
+            hides,
+            conversation: ids.conversation,
+        };
+        let more = finish(unread.count(from, missed.seq, &mut self.page))?;
+        if self.counted.len() >= COUNTED {
+            self.counted.clear();
+        }
+        let counted = Counted {
+            at,
+            read,
+            seq: missed.seq,
+            unread: count + more,
+        };
+        self.counted.insert(key, counted);
+        Ok(count + more)
+    }
+
+    /// Returns the sequence up to which a recipient has read the conversation.
+    fn read_mark(&self, missed: &Missed, ids: &MissedIds) -> Result<u64, Failure> {
+        let (reading, conversation) = (&self.reading, ids.conversation);
+        if ids.group {
+            let member = reading.member(conversation, ids.user)?;
+            let marks = reading.advance(conversation)?;
+            return Ok(member.read_up_to(marks.of(member.number, member.marks)));
+        }
+        let is_lesser = matches!(
+            Conversation::parse(&missed.conversation),
+            Some(Conversation::Direct(lesser, _)) if lesser == &*missed.user
+        );
+        let marks = reading.direct(conversation)?.marks;
+        Ok(marks[usize::from(!is_lesser)].read)
+    }
+}
+
+/// Finishes a look-up that pauses only to let others go first.
+fn finish<T>(look_up: impl Future<Output = T>) -> T {
+    let mut look_up = pin!(look_up);
+    loop {
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(found) = look_up.as_mut().poll(&mut context) {
+            return found;
+        }
+        thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::backend::sim::SimDisk;
+    use trunkline_storage::{Draft, Options, Redaction, Store};
+
+    use super::*;
+    use crate::directory::Directory;
+    use crate::hub::HubLimits;
+    use crate::ids::Ids;
+
+    fn body(text: Option<&str>, recalled: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let body = Body {
+            conversation: "u:alice:bob",
+            user: "alice",
+            device: "phone",
+            text,
+            recalled,
+            ..Body::default()
+        };
+        body.write(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled() {
+        let options = Options {
+            segment_bytes: 1 << 20,
+            max_record_bytes: 64 << 10,
+            reserve_bytes: 0,
+            runs: true,
+            background: false,
+            ..Options::default()
+        };
+        let disk = Arc::new(SimDisk::new(1));
+        let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+        let ids = Ids(opened.reader.key());
+        let timeline = ids.direct("", "alice", "bob");
+        let fanout = [ids.user("", "alice"), ids.user("", "bob")];
+        let mut append = |kind: u8, seq: u64, body: &[u8], redacts: Option<Redaction<'_>>| {
+            let draft = Draft {
+                kind,
+                time: 1_000 + seq,
+                timeline,
+                seq,
+                fanout: &fanout,
+                body,
+                redacts,
+                ..Draft::default()
+            };
+            opened.writer.append(&draft).unwrap();
+            opened.writer.commit().unwrap();
+        };
+        for seq in 1..=3 {
+            let text = format!("number {seq}");
+            append(
+                RecordKind::Message as u8,
+                seq,
+                &body(Some(&text), false),
+                None,
+            );
+        }
+        for (seq, text, recalled) in [(1, Some("edited"), false), (2, None, true)] {
+            let rest = body(text, recalled);
+            let redaction = Redaction { seq, body: &rest };
+            append(RecordKind::Edit as u8, 0, b"", Some(redaction));
+        }
+        let directory = Arc::new(Directory::new(opened.reader.head()));
+        let hub = Hub::new(&HubLimits::of_tests(), 10, directory, Vec::new());
+        let hub = Arc::new(hub);
+        let missed = MissedMessages::new(&opened.reader, hub, 500, 64 << 10);
+        let found = |missed: &MissedMessages| {
+            let mut found = Vec::new();
+            let reached = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));
+            assert_eq!(reached.unwrap(), missed.head());
+            found
+        };
+        // A recall is looked for only where the body is overwritten; showing a message looks for it too.
+        assert_eq!(found(&missed), [1, 2, 3]);
+        opened.writer.tick(1);
+        assert_eq!(found(&missed), [1, 3]);
+    }
+}

@@ -1,0 +1,131 @@
+//! A back end that is told of something: its connections, its rest after failures, and its log lines.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use trunkline_core::ids::UserId;
+
+use super::super::breaker::Breaker;
+use super::super::pool::{Failed, Pool};
+use super::super::{Back, BackUrl, Shared, signed};
+use super::{Event, Told};
+
+/// The maximum number of requests to the back end of one webhook at a time. Nothing else is tried before
+/// one of them ends.
+pub const TOLD_AT_ONCE: usize = 64;
+
+/// The shortest time between two log lines about the same thing.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// A line of the log that comes once a minute at most, with the number of what it is about.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    last: Option<Instant>,
+    count: u64,
+}
+
+impl Said {
+    /// Counts. Returns the count since the last line, if a line is to be written now.
+    pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        let is_early = |last| now.saturating_duration_since(last) < LOG_PAUSE;
+        if self.last.is_some_and(is_early) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+/// The back end of one webhook.
+pub(super) struct Hook {
+    told: Told,
+    pool: Arc<Pool>,
+    breaker: Breaker,
+    said: Said,
+    given_up: Said,
+    shared: Arc<Shared>,
+    runtime: Handle,
+    results: Sender<Event>,
+}
+
+impl Hook {
+    pub(super) fn new(told: Told, url: &BackUrl, back: &Back, results: Sender<Event>) -> Self {
+        Self {
+            told,
+            pool: Arc::new(Pool::new(url.clone(), back.trust.clone())),
+            breaker: Breaker::default(),
+            said: Said::default(),
+            given_up: Said::default(),
+            shared: Arc::clone(&back.asking.shared),
+            runtime: back.asking.runtime.clone(),
+            results,
+        }
+    }
+
+    /// Returns whether the back end is told of anything now, while it is told of `told` things.
+    pub(super) fn is_open(&self, told: usize, now: Instant) -> bool {
+        told < TOLD_AT_ONCE && self.breaker.would_admit(now)
+    }
+
+    /// Sends a request about a user. The result comes as an [`Event`].
+    pub(super) fn tell(&mut self, user: UserId, id: String, body: Vec<u8>, now: Instant) {
+        self.breaker.admits(now);
+        let (told, pool, results) = (self.told, Arc::clone(&self.pool), self.results.clone());
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn(async move {
+            let request = signed(&shared.secret.read(), pool.url(), &id, body);
+            let result = match request {
+                Ok(request) => pool.tell(request, shared.timeout).await,
+                Err(why) => Err(why),
+            };
+            // Nobody is there any more when the gateway stops.
+            let _ = results.send(Event::Done { told, user, result });
+        });
+    }
+
+    /// Notes a result, for the rest of the back end and for the log.
+    pub(super) fn take(&mut self, result: &Result<(), Failed>, now: Instant) {
+        let metrics = &self.shared.metrics;
+        metrics.webhooks.tried(result);
+        let was_open = self.breaker.is_open();
+        match result {
+            // What it answers about one message must not stop the others.
+            Ok(()) => self.breaker.succeeded(),
+            Err(why) if why.is_answer() => self.breaker.succeeded(),
+            Err(_) => {
+                self.breaker.failed(now);
+            }
+        }
+        let (webhook, url) = (self.told.name(), self.pool.url().shown());
+        if let Err(why) = result
+            && let Some(failures) = self.said.count(now)
+        {
+            tracing::warn!(webhook, url, failures, %why, "a back end is not told: the gateway tries again; look at the log of the back end");
+        }
+        match (was_open, self.breaker.is_open()) {
+            (false, true) => metrics.rests(true),
+            (true, false) => {
+                metrics.rests(false);
+                tracing::info!(webhook, url, "the back end is told again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that something is given up.
+    pub(super) fn gave_up(&mut self, now: Instant) {
+        self.shared.metrics.webhooks.gave_up(self.told);
+        if let Some(count) = self.given_up.count(now) {
+            let (webhook, url) = (self.told.name(), self.pool.url().shown());
+            tracing::error!(
+                webhook,
+                url,
+                count,
+                "the back end could not be told in the time of webhooks.give_up: giving up"
+            );
+        }
+    }
+}

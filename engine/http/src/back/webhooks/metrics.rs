@@ -1,0 +1,115 @@
+//! The counters of webhooks. The thread of the webhooks alone writes them.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::super::pool::Failed;
+
+/// What a back end is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// A message whose recipient had no device connected.
+    Offline,
+    /// A user who came or left.
+    Presence,
+}
+
+impl Told {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Offline, Self::Presence];
+
+    /// Returns the name of the kind, as settings have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Presence => "presence",
+        }
+    }
+}
+
+/// The results of tries, in the order of their counters.
+const RESULTS: [&str; 5] = ["told", "status", "unreachable", "broken", "late"];
+
+/// The reasons why something is not told, in the order of their counters.
+const DROPS: [&str; 2] = ["unseen", "full"];
+
+/// The counters of webhooks.
+#[derive(Debug, Default)]
+pub struct WebhookMetrics {
+    waiting: [AtomicU64; Told::ALL.len()],
+    /// The time of the oldest entry in milliseconds since 1970; 0 without any.
+    oldest_ms: AtomicU64,
+    behind: AtomicU64,
+    tries: [AtomicU64; RESULTS.len()],
+    given_up: [AtomicU64; Told::ALL.len()],
+    dropped: [AtomicU64; DROPS.len()],
+}
+
+impl WebhookMetrics {
+    /// Returns how much waits to be told.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.iter().map(|one| one.load(Relaxed)).sum()
+    }
+
+    /// Returns the age of the oldest message that waits, in milliseconds; 0 without any. `now` is in
+    /// milliseconds since 1970 UTC.
+    pub fn oldest_age_ms(&self, now: u64) -> u64 {
+        match self.oldest_ms.load(Relaxed) {
+            0 => 0,
+            oldest => now.saturating_sub(oldest),
+        }
+    }
+
+    /// Returns the bytes of the log that were not looked through yet.
+    pub fn behind(&self) -> u64 {
+        self.behind.load(Relaxed)
+    }
+
+    /// Returns the number of tries by result.
+    pub fn tries(&self) -> [(&'static str, u64); RESULTS.len()] {
+        std::array::from_fn(|at| (RESULTS[at], self.tries[at].load(Relaxed)))
+    }
+
+    /// Returns how much was given up, by what it was.
+    pub fn given_up(&self) -> [(&'static str, u64); Told::ALL.len()] {
+        Told::ALL.map(|told| (told.name(), self.given_up[told as usize].load(Relaxed)))
+    }
+
+    /// Returns how much was not told, by reason.
+    pub fn dropped(&self) -> [(&'static str, u64); DROPS.len()] {
+        std::array::from_fn(|at| (DROPS[at], self.dropped[at].load(Relaxed)))
+    }
+
+    pub(super) fn set_waiting(&self, told: Told, count: usize) {
+        self.waiting[told as usize].store(count as u64, Relaxed);
+    }
+
+    pub(super) fn set_log(&self, oldest_ms: u64, behind: u64) {
+        self.oldest_ms.store(oldest_ms, Relaxed);
+        self.behind.store(behind, Relaxed);
+    }
+
+    pub(super) fn tried(&self, result: &Result<(), Failed>) {
+        let at = match result {
+            Ok(()) => 0,
+            Err(Failed::Status(_)) => 1,
+            Err(Failed::Unreachable(_)) => 2,
+            Err(Failed::Broken(_) | Failed::TooLong | Failed::Garbage(_)) => 3,
+            Err(Failed::Late) => 4,
+        };
+        self.tries[at].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn gave_up(&self, told: Told) {
+        self.given_up[told as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a message that its recipient cannot see any more.
+    pub(super) fn unseen(&self) {
+        self.dropped[0].fetch_add(1, Relaxed);
+    }
+
+    /// Counts changes of presence for which there was no room.
+    pub(super) fn full(&self, count: u64) {
+        self.dropped[1].fetch_add(count, Relaxed);
+    }
+}

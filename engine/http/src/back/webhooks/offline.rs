@@ -1,0 +1,274 @@
+//! The webhook `offline`: messages whose recipients had no device connected.
+//!
+//! It follows the log from a position of its own, so commits know nothing of it. What it finds waits in
+//! a queue. Position and queue are in one file, which is written anew at most once a second: what is told
+//! between two writes is told again after a crash, with the same id.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trunkline_core::clock::system_ms;
+use trunkline_core::ids::UserId;
+use trunkline_core::reader::{Missed, MissedMessages};
+use trunkline_core::store::Position;
+
+use super::super::pool::Failed;
+use super::super::{BackMetrics, id_of};
+use super::hook::{Hook, Said};
+use super::queue::{Queue, longest_pause};
+use super::state::{State, StateFile, Unreadable, Waiting};
+use super::{Told, WAITING_HOOKS, form, share};
+
+/// The shortest time between two writes of the file.
+const SAVE: Duration = Duration::from_secs(1);
+
+/// The time after which the store is read again that could not be read.
+const UNREADABLE: Duration = Duration::from_secs(5);
+
+/// The maximum number of messages that are read in one turn.
+const PER_TURN: usize = 256;
+
+/// Tells a back end of missed messages.
+pub(super) struct Offline {
+    hook: Hook,
+    missed: MissedMessages,
+    queue: Queue<Missed>,
+    /// The position up to which the log was followed.
+    followed: Position,
+    /// The log is not followed before this time.
+    not_before: Instant,
+    give_up: Duration,
+    file: StateFile,
+    /// Whether something has changed since the file was written.
+    is_changed: bool,
+    /// When it was last looked whether to write the file.
+    saved: Instant,
+    unsaved: Said,
+    unread: Said,
+    metrics: Arc<BackMetrics>,
+}
+
+/// The parts of [`Offline`].
+pub(super) struct OfflineParts {
+    pub(super) hook: Hook,
+    pub(super) missed: MissedMessages,
+    pub(super) file: StateFile,
+    pub(super) give_up: Duration,
+    /// The time in which clients come back after a start.
+    pub(super) grace: Duration,
+    pub(super) metrics: Arc<BackMetrics>,
+}
+
+impl Offline {
+    /// Goes on from what the file has. Without a file it begins at the head of the log.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn new(parts: OfflineParts) -> Result<Self, Unreadable> {
+        let now = Instant::now();
+        let head = parts.missed.head();
+        let mut offline = Self {
+            hook: parts.hook,
+            missed: parts.missed,
+            queue: Queue::default(),
+            followed: head,
+            not_before: now,
+            give_up: parts.give_up,
+            file: parts.file,
+            is_changed: true,
+            saved: now,
+            unsaved: Said::default(),
+            unread: Said::default(),
+            metrics: parts.metrics,
+        };
+        if let Some(state) = offline.file.read()? {
+            offline.go_on(state, now);
+        }
+        if offline.followed < head {
+            // Nobody has come back yet who was connected when these messages were stored.
+            offline.not_before = now + parts.grace;
+        }
+        // Before the first message: a crash must not forget where it began.
+        offline.save(now);
+        Ok(offline)
+    }
+
+    fn go_on(&mut self, state: State, now: Instant) {
+        match self.missed.position(&state.position) {
+            Some(position) => self.followed = position,
+            None => tracing::warn!(
+                waiting = state.waiting.len(),
+                "the store is not the one that was followed for webhooks, or it was repaired: going on at its end"
+            ),
+        }
+        let now_ms = system_ms();
+        for Waiting {
+            missed,
+            failures,
+            due_ms,
+        } in state.waiting
+        {
+            let user = self.missed.user(&missed.namespace, &missed.user);
+            // The clock may have been set since.
+            let pause = Duration::from_millis(due_ms.saturating_sub(now_ms));
+            let due = now + pause.min(longest_pause(failures));
+            self.queue.push_kept(user, missed, (failures, due));
+        }
+    }
+
+    /// Does what is due. Returns when it wants to be called again.
+    pub(super) fn turn(&mut self, now: Instant) -> Option<Instant> {
+        let goes_on = self.follow(now) | self.try_some(now);
+        if now.saturating_duration_since(self.saved) >= SAVE {
+            self.saved = now;
+            self.show();
+            if self.is_changed {
+                self.save(now);
+            }
+        }
+        let metrics = &self.metrics.webhooks;
+        metrics.set_waiting(Told::Offline, self.queue.len());
+        match goes_on {
+            true => Some(now),
+            false => self.queue.next_due(),
+        }
+    }
+
+    /// Looks for missed messages in a piece of the log. Returns whether there is more, and room for it.
+    fn follow(&mut self, now: Instant) -> bool {
+        let room = WAITING_HOOKS.saturating_sub(self.queue.len());
+        if room == 0 || now < self.not_before || self.followed >= self.missed.head() {
+            return false;
+        }
+        let mut found = Vec::new();
+        let reached = self
+            .missed
+            .follow(self.followed, room, &mut |missed| found.push(missed));
+        match reached {
+            Ok(reached) => {
+                for missed in found {
+                    let user = self.missed.user(&missed.namespace, &missed.user);
+                    self.queue.push(user, missed, now);
+                }
+                self.is_changed |= reached != self.followed;
+                let has_more = reached != self.followed;
+                self.followed = reached;
+                has_more && self.queue.len() < WAITING_HOOKS
+            }
+            Err(error) => {
+                self.not_before = now + UNREADABLE;
+                self.cannot_read(&error, now);
+                false
+            }
+        }
+    }
+
+    fn cannot_read(&mut self, error: &str, now: Instant) {
+        if let Some(times) = self.unread.count(now) {
+            tracing::error!(
+                error,
+                times,
+                "the store cannot be read for the webhook offline: trying again; check it with trunkline store verify"
+            );
+        }
+    }
+
+    /// Tries what is due. Returns whether more of it may be tried at once.
+    fn try_some(&mut self, now: Instant) -> bool {
+        for _ in 0..PER_TURN {
+            if !self.hook.is_open(self.queue.told(), now) {
+                return false;
+            }
+            let Some((user, missed)) = self.queue.next(now) else {
+                return false;
+            };
+            match (self.missed.show(missed), self.missed.id(missed)) {
+                (Ok(Some(shown)), Some(id)) => {
+                    let body = form::offline(missed, &shown);
+                    self.queue.begin(user);
+                    self.hook.tell(user, id_of(id), body, now);
+                }
+                (Ok(_), _) => {
+                    self.metrics.webhooks.unseen();
+                    self.queue.finish(user, now);
+                    self.is_changed = true;
+                }
+                (Err(error), _) => {
+                    self.cannot_read(&error, now);
+                    self.put_off(user, now);
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes the result of a try.
+    pub(super) fn take(&mut self, user: UserId, result: &Result<(), Failed>, now: Instant) {
+        self.hook.take(result, now);
+        match result {
+            Ok(()) => {
+                self.queue.finish(user, now);
+                self.is_changed = true;
+            }
+            Err(_) => self.put_off(user, now),
+        }
+    }
+
+    /// Tries the head of a recipient again later, or gives it up.
+    fn put_off(&mut self, user: UserId, now: Instant) {
+        self.is_changed = true;
+        let age = |missed: &Missed| Duration::from_millis(system_ms().saturating_sub(missed.time));
+        let is_over = |missed: &Missed| age(missed) >= self.give_up;
+        if self.queue.head(user).is_some_and(is_over) {
+            self.hook.gave_up(now);
+            self.queue.finish(user, now);
+        } else {
+            self.queue.fail(user, now, share());
+        }
+    }
+
+    /// Returns how many tries have no result yet.
+    pub(super) const fn told(&self) -> usize {
+        self.queue.told()
+    }
+
+    /// Sets the metrics of what waits.
+    fn show(&self) {
+        // The head of a line is its oldest entry.
+        let heads = self.queue.lines().filter_map(|line| line.entries.front());
+        let oldest = heads.map(|missed| missed.time).min();
+        let behind = self.missed.head().0.saturating_sub(self.followed.0);
+        let metrics = &self.metrics.webhooks;
+        metrics.set_log(oldest.unwrap_or(0), behind);
+    }
+
+    /// Writes the file.
+    pub(super) fn save(&mut self, now: Instant) {
+        let now_ms = system_ms();
+        let mut waiting = Vec::with_capacity(self.queue.len());
+        for line in self.queue.lines() {
+            let pause = line.due.saturating_duration_since(now).as_millis();
+            let mut head = (line.failures, now_ms + u64::try_from(pause).unwrap_or(0));
+            for missed in line.entries {
+                let (failures, due_ms) = std::mem::take(&mut head);
+                waiting.push(Waiting {
+                    missed: missed.clone(),
+                    failures,
+                    due_ms,
+                });
+            }
+        }
+        let state = State {
+            position: self.missed.token(self.followed),
+            waiting,
+        };
+        match self.file.write(&state) {
+            Ok(()) => self.is_changed = false,
+            Err(error) => {
+                if let Some(times) = self.unsaved.count(now) {
+                    tracing::error!(%error, times, "cannot write what waits for webhooks into the data folder: what is told now is told again after a crash");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What waits to be told: a line for each recipient, of which the head is tried until it is told.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use trunkline_core::ids::UserId;
+use trunkline_core::store::IdBuildHasher;
+
+/// The pause after the first failure. Each further one is twice as long, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// The line of one recipient.
+#[derive(Debug)]
+struct Line<E> {
+    entries: VecDeque<E>,
+    /// The failed tries of the head.
+    failures: u32,
+    /// When the head is tried next.
+    due: Instant,
+    /// The head is being told. It is not in the set of those that are due then.
+    is_told: bool,
+}
+
+/// The lines of all recipients. Not more than one entry of a line is being told.
+#[derive(Debug)]
+pub(super) struct Queue<E> {
+    lines: HashMap<UserId, Line<E>, IdBuildHasher>,
+    due: BTreeSet<(Instant, UserId)>,
+    count: usize,
+    told: usize,
+}
+
+/// The line of a recipient as it is kept on disk.
+pub(super) struct Kept<'q, E> {
+    pub(super) entries: &'q VecDeque<E>,
+    pub(super) failures: u32,
+    pub(super) due: Instant,
+}
+
+impl<E> Default for Queue<E> {
+    fn default() -> Self {
+        Self {
+            lines: HashMap::default(),
+            due: BTreeSet::new(),
+            count: 0,
+            told: 0,
+        }
+    }
+}
+
+impl<E> Queue<E> {
+    /// Returns the number of entries.
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Returns the number of entries that are being told.
+    pub(super) const fn told(&self) -> usize {
+        self.told
+    }
+
+    /// Returns whether something waits for a recipient.
+    pub(super) fn has(&self, user: UserId) -> bool {
+        self.lines.contains_key(&user)
+    }
+
+    /// Adds an entry behind those of its recipient.
+    pub(super) fn push(&mut self, user: UserId, entry: E, now: Instant) {
+        self.push_kept(user, entry, (0, now));
+    }
+
+    /// Adds an entry with the failures and the time of its next try, if it is the head of its line.
+    pub(super) fn push_kept(&mut self, user: UserId, entry: E, (failures, due): (u32, Instant)) {
+        self.count += 1;
+        let line = self.lines.entry(user).or_insert_with(|| {
+            self.due.insert((due, user));
+            Line {
+                entries: VecDeque::new(),
+                failures,
+                due,
+                is_told: false,
+            }
+        });
+        line.entries.push_back(entry);
+    }
+
+    /// Puts an entry in the place of those that wait for the same recipient and are not being told.
+    pub(super) fn replace(&mut self, user: UserId, entry: E, now: Instant) {
+        let Some(line) = self.lines.get_mut(&user) else {
+            return self.push(user, entry, now);
+        };
+        let kept = usize::from(line.is_told);
+        self.count -= line.entries.len() - kept;
+        line.entries.truncate(kept);
+        line.entries.push_back(entry);
+        self.count += 1;
+    }
+
+    /// Returns the recipient whose head is tried next, if it is due, and the head.
+    pub(super) fn next(&self, now: Instant) -> Option<(UserId, &E)> {
+        let &(due, user) = self.due.first()?;
+        if due > now {
+            return None;
+        }
+        let line = self.lines.get(&user)?;
+        line.entries.front().map(|entry| (user, entry))
+    }
+
+    /// Returns when the next head is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Notes that the head of a recipient is being told.
+    pub(super) fn begin(&mut self, user: UserId) {
+        if let Some(line) = self.lines.get_mut(&user)
+            && !line.is_told
+        {
+            self.due.remove(&(line.due, user));
+            line.is_told = true;
+            self.told += 1;
+        }
+    }
+
+    /// Removes the head of a recipient, and returns it. The next entry is due at once.
+    pub(super) fn finish(&mut self, user: UserId, now: Instant) -> Option<E> {
+        let line = self.lines.get_mut(&user)?;
+        self.told -= usize::from(line.is_told);
+        self.due.remove(&(line.due, user));
+        let entry = line.entries.pop_front();
+        self.count -= usize::from(entry.is_some());
+        if line.entries.is_empty() {
+            self.lines.remove(&user);
+        } else {
+            (line.failures, line.due, line.is_told) = (0, now, false);
+            self.due.insert((now, user));
+        }
+        entry
+    }
+
+    /// Notes that the head of a recipient was not told. It is tried again after a pause, which is `share`
+    /// of the longest one for this number of failures: from 0.5 to 1.
+    pub(super) fn fail(&mut self, user: UserId, now: Instant, share: f64) {
+        let Some(line) = self.lines.get_mut(&user) else {
+            return;
+        };
+        self.told -= usize::from(line.is_told);
+        self.due.remove(&(line.due, user));
+        line.is_told = false;
+        line.due = now + pause(line.failures).mul_f64(share);
+        line.failures = line.failures.saturating_add(1);
+        self.due.insert((line.due, user));
+    }
+
+    /// Returns the head of a recipient.
+    pub(super) fn head(&self, user: UserId) -> Option<&E> {
+        self.lines.get(&user)?.entries.front()
+    }
+
+    /// Returns all lines.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Kept<'_, E>> {
+        self.lines.values().map(|line| Kept {
+            entries: &line.entries,
+            failures: line.failures,
+            due: line.due,
+        })
+    }
+}
+
+/// Returns the longest pause after this number of earlier failures.
+fn pause(failures: u32) -> Duration {
+    FIRST
+        .saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX))
+        .min(LONGEST)
+}
+
+/// Returns the longest pause before the next try of an entry that failed so often.
+pub(super) fn longest_pause(failures: u32) -> Duration {
+    pause(failures.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_core::store::TimelineId;
+
+    use super::*;
+
+    const ALICE: UserId = TimelineId(1);
+    const BOB: UserId = TimelineId(2);
+
+    #[test]
+    fn each_line_keeps_its_order_and_one_entry_of_it_is_told_at_a_time() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for entry in [1, 2, 3] {
+            queue.push(ALICE, entry, now);
+        }
+        queue.push(BOB, 4, now);
+        let mut told = Vec::new();
+        while let Some((user, &entry)) = queue.next(now) {
+            queue.begin(user);
+            told.push((user, entry));
+        }
+        told.sort_unstable();
+        assert_eq!(told, [(ALICE, 1), (BOB, 4)]);
+        assert_eq!((queue.len(), queue.told(), queue.next_due()), (4, 2, None));
+        assert_eq!(queue.finish(ALICE, now), Some(1));
+        assert_eq!(queue.next(now), Some((ALICE, &2)));
+        assert_eq!(queue.finish(BOB, now), Some(4));
+        assert!(!queue.has(BOB));
+        queue.begin(ALICE);
+        queue.fail(ALICE, now, 1.0);
+        assert_eq!((queue.next(now), queue.head(ALICE)), (None, Some(&2)));
+        assert_eq!(queue.next(now + FIRST), Some((ALICE, &2)));
+        for entry in [2, 3] {
+            assert_eq!(queue.finish(ALICE, now), Some(entry));
+        }
+        assert_eq!((queue.len(), queue.told()), (0, 0));
+        assert_eq!((queue.next_due(), queue.finish(ALICE, now)), (None, None));
+    }
+
+    #[test]
+    fn pauses_double_up_to_an_hour_and_begin_anew_for_the_next_entry() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        queue.push(ALICE, 1, now);
+        queue.push(ALICE, 2, now);
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            queue.begin(ALICE);
+            queue.fail(ALICE, now, 1.0);
+            let due = queue.next_due().unwrap();
+            pauses.push((due - now).as_secs());
+            now = due;
+        }
+        assert_eq!(pauses[..5], [1, 2, 4, 8, 16]);
+        assert_eq!(
+            pauses[11..],
+            [2_048].into_iter().chain([3_600; 28]).collect::<Vec<_>>()
+        );
+        assert_eq!(longest_pause(1), FIRST);
+        queue.finish(ALICE, now);
+        queue.fail(ALICE, now, 0.5);
+        assert_eq!(queue.next_due(), Some(now + FIRST / 2));
+    }
+
+    #[test]
+    fn a_newer_entry_takes_the_place_of_those_that_wait() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.replace(ALICE, 1, now);
+        queue.replace(ALICE, 2, now);
+        assert_eq!((queue.len(), queue.head(ALICE)), (1, Some(&2)));
+        queue.begin(ALICE);
+        queue.replace(ALICE, 3, now);
+        queue.replace(ALICE, 4, now);
+        assert_eq!((queue.len(), queue.head(ALICE)), (2, Some(&2)));
+        assert_eq!(queue.finish(ALICE, now), Some(2));
+        assert_eq!(queue.next(now), Some((ALICE, &4)));
+    }
+}
