@@ -134,6 +134,7 @@ impl Gateway {
             authority: authority.as_ref(),
             tls: tls.as_ref(),
             back: back.as_ref(),
+            http_room: http::room(config.http_limits.server.connections, &tables),
             metrics: &metrics,
         };
         let telling = back_ends::tell(&serving)?;
@@ -381,7 +382,7 @@ fn make_admin(
 fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let control = config.control_limits.connections;
     let http = config.http_limits.server.connections;
-    let http = config.http.map_or(0, |_| http::room(http));
+    let http = config.http.map_or(0, |_| http::quarter(http));
     let own = descriptors::own_need(config.shards, control, &config.data);
     let own = own + config.callbacks.descriptors() + config.webhooks.descriptors();
     let mut tables = descriptors::plan(config.max_connections, own + http as u64)?;

@@ -18,6 +18,7 @@ use trunkline_gateway::auth as gateway;
 use trunkline_gateway::auth::{Act, Auth, Authority, Refusal};
 use trunkline_gateway::guests::{Guest, GuestSent, Guests, Reached};
 use trunkline_gateway::shard::Shared;
+use trunkline_gateway::shard::descriptors::Tables;
 use trunkline_gateway::tls::Acceptor;
 use trunkline_http::back::Back;
 use trunkline_http::server::TlsSource;
@@ -41,6 +42,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) authority: Option<&'a Arc<Authority>>,
     pub(crate) tls: Option<&'a Arc<Acceptor>>,
     pub(crate) back: Option<&'a Back>,
+    /// The number of connections to the client API at most.
+    pub(crate) http_room: usize,
     pub(crate) metrics: &'a Metrics,
 }
 
@@ -79,7 +82,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         Arc::clone(&metrics.guests),
     );
     let mut limits = config.http_limits;
-    limits.server.connections = room(limits.server.connections);
+    limits.server.connections = serving.http_room;
     let http = Http::start(HttpParts {
         address,
         post,
@@ -143,14 +146,26 @@ fn media(serving: &Serving<'_>) -> MediaParts {
     }
 }
 
-/// Returns the number of connections to the client API at most: a quarter of the descriptors, if that
-/// is less than the setting.
-pub(crate) fn room(connections: usize) -> usize {
+/// Returns the number of connections to the client API at most that share a table of descriptors with
+/// shards: a quarter of the descriptors, if that is less than the setting.
+pub(crate) fn quarter(connections: usize) -> usize {
     let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let quarter = limit.map_or(usize::MAX, |(_, hard)| {
         usize::try_from(hard / 4).unwrap_or(usize::MAX)
     });
     connections.min(quarter)
+}
+
+/// Returns the number of connections to the client API at most. If shards have tables of descriptors of
+/// their own, the client API has the rest of the gateway's table.
+pub(crate) fn room(connections: usize, tables: &Tables) -> usize {
+    let quarter = quarter(connections);
+    if !tables.private {
+        return quarter;
+    }
+    let rest = tables.limit.saturating_sub(tables.reserved);
+    let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+    connections.min(rest).max(quarter)
 }
 
 /// The guests of the gateway, as the client API asks for them.

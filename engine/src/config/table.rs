@@ -101,7 +101,7 @@ settings! {
     http: OptionalAddress { default("127.0.0.1:7702") }
     /// The most connections to the client API at a time. Requests that wait for events and streams
     /// count.
-    http_connections: usize { default("16384"), range("1", "1000000"), limits("connections to the client API at a time, at most a quarter of the descriptor limit", "the connection that was idle for longest is dropped; if all of them wait for events, the new one gets HTTP 503") }
+    http_connections: usize { default("16384"), range("1", "1000000"), limits("connections to the client API at a time, at most a quarter of the descriptor limit, or nearly all of it if shards have descriptor tables of their own", "the connection that was idle for longest is dropped; if all of them wait for events, the new one gets HTTP 503") }
     /// The time for a request to the client API, counted from the connection or the previous request,
     /// and for reading its answer. Waiting for events does not count.
     http_timeout: Duration { default("30s"), range("100ms", "1h"), limits("time for a request to the client API, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
