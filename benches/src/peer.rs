@@ -39,6 +39,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The address of the control port, if the server is the gateway.
     control: Option<SocketAddr>,
+    /// The address of the client API over HTTP, if the server is a gateway with one.
+    http: Option<SocketAddr>,
 }
 
 /// The flags that leave clients without budgets of cost. A bench drives few users as fast as they
@@ -71,10 +73,27 @@ impl Peer {
         flags: &[(&str, impl Display)],
     ) -> anyhow::Result<Self> {
         let mut command = Self::serve(Self::this(GATEWAY)?, data, shards, durability);
-        let flags = flags
-            .iter()
-            .map(|(flag, value)| format!("--{flag}={value}"));
-        Self::ready(command.arg("--dev-auth").args(NO_BUDGETS).args(flags))
+        Self::ready(
+            command
+                .arg("--dev-auth")
+                .args(NO_BUDGETS)
+                .args(given(flags)),
+        )
+    }
+
+    /// Starts the gateway like [`gateway_with`](Self::gateway_with) does, with the client API over HTTP.
+    ///
+    /// # Errors
+    /// The server does not start.
+    pub fn gateway_with_http(
+        data: &Path,
+        shards: usize,
+        flags: &[(&str, impl Display)],
+    ) -> anyhow::Result<Self> {
+        let mut command = Self::this(GATEWAY)?;
+        Self::serve_with(&mut command, data, shards, "sync");
+        command.args(["--http=127.0.0.1:0", "--dev-auth"]);
+        Self::ready(command.args(NO_BUDGETS).args(given(flags)))
     }
 
     /// Starts a gateway with a store in `data`.
@@ -97,21 +116,25 @@ impl Peer {
     }
 
     fn serve(mut command: Command, data: &Path, shards: usize, durability: &str) -> Command {
-        let any = "127.0.0.1:0";
         // Builds from before the client API do not know its port.
         let settings = Command::new(command.get_program()).arg("settings").output();
         let has_http = settings.is_ok_and(|printed| {
             let text = String::from_utf8_lossy(&printed.stdout).into_owned();
             text.contains("\"http\"")
         });
-        let http = has_http.then_some("--http=off");
+        Self::serve_with(&mut command, data, shards, durability);
+        command.args(has_http.then_some("--http=off"));
+        command
+    }
+
+    /// Adds what every gateway is started with.
+    fn serve_with(command: &mut Command, data: &Path, shards: usize, durability: &str) {
+        let any = "127.0.0.1:0";
         command
             .args(["serve", "--listen", any, "--control", any])
-            .args(http)
             .args(["--durability", durability, "--log", "error"])
             .args(["--shards", &shards.to_string(), "--data"])
             .arg(data);
-        command
     }
 
     /// Starts the [`prototype`] with its log in `folder`.
@@ -167,6 +190,7 @@ impl Peer {
             child,
             address: listens,
             control: address("control=http://"),
+            http: address("http=http://"),
         })
     }
 
@@ -184,6 +208,7 @@ impl Peer {
             child,
             address,
             control: None,
+            http: None,
         };
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
@@ -200,6 +225,22 @@ impl Peer {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(peer)
+    }
+
+    /// Returns the address of the client API over HTTP.
+    ///
+    /// # Errors
+    /// The server has none.
+    pub fn http(&self) -> anyhow::Result<SocketAddr> {
+        self.http.context("the gateway was started without HTTP")
+    }
+
+    /// Returns the address of the control port.
+    ///
+    /// # Errors
+    /// The server is not the gateway.
+    pub fn control(&self) -> anyhow::Result<SocketAddr> {
+        self.control.context("only our gateway has a control port")
     }
 
     /// Reads the gateway's `/metrics`.
@@ -251,6 +292,13 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns flags with their values, as the command line has them.
+fn given(flags: &[(&str, impl Display)]) -> impl Iterator<Item = String> {
+    flags
+        .iter()
+        .map(|(flag, value)| format!("--{flag}={value}"))
 }
 
 /// Finds the counters of the store in the text of `/metrics`.

@@ -1,0 +1,263 @@
+//! What those who wait by HTTP cost those who send: latency and rate of messages with very many waiting
+//! polls and streams, a callback back end that hangs and metrics that are read each second, against
+//! without. And the memory of each poll and stream.
+//!
+//! `cargo run --release -p trunkline-benches --bin waiting`
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
+
+mod beside;
+mod held;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use trunkline_benches::blast::{self, CHAT, Plan};
+use trunkline_benches::crowd::{Crowd, MemberKind};
+use trunkline_benches::figures::{grouped, median, short, table};
+use trunkline_benches::open_loop::{self, Control, Traffic, millis};
+use trunkline_benches::peer::{self, Peer};
+
+use crate::beside::{Beside, Counts, Memory};
+
+/// Measures messages in turns: alone, and beside polls, streams, a back end that hangs and metrics.
+///
+/// All turns are of one gateway with one store. Both ends run on this machine. The exit code is 1 if the
+/// median of the latencies or of the rates is more than 5 % worse beside them, or if a poll takes more
+/// than 2 KiB.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Polls that wait
+    #[arg(long, default_value_t = 10_000)]
+    polls: usize,
+    /// Streams of events
+    #[arg(long, default_value_t = 5_000)]
+    streams: usize,
+    /// Pairs of turns: alone, beside
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each measurement. A turn has two
+    #[arg(long, default_value_t = 8.0)]
+    seconds: f64,
+    /// Pairs of users whose latency is measured
+    #[arg(long, default_value_t = 200)]
+    pairs: usize,
+    /// Messages per second of these users together
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
+    /// Shards of the gateway
+    #[arg(long, default_value_t = 2)]
+    shards: usize,
+    /// The most that a median may be worse beside those who wait, as a factor
+    #[arg(long, default_value_t = 1.05)]
+    bound: f64,
+}
+
+/// The connections that send as fast as they can, and the messages in flight on each.
+const SENDING: usize = 16;
+const WINDOW: usize = 4;
+
+/// The most memory of a waiting poll in bytes.
+const POLL_BYTES: f64 = 2_048.0;
+
+/// The descriptors of this process besides connections.
+const OWN: u64 = 256;
+
+/// What one turn measured.
+struct Turn {
+    p50: f64,
+    p99: f64,
+    rate: f64,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = peer::child_main() {
+        return code;
+    }
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("waiting: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether everything is within its bounds.
+fn run(args: &Args) -> anyhow::Result<bool> {
+    if args.rounds == 0 || args.pairs == 0 || args.shards == 0 {
+        bail!("--rounds, --pairs and --shards take numbers from 1 on");
+    }
+    let counts = Counts {
+        polls: args.polls,
+        streams: args.streams,
+    };
+    raise_descriptors(args)?;
+    let folder = tempfile::tempdir()?;
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")?;
+    let back = beside::hanging()?;
+    let flags = [
+        ("callbacks-rpc", format!("=http://{back}/hang")),
+        ("callbacks-secret-file", secret.display().to_string()),
+        (
+            "http-connections",
+            (args.polls + args.streams + 64).to_string(),
+        ),
+        // More than one table of descriptors: the client API has the gateway's own.
+        ("max-connections", "100000".to_owned()),
+    ];
+    let gateway = Peer::gateway_with_http(&folder.path().join("data"), args.shards, &flags)?;
+    println!("round  turn      p50 ms   p99 ms   messages/s");
+    let (mut alone, mut beside, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    // Not counted: the first messages make the store's files and the users.
+    measure(args, &gateway)?;
+    for round in 1..=args.rounds {
+        let turn = measure(args, &gateway)?;
+        say(round, "alone", &turn);
+        alone.push(turn);
+        let others = Beside::begin(&gateway, counts)?;
+        let turn = measure(args, &gateway).context("beside those who wait")?;
+        say(round, "beside", &turn);
+        beside.push(turn);
+        memory.push(others.memory);
+        others.end(&gateway, counts)?;
+    }
+    Ok(report(args, [&alone, &beside], &memory))
+}
+
+fn say(round: usize, name: &str, turn: &Turn) {
+    println!(
+        "{round:>5}  {name:<6} {:>9.2} {:>8.2} {:>12}",
+        turn.p50,
+        turn.p99,
+        grouped(turn.rate as u64)
+    );
+}
+
+/// Prints the medians, and returns whether they are within the bounds.
+fn report(args: &Args, [alone, beside]: [&[Turn]; 2], memory: &[Memory]) -> bool {
+    let of = |turns: &[Turn], of: fn(&Turn) -> f64| median(turns.iter().map(of).collect());
+    let mut rows = Vec::new();
+    let mut is_good = true;
+    let mut row = |name: &str, alone: f64, beside: f64, factor: f64, counts: bool| {
+        let is_within = factor <= args.bound;
+        is_good &= is_within || !counts;
+        let verdict = match (counts, is_within) {
+            (false, _) => "",
+            (true, true) => "within",
+            (true, false) => "MISSED",
+        };
+        rows.push(vec![
+            name.to_owned(),
+            short(alone),
+            short(beside),
+            format!("{factor:.3}"),
+            verdict.to_owned(),
+        ]);
+    };
+    for (name, value, counts) in [
+        ("p50 ms", (|turn| turn.p50) as fn(&Turn) -> f64, false),
+        ("p99 ms", |turn| turn.p99, true),
+    ] {
+        let (alone, beside) = (of(alone, value), of(beside, value));
+        row(name, alone, beside, beside / alone, counts);
+    }
+    let rate = |turn: &Turn| turn.rate;
+    let (alone, beside) = (of(alone, rate), of(beside, rate));
+    row("messages/s", alone, beside, alone / beside, true);
+    let head = ["median", "alone", "beside", "factor", ""];
+    println!("\n{}", table(&head, &rows));
+    // The first turn finds memory that was never used. Later ones use what earlier ones left.
+    let first = memory.first().copied();
+    let Some(first) = first else {
+        return is_good;
+    };
+    let is_small = first.poll <= POLL_BYTES;
+    println!(
+        "memory: {:.0} B for each of {} polls ({}), {:.0} B for each of {} streams",
+        first.poll,
+        grouped(args.polls as u64),
+        if is_small {
+            "within 2,048"
+        } else {
+            "MISSED: 2,048"
+        },
+        first.stream,
+        grouped(args.streams as u64),
+    );
+    is_good && is_small
+}
+
+/// Measures latency on a schedule, and then the rate of connections that send as fast as they can.
+fn measure(args: &Args, gateway: &Peer) -> anyhow::Result<Turn> {
+    let time = Duration::from_secs_f64(args.seconds);
+    let mut crowd = Crowd::new(
+        gateway.address,
+        MemberKind::Sessions("honest"),
+        2 * args.pairs,
+    )?;
+    crowd.open(64)?;
+    let traffic = Traffic {
+        name: "honest",
+        rate: args.rate,
+        bytes: 120,
+    };
+    let control = Control::default();
+    let seen = std::thread::scope(|scope| {
+        let running = scope.spawn(|| open_loop::run(&mut crowd, traffic, &control));
+        std::thread::sleep(time / 8);
+        control.count(true);
+        std::thread::sleep(time);
+        control.end();
+        match running.join() {
+            Ok(seen) => seen,
+            Err(_) => bail!("the thread of the users panicked"),
+        }
+    })?;
+    crowd.close()?;
+    let counted = blast::run(&Plan {
+        server: gateway.address,
+        path: "/v1/ws".into(),
+        hello: r#"{"id":1,"connect":{"user":"fast{id}","device":"d"}}"#.into(),
+        message: format!(
+            r#"{{"id":{{n}},"send":{{"user":"fast{{peer}}","text":"{}"}}}}"#,
+            "x".repeat(120)
+        ),
+        counts: CHAT,
+        connections: SENDING,
+        window: WINDOW,
+        others: 1,
+        duration: time,
+    })?;
+    Ok(Turn {
+        p50: millis(&seen.e2e, 0.5),
+        p99: millis(&seen.e2e, 0.99),
+        rate: counted.acks,
+    })
+}
+
+/// Lets this process and the gateway have as many connections as the machine allows.
+fn raise_descriptors(args: &Args) -> anyhow::Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        maximum: limits.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("cannot raise the number of open files")?;
+    let need = (args.polls + args.streams + 2 * args.pairs) as u64 + OWN;
+    if let Some(limit) = limits.maximum.filter(|limit| *limit < need) {
+        bail!(
+            "{need} descriptors are needed and the limit is {limit}: wait with fewer polls and streams"
+        );
+    }
+    Ok(())
+}
