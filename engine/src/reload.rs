@@ -49,6 +49,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         self.reload_keys(gateway, &wanted);
         self.reload_secret(gateway, &wanted);
         self.reload_admin_tokens(gateway, &wanted);
+        self.in_force.take_proxies(&wanted);
         self.reload_log(log, &wanted);
         if is_read {
             self.report(&changes, &wanted);
@@ -230,6 +231,8 @@ mod tests {
             "jwt_leeway",
             "log",
             "callbacks_secret_file",
+            "trusted_proxies",
+            "proxy_header",
         ] {
             assert!(is_reloaded(setting, &config, &config), "{setting}");
         }

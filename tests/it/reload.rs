@@ -1,11 +1,13 @@
 //! SIGHUP and other signals: settings that are read again, settings that wait for the next start,
 //! and the log lines.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tempfile::TempDir;
+use trunkline_tests::api::Api;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
 use trunkline_tests::process::Process;
@@ -286,4 +288,65 @@ fn signals_while_it_starts() {
     process.signal(Signal::SIGTERM);
     let exit = process.ended();
     assert!(exit.status.success(), "{exit:?}");
+}
+
+#[test]
+fn trusted_proxies_are_read_again() {
+    let setup = Setup::default().http().flag("connections-per-address", 1);
+    let mut it = Configured::start(setup, "trusted_proxies = []\n");
+    let connect = |gateway: &Gateway, client: &str| {
+        let request = format!(
+            "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let stream = TcpStream::connect(gateway.ws()).expect("the port is open");
+        let kept = stream.try_clone().expect("a descriptor");
+        (
+            http::upgrade_on(stream, request.as_bytes())[9..12].to_owned(),
+            kept,
+        )
+    };
+    // Both headers name other clients, which a trusted proxy must not do.
+    let unclear = |gateway: &Gateway| {
+        let api = Api::of(gateway).user("alice");
+        let api = api.header("X-Forwarded-For", "192.0.2.7");
+        let api = api.header("Forwarded", "for=192.0.2.8");
+        api.ask("POST", "/api/v1/conversations", None).status
+    };
+    let gone = |gateway: &Gateway| {
+        until("connections to go", || {
+            (gateway.metric("trunkline_connections") == 0.0).then_some(())
+        });
+    };
+    let first = connect(&it.gateway, "192.0.2.1");
+    assert_eq!(
+        (&*first.0, &*connect(&it.gateway, "192.0.2.2").0),
+        ("101", "429")
+    );
+    drop(first);
+    gone(&it.gateway);
+    assert_eq!(unclear(&it.gateway), 200);
+    it.write("trusted_proxies = [\"127.0.0.1\"]\n");
+    has_line(&it.reload("ok"), &["trusted_proxies", "127.0.0.1", NOW]);
+    let (first, second) = (
+        connect(&it.gateway, "192.0.2.1"),
+        connect(&it.gateway, "192.0.2.2"),
+    );
+    assert_eq!((&*first.0, &*second.0), ("101", "101"));
+    assert_eq!(connect(&it.gateway, "192.0.2.2").0, "429");
+    assert_eq!(unclear(&it.gateway), 400);
+    it.write("trusted_proxies = [\"127.0.0.1\"]\nproxy_header = \"x-forwarded-for\"\n");
+    has_line(&it.reload("ok"), &["proxy_header", "x-forwarded-for", NOW]);
+    assert_eq!(unclear(&it.gateway), 200);
+    // A file that cannot be used changes nothing.
+    it.write("trusted_proxies = [\"localhost\"]\n");
+    it.reload("failed");
+    drop((first, second));
+    gone(&it.gateway);
+    let (first, second) = (
+        connect(&it.gateway, "192.0.2.1"),
+        connect(&it.gateway, "192.0.2.2"),
+    );
+    assert_eq!((&*first.0, &*second.0), ("101", "101"));
 }

@@ -41,6 +41,7 @@ pub mod sequencer;
 mod state;
 #[cfg(test)]
 mod test_store;
+pub mod trusted;
 pub mod turns;
 
 /// Types of the store that appear in the interface of this package.

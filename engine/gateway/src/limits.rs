@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use trunkline_core::request::ContentLimits;
+use trunkline_core::trusted::Trusted;
 use trunkline_proto::origin::Allowed;
-use trunkline_proto::proxy::Proxies;
 
 /// Rates per second. 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,7 +122,7 @@ pub struct Limits {
     /// The web pages that may connect. Others get HTTP status 403.
     pub origins: Allowed,
     /// The trusted proxies. Connections through them count under the addresses of their clients.
-    pub proxies: Proxies,
+    pub proxies: Trusted,
     /// The number of sessions that the gateway admits within a second.
     pub reconnect_rate: u32,
     /// Whether the echo path exists.

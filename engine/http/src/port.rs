@@ -13,8 +13,8 @@ use trunkline_core::directory::Directory;
 use trunkline_core::exchange::BackEnds;
 use trunkline_core::hub::Hub;
 use trunkline_core::request::ContentLimits;
+use trunkline_core::trusted::Trusted;
 use trunkline_proto::origin::Allowed;
-use trunkline_proto::proxy::Proxies;
 
 use crate::api::{self, Api, ApiLimits};
 use crate::door::Door;
@@ -52,7 +52,7 @@ pub struct HttpParts {
     /// The pages that may use the port.
     pub origins: Allowed,
     /// The trusted proxies.
-    pub proxies: Proxies,
+    pub proxies: Trusted,
     /// The configuration of TLS; `None` without TLS.
     pub tls: Option<TlsSource>,
     /// The back ends that are asked. `None` without any.

@@ -214,6 +214,14 @@ impl Config {
             .clone_from(&other.callbacks_secret_file);
     }
 
+    /// Takes the trusted proxies of another configuration: the running gateway has the same ones.
+    pub(crate) fn take_proxies(&mut self, other: &Self) {
+        self.limits.proxies.set(other.limits.proxies.now());
+        let (own, other) = (&mut self.settings, &other.settings);
+        own.trusted_proxies.clone_from(&other.trusted_proxies);
+        own.proxy_header.clone_from(&other.proxy_header);
+    }
+
     /// Takes the file of admin tokens of another configuration.
     pub(crate) fn take_admin_tokens(&mut self, other: &Self) {
         self.admin_tokens.clone_from(&other.admin_tokens);

@@ -241,7 +241,8 @@ fn limits(settings: &Settings, is_development: bool) -> Limits {
         pong_timeout: time(settings.pong_timeout),
         write_timeout: time(settings.write_timeout),
         origins: AllowedOrigins::resolve(settings.allowed_origins.as_ref(), is_development),
-        proxies: TrustedProxies::resolve(settings.trusted_proxies.as_ref(), settings.proxy_header),
+        proxies: TrustedProxies::resolve(settings.trusted_proxies.as_ref(), settings.proxy_header)
+            .into(),
         reconnect_rate: number(settings.reconnect_rate),
         echo: is_development,
         reconnect_delay_ms: time(settings.reconnect_delay).as_millis() as u64,

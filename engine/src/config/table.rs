@@ -124,12 +124,13 @@ settings! {
     allowed_origins: AllowedOrigins {  }
     /// The addresses of reverse proxies whose word counts: a list such as `10.0.0.0/8,2001:db8::7`. A
     /// connection or request that comes through one of them counts for its client in all limits and
-    /// logs of addresses. What others say about their address is ignored.
-    trusted_proxies: TrustedProxies {  }
+    /// logs of addresses. What others say about their address is ignored. SIGHUP reads the list again, for
+    /// connections that come from then on.
+    trusted_proxies: TrustedProxies { reloaded() }
     /// How the trusted proxies name the client: x-forwarded-for, forwarded (RFC 7239), any of both
     /// headers, or proxy-protocol (version 1 or 2 before the first byte of each connection, also before
     /// TLS). With any, a request whose two headers name different clients gets HTTP 400.
-    proxy_header: Naming { default("any") }
+    proxy_header: Naming { default("any"), reloaded() }
     /// The back end that is asked before a session opens. Without keys for tokens it alone says who the
     /// clients are.
     callbacks_connect: BackUrl {  }

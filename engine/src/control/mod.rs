@@ -18,9 +18,9 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
+use trunkline_core::trusted::Trusted;
 use trunkline_http::admin;
 use trunkline_http::server::{Guard, Server, refuse_in_text};
-use trunkline_proto::proxy::Proxies;
 use trunkline_storage::Reader;
 
 pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
@@ -100,7 +100,7 @@ pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Re
         tls: None,
         door: None,
         // Operators, and what they scrape with, come directly.
-        proxies: Proxies::default(),
+        proxies: Trusted::default(),
         limits: config.control_limits,
         metrics: Arc::clone(&shown.metrics.control),
         app: router(shown).merge(admin::router(&admin.admin)),

@@ -57,7 +57,7 @@ impl Shard {
 
     /// Takes an accepted connection into the table, if there is room.
     fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
-        let proxies = &self.core.parts.limits.proxies;
+        let proxies = self.core.parts.limits.proxies.now();
         let is_proxy = proxies.trusts(address);
         let speaks_first = is_proxy && proxies.speak_first();
         let source = match is_proxy {

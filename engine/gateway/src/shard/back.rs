@@ -136,10 +136,10 @@ impl Backs {
 }
 
 impl Core {
-    /// Keeps what the back end of `connect` gets of an upgrade request, until the session is open.
+    /// Keeps what the back end of `connect` gets of an upgrade request, as long as the connection lasts.
     pub(super) fn keep_head(&mut self, slot: u32, conn: &Conn, request: &[u8]) {
-        let proxies = &self.parts.limits.proxies;
-        let named = |peer| handshake::client(request, proxies, peer).ok();
+        let proxies = self.parts.limits.proxies.now();
+        let named = |peer| handshake::client(request, &proxies, peer).ok();
         let head = Head {
             address: address_of(conn, named),
             headers: handshake::passed_headers(request).into(),

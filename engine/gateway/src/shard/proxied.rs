@@ -88,8 +88,8 @@ impl Core {
             self.turn.drop_later(slot);
             return false;
         };
-        let proxies = &self.parts.limits.proxies;
-        let client = match handshake::client(head, proxies, peer.ip()) {
+        let proxies = self.parts.limits.proxies.now();
+        let client = match handshake::client(head, &proxies, peer.ip()) {
             Ok(client) => client,
             Err(rejection) => {
                 self.parts.metrics.limited(Limit::Proxies);

@@ -35,7 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use trunkline_core::cost::Cost;
 use trunkline_core::metrics::Counter;
-use trunkline_proto::proxy::Proxies;
+use trunkline_core::trusted::Trusted;
 
 use self::client::AddressSeat;
 pub use self::guard::{Guard, Refusal};
@@ -132,7 +132,7 @@ pub struct Server {
     /// Counts the connections of each address. `None`: they are not counted.
     pub door: Option<Arc<dyn Door>>,
     /// The trusted proxies. A connection or request that comes through one of them counts for its client.
-    pub proxies: Proxies,
+    pub proxies: Trusted,
 }
 
 /// The answer to a connection of an address that has too many of them, or is in debt.
@@ -186,7 +186,8 @@ impl Server {
         open: &mut Open,
     ) {
         let address = address.ip();
-        let is_proxy = self.proxies.trusts(address);
+        let proxies = self.proxies.now();
+        let is_proxy = proxies.trusts(address);
         let mut seat = None;
         if !is_proxy {
             let Some(taken) = self.enter(address) else {
@@ -209,7 +210,7 @@ impl Server {
         let server = Arc::clone(self);
         let talks = Arc::clone(&activity);
         let task = if is_proxy {
-            tasks.spawn(server.talk_to_proxy(stream, address, talks))
+            tasks.spawn(server.talk_to_proxy(stream, address, proxies.speak_first(), talks))
         } else {
             let peer = client::Peer::Client(address);
             tasks.spawn(server.talk(stream, seat, peer, talks))
@@ -239,9 +240,10 @@ impl Server {
         self: Arc<Self>,
         mut stream: TcpStream,
         proxy: IpAddr,
+        speaks_first: bool,
         activity: Arc<Activity>,
     ) {
-        if !self.proxies.speak_first() {
+        if !speaks_first {
             let peer = client::Peer::Proxy(proxy);
             return self.talk(stream, None, peer, activity).await;
         }
@@ -402,7 +404,7 @@ impl Server {
         peer: client::Peer,
         request: &Request<Incoming>,
     ) -> Result<(IpAddr, Option<HeaderValue>, Option<AddressSeat>), Refusal> {
-        let address = client::of_request(&self.proxies, peer, request)
+        let address = client::of_request(&self.proxies.now(), peer, request)
             .inspect_err(|_| self.metrics.unclear.one())?;
         let page = self.guard.judge(request).inspect_err(|_| {
             self.metrics.refused.one();
