@@ -27,6 +27,9 @@ pub struct Messaging {
     pub edit_window: Duration,
     /// The number of members, of all groups together, that the sequencer keeps in memory.
     pub group_cache: usize,
+    /// Whether a back end may rewrite the text of messages. Then a send that repeats a key may have another
+    /// text than the stored message: the back end may have rewritten it otherwise this time.
+    pub rewrites: bool,
 }
 
 #[cfg(test)]
@@ -43,6 +46,7 @@ impl Messaging {
             recall_window: Duration::from_hours(24),
             edit_window: Duration::from_hours(24),
             group_cache: 2_000_000,
+            rewrites: false,
         }
     }
 }

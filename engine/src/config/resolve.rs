@@ -302,6 +302,7 @@ fn messaging(settings: &Settings) -> Messaging {
         recall_window: time(settings.recall_window),
         edit_window: time(settings.edit_window),
         group_cache: number(settings.group_cache),
+        rewrites: settings.callbacks_send.is_some(),
     }
 }
 

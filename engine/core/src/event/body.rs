@@ -213,8 +213,12 @@ impl<'a> Body<'a> {
 
     /// Returns whether both messages have the same text, media and extras.
     pub fn has_content_of(&self, other: &Self) -> bool {
-        self.text == other.text
-            && self.mime == other.mime
+        self.text == other.text && self.has_media_of(other)
+    }
+
+    /// Returns whether the message has the media of another, or none like the other.
+    pub fn has_media_of(&self, other: &Self) -> bool {
+        self.mime == other.mime
             && self.data == other.data
             && self.url == other.url
             && self.size == other.size

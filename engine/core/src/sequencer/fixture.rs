@@ -43,6 +43,7 @@ pub(super) const RULES: Messaging = Messaging {
     recall_window: Duration::from_secs(60),
     edit_window: Duration::from_secs(60),
     group_cache: 1_000,
+    rewrites: false,
 };
 
 /// An empty store, and the parts that most commands need.

@@ -24,9 +24,19 @@ const REUSED: Refused = Refused::new(
 pub(super) struct Keys {
     /// The keys, with the places of their records.
     pending: HashMap<TimelineId, RecordRef, IdBuildHasher>,
+    /// Whether a back end may have rewritten texts.
+    rewrites: bool,
 }
 
 impl Keys {
+    /// Makes the keys of an empty batch. `rewrites`: a back end may rewrite texts.
+    pub(super) fn new(rewrites: bool) -> Self {
+        Self {
+            rewrites,
+            ..Self::default()
+        }
+    }
+
     /// Adds a send of the batch under construction.
     pub(super) fn insert(&mut self, key: TimelineId, place: RecordRef) {
         self.pending.insert(key, place);
@@ -59,31 +69,35 @@ impl Keys {
             return Ok(None);
         };
         if let Some(record) = batch.record(place.position) {
-            return check_same(command, &record).map(|()| Some(place));
+            return self.check_same(command, &record).map(|()| Some(place));
         }
         let mut page = Page::default();
         batch.read_message(place.timeline, place.seq, &mut page)?;
         match page.records().next() {
-            Some(record) => check_same(command, &record).map(|()| Some(place)),
+            Some(record) => self.check_same(command, &record).map(|()| Some(place)),
             // Keys and messages expire in files of different windows, and the message expired
             // first. Only the owner of the key can ask, and the promised time is over.
             None => Ok(None),
         }
     }
-}
 
-/// Checks that a send repeats the send of a record. The content of a recalled message is gone, and so
-/// is the first content of an edited one: only its conversation is compared.
-fn check_same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
-    if record.timeline != command.conversation {
-        return Err(REUSED);
-    }
-    let sent = Body::read(command.body).ok_or(CORRUPT)?;
-    let stored = Body::read(record.body).ok_or(CORRUPT)?;
-    if stored.recalled || stored.extras().revision > 0 || stored.has_content_of(&sent) {
-        Ok(())
-    } else {
-        Err(REUSED)
+    /// Checks that a send repeats the send of a record. The content of a recalled message is gone, and so
+    /// is the first content of an edited one: only its conversation is compared.
+    fn check_same(&self, command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
+        if record.timeline != command.conversation {
+            return Err(REUSED);
+        }
+        let sent = Body::read(command.body).ok_or(CORRUPT)?;
+        let stored = Body::read(record.body).ok_or(CORRUPT)?;
+        let is_same = match self.rewrites {
+            true => stored.has_media_of(&sent),
+            false => stored.has_content_of(&sent),
+        };
+        if stored.recalled || stored.extras().revision > 0 || is_same {
+            Ok(())
+        } else {
+            Err(REUSED)
+        }
     }
 }
 
@@ -150,5 +164,29 @@ mod tests {
                 assert_eq!(found, expected, "{conversation} {text} {committed}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_that_a_back_end_may_have_rewritten_is_not_compared() {
+        let mut fixture = Fixture::new();
+        let first = request(&fixture, AB, "rewritten");
+        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
+        let terms = SendTerms {
+            key: Some(KEY),
+            ..SendTerms::default()
+        };
+        let sent = fixture.messages.send(batch, recent, first.asked(), terms);
+        let Outcome::Sent(position) = sent.unwrap().outcome else {
+            panic!("it is the first");
+        };
+        fixture.commit();
+        let keys = Keys::new(true);
+        let found = |conversation: &str| {
+            let again = request(&fixture, conversation, "rewritten otherwise");
+            let found = keys.repeated(&fixture.batch, again.asked(), KEY);
+            found.map(|found| found.map(|place| place.position))
+        };
+        assert_eq!(found(AB), Ok(Some(position)));
+        assert_eq!(found("u:alice:carol"), Err(REUSED));
     }
 }

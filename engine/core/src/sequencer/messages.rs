@@ -89,7 +89,7 @@ impl Messages {
             recall_window: rules.recall_window.as_millis() as u64,
             edit_window: rules.edit_window.as_millis() as u64,
             receipt_fanout: rules.receipt_fanout,
-            keys: Keys::default(),
+            keys: Keys::new(rules.rewrites),
             subjects: Subjects::default(),
             metrics,
         }

@@ -33,6 +33,7 @@ const RULES: Messaging = Messaging {
     recall_window: Duration::from_secs(60),
     edit_window: Duration::from_secs(60),
     group_cache: 10_000,
+    rewrites: false,
 };
 
 /// The commands that wait when a sequencer begins.

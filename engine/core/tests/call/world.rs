@@ -54,6 +54,7 @@ const RULES: Messaging = Messaging {
     recall_window: Duration::from_hours(1),
     edit_window: Duration::from_hours(1),
     group_cache: 1_000,
+    rewrites: false,
 };
 
 /// A core with its threads, on a simulated disk.

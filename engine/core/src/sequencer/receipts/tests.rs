@@ -36,6 +36,7 @@ const RULES: Messaging = Messaging {
     recall_window: Duration::from_secs(60),
     edit_window: Duration::from_secs(60),
     group_cache: 1_000,
+    rewrites: false,
 };
 
 /// The rules of a [`World::waiting`].

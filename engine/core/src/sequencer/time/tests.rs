@@ -76,6 +76,7 @@ impl World {
             recall_window: DAY,
             edit_window: DAY,
             group_cache: 1_000,
+            rewrites: false,
         };
         let directory = Arc::new(Directory::new(Position::ZERO));
         let mut sequencer = Sequencer::new(SequencerParts {
