@@ -357,7 +357,7 @@ fn sessions_that_wait_for_a_back_end_keep_nobody_waiting() {
         .asked_by(Setup::default(), &["connect"])
         .flag("callbacks-timeout", "3s")
         .start();
-    let mut waiting: Vec<_> = (0..20)
+    let mut waiting: Vec<_> = (0..12)
         .map(|number| {
             let mut client = gateway.dial().open();
             let user = format!("slow{number}");
@@ -370,7 +370,7 @@ fn sessions_that_wait_for_a_back_end_keep_nobody_waiting() {
         })
         .collect();
     wait::until("all of them are asked about", || {
-        (seen.lock().unwrap().len() >= 20).then_some(())
+        (seen.lock().unwrap().len() >= 12).then_some(())
     });
     let mut bob = gateway.dial().connect("bob", "phone");
     bob.ping();

@@ -9,6 +9,7 @@ mod architecture;
 mod auth;
 mod auth_keys;
 mod auth_sessions;
+mod back_end_turns;
 mod back_ends_page;
 mod backup;
 mod bad_keys;

@@ -12,6 +12,7 @@
 pub mod admin;
 mod api;
 pub mod back;
+mod dial;
 mod door;
 mod limits;
 mod media;
@@ -19,6 +20,7 @@ mod metrics;
 mod port;
 pub mod problem;
 pub mod server;
+mod turns;
 pub mod waiting;
 
 pub use api::COMMANDS;

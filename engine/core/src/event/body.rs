@@ -216,7 +216,7 @@ impl<'a> Body<'a> {
         self.text == other.text && self.has_media_of(other)
     }
 
-    /// Returns whether the message has the media of another, or none like the other.
+    /// Returns whether both messages have the same media and extras.
     pub fn has_media_of(&self, other: &Self) -> bool {
         self.mime == other.mime
             && self.data == other.data

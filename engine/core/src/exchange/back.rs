@@ -216,6 +216,29 @@ impl Verdict {
     }
 }
 
+/// The turn of a sender, whose next message is asked about when this is dropped: drop it once the message
+/// is on its way to the sequencer. So messages of a sender keep their order, whichever way they come.
+#[derive(Default)]
+pub struct SendTurn(Option<Box<dyn std::any::Any + Send>>);
+
+impl SendTurn {
+    /// Makes a turn that lasts as long as `held`.
+    pub fn new(held: impl Send + 'static) -> Self {
+        Self(Some(Box::new(held)))
+    }
+
+    /// Returns whether anybody waits for its end.
+    pub const fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl fmt::Debug for SendTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SendTurn").field(&self.is_held()).finish()
+    }
+}
+
 /// A question with its verdict.
 #[derive(Debug)]
 pub struct Judged {
@@ -223,6 +246,8 @@ pub struct Judged {
     pub question: BackQuestion,
     /// The verdict.
     pub verdict: Verdict,
+    /// The turn of the sender of a message.
+    pub turn: SendTurn,
 }
 
 /// The verdict on a question of a connection, as mail to its shard.
@@ -252,8 +277,9 @@ impl BackMail {
     }
 }
 
-/// Takes the verdict, on the thread that asks back ends.
-pub type Deliver = Box<dyn FnOnce(Judged) + Send>;
+/// Takes the verdict, on the thread that asks back ends, without waiting. Gives it back while there is no
+/// room for it: it is to be delivered again a little later.
+pub type Deliver = Box<dyn FnMut(Judged) -> Result<(), Box<Judged>> + Send>;
 
 /// A question on its way.
 pub struct BackJob {
@@ -279,11 +305,90 @@ pub trait BackEnds: Send + Sync + fmt::Debug {
     /// Returns whether a back end is asked about this.
     fn asks(&self, kind: BackKind) -> bool;
 
-    /// Returns the time within which every verdict comes.
+    /// Returns the time within which every verdict comes: the time for an answer, and that of waiting for
+    /// the turn of the question.
     fn timeout(&self) -> Duration;
 
     /// Asks a back end. Does not wait. Returns the verdict if it is clear at once: no back end
     /// answers this question, too many questions wait, or the back end rests after failures. Otherwise
     /// [`BackJob::deliver`] gets the verdict later, in any case.
     fn ask(&self, job: BackJob) -> Option<Judged>;
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::message::{Json, Media};
+
+    use super::*;
+
+    /// What a client sends counts, whichever field it stands in: the room for questions is bounded in bytes.
+    #[test]
+    fn the_bytes_of_a_question_are_those_that_its_client_sent() {
+        const LENGTH: usize = 100_000;
+        let long = "x".repeat(LENGTH);
+        let text = || Some(long.clone().into());
+        let send = |send: SendBody<'static>| BackQuestion::Send {
+            send: Box::new(send),
+            conversation: "u:alice:bob".to_owned(),
+        };
+        let caller = |connect: Connect<'static>, header: &str| {
+            BackQuestion::Connect(Box::new(Caller {
+                connect,
+                address: "192.0.2.7".to_owned(),
+                headers: [("Cookie", header.to_owned())].into(),
+            }))
+        };
+        let media = Media {
+            mime: "image/png".into(),
+            data: None,
+            url: text(),
+            size: None,
+        };
+        let data = format!("\"{long}\"");
+        let data = Json::parse(&data).unwrap().into_owned();
+        let all = [
+            send(SendBody {
+                text: text(),
+                ..SendBody::default()
+            }),
+            send(SendBody {
+                key: text(),
+                ..SendBody::default()
+            }),
+            send(SendBody {
+                media: Some(media),
+                ..SendBody::default()
+            }),
+            caller(
+                Connect {
+                    token: text(),
+                    ..Connect::default()
+                },
+                "",
+            ),
+            caller(Connect::default(), &long),
+            BackQuestion::Subscribe(Subscribe {
+                topic: long.clone().into(),
+                ..Subscribe::default()
+            }),
+            BackQuestion::Rpc(Rpc {
+                method: "m".into(),
+                data,
+            }),
+        ];
+        for question in all {
+            let bytes = question.bytes();
+            let kind = question.kind();
+            assert!(
+                (LENGTH..LENGTH + 1_000).contains(&bytes),
+                "{kind:?}: {bytes}"
+            );
+            assert!(
+                question.cost() > ASKING + ASKED_KIB.times(LENGTH / 1_025),
+                "{kind:?}"
+            );
+        }
+        let small = send(SendBody::default()).bytes();
+        assert!((1..1_000).contains(&small), "{small}");
+    }
 }

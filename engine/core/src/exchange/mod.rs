@@ -27,7 +27,7 @@ mod wanted;
 
 pub use back::{
     Admitted, BackEnds, BackJob, BackKind, BackMail, BackQuestion, BackUser, Caller as BackCaller,
-    Deliver, Judged, Topics, Verdict,
+    Deliver, Judged, SendTurn, Topics, Verdict,
 };
 pub use command::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Items, Members,

@@ -55,7 +55,7 @@ struct Open {
     rpcs: u8,
     /// Another command waits for its verdict: the connection is not read.
     holds: bool,
-    /// The head of the upgrade, until the session is open.
+    /// The head of the upgrade: the back end of `connect` gets it again when the session renews its token.
     head: Option<Head>,
     /// What the token of a waiting `connect` grants.
     grant: Option<Box<Grant>>,
@@ -125,7 +125,11 @@ impl Backs {
         let mailbox = Arc::clone(&self.mailbox);
         let deliver = Box::new(move |judged| {
             let mail = BackMail::new(&to, judged);
-            mailbox.put_waiting(Mail::Back(Box::new(mail)));
+            match mailbox.offer(Mail::Back(Box::new(mail))) {
+                // A shard that has ended has no connections either.
+                Err(Mail::Back(mail)) if !mailbox.is_closed() => Err(Box::new(mail.judged)),
+                _ => Ok(()),
+            }
         });
         ends.ask(BackJob {
             user,
@@ -243,7 +247,11 @@ impl Core {
 
     /// Goes on with a command that a back end has judged.
     fn judged(&mut self, slot: u32, conn: &mut Conn, id: u32, judged: Judged) {
-        let Judged { question, verdict } = judged;
+        let Judged {
+            question,
+            verdict,
+            turn,
+        } = judged;
         conn.unanswered.back_answered();
         let mut grant = None;
         if let Some(open) = self.backs.open.get_mut(&slot) {
@@ -258,6 +266,8 @@ impl Core {
         }
         if !conn.is_closing() {
             self.go_on_judged(slot, conn, id, question, verdict, grant);
+            // The message is in the batch for the sequencer, if it is sent at all.
+            self.handoff.end_turn(turn);
         }
         self.backs.tidy(slot);
         if conn.incoming.is_paused() && !self.backs.holds(slot) {
@@ -307,7 +317,6 @@ impl Core {
                     .admit(admitted, grant.map(|grant| *grant), &caller.connect)
                 {
                     Ok(grant) => {
-                        self.forget_head(slot);
                         self.connect_as(slot, conn, id, &caller.connect, Some(grant));
                     }
                     Err(refusal) => self.refuse(slot, conn, id, refusal),
@@ -315,7 +324,6 @@ impl Core {
             }
             // Without an answer, and with `on_failure = "allow"`.
             (BackQuestion::Connect(caller), _) => {
-                self.forget_head(slot);
                 let grant = match grant {
                     Some(grant) => Ok(*grant),
                     None => {
@@ -332,12 +340,6 @@ impl Core {
                 let text = "the answer belongs to another command";
                 self.fail(slot, conn, id, ErrorCode::Internal, text);
             }
-        }
-    }
-
-    fn forget_head(&mut self, slot: u32) {
-        if let Some(open) = self.backs.open.get_mut(&slot) {
-            open.head = None;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The commands and positions that a shard collects for the sequencer.
 
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::{CommandBatch, Failure, ToSequencer};
+use trunkline_core::exchange::{CommandBatch, Failure, SendTurn, ToSequencer};
 use trunkline_core::request::{Ask, Prepared, ask};
 use trunkline_core::sequencer::probable;
 use trunkline_proto::message::CommandBody;
@@ -27,6 +27,8 @@ pub(crate) const MOST_BYTES: usize = 1 << 20;
 pub(crate) struct Handoff {
     sequencer: ToSequencer,
     batch: Box<CommandBatch>,
+    /// The turns of senders whose messages are in the batch.
+    turns: Vec<SendTurn>,
 }
 
 impl Handoff {
@@ -34,6 +36,7 @@ impl Handoff {
     pub(super) fn new(sequencer: ToSequencer) -> Self {
         Self {
             batch: sequencer.spare(),
+            turns: Vec::new(),
             sequencer,
         }
     }
@@ -75,6 +78,13 @@ impl Handoff {
         self.batch.positions.extend(keep);
     }
 
+    /// Ends the turn of a sender once the batch is with the sequencer.
+    pub(super) fn end_turn(&mut self, turn: SendTurn) {
+        if turn.is_held() && !self.is_empty() {
+            self.turns.push(turn);
+        }
+    }
+
     /// Hands the batch to the sequencer. The batch stays here while the sequencer's queue is full.
     pub(super) fn submit(&mut self) {
         if self.is_empty() {
@@ -82,8 +92,9 @@ impl Handoff {
         }
         let fresh = self.sequencer.spare();
         let full = std::mem::replace(&mut self.batch, fresh);
-        if let Err(back) = self.sequencer.try_send(full) {
-            self.batch = back;
+        match self.sequencer.try_send(full) {
+            Ok(()) => self.turns.clear(),
+            Err(back) => self.batch = back,
         }
     }
 

@@ -79,7 +79,13 @@ impl Api {
         };
         let back: &Arc<dyn BackEnds> = self.back.as_ref().ok_or_else(stopping)?;
         let (tell, told) = oneshot::channel();
-        let deliver = Box::new(move |judged| drop(tell.send(judged)));
+        let mut tell = Some(tell);
+        let deliver = Box::new(move |judged| {
+            if let Some(tell) = tell.take() {
+                drop(tell.send(judged));
+            }
+            Ok(())
+        });
         let job = BackJob {
             user,
             question,
@@ -102,10 +108,6 @@ impl Api {
         named: Option<&str>,
         peer: Peer,
     ) -> Result<Visitor, Problem> {
-        if self.door.has_keys() {
-            // What the own keys refuse costs the back end nothing.
-            Visitor::by_token(&*self.door, &self.service, said, named)?;
-        }
         let connect = Connect {
             token: said.token.map(Into::into),
             user: said.user.or(named).map(Into::into),
@@ -117,14 +119,21 @@ impl Api {
         let claim = claim(&connect, &passed, peer);
         let admitted = match self.remembered.find(&claim) {
             Some(admitted) => admitted,
-            None => match self.ask_connect(&connect, passed, peer).await? {
-                Some(admitted) => {
-                    self.remembered.keep(claim, &admitted);
-                    admitted
+            None => {
+                if self.door.has_keys() {
+                    // What the own keys refuse costs the back end nothing. A remembered answer is for the
+                    // same token and names, and the token is checked below in any case.
+                    Visitor::by_token(&*self.door, &self.service, said, named)?;
                 }
-                // Nobody answered, and `on_failure` allows: the next request asks again.
-                None => Admitted::default(),
-            },
+                match self.ask_connect(&connect, passed, peer).await? {
+                    Some(admitted) => {
+                        self.remembered.keep(claim, &admitted);
+                        admitted
+                    }
+                    // Nobody answered, and `on_failure` allows: the next request asks again.
+                    None => Admitted::default(),
+                }
+            }
         };
         let grant = self.door.admit(&connect, admitted)?;
         Visitor::granted(&self.service, said, grant)?.named(named)
@@ -178,6 +187,8 @@ impl Api {
                 };
                 let _ = self.door.book(&visitor.payer(), question.cost());
                 let judged = self.ask_back(visitor.names().into(), question).await?;
+                // The sender's next message is asked about when this one is stored.
+                let _turn = judged.turn;
                 let send = match (judged.question, judged.verdict) {
                     (_, Verdict::Refuse(error)) => return Err(error.into()),
                     (BackQuestion::Send { mut send, .. }, Verdict::Rewrite(text)) => {
@@ -193,6 +204,7 @@ impl Api {
                 let question = BackQuestion::Edit(Box::new(edit.into_owned()));
                 let _ = self.door.book(&visitor.payer(), question.cost());
                 let judged = self.ask_back(visitor.names().into(), question).await?;
+                let _turn = judged.turn;
                 let edit = match (judged.question, judged.verdict) {
                     (_, Verdict::Refuse(error)) => return Err(error.into()),
                     (BackQuestion::Edit(mut edit), Verdict::Rewrite(text)) => {

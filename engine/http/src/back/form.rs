@@ -9,7 +9,7 @@ use trunkline_proto::message::{ErrorReply, Json, Media, Send, SendExtras};
 use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
 
-use super::pool::Failed;
+use super::failed::Failed;
 
 /// The codes of errors that belong to back ends.
 const OWN_CODES: std::ops::RangeInclusive<u16> = 4_000..=4_999;

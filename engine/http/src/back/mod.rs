@@ -5,16 +5,17 @@
 //! delays nobody who does not ask it.
 
 mod breaker;
+mod failed;
 mod form;
 mod metrics;
-mod pool;
 mod secret;
 mod target;
-mod tls;
 mod url;
 mod webhooks;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -27,24 +28,29 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use trunkline_core::exchange::{
-    BackEnds, BackJob, BackKind, BackQuestion, BackUser, Deliver, Judged, Verdict,
+    BackEnds, BackJob, BackKind, BackQuestion, BackUser, Deliver, Judged, SendTurn, Verdict,
 };
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::ErrorReply;
 
-use self::pool::Failed;
-use self::target::{NotAsked, Room, Target};
+use self::failed::Failed;
+use self::target::{Asker, NotAsked, Room, Target};
 
+pub use self::failed::ANSWER_BYTES;
 pub use self::metrics::{BackMetrics, KindNumbers};
-pub use self::pool::ANSWER_BYTES;
 pub use self::secret::Secret;
-pub use self::target::{AT_ONCE, WAITING, WAITING_BYTES};
-pub use self::tls::Trust;
+pub use self::target::{AT_ONCE, SHARES, WAITING, WAITING_BYTES};
 pub use self::url::{BackUrl, URL_WORDS};
 pub use self::webhooks::{
     Hooks, HooksParts, TOLD_AT_ONCE, Told, Unreadable, WAITING_HOOKS, WebhookMetrics, Webhooks,
     Worker,
 };
+use crate::dial::KEPT;
+pub use crate::dial::Trust;
+use crate::turns::Turn;
+
+/// The time after which a verdict is delivered again that found no room.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// The time after which a client may try again that found too many questions waiting, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -107,16 +113,20 @@ impl Callbacks {
             .chain(self.rpc.iter().map(|(_, url)| url));
         let has_tls = all.any(BackUrl::has_tls);
         has_tls
-            .then(|| Trust::load(self.ca_file.as_deref()))
+            .then(|| Trust::load(self.ca_file.as_deref(), "ca_file in the table [callbacks]"))
             .transpose()
+    }
+
+    /// Returns the number of back ends.
+    fn count(&self) -> usize {
+        let single = [&self.connect, &self.send, &self.subscribe];
+        single.into_iter().flatten().count() + self.rpc.len()
     }
 
     /// Returns the number of descriptors that connections to the back ends take at most.
     pub fn descriptors(&self) -> u64 {
-        let single = [&self.connect, &self.send, &self.subscribe];
-        let single = single.into_iter().flatten().count();
         // Those in use, and those that are kept.
-        ((single + self.rpc.len()) * 2 * AT_ONCE) as u64
+        (self.count() * (AT_ONCE + KEPT)) as u64
     }
 }
 
@@ -137,6 +147,8 @@ struct Shared {
     /// The maximum size of a message to a client, in bytes.
     most: usize,
     metrics: Arc<BackMetrics>,
+    /// Makes numbers of those who ask.
+    askers: RandomState,
 }
 
 /// Asks back ends. Clones ask the same ones.
@@ -179,8 +191,8 @@ impl Back {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            // Names of hosts are looked up on these.
-            .max_blocking_threads(4)
+            // Names of hosts are looked up on these, one at a time for each back end.
+            .max_blocking_threads(callbacks.count() + Told::ALL.len())
             .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -216,6 +228,7 @@ impl Back {
                 on_failure: callbacks.on_failure,
                 most,
                 metrics: Arc::clone(metrics),
+                askers: RandomState::new(),
             }),
             runtime: handle,
         };
@@ -280,6 +293,18 @@ impl Asking {
     }
 }
 
+impl Asking {
+    /// Returns who causes a question: nobody gets all of the room.
+    fn asker(&self, job: &BackJob) -> Asker {
+        let by = &self.shared.askers;
+        match &job.question {
+            // What a client says of its name is not known to be true yet.
+            BackQuestion::Connect(caller) => by.hash_one(&caller.address),
+            _ => by.hash_one((&job.user.namespace, &job.user.user)),
+        }
+    }
+}
+
 impl BackEnds for Asking {
     fn asks(&self, kind: BackKind) -> bool {
         match kind {
@@ -291,7 +316,8 @@ impl BackEnds for Asking {
     }
 
     fn timeout(&self) -> Duration {
-        self.shared.timeout
+        // First for the turn of the question, then for the answer.
+        2 * self.shared.timeout
     }
 
     fn ask(&self, job: BackJob) -> Option<Judged> {
@@ -301,15 +327,18 @@ impl BackEnds for Asking {
             return Some(Judged {
                 question: job.question,
                 verdict: Verdict::Refuse(ErrorReply::new(ErrorCode::UnknownCommand, text)),
+                turn: SendTurn::default(),
             });
         };
-        let room = match target.enter(job.question.bytes()) {
+        let asker = self.asker(&job);
+        let room = match target.enter(asker, job.question.bytes()) {
             Ok(room) => room,
             Err(why) => {
                 self.shared.metrics.turned_away(kind);
                 return Some(Judged {
                     verdict: self.shared.without(kind, why),
                     question: job.question,
+                    turn: SendTurn::default(),
                 });
             }
         };
@@ -322,6 +351,7 @@ impl BackEnds for Asking {
             body: Vec::new(),
             shared: Arc::clone(&self.shared),
             target: Arc::clone(target),
+            asker,
         };
         self.runtime.spawn(request.run(job.user, pending));
         None
@@ -367,19 +397,34 @@ struct Pending {
 }
 
 impl Pending {
-    fn deliver(mut self, verdict: Verdict) {
-        if let Some((question, deliver)) = self.rest.take() {
-            deliver(Judged { question, verdict });
+    /// Delivers a verdict. Who is to take it may be busy: then this task waits, and no other one.
+    async fn deliver(mut self, verdict: Verdict, turn: SendTurn) {
+        let Some((question, mut deliver)) = self.rest.take() else {
+            return;
+        };
+        let mut judged = Judged {
+            question,
+            verdict,
+            turn,
+        };
+        while let Err(back) = deliver(judged) {
+            judged = *back;
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Some((question, deliver)) = self.rest.take() {
+        if let Some((question, mut deliver)) = self.rest.take() {
             let text = "the gateway is stopping: ask again later";
             let verdict = Verdict::Refuse(ErrorReply::new(ErrorCode::StorageUnavailable, text));
-            deliver(Judged { question, verdict });
+            let turn = SendTurn::default();
+            let _ = deliver(Judged {
+                question,
+                verdict,
+                turn,
+            });
         }
     }
 }
@@ -389,15 +434,31 @@ struct Outgoing {
     body: Vec<u8>,
     shared: Arc<Shared>,
     target: Arc<Target>,
+    asker: Asker,
 }
 
 impl Outgoing {
     async fn run(mut self, user: BackUser, pending: Pending) {
-        let began = Instant::now();
         let kind = pending.kind;
+        let waited = tokio::time::timeout(self.shared.timeout, self.wait(kind)).await;
+        let (order, turn) = match waited {
+            Ok(turns) if self.target.admits() => turns,
+            waited => {
+                // The back end has done nothing wrong if others take all turns.
+                let why = match waited {
+                    Ok(_) => NotAsked::Resting,
+                    Err(_) => NotAsked::Full,
+                };
+                self.shared.metrics.turned_away(kind);
+                let verdict = self.shared.without(kind, why);
+                return pending.deliver(verdict, SendTurn::default()).await;
+            }
+        };
+        let began = Instant::now();
         let question = pending.rest.as_ref().map(|(question, _)| question);
         let asking = tokio::time::timeout(self.shared.timeout, self.ask(&user, question));
         let answer = asking.await.unwrap_or(Err(Failed::Late));
+        drop(turn);
         let verdict = answer.and_then(|body| form::verdict(kind, &body, self.shared.most));
         let (metrics, time) = (&self.shared.metrics, began.elapsed());
         let verdict = match verdict {
@@ -412,22 +473,31 @@ impl Outgoing {
                 self.shared.failed(kind, &why)
             }
         };
-        pending.deliver(verdict);
+        let order = order.map_or_else(SendTurn::default, SendTurn::new);
+        pending.deliver(verdict, order).await;
     }
 
-    /// Sends the request once it is its turn, and returns the body of the answer.
+    /// Waits for the turn of the question: that of a sender's message behind those before, and one of the
+    /// requests at a time.
+    async fn wait(&self, kind: BackKind) -> (Option<Turn<Asker>>, Turn<Asker>) {
+        let target = &self.target;
+        let order = match kind {
+            BackKind::Send => Some(target.in_order.take(self.asker, 1).await),
+            _ => None,
+        };
+        (order, target.at_once.take(self.asker, 1).await)
+    }
+
+    /// Sends the request, and returns the body of the answer.
     async fn ask(
         &mut self,
         user: &BackUser,
         question: Option<&BackQuestion>,
     ) -> Result<bytes::Bytes, Failed> {
-        let stopping = |_| Failed::Broken("the gateway is stopping".to_owned());
-        let target = Arc::clone(&self.target);
-        let _turn = target.at_once.acquire().await.map_err(stopping)?;
         // Not before its turn: waiting questions have no second copy.
         self.body = question.map_or_else(Vec::new, |question| form::body(user, question));
         let request = self.request()?;
-        target.pool.post(request).await
+        failed::post(&self.target.pool, request).await
     }
 
     /// Makes the signed request.
@@ -435,7 +505,7 @@ impl Outgoing {
         let id = random_id()?;
         let body = std::mem::take(&mut self.body);
         let secret = self.shared.secret.read();
-        signed(&secret, self.target.pool.url(), &id, body)
+        signed(&secret, &self.target.url, &id, body)
     }
 }
 

@@ -1,18 +1,19 @@
 //! One back end for one kind of question: its room, its rest after failures, and its log lines.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use trunkline_core::exchange::BackKind;
 
 use super::breaker::Breaker;
+use super::failed::Failed;
 use super::metrics::BackMetrics;
-use super::pool::{Failed, Pool};
-use super::tls::Trust;
 use super::url::BackUrl;
+use crate::dial::{Pool, Trust};
+use crate::turns::Turns;
 
 /// The maximum number of questions to one back end that have no answer. Further ones fail at once.
 pub const WAITING: usize = 1_024;
@@ -21,7 +22,10 @@ pub const WAITING: usize = 1_024;
 pub const WAITING_BYTES: usize = 16 << 20;
 
 /// The maximum number of requests to one back end at a time. Further questions wait for them.
-pub const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 128;
+
+/// The part of the room, and of the requests at a time, that one user has at most: one divided by this.
+pub const SHARES: usize = 4;
 
 /// The shortest time between two log lines about one back end.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
@@ -30,13 +34,42 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) kind: BackKind,
+    pub(super) url: BackUrl,
     pub(super) pool: Pool,
-    pub(super) at_once: Semaphore,
-    waiting: AtomicUsize,
-    bytes: AtomicUsize,
+    /// The requests at a time.
+    pub(super) at_once: Turns<Asker>,
+    /// Senders whose message is asked about, one at a time for each.
+    pub(super) in_order: Turns<Asker>,
+    waiting: Mutex<Waiting>,
     breaker: Mutex<Breaker>,
     said: Mutex<Said>,
     metrics: Arc<BackMetrics>,
+}
+
+/// Who causes a question, as a number: a user, or an address that has no user yet.
+pub(super) type Asker = u64;
+
+/// A number of questions, and their bytes.
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    count: usize,
+    bytes: usize,
+}
+
+impl Load {
+    /// Returns whether one more question has room in one part of so many of the whole room. A large one
+    /// has room where nothing else waits.
+    const fn fits(self, bytes: usize, parts: usize) -> bool {
+        let small = self.bytes + bytes <= WAITING_BYTES / parts;
+        self.count < WAITING / parts && (self.count == 0 || small)
+    }
+}
+
+/// The questions without an answer.
+#[derive(Debug, Default)]
+struct Waiting {
+    all: Load,
+    of: HashMap<Asker, Load>,
 }
 
 /// What the log says of a back end.
@@ -60,14 +93,23 @@ pub(super) enum NotAsked {
 #[derive(Debug)]
 pub(super) struct Room {
     target: Arc<Target>,
+    asker: Asker,
     bytes: usize,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.target.waiting.fetch_sub(1, Relaxed);
-        self.target.bytes.fetch_sub(self.bytes, Relaxed);
         self.target.metrics.waiting.fetch_sub(1, Relaxed);
+        let mut waiting = self.target.waiting.lock();
+        waiting.all.count -= 1;
+        waiting.all.bytes -= self.bytes;
+        if let Some(load) = waiting.of.get_mut(&self.asker) {
+            load.count -= 1;
+            load.bytes -= self.bytes;
+            if load.count == 0 {
+                waiting.of.remove(&self.asker);
+            }
+        }
     }
 }
 
@@ -80,10 +122,11 @@ impl Target {
     ) -> Self {
         Self {
             kind,
-            pool: Pool::new(url, trust),
-            at_once: Semaphore::new(AT_ONCE),
-            waiting: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            pool: Pool::new(url.origin(), trust),
+            url,
+            at_once: Turns::new(AT_ONCE, AT_ONCE / SHARES),
+            in_order: Turns::new(WAITING, 1),
+            waiting: Mutex::default(),
             breaker: Mutex::default(),
             said: Mutex::default(),
             metrics,
@@ -94,23 +137,32 @@ impl Target {
     ///
     /// # Errors
     /// The back end is not to be asked now.
-    pub(super) fn enter(self: &Arc<Self>, bytes: usize) -> Result<Room, NotAsked> {
-        let count = self.waiting.fetch_add(1, Relaxed);
-        let before = self.bytes.fetch_add(bytes, Relaxed);
-        self.metrics.waiting.fetch_add(1, Relaxed);
-        // From here on a drop takes it back.
-        let room = Room {
-            target: Arc::clone(self),
-            bytes,
-        };
-        // A large question has room where nothing else waits.
-        if count >= WAITING || (before > 0 && before + bytes > WAITING_BYTES) {
+    pub(super) fn enter(self: &Arc<Self>, asker: Asker, bytes: usize) -> Result<Room, NotAsked> {
+        if !self.breaker.lock().would_admit(Instant::now()) {
+            return Err(NotAsked::Resting);
+        }
+        let mut waiting = self.waiting.lock();
+        let own = waiting.of.get(&asker).copied().unwrap_or_default();
+        if !waiting.all.fits(bytes, 1) || !own.fits(bytes, SHARES) {
             return Err(NotAsked::Full);
         }
-        match self.breaker.lock().admits(Instant::now()) {
-            true => Ok(room),
-            false => Err(NotAsked::Resting),
-        }
+        waiting.all.count += 1;
+        waiting.all.bytes += bytes;
+        let own = waiting.of.entry(asker).or_default();
+        own.count += 1;
+        own.bytes += bytes;
+        drop(waiting);
+        self.metrics.waiting.fetch_add(1, Relaxed);
+        Ok(Room {
+            target: Arc::clone(self),
+            asker,
+            bytes,
+        })
+    }
+
+    /// Lets a question out whose turn it is. Returns `false` if the back end rests meanwhile.
+    pub(super) fn admits(&self) -> bool {
+        self.breaker.lock().admits(Instant::now())
     }
 
     /// Notes an answer that can be used.
@@ -121,7 +173,7 @@ impl Target {
         drop(breaker);
         if was_open {
             self.metrics.resting.fetch_sub(1, Relaxed);
-            let (callback, url) = (self.kind.name(), self.pool.url().shown());
+            let (callback, url) = (self.kind.name(), self.url.shown());
             tracing::info!(callback, url, "the back end answers again");
         }
     }
@@ -142,7 +194,7 @@ impl Target {
         let failures = std::mem::take(&mut said.failures);
         said.last = Some(Instant::now());
         drop(said);
-        let (callback, url) = (self.kind.name(), self.pool.url().shown());
+        let (callback, url) = (self.kind.name(), self.url.shown());
         tracing::warn!(callback, url, failures, %why, "a back end fails: look at its log; further failures are counted in /metrics");
     }
 }
@@ -159,15 +211,28 @@ mod tests {
     #[test]
     fn questions_are_bounded_by_number_and_bytes() {
         let target = target();
-        let mut rooms: Vec<_> = (0..WAITING).map(|_| target.enter(1).unwrap()).collect();
-        assert_eq!(target.enter(1).unwrap_err(), NotAsked::Full);
+        let each = WAITING / SHARES;
+        let mut rooms = Vec::new();
+        for asker in 0..SHARES as u64 {
+            rooms.extend((0..each).map(|_| target.enter(asker, 1).unwrap()));
+            // A user has a part of the room only.
+            assert_eq!(target.enter(asker, 1).unwrap_err(), NotAsked::Full);
+        }
+        assert_eq!(target.enter(9, 1).unwrap_err(), NotAsked::Full);
         assert_eq!(target.metrics.waiting(), WAITING as u64);
         rooms.truncate(1);
-        assert!(target.enter(WAITING_BYTES).is_err());
-        drop(target.enter(WAITING_BYTES - 1).unwrap());
-        rooms.clear();
-        assert!(target.enter(WAITING_BYTES + 1).is_ok());
+        let share = WAITING_BYTES / SHARES;
+        assert!(target.enter(0, share).is_err());
+        let most = target.enter(0, share - 1).unwrap();
+        assert!(target.enter(0, 1).is_err());
+        let other = target.enter(1, share).unwrap();
+        drop((rooms, most, other));
+        // One large question of a user, and nothing else of this user.
+        let large = target.enter(0, WAITING_BYTES + 1).unwrap();
+        assert!(target.enter(0, 1).is_err() && target.enter(1, 1).is_err());
+        drop(large);
         assert_eq!(target.metrics.waiting(), 0);
+        assert!(target.waiting.lock().of.is_empty());
     }
 
     #[test]
@@ -176,10 +241,10 @@ mod tests {
         for _ in 0..100 {
             target.failed(&Failed::Late);
         }
-        assert_eq!(target.enter(1).unwrap_err(), NotAsked::Resting);
+        assert_eq!(target.enter(1, 1).unwrap_err(), NotAsked::Resting);
         assert_eq!(target.metrics.resting(), 1);
         target.succeeded();
         assert_eq!(target.metrics.resting(), 0);
-        assert!(target.enter(1).is_ok());
+        assert!(target.enter(1, 1).is_ok());
     }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use hyper::Uri;
 
+use crate::dial::Origin;
+
 /// What an address of a back end looks like, for errors.
 pub const URL_WORDS: &str = "an http:// or https:// address, such as http://127.0.0.1:9000/send";
 
@@ -19,13 +21,14 @@ pub struct BackUrl {
 }
 
 impl BackUrl {
-    /// Returns the host, as the system resolves it: an IPv6 address without its brackets.
-    pub(super) fn host(&self) -> &str {
-        self.host.trim_start_matches('[').trim_end_matches(']')
-    }
-
-    pub(super) const fn port(&self) -> u16 {
-        self.port
+    /// Returns where the back end listens.
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            // As the system resolves it.
+            host: self.host.trim_matches(['[', ']']).to_owned(),
+            port: self.port,
+            has_tls: self.has_tls,
+        }
     }
 
     /// Returns whether the back end speaks TLS.
@@ -111,19 +114,22 @@ mod tests {
     #[test]
     fn addresses_are_taken_apart() {
         let url: BackUrl = "http://[::1]:9000/a?secret=1".parse().unwrap();
-        assert_eq!((url.host(), url.port()), ("::1", 9000));
+        let origin = |host: &str, port, has_tls| Origin {
+            host: host.to_owned(),
+            port,
+            has_tls,
+        };
+        assert_eq!(url.origin(), origin("::1", 9000, false));
         assert_eq!(url.path(), "/a?secret=1");
         assert_eq!(url.authority(), "[::1]:9000");
         assert_eq!(url.shown(), "http://[::1]:9000/a");
         assert_eq!(url.to_string(), "http://[::1]:9000/a?secret=1");
         let url: BackUrl = "http://Back.example".parse().unwrap();
-        assert_eq!(
-            (url.host(), url.port(), url.path()),
-            ("back.example", 80, "/")
-        );
+        assert_eq!(url.origin(), origin("back.example", 80, false));
+        assert_eq!(url.path(), "/");
         assert_eq!(url.authority(), "back.example");
         let url: BackUrl = "https://back.example/a".parse().unwrap();
-        assert_eq!((url.port(), url.has_tls()), (443, true));
+        assert_eq!(url.origin(), origin("back.example", 443, true));
         assert_eq!(url.authority(), "back.example");
     }
 

@@ -8,9 +8,10 @@ use tokio::runtime::Handle;
 use trunkline_core::ids::UserId;
 
 use super::super::breaker::Breaker;
-use super::super::pool::{Failed, Pool};
+use super::super::failed::{self, Failed};
 use super::super::{Back, BackUrl, Shared, signed};
 use super::{Event, Told};
+use crate::dial::Pool;
 
 /// The maximum number of requests to the back end of one webhook at a time. Nothing else is tried before
 /// one of them ends.
@@ -42,6 +43,7 @@ impl Said {
 /// The back end of one webhook.
 pub(super) struct Hook {
     told: Told,
+    url: BackUrl,
     pool: Arc<Pool>,
     breaker: Breaker,
     said: Said,
@@ -55,7 +57,8 @@ impl Hook {
     pub(super) fn new(told: Told, url: &BackUrl, back: &Back, results: Sender<Event>) -> Self {
         Self {
             told,
-            pool: Arc::new(Pool::new(url.clone(), back.trust.clone())),
+            url: url.clone(),
+            pool: Arc::new(Pool::new(url.origin(), back.trust.clone())),
             breaker: Breaker::default(),
             said: Said::default(),
             given_up: Said::default(),
@@ -74,11 +77,11 @@ impl Hook {
     pub(super) fn tell(&mut self, user: UserId, id: String, body: Vec<u8>, now: Instant) {
         self.breaker.admits(now);
         let (told, pool, results) = (self.told, Arc::clone(&self.pool), self.results.clone());
-        let shared = Arc::clone(&self.shared);
+        let (shared, url) = (Arc::clone(&self.shared), self.url.clone());
         self.runtime.spawn(async move {
-            let request = signed(&shared.secret.read(), pool.url(), &id, body);
+            let request = signed(&shared.secret.read(), &url, &id, body);
             let result = match request {
-                Ok(request) => pool.tell(request, shared.timeout).await,
+                Ok(request) => failed::tell(&pool, request, shared.timeout).await,
                 Err(why) => Err(why),
             };
             // Nobody is there any more when the gateway stops.
@@ -99,7 +102,7 @@ impl Hook {
                 self.breaker.failed(now);
             }
         }
-        let (webhook, url) = (self.told.name(), self.pool.url().shown());
+        let (webhook, url) = (self.told.name(), self.url.shown());
         if let Err(why) = result
             && let Some(failures) = self.said.count(now)
         {
@@ -119,7 +122,7 @@ impl Hook {
     pub(super) fn gave_up(&mut self, now: Instant) {
         self.shared.metrics.webhooks.gave_up(self.told);
         if let Some(count) = self.given_up.count(now) {
-            let (webhook, url) = (self.told.name(), self.pool.url().shown());
+            let (webhook, url) = (self.told.name(), self.url.shown());
             tracing::error!(
                 webhook,
                 url,

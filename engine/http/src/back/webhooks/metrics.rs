@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::super::pool::Failed;
+use super::super::failed::Failed;
 
 /// What a back end is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

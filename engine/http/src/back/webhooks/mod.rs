@@ -24,7 +24,7 @@ use self::hook::Hook;
 use self::offline::{Offline, OfflineParts};
 use self::presence::{Presence, PresenceParts};
 use self::state::StateFile;
-use super::pool::Failed;
+use super::failed::Failed;
 use super::{Back, BackUrl};
 
 pub use self::hook::TOLD_AT_ONCE;

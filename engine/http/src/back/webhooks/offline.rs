@@ -12,7 +12,7 @@ use trunkline_core::ids::UserId;
 use trunkline_core::reader::{Missed, MissedMessages};
 use trunkline_core::store::Position;
 
-use super::super::pool::Failed;
+use super::super::failed::Failed;
 use super::super::{BackMetrics, id_of};
 use super::hook::{Hook, Said};
 use super::queue::{Queue, longest_pause};

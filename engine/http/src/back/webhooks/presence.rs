@@ -14,7 +14,7 @@ use trunkline_core::request::Names;
 use trunkline_core::store::IdBuildHasher;
 use trunkline_proto::message::UserPresence;
 
-use super::super::pool::Failed;
+use super::super::failed::Failed;
 use super::super::{BackMetrics, random_id};
 use super::hook::Hook;
 use super::queue::Queue;

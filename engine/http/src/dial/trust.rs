@@ -1,4 +1,4 @@
-//! The certificates that back ends with `https://` addresses have to show.
+//! The certificates that servers with `https://` addresses have to show.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const SYSTEM: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The certificates of authorities that vouch for back ends.
+/// The certificates of authorities that vouch for other servers.
 #[derive(Clone)]
 pub struct Trust(pub(super) Arc<ClientConfig>);
 
@@ -28,17 +28,17 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Reads the certificates of a file in PEM; without a file those of the system.
+    /// Reads the certificates of a file in PEM; without a file those of the system. `setting` names the
+    /// file in errors.
     ///
     /// # Errors
     /// Says what is wrong with the file.
-    pub fn load(file: Option<&Path>) -> Result<Self, String> {
+    pub fn load(file: Option<&Path>, setting: &str) -> Result<Self, String> {
         let file = match file {
             Some(file) => file.to_owned(),
-            None => system()?,
+            None => system(setting)?,
         };
-        let refused =
-            |why: String| format!("the certificates of back ends, {}: {why}", file.display());
+        let refused = |why: String| format!("the certificates in {}: {why}", file.display());
         let mut roots = RootCertStore::empty();
         let each =
             CertificateDer::pem_file_iter(&file).map_err(|error| refused(error.to_string()))?;
@@ -61,13 +61,11 @@ impl Trust {
 }
 
 /// Returns the file of the system.
-fn system() -> Result<PathBuf, String> {
+fn system(setting: &str) -> Result<PathBuf, String> {
     let mut all = SYSTEM.iter().map(Path::new);
     let found = all.find(|file| file.exists());
     found.map(Path::to_owned).ok_or_else(|| {
-        "this system has no file of trusted certificates at a usual place: set ca_file in the table \
-         [callbacks]"
-            .to_owned()
+        format!("this system has no file of trusted certificates at a usual place: set {setting}")
     })
 }
 
@@ -79,9 +77,13 @@ mod tests {
     fn a_file_without_certificates_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
-        assert!(Trust::load(Some(&file)).unwrap_err().contains("ca.pem"));
+        assert!(
+            Trust::load(Some(&file), "ca_file")
+                .unwrap_err()
+                .contains("ca.pem")
+        );
         std::fs::write(&file, "no PEM\n").unwrap();
-        let said = Trust::load(Some(&file)).unwrap_err();
+        let said = Trust::load(Some(&file), "ca_file").unwrap_err();
         assert!(said.contains("PEM"), "{said}");
     }
 }
