@@ -384,7 +384,8 @@ fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let http = config.http_limits.server.connections;
     let http = config.http.map_or(0, |_| http::quarter(http));
     let own = descriptors::own_need(config.shards, control, &config.data);
-    let own = own + config.callbacks.descriptors() + config.webhooks.descriptors();
+    let back_ends = config.callbacks.descriptors() + config.webhooks.descriptors();
+    let own = own + back_ends + config.media.descriptors();
     let mut tables = descriptors::plan(config.max_connections, own + http as u64)?;
     if tables.private {
         // The client API is in another table than the shards.

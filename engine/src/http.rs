@@ -101,7 +101,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         origins: config.limits.origins.clone(),
         proxies: config.limits.proxies.clone(),
         tls,
-        media: media(serving),
+        media: media(serving)?,
         limits,
         metrics: Arc::clone(&metrics.http),
     });
@@ -123,27 +123,30 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
 }
 
 /// Returns what the client API needs for media.
-fn media(serving: &Serving<'_>) -> MediaParts {
+///
+/// # Errors
+/// The place of media cannot be opened.
+fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
     let config = serving.config;
-    let (store, folder, data) = (
+    let (store, place, data) = (
         serving.store.clone(),
         config.media.clone(),
         config.data.clone(),
     );
-    MediaParts {
-        folder: config.media.clone(),
+    let opened = place.open(config.media_s3_file.as_deref());
+    Ok(MediaParts {
+        place: opened.map_err(anyhow::Error::msg)?,
         limits: config.media_limits.clone(),
         access: Access::new(serving.store),
         // The disk of the store is to keep room for messages. Another disk may be filled.
         free_bytes: Box::new(move || {
             let disk = |folder: &Path| std::fs::metadata(folder).map(|of| of.dev());
-            if disk(&folder)? == disk(&data)? {
-                store.free_bytes()
-            } else {
-                Ok(u64::MAX)
+            match place.folder() {
+                Some(folder) if disk(folder)? == disk(&data)? => store.free_bytes(),
+                _ => Ok(u64::MAX),
             }
         }),
-    }
+    })
 }
 
 /// Returns the number of connections to the client API at most that share a table of descriptors with

@@ -64,6 +64,7 @@ mod load;
 mod log_lines;
 mod manual;
 mod media;
+mod media_s3;
 mod mentions;
 mod messages;
 mod metrics_page;

@@ -22,13 +22,15 @@ use crate::tls::Files;
 /// A request as the back end got it.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// The method.
+    pub method: String,
     /// The path with its query.
     pub path: String,
     /// The headers, with their names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The bytes of the body.
     pub raw: Vec<u8>,
-    /// The body.
+    /// The body; null if it is not JSON.
     pub body: Value,
     /// The number of the connection.
     pub connection: usize,
@@ -170,7 +172,7 @@ impl BackEnd {
         let signature = signature.strip_prefix("v1,").unwrap_or_default();
         let signature = STANDARD.decode(signature).unwrap_or_default();
         let signed = [id.as_bytes(), b".", time.as_bytes(), b".", &asked.raw].concat();
-        hmac::verify(&self.key, &signed, &signature).is_ok()
+        asked.method == "POST" && hmac::verify(&self.key, &signed, &signature).is_ok()
     }
 }
 
@@ -221,8 +223,8 @@ fn serve(stream: impl Read + Write, connection: usize, answers: &Answers) {
 fn read(input: &mut BufReader<impl Read>, connection: usize) -> Option<Asked> {
     let mut line = String::new();
     input.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    assert!(line.starts_with("POST "), "{line}");
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -232,11 +234,13 @@ fn read(input: &mut BufReader<impl Read>, connection: usize) -> Option<Asked> {
         };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
-    let length = headers.get("content-length")?.parse().ok()?;
+    let length = headers.get("content-length");
+    let length = length.map_or(Ok(0), |length| length.parse()).ok()?;
     let mut raw = vec![0; length];
     input.read_exact(&mut raw).ok()?;
-    let body = serde_json::from_slice(&raw).expect("JSON");
+    let body = serde_json::from_slice(&raw).unwrap_or_default();
     Some(Asked {
+        method,
         path,
         headers,
         raw,

@@ -12,6 +12,7 @@
 //! - [`port`]: ports that are chosen before they are used;
 //! - [`neighbours`]: two users who chat and must not notice what the rest of a test does;
 //! - [`reverse_proxy`]: nginx and HAProxy in front of a gateway;
+//! - [`s3`]: a store that speaks S3;
 //! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
@@ -27,6 +28,7 @@ pub mod port;
 pub mod process;
 pub mod random;
 pub mod reverse_proxy;
+pub mod s3;
 pub mod scripts;
 pub mod service;
 pub mod tls;

@@ -26,6 +26,8 @@ pub mod waiting;
 pub use api::COMMANDS;
 pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
 pub use limits::HttpLimits;
-pub use media::{MediaLimits, MediaMetrics, MediaParts, MediaTypes};
+pub use media::{
+    MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OpenedMedia, PLACE_WORDS,
+};
 pub use metrics::{HttpMetrics, ROUTES};
 pub use port::{Http, HttpParts};

@@ -28,8 +28,8 @@ use crate::waiting::{Carrier, Post, Waiting};
 /// The time for answers that are on their way when the gateway stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// The most threads that wait for the files of media.
-const BLOCKING: usize = 8;
+/// The most threads that wait for the files of media, and for names of hosts.
+const BLOCKING: usize = 16;
 
 /// Everything that the port of the client API needs.
 pub struct HttpParts {
@@ -86,10 +86,11 @@ impl Http {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            // They read and write media, and look up who may read them.
+            // They read and write media, look up who may read them, and where their place is.
             .max_blocking_threads(BLOCKING)
             .build()?;
-        let media = Media::open(parts.media, Arc::clone(&parts.metrics.media))?;
+        let patience = parts.limits.server.timeout / 3 * 2;
+        let media = Media::new(parts.media, patience, Arc::clone(&parts.metrics.media));
         let media = Arc::new(media);
         let waiting = Arc::new(Waiting::new(parts.directory, parts.hub, parts.shards));
         let carrier = Carrier::start(&parts.post, &waiting)?;
@@ -152,6 +153,8 @@ impl Http {
                 if let Err(error) = runtime.block_on(serving) {
                     tracing::error!(%error, "the port of the client API failed");
                 }
+                // The look-up of a name may hang: nobody waits for it.
+                runtime.shutdown_timeout(LAST_ANSWERS);
             })?;
         Ok(Self {
             address,

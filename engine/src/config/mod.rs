@@ -35,7 +35,7 @@ use trunkline_gateway::limits::Limits;
 use trunkline_gateway::tls::TlsFiles;
 use trunkline_http::back::{Callbacks, Hooks};
 use trunkline_http::server::ServerLimits;
-use trunkline_http::{HttpLimits, MediaLimits};
+use trunkline_http::{HttpLimits, MediaLimits, MediaPlace};
 
 pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
@@ -84,8 +84,10 @@ pub struct Config {
     pub webhooks: Hooks,
     /// The file with the secret that signs requests to back ends. `None` without any.
     pub callbacks_secret: Option<PathBuf>,
-    /// The folder of media.
-    pub media: PathBuf,
+    /// The place of media.
+    pub media: MediaPlace,
+    /// The file with the address and the credentials of a bucket.
+    pub media_s3_file: Option<PathBuf>,
     /// The limits of media.
     pub media_limits: MediaLimits,
     /// The folder of the store.

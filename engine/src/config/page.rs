@@ -19,6 +19,7 @@ fn words(row: &Row) -> &'static str {
         "BOOL" => "true or false",
         "LEVEL" => "sync, `interval:<ms>` or os",
         "LIST" => "a list of origins",
+        "PLACE" => "a folder, or s3://bucket/prefix",
         "TYPES" => "a list of media types",
         "NETWORKS" => "a list of addresses and networks",
         "HEADER" => "any, x-forwarded-for, forwarded or proxy-protocol",

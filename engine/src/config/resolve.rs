@@ -9,9 +9,8 @@ use trunkline_core::request::ContentLimits;
 use trunkline_gateway::limits::{CostLimits, Limits, Rates};
 use trunkline_gateway::tls::TlsFiles;
 use trunkline_http::server::ServerLimits;
-use trunkline_http::{HttpLimits, MediaLimits};
+use trunkline_http::{HttpLimits, MediaLimits, MediaPlace};
 
-use super::form::FilePath;
 use super::layers::Layers;
 use super::problem::ConfigError;
 use super::row::Row;
@@ -75,7 +74,8 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         callbacks: back_ends::resolve(&settings),
         webhooks: back_ends::resolve_hooks(&settings),
         callbacks_secret: settings.callbacks_secret_file.clone().map(|file| file.0),
-        media: of(&settings.media).0,
+        media: of(&settings.media),
+        media_s3_file: settings.media_s3_file.clone().map(|file| file.0),
         media_limits: media(&settings),
         data: of(&settings.data).0,
         shards: number(settings.shards),
@@ -114,7 +114,7 @@ fn fill(layers: &mut Layers, is_development: bool) {
         }
     }
     let data = of(&layers.settings.data).0;
-    let media = FilePath(data.join("media"));
+    let media = MediaPlace::Folder(data.join("media"));
     layers.settings.media.get_or_insert(media);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = &mut layers.settings;

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use toml::Value;
 use trunkline_gateway::auth::TokenAlgorithm;
-use trunkline_http::MediaTypes;
 use trunkline_http::back::{BackUrl, OnFailure};
+use trunkline_http::{MediaPlace, MediaTypes};
 use trunkline_proto::proxy::Naming;
 
 use super::form::{Address, FilePath, Form, LogFilter, OptionalAddress, Text};
@@ -109,8 +109,12 @@ settings! {
     http_requests_per_user: u32 { default("32"), dev("0"), limits("requests of a user to the client API without an answer yet, with those that wait for events", "error 111: HTTP 429") }
     /// The bytes of the bodies of all requests to the client API that have no answer yet.
     http_body_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of the bodies of all requests to the client API that have no answer yet", "error 115: HTTP 503") }
-    /// The folder of media that clients upload. The gateway makes it if it is missing.
-    media: FilePath { computed("the folder media in the data folder"), value("DIR") }
+    /// The place of media that clients upload: a folder, which the gateway makes if it is missing, or
+    /// `s3://bucket/prefix` for a bucket that speaks S3.
+    media: MediaPlace { computed("the folder media in the data folder") }
+    /// The file with the address and the credentials of the bucket of media: a line `AWS_NAME=value` for
+    /// each, such as `AWS_ENDPOINT_URL`. They win over variables of the environment with the same names.
+    media_s3_file: FilePath {  }
     /// The largest file that clients may upload.
     media_max: ByteSize { default("25MiB"), range("1KiB", "1GiB"), limits("a file that a client uploads", "error 106: HTTP 413") }
     /// The types of files that clients may upload: a list such as `image/*,application/pdf`, or `*/*`

@@ -14,15 +14,17 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use multer::Multipart;
 use serde::Serialize;
+use trunkline_core::ids::UserId;
 use trunkline_core::media::PATH;
 use trunkline_proto::ErrorCode;
 
 use super::visitor::Visitor;
 use super::{Api, BODY_KIB, json};
-use crate::door::Sent;
+use crate::door::{Beyond, Sent};
 use crate::media::{About, Media, Unreachable, Writer};
 use crate::problem::Problem;
 use crate::server::{Page, Peer, Progress};
+use crate::turns::Turn;
 
 /// The type of a file whose upload names none.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
@@ -57,7 +59,7 @@ impl From<Unreachable> for Problem {
 struct Upload<'a> {
     api: &'a Api,
     visitor: &'a Visitor,
-    writer: Writer<'a>,
+    writer: Writer,
     progress: Progress,
     hash: Context,
     size: u64,
@@ -94,10 +96,13 @@ pub(super) async fn handle(
     let kind = content_type(&headers)?;
     let boundary = multer::parse_boundary(&kind).ok();
     let id = Media::new_id()?;
+    let _room = api
+        .room(&visitor, body.size_hint().exact(), &progress)
+        .await?;
     let mut upload = Upload {
         api: &api,
         visitor: &visitor,
-        writer: media.store.begin(&id).await?,
+        writer: media.store.begin(&id),
         progress,
         hash: Context::new(&SHA256),
         size: 0,
@@ -113,7 +118,7 @@ pub(super) async fn handle(
     let about = match ended {
         Ok(about) => about,
         Err(problem) => {
-            upload.writer.abort().await;
+            upload.writer.abort();
             return Err(problem);
         }
     };
@@ -181,6 +186,33 @@ fn file_name(name: &str) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
+impl Api {
+    /// Waits for room in memory for a body, whose length may be known.
+    ///
+    /// # Errors
+    /// Other uploads take too long.
+    async fn room(
+        &self,
+        visitor: &Visitor,
+        whole: Option<u64>,
+        progress: &Progress,
+    ) -> Result<Turn<UserId>, Problem> {
+        let piece = self.media.store.piece();
+        let bytes = whole.map_or(piece, |whole| {
+            usize::try_from(whole).unwrap_or(piece).min(piece)
+        });
+        let room = self.media.room.take(visitor.id(), bytes);
+        let room = tokio::time::timeout(self.patience(), room).await;
+        // The gateway did not read: the client's time was not running.
+        progress.waited();
+        room.map_err(|_| {
+            let retry_ms = PAUSE.as_millis() as u64;
+            let limit = "uploads";
+            Beyond { limit, retry_ms }.into()
+        })
+    }
+}
+
 impl Upload<'_> {
     /// Takes a body that is the file.
     async fn raw(&mut self, kind: String, body: Body) -> Result<Said, Problem> {
@@ -245,7 +277,10 @@ impl Upload<'_> {
             self.pay(piece.len()).await?;
             self.progress.moved(piece.len());
             self.hash.update(&piece);
-            self.writer.write(&piece).await?;
+            if self.writer.write(&piece).await? {
+                // Nor when the place of media takes its time.
+                self.progress.waited();
+            }
         }
         Ok(())
     }
@@ -269,6 +304,7 @@ impl Upload<'_> {
     /// Ends the file, and notes what is known of it.
     async fn end(&mut self, id: &str, said: Said) -> Result<About, Problem> {
         self.writer.end().await?;
+        self.progress.waited();
         let digest = self.hash.clone().finish();
         let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
         let names = self.visitor.names();

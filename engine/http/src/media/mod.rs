@@ -1,12 +1,12 @@
 //! Media that clients upload: where they are kept, what is known of each, and links to them.
 
 mod link;
+mod place;
 mod range;
 mod store;
 mod sweep;
 mod types;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +19,16 @@ use trunkline_core::media::Access;
 use trunkline_core::metrics::Counter;
 
 pub(crate) use self::link::Links;
+pub use self::place::{MediaPlace, Opened as OpenedMedia, PLACE_WORDS};
 pub(crate) use self::range::{Part, part};
 pub(crate) use self::store::{About, Store, Unreachable, Writer};
 pub(crate) use self::sweep::run as sweep;
 pub use self::types::MediaTypes;
 pub(crate) use self::types::{essence, is_type};
+use crate::turns::Turns;
+
+/// The most bytes of all uploads together that are in memory. One user has a quarter of them at most.
+const UPLOADS: usize = 64 << 20;
 
 /// The limits of media.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +60,8 @@ pub struct MediaMetrics {
 
 /// Everything that the part for media needs.
 pub struct MediaParts {
-    /// The folder of media. It is made if it is missing.
-    pub folder: PathBuf,
+    /// The place of media.
+    pub place: OpenedMedia,
     /// The limits.
     pub limits: MediaLimits,
     /// Looks up who may read media.
@@ -71,24 +76,24 @@ pub(crate) struct Media {
     pub(crate) limits: MediaLimits,
     pub(crate) links: Links,
     pub(crate) metrics: Arc<MediaMetrics>,
+    /// The memory of uploads.
+    pub(crate) room: Turns<UserId>,
     access: Access,
     free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
 }
 
 impl Media {
-    /// Opens the folder of media.
-    ///
-    /// # Errors
-    /// The folder cannot be made.
-    pub(crate) fn open(parts: MediaParts, metrics: Arc<MediaMetrics>) -> std::io::Result<Self> {
-        Ok(Self {
-            store: Store::folder(&parts.folder, Arc::clone(&metrics))?,
+    /// Puts the parts together. `patience` is the most time for one step at the place of media.
+    pub(crate) fn new(parts: MediaParts, patience: Duration, metrics: Arc<MediaMetrics>) -> Self {
+        Self {
+            store: Store::new(parts.place, patience, Arc::clone(&metrics)),
             limits: parts.limits,
             links: Links::new(parts.access.link_secret()),
             metrics,
+            room: Turns::new(UPLOADS, UPLOADS / 4),
             access: parts.access,
             free_bytes: parts.free_bytes,
-        })
+        }
     }
 
     /// Returns a new id. Nobody can guess it.

@@ -2,16 +2,13 @@
 //!
 //! The second one is written last, so a file without it is the rest of an upload that did not end.
 
-use std::fmt;
+use std::future::Future;
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use object_store::local::LocalFileSystem;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Error, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
@@ -19,17 +16,36 @@ use object_store::{
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::MediaMetrics;
+use super::place::Opened;
 
-/// The bytes of a file that are in memory at a time while it is uploaded.
-const PIECE: usize = 1 << 20;
+/// The longest time for one step at the place of media.
+const STEP: Duration = Duration::from_secs(20);
+
+/// The bytes that the first piece of an upload has room for.
+const FIRST: usize = 64 << 10;
+
+/// The pieces of downloads from another machine. While many clients download, those that find no room for
+/// large ones get small ones.
+const LARGE: u64 = 1 << 20;
+const SMALL: u64 = 128 << 10;
+
+/// The maximum number of large pieces of all downloads together.
+const LARGE_ONES: usize = 64;
 
 /// The time between two lines of the log about a place that cannot be reached.
 const REPORT: Duration = Duration::from_secs(60);
 
+/// The most bytes of a reason in the log. Some stores answer whole pages.
+const REASON: usize = 500;
+
 /// The end of the names of files that say what is known of another one.
 const ABOUT: &str = ".json";
+
+/// A part of a file, piece by piece.
+pub(crate) type Pieces = BoxStream<'static, object_store::Result<Bytes>>;
 
 /// The failure of the place of media. The log has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +69,14 @@ pub(crate) struct About {
 }
 
 /// The place where media are kept.
+#[derive(Clone)]
 pub(crate) struct Store {
-    objects: Arc<dyn ObjectStore>,
+    place: Arc<Opened>,
+    /// The time for one step.
+    patience: Duration,
+    large: Arc<Semaphore>,
     metrics: Arc<MediaMetrics>,
-    reported: Mutex<Option<Instant>>,
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.objects.fmt(f)
-    }
+    reported: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Returns the path of a file. Folders have the first signs of ids as names, to be small.
@@ -86,44 +100,63 @@ pub(super) fn id_of(listed: &ObjectMeta) -> Option<(&str, bool)> {
 }
 
 impl Store {
-    /// Opens a folder, and makes it if it is missing. Only the gateway's user may enter it.
-    ///
-    /// # Errors
-    /// The folder cannot be made, or is not a folder.
-    pub(crate) fn folder(folder: &FilePath, metrics: Arc<MediaMetrics>) -> std::io::Result<Self> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder)?;
-        let objects = LocalFileSystem::new_with_prefix(folder).map_err(std::io::Error::other)?;
-        Ok(Self {
-            // What is acknowledged is durable.
-            objects: Arc::new(objects.with_fsync(true)),
+    /// Keeps media in an open place. `patience` is the time for one step, if it is shorter than usual.
+    pub(crate) fn new(place: Opened, patience: Duration, metrics: Arc<MediaMetrics>) -> Self {
+        Self {
+            place: Arc::new(place),
+            patience: patience.min(STEP),
+            large: Arc::new(Semaphore::new(LARGE_ONES)),
             metrics,
-            reported: Mutex::new(None),
+            reported: Arc::default(),
+        }
+    }
+
+    fn objects(&self) -> &dyn ObjectStore {
+        &*self.place.objects
+    }
+
+    /// The bytes of a file that are in memory at a time while it is uploaded.
+    pub(crate) fn piece(&self) -> usize {
+        self.place.piece
+    }
+
+    /// Waits for a step, for a bounded time.
+    async fn within<T>(
+        &self,
+        step: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let done = tokio::time::timeout(self.patience, step).await;
+        done.unwrap_or_else(|late| {
+            Err(Error::Generic {
+                store: "media",
+                source: Box::new(late),
+            })
         })
     }
 
     /// Counts a failure, and logs it once a minute.
-    fn failed(&self, error: &Error) -> Unreachable {
+    pub(super) fn failed(&self, error: &Error) -> Unreachable {
         self.metrics.unreachable.one();
         let mut reported = self.reported.lock();
         if reported.is_none_or(|at| at.elapsed() >= REPORT) {
             *reported = Some(Instant::now());
-            tracing::warn!(%error, place = ?self, "media cannot be kept or read now");
+            let mut error = error.to_string();
+            let end = (0..=REASON).rev().find(|end| error.is_char_boundary(*end));
+            error.truncate(end.unwrap_or_default());
+            let place = &self.place.shown;
+            tracing::warn!(%error, place, "media cannot be kept or read now; further failures are counted in /metrics");
         }
         Unreachable
     }
 
-    /// Begins to write a file.
-    ///
-    /// # Errors
-    /// The place cannot be reached.
-    pub(crate) async fn begin(&self, id: &str) -> Result<Writer<'_>, Unreachable> {
-        let upload = self.objects.put_multipart(&path(id)).await;
-        Ok(Writer {
-            store: self,
-            upload: upload.map_err(|error| self.failed(&error))?,
+    /// Begins to write a file. Nothing is at the place before the first piece is full.
+    pub(crate) fn begin(&self, id: &str) -> Writer {
+        Writer {
+            store: self.clone(),
+            path: path(id),
+            upload: None,
             piece: Vec::new(),
-        })
+        }
     }
 
     /// Says what is known of a file. Only then the file is there.
@@ -133,7 +166,8 @@ impl Store {
     pub(crate) async fn note(&self, id: &str, about: &About) -> Result<(), Unreachable> {
         // Texts and numbers: this does not fail.
         let text = serde_json::to_vec(about).unwrap_or_default();
-        let put = self.objects.put(&about_path(id), text.into()).await;
+        let path = about_path(id);
+        let put = self.within(self.objects().put(&path, text.into())).await;
         put.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
@@ -142,11 +176,9 @@ impl Store {
     /// # Errors
     /// The place cannot be reached.
     pub(crate) async fn about(&self, id: &str) -> Result<Option<About>, Unreachable> {
-        let got = match self.objects.get(&about_path(id)).await {
-            Ok(got) => got.bytes().await,
-            Err(error) => Err(error),
-        };
-        match got {
+        let path = about_path(id);
+        let got = self.within(async { self.objects().get(&path).await?.bytes().await });
+        match got.await {
             Ok(text) => Ok(serde_json::from_slice(&text).ok()),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(&error)),
@@ -157,18 +189,48 @@ impl Store {
     ///
     /// # Errors
     /// The place cannot be reached, or the file is gone.
-    pub(crate) async fn read(
+    pub(crate) async fn read(&self, id: &str, range: Range<u64>) -> Result<Pieces, Unreachable> {
+        let path = path(id);
+        if !self.place.is_remote {
+            let got = self.within(self.get(&path, range)).await;
+            let got = got.map_err(|error| self.failed(&error))?;
+            return Ok(got.into_stream());
+        }
+        // A client that reads slowly must hold no connection to the store: each piece is a request.
+        let mut reading = Reading {
+            store: self.clone(),
+            path,
+            range,
+            _large: None,
+        };
+        let first = reading.next().await;
+        let first = first.map_err(|error| self.failed(&error))?;
+        let pieces =
+            futures_util::stream::try_unfold((reading, first), |(mut reading, first)| async move {
+                let next = match first {
+                    Some(first) => Some(first),
+                    None => reading.next().await?,
+                };
+                Ok(next.map(|piece| (piece, (reading, None))))
+            });
+        let store = self.clone();
+        Ok(pieces
+            .inspect_err(move |error| {
+                store.failed(error);
+            })
+            .boxed())
+    }
+
+    async fn get(
         &self,
-        id: &str,
+        path: &Path,
         range: Range<u64>,
-    ) -> Result<BoxStream<'static, object_store::Result<Bytes>>, Unreachable> {
+    ) -> object_store::Result<object_store::GetResult> {
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
         };
-        let got = self.objects.get_opts(&path(id), options).await;
-        let got = got.map_err(|error| self.failed(&error))?;
-        Ok(got.into_stream())
+        self.objects().get_opts(path, options).await
     }
 
     /// Removes a file and what is known of it.
@@ -178,7 +240,7 @@ impl Store {
     pub(crate) async fn remove(&self, id: &str) -> Result<(), Unreachable> {
         // First: a file that nothing is known of is not there.
         for path in [about_path(id), path(id)] {
-            match self.objects.delete(&path).await {
+            match self.within(self.objects().delete(&path)).await {
                 Ok(()) | Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(self.failed(&error)),
             }
@@ -188,39 +250,101 @@ impl Store {
 
     /// Lists all files, of both sorts.
     pub(super) fn list(&self) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.objects.list(None)
+        self.objects().list(None)
     }
 }
 
-/// A file that is being written. Call [`Writer::end`] or [`Writer::abort`].
-pub(crate) struct Writer<'s> {
-    store: &'s Store,
-    upload: Box<dyn MultipartUpload>,
+/// A part of a file that is being read from another machine.
+struct Reading {
+    store: Store,
+    path: Path,
+    /// What is still to be read.
+    range: Range<u64>,
+    /// The room of the last piece, while it is large.
+    _large: Option<OwnedSemaphorePermit>,
+}
+
+impl Reading {
+    /// Reads the next piece; `None` at the end.
+    async fn next(&mut self) -> object_store::Result<Option<Bytes>> {
+        self._large = None;
+        let left = self.range.end.saturating_sub(self.range.start);
+        if left == 0 {
+            return Ok(None);
+        }
+        let large = Arc::clone(&self.store.large);
+        self._large = large.try_acquire_owned().ok().filter(|_| left > SMALL);
+        let most = if self._large.is_some() { LARGE } else { SMALL };
+        let piece = self.range.start..self.range.start + left.min(most);
+        let store = &self.store;
+        let got = store.within(async { store.get(&self.path, piece.clone()).await?.bytes().await });
+        let bytes = got.await?;
+        if bytes.len() as u64 != piece.end - piece.start {
+            return Err(Error::Generic {
+                store: "media",
+                source: "the store answers another number of bytes than it was asked for".into(),
+            });
+        }
+        self.range.start = piece.end;
+        Ok(Some(bytes))
+    }
+}
+
+/// A file that is being written. Call [`Writer::end`], or [`Writer::abort`] if that fails.
+pub(crate) struct Writer {
+    store: Store,
+    path: Path,
+    /// `None` before the first piece is full.
+    upload: Option<Box<dyn MultipartUpload>>,
     piece: Vec<u8>,
 }
 
-impl Writer<'_> {
-    /// Appends bytes.
+impl Writer {
+    /// Appends bytes. Returns whether the place was waited for.
     ///
     /// # Errors
     /// The place cannot be reached.
-    pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Unreachable> {
+    pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> Result<bool, Unreachable> {
+        let mut has_waited = false;
+        let most = self.store.piece();
         while !bytes.is_empty() {
-            let room = PIECE - self.piece.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            let (now, later) = bytes.split_at((most - self.piece.len()).min(bytes.len()));
+            self.grow(now.len());
             self.piece.extend_from_slice(now);
             bytes = later;
-            if self.piece.len() == PIECE {
+            if self.piece.len() == most {
                 self.put().await?;
+                has_waited = true;
             }
         }
-        Ok(())
+        Ok(has_waited)
+    }
+
+    /// Makes room for this number of bytes, and at the end for a piece and no more.
+    fn grow(&mut self, more: usize) {
+        let (length, room) = (self.piece.len(), self.piece.capacity());
+        if length + more > room {
+            let wanted = (2 * room).max(FIRST).max(length + more);
+            let wanted = wanted.min(self.store.piece());
+            self.piece.reserve_exact(wanted.saturating_sub(length));
+        }
     }
 
     async fn put(&mut self) -> Result<(), Unreachable> {
-        let piece = std::mem::take(&mut self.piece);
-        let put = self.upload.put_part(PutPayload::from(piece)).await;
-        put.map_err(|error| self.store.failed(&error))
+        let store = &self.store;
+        let put = async {
+            let upload = match &mut self.upload {
+                Some(upload) => upload,
+                none => none.insert(
+                    store
+                        .within(store.objects().put_multipart(&self.path))
+                        .await?,
+                ),
+            };
+            let piece = std::mem::take(&mut self.piece);
+            store.within(upload.put_part(PutPayload::from(piece))).await
+        };
+        put.await.map_err(|error| store.failed(&error))
     }
 
     /// Ends the file, which is durable then.
@@ -228,15 +352,28 @@ impl Writer<'_> {
     /// # Errors
     /// The place cannot be reached.
     pub(crate) async fn end(&mut self) -> Result<(), Unreachable> {
-        if !self.piece.is_empty() {
+        if self.upload.is_some() && !self.piece.is_empty() {
             self.put().await?;
         }
-        let done = self.upload.complete().await;
-        done.map(|_| ()).map_err(|error| self.store.failed(&error))
+        let store = &self.store;
+        let done = match &mut self.upload {
+            Some(upload) => store.within(upload.complete()).await,
+            None => {
+                let piece = std::mem::take(&mut self.piece);
+                store
+                    .within(store.objects().put(&self.path, piece.into()))
+                    .await
+            }
+        };
+        done.map(|_| ()).map_err(|error| store.failed(&error))
     }
 
-    /// Removes what was written.
-    pub(crate) async fn abort(&mut self) {
-        let _ = self.upload.abort().await;
+    /// Removes what was written, without anybody waiting for it.
+    pub(crate) fn abort(self) {
+        if let Some(mut upload) = self.upload {
+            tokio::spawn(async move {
+                let _ = self.store.within(upload.abort()).await;
+            });
+        }
     }
 }

@@ -45,7 +45,8 @@ async fn look(
     let mut files = media.store.list();
     let (mut still, mut looked) = (HashMap::new(), 0);
     let mut removed = HashSet::new();
-    while let Some(Ok(file)) = files.next().await {
+    while let Some(file) = files.next().await {
+        let file = file.map_err(|error| media.store.failed(&error))?;
         looked += 1;
         if looked % PIECE == 0 {
             tokio::time::sleep(REST).await;
