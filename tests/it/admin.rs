@@ -230,6 +230,40 @@ fn operators_publish() {
     assert_eq!(problem(&bad), (400, 107));
 }
 
+/// A name that an operator knows from before a restart ends nobody else's session.
+#[test]
+fn sessions_have_other_names_after_a_restart() {
+    let mut gateway = Setup::default().patient().http().flag("shards", 1).start();
+    let name = |gateway: &Gateway, user: &str| {
+        let page = get(&Api::admin(gateway), &format!("sessions?user={user}"));
+        page["sessions"][0]["session"].clone()
+    };
+    let socket = gateway
+        .dial()
+        .connect("alice", "phone")
+        .session()
+        .to_owned();
+    let mut events = Api::of(&gateway).user("bob").begin("GET", "/api/v1/events");
+    events.head();
+    let stream = name(&gateway, "bob");
+    gateway.kill();
+    gateway.start_again();
+    let mut carol = gateway.dial().connect("carol", "phone");
+    let mut events = Api::of(&gateway)
+        .user("dave")
+        .begin("GET", "/api/v1/events");
+    events.head();
+    let admin = Api::admin(&gateway);
+    let disconnect = |session: &Value| {
+        post(&admin, "disconnect", &json!({"session": session}))["closed"].clone()
+    };
+    assert_eq!(disconnect(&json!(socket)), 0);
+    assert_eq!(disconnect(&stream), 0);
+    carol.ping();
+    assert_eq!(disconnect(&json!(carol.session())), 1);
+    assert_eq!(disconnect(&name(&gateway, "dave")), 1);
+}
+
 #[test]
 fn operators_end_sessions() {
     let gateway = start();

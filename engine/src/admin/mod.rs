@@ -28,7 +28,7 @@ pub(crate) use stats::{SECOND, Stats};
 /// What the admin API uses of the gateway.
 pub(crate) struct Program {
     pub(crate) stats: Arc<Stats>,
-    /// The revoked tokens; `None` in development mode.
+    /// The revoked tokens; `None` without keys for tokens.
     pub(crate) revoked: Option<Arc<Revocations>>,
     pub(crate) backups: Arc<Backups>,
     pub(crate) exports: Exports,
@@ -48,7 +48,8 @@ pub(crate) fn read_tokens(file: &Path) -> anyhow::Result<AdminTokens> {
     AdminTokens::read(file).map_err(|problem| anyhow::anyhow!("{problem} (set by admin_tokens)"))
 }
 
-/// Reads the revoked tokens, and lets `authority` refuse them. Returns `None` in development mode.
+/// Reads the revoked tokens, and lets `authority` refuse them. Returns `None` without keys for
+/// tokens.
 ///
 /// # Errors
 /// The file of revoked tokens cannot be used: the text says what to do.

@@ -36,7 +36,9 @@ pub use jobs::{JobRefused, Jobs, JobsForm, Take, ToReaders, jobs};
 #[cfg(test)]
 pub(crate) use mailbox::NoSleeper;
 pub use mailbox::{Mail, Mailbox, Wake};
-pub use order::{ENDED, Ending, Meant, Order, PLACES, Seen, Slice, Task, TokenMark, Which};
+pub use order::{
+    ENDED, Ending, Meant, Order, PLACES, Seen, Slice, Task, TokenMark, Which, first_number,
+};
 pub use outcome::{Done, Next, Outcome};
 pub use query::{
     Access, Answer, AnswerKind, Cursor, Finding, Job, Listing, Opening, Part, PresenceQuery,

@@ -3,11 +3,20 @@
 //! An owner carries out one slice at a time: it looks at a bounded number of places from `from` on, and
 //! says where to go on. So an order never holds a shard for long, however many sessions it has.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 
 use trunkline_proto::CloseCode;
 
 use crate::ids::UserId;
+
+/// Returns the number of the first session of an owner: random above the lowest 32 bits. So a number that an
+/// operator knows from before a restart of the gateway is no other session's.
+pub fn first_number() -> u64 {
+    let random = RandomState::new().hash_one(());
+    random << 32
+}
 
 /// The maximum number of places that an owner looks at for one order.
 pub const PLACES: usize = 512;

@@ -111,7 +111,7 @@ pub(crate) fn open(
         id: context.ids.user(namespace, user),
         names: match device {
             Some(device) => Names::new(user, device, namespace),
-            None => Names::new(user, &format!("d{:x}", context.number), namespace),
+            None => Names::new(user, &format!("d{:x}", context.number as u32), namespace),
         },
         number: context.number,
         live_from: Position::ZERO,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use trunkline_core::exchange::first_number;
 use trunkline_core::per_user::{Half, Key, PerUser, Quarter};
 use trunkline_core::position::Tokens;
 use trunkline_core::request::Known;
@@ -103,7 +104,8 @@ pub(crate) struct Core {
     pub(super) forgets_at: Tick,
     /// The tick in which the shard last served a client within its budget.
     pub(super) served_at: Tick,
-    /// The number of sessions that the shard has opened.
+    /// The number of the last session. They count from a random number: a number from before a restart of
+    /// the gateway is no other session's.
     pub(super) sessions: u64,
     /// The last record of the last batch that came to this shard. The events of this shard's users
     /// up to here have been pushed; later ones will be.
@@ -149,7 +151,7 @@ impl Core {
             allowances: Allowances::default(),
             forgets_at: Tick::MAX,
             served_at: Tick::MAX,
-            sessions: 0,
+            sessions: first_number(),
             seen: parts.directory.head(),
             parts,
         }

@@ -70,7 +70,8 @@ pub(super) async fn disconnect(
     let session = match asked.session.as_deref() {
         None => None,
         Some(session) => Some(Session::parse(session).ok_or_else(|| {
-            Problem::bad("session is no name of a session, such as 0-1f: see /admin/v1/sessions")
+            let text = "session is no name of a session, such as 0-5eed12340000001f: see /admin/v1/sessions";
+            Problem::bad(text)
         })?),
     };
     let namespace = asked.namespace.as_deref();
@@ -174,7 +175,9 @@ impl Admin {
         let failed = NotRevoked::Failed("the thread failed".to_owned());
         revoked.unwrap_or(Err(failed)).map_err(|error| match error {
             NotRevoked::NoTokens => Problem::bad(
-                "this gateway runs in development mode and takes no tokens: there is nothing to revoke",
+                "this gateway has no keys for tokens (jwt_key or jwks), so it knows no tokens that it could \
+                 revoke: where a back end names the clients, let it refuse them, and end their sessions \
+                 with disconnect",
             ),
             NotRevoked::Full(text) => {
                 Problem::with_status(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::StorageFull, text)

@@ -67,7 +67,7 @@ pub(super) async fn handle(
         Problem::new(ErrorCode::TooManyRequests, text)
     })?;
     let person = Person { namespace, user };
-    let first = admin.state_of(&person).await?;
+    let (first, stage) = admin.known(&person, &Stage::Presence).await?;
     tracing::info!(
         admin = who.0,
         namespace = person.namespace,
@@ -80,6 +80,7 @@ pub(super) async fn handle(
         admin,
         person,
         first,
+        stage,
         _running: running,
     };
     let hold = Box::new(move |line| -> Held { Box::pin(export.hold(manner, line)) });
@@ -89,16 +90,60 @@ pub(super) async fn handle(
 struct Export {
     admin: Arc<Admin>,
     person: Person,
+    /// The first lines.
     first: Vec<u8>,
+    /// What is read after them.
+    stage: Stage,
     _running: Running,
+}
+
+/// What is read next of that which the gateway knows of a user beside the records.
+enum Stage {
+    Presence,
+    /// Contacts after this one.
+    Contacts(Option<String>),
+    /// Conversations after this place.
+    Conversations(Option<String>),
+    Done,
 }
 
 impl Export {
     /// Sends all lines. Without the last one, the client knows that the export is not whole.
-    async fn hold(self, manner: Manner, mut line: Line) -> Option<Line> {
+    async fn hold(mut self, manner: Manner, mut line: Line) -> Option<Line> {
         let time = self.admin.timeout;
         let mut bytes = manner.stream_head("application/x-ndjson");
-        bytes.extend_from_slice(&self.first);
+        bytes.append(&mut self.first);
+        let last = match self.state(&mut line, bytes).await? {
+            Err(problem) => json!({"kind": "error", "error": problem.error().message}),
+            Ok(()) => self.records(&mut line).await?,
+        };
+        let text = format!("{last}\n");
+        let sent = tokio::time::timeout(time, line.send(text.as_bytes())).await;
+        if matches!(sent, Ok(Ok(()))) {
+            let _ = tokio::time::timeout(time, line.end()).await;
+        }
+        None
+    }
+
+    /// Sends the first bytes, and what the gateway knows beside the records, a page at a time. Returns `None`
+    /// if the client is gone.
+    async fn state(&mut self, line: &mut Line, first: Vec<u8>) -> Option<Result<(), Problem>> {
+        let mut bytes = first;
+        loop {
+            let sent = tokio::time::timeout(self.admin.timeout, line.send(&bytes)).await;
+            sent.ok()?.ok()?;
+            if matches!(self.stage, Stage::Done) {
+                return Some(Ok(()));
+            }
+            match self.admin.known(&self.person, &self.stage).await {
+                Err(problem) => return Some(Err(problem)),
+                Ok(known) => (bytes, self.stage) = known,
+            }
+        }
+    }
+
+    /// Sends the records. Returns the last line; `None` if the client is gone.
+    async fn records(&self, line: &mut Line) -> Option<Value> {
         let (give, mut pieces) = mpsc::channel::<Vec<u8>>(PIECES);
         let (hands, person) = (Arc::clone(&self.admin.hands), self.person.clone());
         let reading = tokio::task::spawn_blocking(move || {
@@ -114,81 +159,80 @@ impl Export {
             })
         });
         loop {
-            let sent = tokio::time::timeout(time, line.send(&bytes)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return None;
-            }
-            bytes.clear();
-            tokio::select! {
+            let bytes = tokio::select! {
                 piece = pieces.recv() => match piece {
-                    Some(piece) => bytes = piece,
+                    Some(piece) => piece,
                     None => break,
                 },
                 // The thread must not read on for a client that has gone.
-                is_gone = line.stirs() => if is_gone {
-                    return None;
+                is_gone = line.stirs() => match is_gone {
+                    true => return None,
+                    false => continue,
                 },
-            }
+            };
+            let sent = tokio::time::timeout(self.admin.timeout, line.send(&bytes)).await;
+            sent.ok()?.ok()?;
         }
-        let last = match reading.await {
+        Some(match reading.await {
             Ok(Ok(Exported { records, damaged })) => {
                 json!({"kind": "end", "records": records, "damaged": damaged})
             }
             Ok(Err(error)) => json!({"kind": "error", "error": error}),
             Err(_) => json!({"kind": "error", "error": "the export failed"}),
-        };
-        let text = format!("{last}\n");
-        let sent = tokio::time::timeout(time, line.send(text.as_bytes())).await;
-        if matches!(sent, Ok(Ok(()))) {
-            let _ = tokio::time::timeout(time, line.end()).await;
-        }
-        None
+        })
     }
 }
 
 impl Admin {
-    /// Returns the lines of what the gateway knows of a user beside the records: presence, contacts, and
-    /// conversations with their marks.
-    async fn state_of(&self, person: &Person) -> Result<Vec<u8>, Problem> {
+    /// Returns lines of what the gateway knows of a user beside the records, a page of it, and what comes
+    /// after them: presence, then contacts, then conversations with their marks.
+    async fn known(&self, person: &Person, stage: &Stage) -> Result<(Vec<u8>, Stage), Problem> {
         let service = self.service()?;
         let client = service.client(&person.namespace, &person.user, DEVICE)?;
         let mut lines = Vec::new();
-        let query = Presence {
-            query: vec![(&*person.user).into()],
-            ..Presence::default()
+        let next = match stage {
+            Stage::Presence => {
+                let query = Presence {
+                    query: vec![(&*person.user).into()],
+                    ..Presence::default()
+                };
+                let presence = self.reply(&client, "presence", CommandBody::Presence(query));
+                push(&mut lines, "presence", &presence.await?["users"]);
+                Stage::Contacts(None)
+            }
+            Stage::Contacts(after) => {
+                let asked = Contacts {
+                    after: after.as_deref().map(Into::into),
+                    limit: Some(PAGE),
+                    ..Contacts::default()
+                };
+                let reply = self.reply(&client, "contacts", CommandBody::Contacts(asked));
+                let reply = reply.await?;
+                push(&mut lines, "contact", &reply["contacts"]);
+                let last = reply["contacts"].as_array().and_then(|list| list.last());
+                match (reply["more"] == true, last) {
+                    (true, Some(last)) => Stage::Contacts(last["user"].as_str().map(str::to_owned)),
+                    _ => Stage::Conversations(None),
+                }
+            }
+            Stage::Conversations(after) => {
+                let asked = Conversations {
+                    after: after.as_deref().map(Into::into),
+                    limit: Some(PAGE),
+                };
+                let command = CommandBody::Conversations(asked);
+                let reply = self.reply(&client, "conversations", command).await?;
+                push(&mut lines, "conversation", &reply["conversations"]);
+                match (reply["more"] == true, reply["cursor"].as_str()) {
+                    (true, Some(cursor)) if !cursor.is_empty() => {
+                        Stage::Conversations(Some(cursor.to_owned()))
+                    }
+                    _ => Stage::Done,
+                }
+            }
+            Stage::Done => Stage::Done,
         };
-        let presence = self.reply(&client, "presence", CommandBody::Presence(query));
-        push(&mut lines, "presence", &presence.await?["users"]);
-        let mut after: Option<String> = None;
-        loop {
-            let asked = Contacts {
-                after: after.as_deref().map(Into::into),
-                limit: Some(PAGE),
-                ..Contacts::default()
-            };
-            let reply = self.reply(&client, "contacts", CommandBody::Contacts(asked));
-            let reply = reply.await?;
-            push(&mut lines, "contact", &reply["contacts"]);
-            let last = reply["contacts"].as_array().and_then(|list| list.last());
-            match (reply["more"] == true, last) {
-                (true, Some(last)) => after = last["user"].as_str().map(str::to_owned),
-                _ => break,
-            }
-        }
-        let mut after: Option<String> = None;
-        loop {
-            let asked = Conversations {
-                after: after.as_deref().map(Into::into),
-                limit: Some(PAGE),
-            };
-            let reply = self.reply(&client, "conversations", CommandBody::Conversations(asked));
-            let reply = reply.await?;
-            push(&mut lines, "conversation", &reply["conversations"]);
-            match (reply["more"] == true, reply["cursor"].as_str()) {
-                (true, Some(cursor)) if !cursor.is_empty() => after = Some(cursor.to_owned()),
-                _ => return Ok(lines),
-            }
-        }
+        Ok((lines, next))
     }
 
     /// Returns the reply to a command as JSON.

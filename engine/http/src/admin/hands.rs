@@ -31,7 +31,7 @@ pub enum Revoke {
 /// The reason why tokens were not revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotRevoked {
-    /// The gateway takes no tokens: it runs in development mode.
+    /// The gateway has no keys for tokens: it runs in development mode, or a back end names the clients.
     NoTokens,
     /// There are as many revocations as there may be. The text says what to do.
     Full(String),

@@ -107,7 +107,7 @@ pub(super) async fn handle(
         return Ok(response);
     }
     let number = api.streams.fetch_add(1, Relaxed);
-    visitor.name_device(&format!("sse{number:x}"));
+    visitor.name_device(&format!("sse{:x}", number as u32));
     visitor.forget_rights();
     if !api.door.enter_session(visitor.id()) {
         let text = "this user has as many sessions as one may have: close one of them";

@@ -27,7 +27,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use trunkline_core::call::{Carried, Service, no_answer};
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::{BackEnds, BackKind};
+use trunkline_core::exchange::{BackEnds, BackKind, first_number};
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::CommandBody;
@@ -111,7 +111,7 @@ pub(crate) struct Api {
     /// The back ends that are asked. `None` without any.
     back: Option<Arc<dyn BackEnds>>,
     remembered: Remembered,
-    /// The number of streams so far, for the names of their devices.
+    /// The number of the next stream.
     streams: AtomicU64,
     /// The number of requests that have no answer yet, without those that hold their connection.
     busy: AtomicU64,
@@ -138,7 +138,7 @@ impl Api {
             bodies: Bodies::new(limits.http.bodies, Arc::clone(&metrics.bodies)),
             limits,
             metrics,
-            streams: AtomicU64::new(0),
+            streams: AtomicU64::new(first_number()),
             busy: AtomicU64::new(0),
         }
     }

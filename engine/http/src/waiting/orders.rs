@@ -27,15 +27,16 @@ impl Waiting {
     /// Lists streams in the order of their numbers, from a number on.
     fn list(&self, which: &Which, from: u32, most: usize) -> Slice {
         let mut seats = self.seats(which);
-        let number = |seat: &Arc<Seat>| seat.stay().number;
-        seats.retain(|seat| number(seat).is_some_and(|number| number >= u64::from(from)));
+        // The upper half is the same for all streams of a run of the gateway.
+        let number = |seat: &Arc<Seat>| seat.stay().number.map(|number| number as u32);
+        seats.retain(|seat| number(seat).is_some_and(|number| number >= from));
         seats.sort_unstable_by_key(number);
         let next = seats.get(most).and_then(number);
         seats.truncate(most);
         Slice {
             seen: seats.iter().filter_map(|seat| seen(seat)).collect(),
             ended: 0,
-            next: next.map(|next| u32::try_from(next).unwrap_or(u32::MAX)),
+            next,
         }
     }
 
