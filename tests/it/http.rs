@@ -268,6 +268,22 @@ fn errors_are_problems() {
     let strange = json!({"conversation": "u:bob:zoe", "seq": 1});
     assert_eq!(alice.refused("get", &strange), (403, 103));
     assert_eq!(alice.refused("sync", &json!({"since": "x"})), (400, 107));
+    // Fields have the names of the request, not those of the command behind it.
+    let detail = |api: &Api, method: &str, path: &str, body: Option<&str>| {
+        let answer = api.ask(method, path, body);
+        assert_eq!(problem(&answer), (400, 107), "{path}");
+        let said: Value = serde_json::from_str(&answer.body).expect("JSON");
+        said["detail"].as_str().expect("a text").to_owned()
+    };
+    let poll = "/api/v1/rtm.receive?lastPos=zz";
+    assert!(detail(&alice, "GET", poll, None).contains("\"lastPos\" is no position"));
+    let stream = "/api/v1/events?since=zz";
+    assert!(detail(&alice, "GET", stream, None).contains("\"since\" is no position"));
+    let again = alice.clone().header("Last-Event-ID", "zz");
+    assert!(detail(&again, "GET", stream, None).contains("\"Last-Event-ID\" is no position"));
+    let rtm = |body: Value| detail(&alice, "POST", "/api/v1/rtm.send", Some(&body.to_string()));
+    assert!(rtm(json!({"targetID": "a b", "text": "x"})).contains("targetID"));
+    assert!(rtm(json!({"targetID": "bob"})).contains("encodedMedia"));
     let foreign = json!({"since": "0123456789abcdef0123456789abcdef-8"});
     let (status, code) = alice.refused("sync", &foreign);
     assert!(matches!((status, code), (410, 112) | (400, 107)));

@@ -78,6 +78,14 @@ impl Problem {
         ErrorReply::beyond(beyond.limit, beyond.retry_ms, text).into()
     }
 
+    /// Calls a field of the protocol by the name that the request has for it, in the text for people.
+    #[must_use]
+    pub fn calling(mut self, field: &str, name: &str) -> Self {
+        let (field, name) = (format!("\"{field}\""), format!("\"{name}\""));
+        self.error.message = self.error.message.replace(&field, &name).into();
+        self
+    }
+
     /// Returns the status.
     pub const fn status(&self) -> StatusCode {
         self.status

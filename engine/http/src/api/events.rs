@@ -124,12 +124,16 @@ pub(super) async fn handle(
     let who = (visitor.id(), visitor.names());
     let waiter = api.waiting.open(who, device, visitor.stay(Some(number)));
     visitor.check_again(&*api.door)?;
-    let since = last_event_id(&headers)?.map(str::to_owned).or(asked.since);
-    let since = since.filter(|since| !since.is_empty());
+    let last = last_event_id(&headers)?.map(str::to_owned);
+    let name = last.as_ref().map_or("since", |_| "Last-Event-ID");
+    let since = last.or(asked.since).filter(|since| !since.is_empty());
     let recovers = since.is_some();
     let pos = since.unwrap_or_else(|| api.service.head());
     let first = match recovers {
-        true => Some(api.sync(&visitor, &pos).await?),
+        true => {
+            let first = api.sync(&visitor, &pos).await;
+            Some(first.map_err(|problem| problem.calling("since", name))?)
+        }
         false => None,
     };
     let manner = Manner::of(version, &headers, visitor.page());

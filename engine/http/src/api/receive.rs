@@ -317,7 +317,8 @@ impl Api {
             since: since.into(),
             limit: Some(limit),
         };
-        let reply = self.carry_out(visitor, &CommandBody::Sync(sync)).await?;
+        let reply = self.carry_out(visitor, &CommandBody::Sync(sync)).await;
+        let reply = reply.map_err(|problem| problem.calling("since", "lastPos"))?;
         let ReplyBody::Sync(sync) = reply else {
             return Err(odd());
         };

@@ -13,6 +13,7 @@ use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, Media, ReplyBody, Send};
+use trunkline_proto::names::is_name;
 
 use super::visitor::idempotency_key;
 use super::{Api, json};
@@ -86,8 +87,16 @@ pub(super) async fn handle(
     api.pay(&visitor, body.len(), Sent::Message)?;
     let asked = asked.map_err(|error| Problem::bad(format!("the body is not right: {error}")))?;
     let media = media(&asked)?;
+    if asked.text.is_none() && media.is_none() {
+        let text = "a message needs text, encodedMedia or mediaURL";
+        return Err(Problem::bad(text));
+    }
     let target = asked.target_id.as_deref();
     let target = target.ok_or_else(|| Problem::bad("targetID is missing: a user, or g:<group>"))?;
+    if !is_name(target.strip_prefix("g:").unwrap_or(target)) {
+        let text = "targetID is a user, or g:<group>: names of 1 to 64 bytes of [A-Za-z0-9._@-]";
+        return Err(Problem::bad(text));
+    }
     let (user, group) = match target.strip_prefix("g:") {
         Some(group) => (None, Some(group.into())),
         None => (Some(target.into()), None),
