@@ -6,13 +6,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
 use serde::Deserialize;
 use trunkline_core::clock::system_ms;
 use trunkline_core::exchange::{Ending, Which};
 use trunkline_proto::{CloseCode, ErrorCode};
 
 use super::{Admin, NotRevoked, Revoke, Scope, fields};
+use crate::api::head::Head;
 use crate::api::json;
 use crate::problem::Problem;
 
@@ -54,11 +54,11 @@ impl Session {
 /// Ends sessions.
 pub(super) async fn disconnect(
     State(admin): State<Arc<Admin>>,
-    headers: HeaderMap,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let who = admin.admit(&headers, Scope::Moderate)?;
-    let body = admin.read(&headers, body).await?;
+    let who = admin.admit(&head.headers, Scope::Moderate)?;
+    let body = admin.read(&head.headers, body).await?;
     let asked: Disconnect = fields(&body)?;
     if asked.user.is_none() && asked.session.is_none() && asked.token_id.is_none() {
         return Err(Problem::bad("name whom to end: user, session or token_id"));
@@ -139,11 +139,11 @@ struct Revoked {
 /// Revokes tokens, and ends their sessions.
 pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
-    headers: HeaderMap,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let who = admin.admit(&headers, Scope::Moderate)?;
-    let body = admin.read(&headers, body).await?;
+    let who = admin.admit(&head.headers, Scope::Moderate)?;
+    let body = admin.read(&head.headers, body).await?;
     let asked: Revoked = fields(&body)?;
     let (revoke, which) = admin.revocation(&asked)?;
     admin.revoke(revoke).await?;

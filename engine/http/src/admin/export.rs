@@ -7,12 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use hyper::header::HeaderMap;
-use hyper::{Uri, Version};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use trunkline_core::call::Client;
@@ -22,10 +19,11 @@ use trunkline_proto::message::{CommandBody, Contacts, Conversations, Presence, R
 use super::act::{DEVICE, carry_out};
 use super::look::InNamespace;
 use super::{Admin, At, Exported, Person, Scope};
+use crate::api::head::Head;
 use crate::api::held::Manner;
 use crate::api::json;
 use crate::problem::Problem;
-use crate::server::{Held, Line, Page, TakeOver};
+use crate::server::{Held, Line, TakeOver};
 
 /// The number of pieces that wait for the client.
 const PIECES: usize = 4;
@@ -52,16 +50,13 @@ impl Drop for Running {
 pub(super) async fn handle(
     State(admin): State<Arc<Admin>>,
     At(user): At<String>,
-    page: Option<Extension<Page>>,
-    version: Version,
-    headers: HeaderMap,
-    uri: Uri,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let who = admin.admit(&headers, Scope::All)?;
-    let namespace = InNamespace::of(&uri)?;
+    let who = admin.admit(&head.headers, Scope::All)?;
+    let namespace = InNamespace::of(&head.uri)?;
     admin.user(&namespace, &user)?;
-    admin.read(&headers, body).await?;
+    admin.read(&head.headers, body).await?;
     let running = Running::begin(&admin.exporting).ok_or_else(|| {
         let text = "another export is running: wait for its end";
         Problem::new(ErrorCode::TooManyRequests, text)
@@ -74,8 +69,7 @@ pub(super) async fn handle(
         user = person.user,
         "an operator exports a user"
     );
-    let page = page.as_ref().map(|page| &page.0);
-    let manner = Manner::of(version, &headers, page);
+    let manner = head.manner();
     let export = Export {
         admin,
         person,

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Version};
 use tokio::time::MissedTickBehavior;
 use trunkline_proto::ErrorCode;
 
 use super::{Admin, AdminMetrics, Scope};
+use crate::api::head::Head;
 use crate::api::held::Manner;
 use crate::problem::Problem;
-use crate::server::{Held, Line, Page, TakeOver};
+use crate::server::{Held, Line, TakeOver};
 
 /// The time between two events.
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,14 +43,11 @@ impl Drop for Counted {
 /// Begins a stream.
 pub(super) async fn handle(
     State(admin): State<Arc<Admin>>,
-    page: Option<Extension<Page>>,
-    method: Method,
-    version: Version,
-    headers: HeaderMap,
+    head: Head,
 ) -> Result<Response, Problem> {
     const KIND: &str = "text/event-stream";
-    admin.admit(&headers, Scope::Read)?;
-    if method == Method::HEAD {
+    admin.admit(&head.headers, Scope::Read)?;
+    if head.method == Method::HEAD {
         // A stream has a body.
         let mut response = Response::new(Body::empty());
         let kind = HeaderValue::from_static(KIND);
@@ -63,8 +60,7 @@ pub(super) async fn handle(
         return Err(Problem::new(ErrorCode::TooManyRequests, text));
     }
     let counted = Counted::new(&admin.metrics);
-    let page = page.as_ref().map(|page| &page.0);
-    let manner = Manner::of(version, &headers, page);
+    let (manner, headers) = (head.manner(), head.headers);
     let hold =
         Box::new(move |line| -> Held { Box::pin(hold(admin, counted, manner, headers, line)) });
     Ok(TakeOver::response(hold))

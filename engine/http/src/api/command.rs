@@ -2,35 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use hyper::Uri;
 use hyper::header::HeaderMap;
 use trunkline_proto::message::CommandBody;
 use trunkline_proto::{ErrorCode, Str};
 
+use super::head::Head;
 use super::visitor::{Visitor, idempotency_key};
 use super::{Api, BODY_KIB, COMMAND_PATH, json};
 use crate::door::Sent;
 use crate::problem::Problem;
-use crate::server::{Page, Peer};
 
 /// Answers a command.
 pub(super) async fn handle(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
-    uri: Uri,
-    headers: HeaderMap,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let name = uri.path().strip_prefix(COMMAND_PATH).unwrap_or_default();
-    let page = page.as_ref().map(|page| &page.0);
-    let visitor = api.identify(&headers, peer, page, None).await?;
-    let permit = api.outstanding.enter(visitor.id())?;
-    let body = api.read(&headers, body).await?;
+    let (path, headers) = (head.uri.path(), &head.headers);
+    let name = path.strip_prefix(COMMAND_PATH).unwrap_or_default();
+    let (visitor, permit) = head.enter(&api, None).await?;
+    let body = api.read(headers, body).await?;
     let sent = match name {
         "send" => Sent::Message,
         _ => Sent::Command,
@@ -38,7 +32,7 @@ pub(super) async fn handle(
     api.pay(&visitor, body.len(), sent)?;
     let text = json::command_text(name, body.bytes())?;
     let mut command = json::command(&text)?.body;
-    set_key(&mut command, idempotency_key(&headers)?)?;
+    set_key(&mut command, idempotency_key(headers)?)?;
     check_rights(&visitor, &command)?;
     let reply = api.perform(&visitor, command).await?;
     let reply = json::reply(name, reply);

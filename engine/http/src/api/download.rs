@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -16,13 +15,14 @@ use trunkline_core::cost::Cost;
 use trunkline_core::media::{PATH, is_id};
 use trunkline_proto::ErrorCode;
 
+use super::head::Head;
 use super::outstanding::Permit;
 use super::visitor::Visitor;
 use super::{Api, json};
 use crate::door::{Payer, Sent};
 use crate::media::{About, Part, essence, part};
 use crate::problem::Problem;
-use crate::server::{Page, Peer, Progress};
+use crate::server::{Peer, Progress};
 
 /// The cost of finding out who may read a file.
 const LOOK_UP: Cost = Cost::micros(50);
@@ -79,14 +79,11 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 /// Answers with a file, or a part of it.
 pub(super) async fn handle(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
-    Extension(progress): Extension<Progress>,
     Path(id): Path<String>,
-    request: Request,
+    head: Head,
 ) -> Result<Response, Problem> {
-    let (headers, method) = (request.headers(), request.method());
-    let query = request.uri().query().unwrap_or_default();
+    let (headers, peer) = (&head.headers, head.peer);
+    let query = head.uri.query().unwrap_or_default();
     let linked = api.media.links.check(&id, query, now());
     let (about, visitor, permit) = match linked {
         Some(is_good) => {
@@ -98,9 +95,7 @@ pub(super) async fn handle(
             (api.about(&id).await?, None, None)
         }
         None => {
-            let page = page.as_ref().map(|page| &page.0);
-            let visitor = api.identify(headers, peer, page, None).await?;
-            let permit = api.outstanding.enter(visitor.id())?;
+            let (visitor, permit) = head.enter(&api, None).await?;
             api.door.pay(visitor.id(), Sent::Command)?;
             let about = api.allowed(&visitor, &id).await?;
             (about, Some(visitor), Some(permit))
@@ -122,7 +117,7 @@ pub(super) async fn handle(
         Part::Outside => return Ok(outside(about.size)),
     };
     let count = range.end - range.start;
-    let body = if *method == Method::HEAD || count == 0 {
+    let body = if head.method == Method::HEAD || count == 0 {
         Body::empty()
     } else {
         let payer = visitor
@@ -132,7 +127,7 @@ pub(super) async fn handle(
         let sent = usize::try_from(count).unwrap_or(usize::MAX);
         let _ = api.door.book(&payer, Cost::of_sent(sent));
         api.media.metrics.downloads.one();
-        api.file(&id, range.clone(), progress, permit).await?
+        api.file(&id, range.clone(), head.progress, permit).await?
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -149,16 +144,12 @@ pub(super) async fn handle(
 /// Answers with a link to a file, which is good for some time without a token.
 pub(super) async fn link(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let page = page.as_ref().map(|page| &page.0);
-    let visitor = api.identify(&headers, peer, page, None).await?;
-    let _permit = api.outstanding.enter(visitor.id())?;
-    let body = api.read(&headers, body).await?;
+    let (visitor, _permit) = head.enter(&api, None).await?;
+    let body = api.read(&head.headers, body).await?;
     api.pay(&visitor, body.len(), Sent::Command)?;
     let asked: Asked = serde_json::from_slice(body.bytes())
         .map_err(|error| Problem::bad(format!("the body is not right: {error}")))?;

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Uri, Version};
+use hyper::Method;
+use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
 use tokio::time::Instant;
 use trunkline_core::clock::system_ms;
@@ -23,13 +22,13 @@ use trunkline_proto::message::{
 };
 use trunkline_proto::{CloseCode, Encoding, ErrorCode};
 
-use super::held::Manner;
+use super::head::Head;
 use super::visitor::{Visitor, last_event_id};
 use super::{Api, BUSY, json};
 use crate::door::{Door, Sent};
 use crate::metrics::Counted;
 use crate::problem::Problem;
-use crate::server::{Line, Page, Peer, TakeOver};
+use crate::server::{Line, TakeOver};
 use crate::waiting::Waiter;
 
 /// The events that a stream reads at a time.
@@ -83,23 +82,14 @@ enum End {
 }
 
 /// Begins a stream.
-pub(super) async fn handle(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
-    method: Method,
-    version: Version,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let page = page.as_ref().map(|page| &page.0);
-    let asked = Query::<Asked>::try_from_uri(&uri);
+pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Response, Problem> {
+    let asked = head.query::<Asked>();
     let named = asked.as_ref().ok();
-    let named = named.and_then(|asked| asked.0.source_id.as_deref());
-    let mut visitor = api.identify(&headers, peer, page, named).await?;
+    let named = named.and_then(|asked| asked.source_id.as_deref());
+    let mut visitor = head.visitor(&api, named).await?;
     api.pay(&visitor, 0, Sent::Command)?;
-    let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
-    if method == Method::HEAD {
+    let asked = asked?;
+    if head.method == Method::HEAD {
         // A stream has a body.
         let mut response = Response::new(Body::empty());
         let kind = HeaderValue::from_static("text/event-stream");
@@ -124,7 +114,7 @@ pub(super) async fn handle(
     let who = (visitor.id(), visitor.names());
     let waiter = api.waiting.open(who, device, visitor.stay(Some(number)));
     visitor.check_again(&*api.door)?;
-    let last = last_event_id(&headers)?.map(str::to_owned);
+    let last = last_event_id(&head.headers)?.map(str::to_owned);
     let name = last.as_ref().map_or("since", |_| "Last-Event-ID");
     let since = last.or(asked.since).filter(|since| !since.is_empty());
     let recovers = since.is_some();
@@ -136,7 +126,7 @@ pub(super) async fn handle(
         }
         false => None,
     };
-    let manner = Manner::of(version, &headers, visitor.page());
+    let manner = head.manner();
     let stream = Stream {
         _counted: Counted::new(&api.metrics, |metrics| &metrics.streams),
         api,

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod command;
 mod download;
 mod events;
+pub(crate) mod head;
 pub(crate) mod held;
 pub(crate) mod json;
 mod openapi;
@@ -206,7 +207,6 @@ impl Api {
         &self,
         headers: &HeaderMap,
         peer: Peer,
-        page: Option<&Page>,
         named: Option<&str>,
     ) -> Result<Visitor, Problem> {
         let stranger = Payer {
@@ -227,7 +227,7 @@ impl Api {
             // The next request learns of a debt.
             let _ = self.door.book(&stranger, REQUEST + TOKEN);
         })?;
-        visitor.come_from(peer, page);
+        visitor.come_from(peer);
         // Before all that may refuse the request: a refusal is not free.
         let token = match self.door.needs_tokens() {
             true => TOKEN,

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use hyper::header::HeaderMap;
-use hyper::{Method, Uri, Version};
+use hyper::Method;
 use serde::Deserialize;
 use tokio::time::Instant;
 use trunkline_core::clock::system_ms;
@@ -15,6 +13,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, Event, History, Push, ReplyBody, Sync};
 use trunkline_proto::names::is_name;
 
+use super::head::Head;
 use super::held::Manner;
 use super::outstanding::Permit;
 use super::visitor::Visitor;
@@ -22,7 +21,7 @@ use super::{Api, BUSY, json};
 use crate::door::Sent;
 use crate::metrics::Counted;
 use crate::problem::Problem;
-use crate::server::{Line, Page, Peer, TakeOver};
+use crate::server::{Line, TakeOver};
 use crate::waiting::Waiter;
 
 /// The longest time that a request waits.
@@ -104,25 +103,15 @@ struct Poll {
 }
 
 /// Answers a request, now or once there is something to read.
-pub(super) async fn handle(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
-    method: Method,
-    version: Version,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let page = page.as_ref().map(|page| &page.0);
-    let asked = Query::<Asked>::try_from_uri(&uri);
+pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Response, Problem> {
+    let asked = head.query::<Asked>();
     let named = asked.as_ref().ok();
-    let named = named.and_then(|asked| asked.0.source_id.as_deref());
-    let mut visitor = api.identify(&headers, peer, page, named).await?;
-    let permit = api.outstanding.enter(visitor.id())?;
+    let named = named.and_then(|asked| asked.source_id.as_deref());
+    let (mut visitor, permit) = head.enter(&api, named).await?;
     api.pay(&visitor, 0, Sent::Command)?;
-    let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    let asked = asked?;
     let mut wait = asked.wait.as_deref().map_or(Ok(Duration::ZERO), time)?;
-    if method == Method::HEAD {
+    if head.method == Method::HEAD {
         // A request that waits writes its own answer, with a body.
         wait = Duration::ZERO;
     }
@@ -150,7 +139,7 @@ pub(super) async fn handle(
     };
     visitor.forget_rights();
     let poll = Poll {
-        manner: Manner::of(version, &headers, visitor.page()),
+        manner: head.manner(),
         _counted: Counted::new(&api.metrics, |metrics| &metrics.polls),
         api,
         visitor,

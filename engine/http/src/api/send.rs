@@ -3,23 +3,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, Media, ReplyBody, Send};
 use trunkline_proto::names::is_name;
 
+use super::head::Head;
 use super::visitor::idempotency_key;
 use super::{Api, json};
 use crate::door::Sent;
 use crate::problem::Problem;
-use crate::server::{Page, Peer};
 
 /// The type of media whose request names none.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
@@ -55,22 +53,15 @@ struct Answer<'a> {
 /// Sends a message.
 pub(super) async fn handle(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
-    headers: HeaderMap,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let page = page.as_ref().map(|page| &page.0);
     // Strangers do not get a body read, and a user gets some at a time.
     let known = match api.door.needs_tokens() {
-        true => {
-            let visitor = api.identify(&headers, peer, page, None).await?;
-            let permit = api.outstanding.enter(visitor.id())?;
-            Some((visitor, permit))
-        }
+        true => Some(head.enter(&api, None).await?),
         false => None,
     };
-    let body = api.read(&headers, body).await?;
+    let body = api.read(&head.headers, body).await?;
     let asked: Result<Asked, _> = serde_json::from_slice(body.bytes());
     let named = asked
         .as_ref()
@@ -78,11 +69,7 @@ pub(super) async fn handle(
         .and_then(|asked| asked.source_id.as_deref());
     let (visitor, _permit) = match known {
         Some((visitor, permit)) => (visitor.named(named)?, permit),
-        None => {
-            let visitor = api.identify(&headers, peer, page, named).await?;
-            let permit = api.outstanding.enter(visitor.id())?;
-            (visitor, permit)
-        }
+        None => head.enter(&api, named).await?,
     };
     api.pay(&visitor, body.len(), Sent::Message)?;
     let asked = asked.map_err(|error| Problem::bad(format!("the body is not right: {error}")))?;
@@ -101,7 +88,7 @@ pub(super) async fn handle(
         Some(group) => (None, Some(group.into())),
         None => (Some(target.into()), None),
     };
-    let key = key(&asked, idempotency_key(&headers)?)?;
+    let key = key(&asked, idempotency_key(&head.headers)?)?;
     let send = Send {
         user,
         group,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::response::Response;
@@ -18,12 +17,13 @@ use trunkline_core::ids::UserId;
 use trunkline_core::media::PATH;
 use trunkline_proto::ErrorCode;
 
+use super::head::Head;
 use super::visitor::Visitor;
 use super::{Api, BODY_KIB, json};
 use crate::door::{Beyond, Sent};
 use crate::media::{About, Media, Unreachable, Writer};
 use crate::problem::Problem;
-use crate::server::{Page, Peer, Progress};
+use crate::server::Progress;
 use crate::turns::Turn;
 
 /// The type of a file whose upload names none.
@@ -75,15 +75,10 @@ struct Said {
 /// Takes a file.
 pub(super) async fn handle(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
-    page: Option<Extension<Page>>,
-    Extension(progress): Extension<Progress>,
-    headers: HeaderMap,
+    head: Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let page = page.as_ref().map(|page| &page.0);
-    let visitor = api.identify(&headers, peer, page, None).await?;
-    let _permit = api.outstanding.enter(visitor.id())?;
+    let (visitor, _permit) = head.enter(&api, None).await?;
     api.door.pay(visitor.id(), Sent::Command)?;
     let media = &api.media;
     if body.size_hint().lower() > media.limits.most + FORM {
@@ -93,17 +88,17 @@ pub(super) async fn handle(
         let text = "the disk has too little room for media: free some, or upload later";
         return Err(Problem::new(ErrorCode::StorageFull, text));
     }
-    let kind = content_type(&headers)?;
+    let kind = content_type(&head.headers)?;
     let boundary = multer::parse_boundary(&kind).ok();
     let id = Media::new_id()?;
     let _room = api
-        .room(&visitor, body.size_hint().exact(), &progress)
+        .room(&visitor, body.size_hint().exact(), &head.progress)
         .await?;
     let mut upload = Upload {
         api: &api,
         visitor: &visitor,
         writer: media.store.begin(&id),
-        progress,
+        progress: head.progress,
         hash: Context::new(&SHA256),
         size: 0,
     };

@@ -11,7 +11,7 @@ use trunkline_proto::ErrorCode;
 
 use crate::door::{Door, Grant, MayPublish, Payer};
 use crate::problem::Problem;
-use crate::server::{Page, Peer};
+use crate::server::Peer;
 use crate::waiting::Stay;
 
 /// The header with the name of the user, in development mode.
@@ -36,7 +36,6 @@ pub(super) struct Visitor {
     /// Whether the request or the token names a device.
     has_device: bool,
     address: IpAddr,
-    page: Option<Page>,
     /// The identity of the token.
     token: TokenMark,
     /// The topics that the token allows to publish to. `None` without tokens: all topics.
@@ -194,7 +193,6 @@ impl Visitor {
             names: Names::new(user, device, namespace),
             has_device,
             address: Ipv4Addr::LOCALHOST.into(),
-            page: None,
             token: TokenMark::default(),
             may_publish: None,
             expires_ms: None,
@@ -202,9 +200,8 @@ impl Visitor {
     }
 
     /// Notes where the request comes from.
-    pub(super) fn come_from(&mut self, peer: Peer, page: Option<&Page>) {
+    pub(super) const fn come_from(&mut self, peer: Peer) {
         self.address = peer.0;
-        self.page = page.cloned();
     }
 
     /// Gives a device to a visitor that named none.
@@ -247,11 +244,6 @@ impl Visitor {
             token: self.token,
             number,
         }
-    }
-
-    /// Returns the page that the request comes from.
-    pub(super) const fn page(&self) -> Option<&Page> {
-        self.page.as_ref()
     }
 
     /// Returns when the token expires, in milliseconds since 1970 UTC.

@@ -1,0 +1,84 @@
+//! What routes need of the head of a request: who sent it, from which page, and what it asks for.
+
+use axum::extract::{FromRequestParts, Query};
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use hyper::{Method, Uri, Version};
+use serde::de::DeserializeOwned;
+use trunkline_proto::ErrorCode;
+
+use super::Api;
+use super::held::Manner;
+use super::outstanding::Permit;
+use super::visitor::Visitor;
+use crate::problem::Problem;
+use crate::server::{Page, Peer, Progress};
+
+/// The head of a request.
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    /// The address of the client.
+    pub(crate) peer: Peer,
+    /// The progress of the body, or of a long answer.
+    pub(crate) progress: Progress,
+    version: Version,
+    page: Option<Page>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Head {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || Problem::new(ErrorCode::Internal, "the request has no connection");
+        Ok(Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+            peer: { parts.extensions.get::<Peer>().copied() }.ok_or_else(missing)?,
+            progress: { parts.extensions.get::<Progress>().cloned() }.ok_or_else(missing)?,
+            version: parts.version,
+            page: parts.extensions.get::<Page>().cloned(),
+        })
+    }
+}
+
+impl Head {
+    /// Reads the fields of the query.
+    ///
+    /// # Errors
+    /// A field has another form.
+    pub(crate) fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let read = Query::try_from_uri(&self.uri);
+        let Query(fields) = read.map_err(|error| Problem::bad(error.body_text()))?;
+        Ok(fields)
+    }
+
+    /// Returns what an answer that holds the connection needs to know.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner::of(self.version, &self.headers, self.page.as_ref())
+    }
+
+    /// Finds out who asks. `named` is the user that the request names in another place than the headers.
+    ///
+    /// # Errors
+    /// See [`Api::identify`].
+    pub(super) async fn visitor(&self, api: &Api, named: Option<&str>) -> Result<Visitor, Problem> {
+        api.identify(&self.headers, self.peer, named).await
+    }
+
+    /// Finds out who asks, and counts the request for its user.
+    ///
+    /// # Errors
+    /// See [`Api::identify`]; or the user has too many requests without an answer.
+    pub(super) async fn enter(
+        &self,
+        api: &Api,
+        named: Option<&str>,
+    ) -> Result<(Visitor, Permit), Problem> {
+        let visitor = self.visitor(api, named).await?;
+        let permit = api.outstanding.enter(visitor.id())?;
+        Ok((visitor, permit))
+    }
+}
