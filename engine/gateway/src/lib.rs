@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod counts;
+mod cpu;
 pub mod files;
 pub mod guests;
 pub mod limits;

@@ -121,10 +121,11 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
         is_light
     }
 
-    /// Whether a holder that stands like this spends much while another one, within its budget, was
-    /// served in the last second.
+    /// Whether a holder that stands like this spends much, or did so a moment ago, while another one,
+    /// within its budget, was served in the last second. Who waits in a slow lane spends little only
+    /// because it waits: let out at once, it would send all that has waited in one burst.
     pub(crate) fn waits_for_another(&self, holder: K, standing: Standing, now: Tick) -> bool {
-        !standing.is_light() && self.serves_another(Some(holder), now)
+        standing != Standing::Light && self.serves_another(Some(holder), now)
     }
 
     /// Whether the gateway served a holder within its budget in the last second, other than `but`.
@@ -283,6 +284,30 @@ mod tests {
             assert_eq!(accounts.book(holder, 40, TICK_PAYS), Standing::Debt(1));
         }
         assert_eq!(accounts.book(10, 40, TICK_PAYS), Standing::Light);
+    }
+
+    #[test]
+    fn who_spent_much_waits_beside_another_until_it_has_settled() {
+        let accounts = accounts();
+        accounts.book(1, 1, SAVED);
+        let waits = |now| {
+            let standing = accounts.book(1, now, Cost::NONE);
+            accounts.waits_for_another(1, standing, now)
+        };
+        assert!(!waits(1), "it is alone");
+        accounts.serve(2, 1);
+        assert!(waits(1));
+        // A tick pays 2 ms: after 37 of them its account is nearly full.
+        assert!(!accounts.book(1, 36, Cost::NONE).is_light());
+        for now in [38, 50] {
+            accounts.serve(2, now);
+            assert!(
+                accounts.book(1, now, Cost::NONE).is_light() && waits(now),
+                "{now}"
+            );
+        }
+        accounts.serve(2, 60);
+        assert!(!waits(60));
     }
 
     /// In a slow lane each of many heavy holders gets less than its budget. Its account fills, but it

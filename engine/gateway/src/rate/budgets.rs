@@ -162,7 +162,7 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
             let own = own.get_or_insert_with(|| Account::full(budget, now));
             let mut standing = own.book(budget, now, cost);
             let users = self.users.as_ref();
-            let binds = !standing.is_light()
+            let binds = standing != Standing::Light
                 && users.is_some_and(|users| users.serves_another(holders.user, now));
             if let (Standing::Debt(_), false) = (standing, binds) {
                 own.forgive();

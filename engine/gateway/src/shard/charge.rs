@@ -12,6 +12,7 @@ use super::lanes::Party;
 use super::price;
 use super::rate::Beyond;
 use super::source::Source;
+use crate::cpu;
 use crate::metrics::Work;
 use crate::rate::Welcome;
 use crate::timer::{TICK, TICKS_PER_SECOND, Tick};
@@ -129,7 +130,12 @@ impl Core {
         }
         conn.incoming.set_slow(slow);
         if slow {
-            self.turn.lanes.admit(slot, party(conn));
+            // A newcomer brings the work of accepting it.
+            let owes = match conn.session() {
+                Some(_) => Cost::NONE,
+                None => conn.purse.spent(),
+            };
+            self.turn.lanes.admit(slot, party(conn), owes);
             let at = self.turn.now() + TICKS_PER_SECOND;
             conn.times.schedule(slot, &mut self.turn, at);
         } else {
@@ -246,7 +252,9 @@ impl Core {
         }
     }
 
-    /// Reads a connection in the slow lane, unless it spends little by now.
+    /// Reads a connection in the slow lane, unless it spends little by now. The lane is closed for what
+    /// the input costs, or for the time that this thread has worked if that is longer: no price fits
+    /// all input.
     pub(super) fn read_slowly(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         /// What a question to the store probably costs.
         const QUESTION: Cost = Cost::micros(200);
@@ -257,12 +265,17 @@ impl Core {
         self.slice = Slice::new();
         let whose = party(conn);
         self.reads_slowly = true;
+        let began = cpu::of_thread();
         self.read_in_turn(slot, conn, buffer);
+        self.flush_piece(slot, conn);
+        let worked = cpu::of_thread().saturating_sub(began);
         self.reads_slowly = false;
         let asked = conn.unanswered.pages().saturating_sub(pages);
         let passed =
             self.slice.used() + expected(conn).minus(before) + QUESTION.times(asked.into());
         self.turn.lanes.pass(whose, passed);
+        let (now, worked) = (self.turn.began(), Cost::nanos(worked.as_nanos() as u64));
+        self.turn.lanes.note(whose, now, worked, true);
     }
 
     /// Returns the id of a command that a client in debt may not send, and the refusal. `None` for a

@@ -16,7 +16,6 @@ use trunkline_proto::message::{
     Disconnect, ErrorReply, Event, Gap, Push, Reply, ReplyBody, ServerMessage,
 };
 
-use super::MUCH;
 use super::admission::{Admission, Room};
 use super::back::Backs;
 use super::backlog::Slice;
@@ -39,6 +38,7 @@ use super::tls::Buffers;
 use super::tokens::Permits;
 use super::trace;
 use super::turn::Turn;
+use super::{LITTLE, MUCH};
 use crate::metrics::{Limit, Work};
 use crate::rate::Allowances;
 use crate::session::{EventRef, Frames};
@@ -279,6 +279,14 @@ impl Core {
     /// Gives the socket of a connection the output that waits.
     pub(super) fn flush(&mut self, slot: u32, conn: &mut Conn) {
         self.flush_some(slot, conn, usize::MAX);
+    }
+
+    /// Gives the socket of a connection the little that a piece of its input has brought. So the time of
+    /// that piece includes the write, which takes longer than the reading of a short command.
+    pub(super) fn flush_piece(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.out.is_due() && !conn.out.is_blocked() && conn.out.len() <= LITTLE {
+            self.flush(slot, conn);
+        }
     }
 
     /// Gives the socket of a connection about `most` bytes of the output that waits. The rest waits

@@ -13,6 +13,15 @@ use crate::timer::Tick;
 /// The mark of a connection that the slow lane reads, in the number of reads.
 const SLOW: u8 = 0x80;
 
+/// The mark of a connection that is not read before the next tick, in the number of reads.
+const RESTS: u8 = 0x40;
+
+/// The bits of the number of reads.
+const READS: u8 = 0x3f;
+
+/// The number of bytes below which a piece of a message is tiny.
+const TINY: usize = 64;
+
 /// What has arrived from one connection, and what is left to read.
 ///
 /// `unread` is true exactly while the connection stands in a list of [`Turn`] or [`Admission`].
@@ -31,7 +40,8 @@ pub(crate) struct Incoming {
     /// The shard reads nothing until the connection has taken its output.
     paused: bool,
     /// The number of reads until the connection is read at once again. Set by a slice that was not
-    /// enough; a connection that sends much waits behind the others. [`SLOW`] is a mark of its own.
+    /// enough; a connection that sends much waits behind the others. [`SLOW`] and [`RESTS`] are marks
+    /// of their own.
     heavy: u8,
 }
 
@@ -103,7 +113,7 @@ impl Incoming {
     pub(super) const fn note_slice(&mut self, spent: bool) {
         if spent {
             self.wait_behind();
-        } else if self.heavy & !SLOW > 0 {
+        } else if self.heavy & READS > 0 {
             self.heavy -= 1;
         }
     }
@@ -111,8 +121,31 @@ impl Incoming {
     /// Lets the connection wait behind the others before its next reads.
     pub(super) const fn wait_behind(&mut self) {
         /// The reads for which a connection that sent more than a slice waits behind the others.
-        const READS: u8 = 8;
-        self.heavy = READS | self.heavy & SLOW;
+        const BEHIND: u8 = 8;
+        self.heavy = BEHIND | self.heavy & !READS;
+    }
+
+    /// Lets a connection rest until [`Self::end_rest`] if its message began in an earlier tick than the
+    /// last one and still comes in tiny pieces, of which `read` bytes were the last one. Returns whether
+    /// it rests.
+    pub(super) fn rest(&mut self, read: usize, now: Tick) -> bool {
+        let dawdles = read < TINY && self.begun != 0 && self.begun + 1 < now && !self.ended;
+        if dawdles {
+            self.heavy |= RESTS;
+        }
+        dawdles
+    }
+
+    /// Whether the connection is not read before the next tick.
+    pub(super) const fn rests(&self) -> bool {
+        self.heavy & RESTS != 0
+    }
+
+    /// Ends a rest. Returns whether there was one.
+    pub(super) const fn end_rest(&mut self) -> bool {
+        let rested = self.rests();
+        self.heavy &= !RESTS;
+        rested
     }
 
     /// Says whether the slow lane reads the connection.
@@ -266,6 +299,25 @@ mod tests {
         assert!(incoming.keeps_up());
         incoming.end();
         assert!(incoming.has_ended() && incoming.keeps_up());
+    }
+
+    #[test]
+    fn a_message_that_goes_on_in_tiny_pieces_rests_between_them() {
+        let mut incoming = Incoming::new();
+        assert!(!incoming.rest(1, 9), "no message is incomplete");
+        incoming.message_began(9);
+        assert!(
+            !incoming.rest(1, 9) && !incoming.rest(1, 10),
+            "it has just begun"
+        );
+        assert!(!incoming.rest(TINY, 11), "no tiny piece");
+        incoming.set_slow(true);
+        assert!(incoming.rest(TINY - 1, 11) && incoming.rests());
+        incoming.wait_behind();
+        assert!(incoming.is_slow() && incoming.end_rest() && !incoming.end_rest());
+        assert!(incoming.is_heavy() && !incoming.rests());
+        incoming.end();
+        assert!(!incoming.rest(1, 20), "the end is read at once");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Core {
     /// Reads a connection that the kernel reports. One that sends much waits behind the others, and so
     /// do those without a session.
     pub(super) fn readable(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        if conn.incoming.is_unread() {
+        if conn.incoming.is_unread() || conn.incoming.rests() && !conn.incoming.has_ended() {
             return;
         }
         match conn.phase() {
@@ -126,6 +126,24 @@ impl Core {
         conn.times.note_received(self.turn.now());
         self.new_input(slot, conn, &mut buffer[..read]);
         self.after_input(slot, conn);
+        self.rest_from_pieces(slot, conn, read);
+    }
+
+    /// Lets a connection rest until the next tick whose message comes in tiny pieces, of which `read` bytes
+    /// were the last one. A turn for each byte costs more than all bytes of the message: the next read
+    /// finds the pieces of a tick together.
+    pub(super) fn rest_from_pieces(&mut self, slot: u32, conn: &mut Conn, read: usize) {
+        let now = self.turn.now();
+        if conn.incoming.rest(read, now) {
+            conn.times.schedule(slot, &mut self.turn, now + 1);
+        }
+    }
+
+    /// Reads a connection again whose rest between tiny pieces of a message is over.
+    pub(super) fn look_at_rest(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.incoming.end_rest() && !conn.incoming.is_paused() {
+            conn.incoming.read_later(slot, &mut self.turn);
+        }
     }
 
     /// Handles a slice of input that has just been read. Leaves the rest to a later turn.

@@ -47,6 +47,8 @@ pub(super) struct Lane<P> {
 struct Member<P> {
     party: P,
     waits: bool,
+    /// The cost of earlier work for the connection, for which the lane is closed after its next read.
+    owes: Cost,
 }
 
 impl<P: Copy + Eq + Hash> Lane<P> {
@@ -61,10 +63,11 @@ impl<P: Copy + Eq + Hash> Lane<P> {
         }
     }
 
-    /// Takes in a connection of a party. From now on it can wait here.
-    pub(super) fn admit(&mut self, slot: u32, party: P) {
+    /// Takes in a connection of a party. From now on it can wait here. `owes`: work was done for it already,
+    /// which counts as let through with its next read.
+    pub(super) fn admit(&mut self, slot: u32, party: P, owes: Cost) {
         let waits = false;
-        self.members.insert(slot, Member { party, waits });
+        self.members.insert(slot, Member { party, waits, owes });
     }
 
     /// Lets a connection go. Returns whether it was waiting to be read.
@@ -109,6 +112,7 @@ impl<P: Copy + Eq + Hash> Lane<P> {
             let member = next.and_then(|slot| self.members.get_mut(&slot));
             if let Some(member) = member.filter(|member| member.party == party && member.waits) {
                 member.waits = false;
+                self.passed += std::mem::replace(&mut member.owes, Cost::NONE);
                 return next;
             }
         }
@@ -168,7 +172,7 @@ mod tests {
     fn lane(now: Instant, connections: &[(u32, u128)]) -> Lane<u128> {
         let mut lane = Lane::new(now);
         for &(slot, user) in connections {
-            lane.admit(slot, user);
+            lane.admit(slot, user, Cost::NONE);
             lane.enter(slot);
         }
         lane
@@ -180,7 +184,7 @@ mod tests {
         let mut lane = lane(now, &[]);
         assert_eq!((lane.next(now), lane.opens_in(now)), (None, None));
         for slot in 1..=3 {
-            lane.admit(slot, 9);
+            lane.admit(slot, 9, Cost::NONE);
             lane.enter(slot);
             lane.enter(slot);
         }
@@ -215,7 +219,7 @@ mod tests {
         let mut lane = lane(now, &[(1, 7), (2, 7), (3, 8)]);
         assert!(lane.release(1) && !lane.release(1));
         // Another connection has the slot now, and does not wait.
-        lane.admit(1, 7);
+        lane.admit(1, 7, Cost::NONE);
         assert_eq!(lane.next(now), Some(3));
         assert_eq!(lane.next(now), Some(2));
         assert_eq!(lane.next(now), None);
@@ -242,11 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn work_before_the_lane_closes_it_after_the_next_read() {
+        let now = Instant::now();
+        let mut lane = Lane::new(now);
+        for slot in [1, 2] {
+            lane.admit(slot, 7, Cost::micros(80));
+            lane.enter(slot);
+        }
+        assert_eq!([lane.next(now), lane.next(now)], [Some(1), None]);
+        lane.pass(Cost::micros(20));
+        lane.end_turn(now);
+        assert_eq!(lane.opens_in(now), Some(2 * MS));
+        // Its second read owes nothing any more.
+        lane.enter(1);
+        assert!(lane.release(2));
+        assert_eq!(lane.next(now + 2 * MS), Some(1));
+        lane.pass(Cost::micros(20));
+        lane.end_turn(now + 2 * MS);
+        lane.enter(1);
+        assert_eq!(lane.opens_in(now + 2 * MS), Some(MS * 4 / 10));
+    }
+
+    #[test]
     fn a_turn_without_the_lane_leaves_it_open() {
         let now = Instant::now();
         let mut lane = Lane::new(now);
         lane.end_turn(now + MS);
-        lane.admit(7, 1);
+        lane.admit(7, 1, Cost::NONE);
         lane.enter(7);
         assert_eq!(lane.next(now), Some(7));
     }

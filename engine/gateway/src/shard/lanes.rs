@@ -36,11 +36,12 @@ impl Lanes {
         }
     }
 
-    /// Takes in a connection. From now on it can wait here.
-    pub(super) fn admit(&mut self, slot: u32, party: Party) {
+    /// Takes in a connection. From now on it can wait here. `owes`: work was done for it already, which
+    /// counts as let through with its next read.
+    pub(super) fn admit(&mut self, slot: u32, party: Party, owes: Cost) {
         match party {
-            Party::User(user) => self.sessions.admit(slot, user),
-            Party::Address(address) => self.newcomers.admit(slot, address),
+            Party::User(user) => self.sessions.admit(slot, user, owes),
+            Party::Address(address) => self.newcomers.admit(slot, address, owes),
         }
     }
 
@@ -114,7 +115,7 @@ mod tests {
         let hugo = Party::User(TimelineId(7));
         let here = Party::Address(Source::of([10, 0, 0, 1].into()));
         for (slot, party) in [(1, hugo), (2, hugo), (3, here), (4, here)] {
-            lanes.admit(slot, party);
+            lanes.admit(slot, party, Cost::NONE);
             lanes.enter(slot);
         }
         assert!(lanes.has_waiting());

@@ -357,6 +357,7 @@ impl Shard {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.incoming.taken_up();
                 self.core.read_in_turn(slot, conn, buffer);
+                self.core.flush_piece(slot, conn);
                 share.note_piece();
             }
         }
@@ -427,7 +428,8 @@ impl Shard {
         // A flush may append to the output of a connection: that goes out with the next ones.
         let due = self.core.turn.take_to_flush();
         for &slot in &due {
-            if let Some(conn) = self.conns.get_mut(slot as usize) {
+            let conn = self.conns.get_mut(slot as usize);
+            if let Some(conn) = conn.filter(|conn| conn.out.is_due()) {
                 conn.out.taken_up();
                 if conn.out.is_blocked() {
                     conn.account(slot, &mut self.core.memory);

@@ -93,6 +93,11 @@ impl Outbox {
         turn.flush_in_turn(slot, &mut self.due);
     }
 
+    /// Whether the end of the turn is to flush this connection.
+    pub(super) fn is_due(&self) -> bool {
+        self.due == Due::ThisTurn
+    }
+
     /// Whether this connection is to be flushed behind others that wait for that.
     pub(super) fn is_in_turn(&self) -> bool {
         self.due == Due::InTurn

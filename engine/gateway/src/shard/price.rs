@@ -11,7 +11,7 @@ use super::backlog::of_command;
 pub(super) const REFUSAL: Cost = Cost::micros(1);
 
 /// The cost of a connection: accepting, watching and closing it.
-pub(super) const CONNECTION: Cost = Cost::micros(20);
+pub(super) const CONNECTION: Cost = Cost::micros(80);
 
 /// The cost of an upgrade: reading the request, and the response.
 pub(super) const UPGRADE: Cost = Cost::micros(5);

@@ -179,6 +179,7 @@ impl Core {
             self.charge(slot, conn, Work::Open, price::TLS_STEP);
         }
         self.received(slot, conn, before, received, buffer);
+        self.rest_from_pieces(slot, conn, read);
     }
 
     /// Handles what rustls made of a read: the plaintext is at the front of `buffer`.

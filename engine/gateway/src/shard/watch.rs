@@ -14,6 +14,7 @@ impl Core {
     pub(super) fn timer(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         self.look_at_debt(slot, conn, buffer);
         self.look_at_lane(slot, conn);
+        self.look_at_rest(slot, conn);
         let overdue = conn.times.is_overdue(self.turn.now());
         match conn.phase() {
             Phase::Preamble | Phase::Handshake(_) if overdue => {

@@ -57,7 +57,7 @@ const HEADERS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The cost of a connection: accepting, watching and closing it.
-const CONNECTION: Cost = Cost::micros(20);
+const CONNECTION: Cost = Cost::micros(80);
 
 /// The cost of a TLS hand-shake.
 const HAND_SHAKE: Cost = Cost::micros(140);
