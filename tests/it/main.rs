@@ -77,6 +77,7 @@ mod order;
 mod origins;
 mod outstanding;
 mod pages;
+mod paid_for;
 mod presence;
 mod protocol_page;
 mod proxies;

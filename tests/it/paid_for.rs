@@ -1,0 +1,231 @@
+//! What one client asks costs in proportion to what it asks: in memory, in bytes of the log and in
+//! the work of readers. Afterwards the memory comes back.
+
+use std::net::TcpStream;
+
+use serde_json::json;
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The bytes of a long text: a message of 64 KiB, nearly.
+const LONG: usize = 60_000;
+
+fn resident(gateway: &Gateway) -> f64 {
+    gateway.metric("process_resident_memory_bytes")
+}
+
+fn written(gateway: &Gateway) -> f64 {
+    gateway.metric("trunkline_store_written_bytes_total")
+}
+
+/// Adds members `begin`.0 and so on to a group that it makes.
+fn make_group(owner: &mut Client, group: &str, begin: &str, members: usize) {
+    owner.done("group_create", &json!({"group": group}));
+    let names: Vec<_> = (0..members).map(|n| format!("{begin}{n}")).collect();
+    for part in names.chunks(1_000) {
+        owner.done("group_add", &json!({"group": group, "members": part}));
+    }
+}
+
+/// Waits until the resident memory is less than a fifth above `before`, without what is stored.
+fn comes_back(gateway: &Gateway, before: f64) {
+    let index = || gateway.metric("trunkline_store_index_bytes");
+    wait::until("the memory to come back", || {
+        (resident(gateway) - index() < 1.2 * before).then_some(())
+    });
+}
+
+/// A command that waits for the sequencer does not hold the audience that it will have.
+#[test]
+fn renames_of_a_large_group_wait_without_its_members() {
+    const MEMBERS: usize = 40_000;
+    const RENAMES: u32 = 500;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    make_group(&mut owner, "all", "m", MEMBERS);
+    let rename = |id: u32| json!({"id": 10_000 + id, "group_rename": {"group": "all", "name": format!("name {id}")}});
+    // The first one makes what is kept for the group.
+    owner.post_raw(&[rename(0)]);
+    let reply = owner.reply(10_000);
+    assert!(reply["group_rename"].is_object(), "{reply}");
+    let before = resident(&gateway);
+    let renames: Vec<_> = (1..=RENAMES).map(rename).collect();
+    owner.post_raw(&renames);
+    let mut most = before;
+    for id in 1..=RENAMES {
+        let reply = owner.reply(10_000 + id);
+        assert!(reply["group_rename"].is_object(), "{reply}");
+        if id % 50 == 1 {
+            most = most.max(resident(&gateway));
+        }
+    }
+    // 16 bytes of each member for each of the renames would be more than 300 MiB.
+    let grown = (most - before) / MIB;
+    assert!(grown < 16.0, "{grown} MiB");
+    comes_back(&gateway, before);
+}
+
+/// Long messages to a group that does not read are in memory once for each shard, up to what a
+/// connection may have, and not once for each member. What is counted is what is resident.
+fn long_messages_to_a_group_that_does_not_read(shards: usize) {
+    const MEMBERS: usize = 24;
+    let gateway = Setup::default().flag("shards", shards).start();
+    let mut owner = gateway.dial().shard(0).connect("owner", "pc");
+    make_group(&mut owner, "all", "m", MEMBERS);
+    let stuck: Vec<_> = (0..MEMBERS)
+        .map(|n| {
+            gateway
+                .dial()
+                .shard(n % shards)
+                .connect(&format!("m{n}"), "stuck")
+        })
+        .collect();
+    let text = "x".repeat(LONG);
+    let say = json!({"group": "all", "text": text});
+    // What the gateway keeps for messages of this size is there afterwards.
+    owner.done("send", &say);
+    let before = resident(&gateway);
+    let held = || gateway.metric("trunkline_held_bytes");
+    let (mut most, mut grown) = (0.0_f64, 0.0_f64);
+    wait::until("a gap for each of them", || {
+        owner.done("send", &say);
+        most = most.max(held());
+        grown = grown.max(resident(&gateway) - before);
+        (gateway.metric("trunkline_gaps_total") >= MEMBERS as f64).then_some(())
+    });
+    // Each member may have 1 MiB. They share it, unless their sockets take different amounts.
+    let bound = shards as f64 * 4.0 * MIB;
+    assert!(most > 0.5 * MIB && most < bound, "{most} bytes are held");
+    let index = gateway.metric("trunkline_store_index_bytes");
+    assert!(
+        grown < 1.25 * most + index + 8.0 * MIB,
+        "{grown} bytes for {most} that are counted"
+    );
+    drop(stuck);
+    wait::until("nothing to be held", || (held() == 0.0).then_some(()));
+    comes_back(&gateway, before + 4.0 * MIB);
+}
+
+#[test]
+fn long_messages_to_a_group_that_does_not_read_with_one_shard() {
+    long_messages_to_a_group_that_does_not_read(1);
+}
+
+#[test]
+fn long_messages_to_a_group_that_does_not_read_with_two_shards() {
+    long_messages_to_a_group_that_does_not_read(2);
+}
+
+/// A list costs ten times as much for ten times as many members, and not more than that.
+#[test]
+fn lists_of_receipts_cost_by_their_members() {
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    let read = || gateway.metric("trunkline_cost_seconds_total{work=\"read\"}");
+    let mut cost = |group: &str, members: usize| {
+        make_group(&mut owner, group, group, members);
+        owner.done("send", &json!({"group": group, "text": "hello"}));
+        let (before, conversation) = (read(), format!("g:{group}"));
+        let question = json!({"conversation": conversation, "seq": 1, "state": "unread"});
+        let list = owner.done("receipts", &question);
+        assert_eq!(list["counts"]["members"], members, "{list}");
+        wait::until("the work to be counted", || {
+            let spent = read() - before;
+            (spent > 0.0).then_some(spent)
+        })
+    };
+    let (few, many) = (cost("few", 500), cost("many", 5_000));
+    assert!(many > 2.0 * few && many < 12.0 * few, "{few} and {many}");
+}
+
+/// A change of a large set writes what changes, and not the set.
+#[test]
+fn small_changes_of_large_sets_write_little() {
+    const CHANGES: usize = 20;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let per_change = |act: &mut dyn FnMut(usize)| {
+        let before = written(&gateway);
+        (0..CHANGES).for_each(act);
+        (written(&gateway) - before) / CHANGES as f64
+    };
+    let all: Vec<_> = (0..1_000).map(|n| format!("contact-{n:0>40}")).collect();
+    alice.done("contacts", &json!({"add": all}));
+    let contacts = per_change(&mut |n| {
+        alice.done("contacts", &json!({"remove": [all[n]]}));
+        alice.done("contacts", &json!({"add": [all[n]]}));
+    });
+    // The set has 50 KB. A change writes one of its small parts, and the entry of its record.
+    assert!(contacts < 4_096.0, "{contacts} bytes for two changes");
+    let users: Vec<_> = (0..150).map(|n| format!("user-{n}")).collect();
+    alice.done("group_create", &json!({"group": "team", "members": users}));
+    alice.done("send", &json!({"group": "team", "text": "hello"}));
+    let like =
+        |n: usize| json!({"conversation": "g:team", "seq": 1, "reaction": format!("{n:0>30}")});
+    for user in &users[..100] {
+        let mut client = gateway.dial().connect(user, "phone");
+        client.done("react", &like(0));
+        client.close();
+    }
+    let mut late: Vec<_> = users[100..100 + CHANGES]
+        .iter()
+        .map(|user| gateway.dial().connect(user, "phone"))
+        .collect();
+    let reactions = per_change(&mut |n| {
+        late[n].done("react", &like(0));
+    });
+    // Who reacted before is in small parts too: the hundred of them would be more.
+    assert!(reactions < 4_096.0, "{reactions} bytes for a reaction");
+}
+
+/// What storms leave behind is no more after many of them than after the first one.
+#[test]
+fn storms_leave_no_memory_behind() {
+    const ROUNDS: usize = 6;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let text = "x".repeat(LONG);
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send_all("alice", std::iter::repeat_n(text.clone(), 40));
+    let mut storm = || {
+        // Signals to devices that do not read.
+        let devices: Vec<_> = (0..8)
+            .map(|n| gateway.dial().connect("sink", &format!("d{n}")))
+            .collect();
+        for _ in 0..40 {
+            alice.done("signal", &json!({"user": "sink", "data": text}));
+        }
+        drop(devices);
+        // Garbage in the place of tokens.
+        for n in 0..40 {
+            let mut stranger = gateway.dial().open();
+            let token = format!("{n:0>4000}");
+            stranger.post_raw(&[json!({"id": 1, "connect": {"token": token}})]);
+            stranger.reply(1);
+        }
+        // Devices that ask for all that there is, and vanish.
+        for n in 0..20 {
+            let mut device = gateway.dial().open();
+            let connect = json!({"user": "alice", "device": format!("d{n}"), "since": "0"});
+            device.post_raw(&[json!({"id": 1, "connect": connect})]);
+            assert_eq!(device.reply(1)["connect"]["user"], "alice");
+        }
+        // Connections that say nothing.
+        for _ in 0..200 {
+            drop(TcpStream::connect(gateway.ws()).expect("the gateway listens"));
+        }
+        wait::until("the connections to be gone", || {
+            let rest = gateway.metric("trunkline_connections");
+            (rest <= 1.0).then_some(())
+        });
+    };
+    storm();
+    let before = resident(&gateway);
+    for _ in 0..ROUNDS {
+        storm();
+    }
+    comes_back(&gateway, before);
+    alice.ping();
+}
