@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use trunkline_core::cost::Cost;
 
-/// The divisor of the lane's share of a core: the connections in the lane get a twentieth together.
+/// The divisor of a party's share of a core: a party alone in the lane gets a twentieth.
 const SHARE: u32 = 20;
+
+/// The divisor of the largest share of a core: all parties of the lane get a quarter together.
+const LARGEST_SHARE: u32 = 4;
 
 /// The length of a piece of work after which the lane is closed for just as long as its
 /// [`SHARE`] asks. Longer pieces are felt more: the lane is closed for longer in proportion.
@@ -129,7 +132,7 @@ impl<P: Copy + Eq + Hash> Lane<P> {
     pub(super) fn end_turn(&mut self, now: Instant) {
         let passed = std::mem::replace(&mut self.passed, Cost::NONE);
         if passed > Cost::NONE {
-            self.close(now, time(passed) * SHARE);
+            self.close(now, time(passed), SHARE);
         }
     }
 
@@ -139,10 +142,15 @@ impl<P: Copy + Eq + Hash> Lane<P> {
         let work = time(cost);
         let piece = if sliced { work.min(LONGEST) } else { work };
         let felt = piece.as_nanos() as u64 / SHORT.as_nanos() as u64;
-        self.close(now, (work * SHARE).max(piece * SHARE * felt as u32));
+        self.close(now, work, SHARE);
+        self.close(now, piece, SHARE * felt as u32);
     }
 
-    fn close(&mut self, now: Instant, rest: Duration) {
+    /// Closes the lane for `times` as long as the work took, shared by the parties that wait: each of
+    /// them gets as much as it would get alone, up to the largest share of all.
+    fn close(&mut self, now: Instant, work: Duration, times: u32) {
+        let parties = self.round.len().max(1) as u32;
+        let rest = (work * times / parties).max(work * LARGEST_SHARE);
         self.opens = self.opens.max(now + rest.min(LONGEST_REST));
     }
 
@@ -243,6 +251,21 @@ mod tests {
         assert_eq!(rest_after(5_000, false), LONGEST_REST);
         assert_eq!(rest_after(1_500, true), 900 * MS);
         assert_eq!(rest_after(30_000, true), 1_000 * MS);
+    }
+
+    #[test]
+    fn each_of_the_parties_that_wait_gets_its_share() {
+        let now = Instant::now();
+        let rest_beside = |parties: u128| {
+            let waiting: Vec<_> = (0..parties).map(|party| (party as u32, party)).collect();
+            let mut lane = lane(now, &waiting);
+            lane.note(now, Cost::micros(100), false);
+            lane.opens_in(now).unwrap()
+        };
+        // A piece of 100 µs is felt twice.
+        assert_eq!(rest_beside(1), 4 * MS);
+        assert_eq!(rest_beside(5), 4 * MS / 5);
+        assert_eq!(rest_beside(100), 4 * MS / 10, "a quarter of a core");
     }
 
     #[test]
