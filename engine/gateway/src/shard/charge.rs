@@ -253,11 +253,13 @@ impl Core {
     }
 
     /// Reads a connection in the slow lane, unless it spends little by now. The lane is closed for what
-    /// the input costs, or for the time that this thread has worked if that is longer: no price fits
-    /// all input.
+    /// the input costs, or for the time that this thread has worked if that is longer, up to four times
+    /// the cost: no price fits all input.
     pub(super) fn read_slowly(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         /// What a question to the store probably costs.
         const QUESTION: Cost = Cost::micros(200);
+        /// How many times longer than its price a read may count.
+        const UNFIT: usize = 4;
         self.look_at_lane(slot, conn);
         let expected = |conn: &Conn| Cost::micros(conn.unanswered.micros().into());
         let (before, pages) = (expected(conn), conn.unanswered.pages());
@@ -274,8 +276,8 @@ impl Core {
         let passed =
             self.slice.used() + expected(conn).minus(before) + QUESTION.times(asked.into());
         self.turn.lanes.pass(whose, passed);
-        let (now, worked) = (self.turn.began(), Cost::nanos(worked.as_nanos() as u64));
-        self.turn.lanes.note(whose, now, worked, true);
+        let worked = Cost::nanos(worked.as_nanos() as u64).min(passed.times(UNFIT));
+        self.turn.lanes.note(whose, self.turn.began(), worked, true);
     }
 
     /// Returns the id of a command that a client in debt may not send, and the refusal. `None` for a
