@@ -98,7 +98,6 @@ pub use position::Position;
 pub use recovery::TornTail;
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::epochs::{Epochs, PositionsFound};
-pub use store::erasures::Erase;
 pub use store::losses::Losses;
 pub use store::reader::Reader;
 pub use store::token::{BadToken, Token};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
+use crate::log::overwrite::present;
 use crate::log::record::Record;
 use crate::run::Runs;
 use crate::run::redaction::{Applied, Replacement, Target};
@@ -50,7 +51,7 @@ impl Redactions {
         let replacement = Replacement {
             position: record.position.0,
             time: record.time,
-            body: redaction.body.into(),
+            body: present(redaction.body).into(),
         };
         self.add((record.timeline, redaction.seq), replacement);
     }
@@ -66,6 +67,12 @@ impl Redactions {
                 self.by_position.remove(&replaced.position);
                 self.replaced.push_back((position, replaced.position));
             }
+        } else if let Some(known) = known
+            && known.position > replacement.position
+        {
+            // An opening reads the log before runs of values, which have earlier redactions.
+            let replaced = (known.position, replacement.position);
+            self.replaced.push_back(replaced);
         }
     }
 
@@ -273,5 +280,29 @@ mod tests {
         assert!(!redactions.sweep(&mut released));
         assert_eq!(redactions.len(), 2);
         assert_eq!(pending_at(&redactions, 0..100), [40, 60]);
+    }
+
+    #[test]
+    fn of_two_redactions_the_earlier_one_is_replaced_in_whichever_order_they_come() {
+        let redaction = |position| Replacement {
+            position,
+            time: 0,
+            body: [].into(),
+        };
+        for order in [[20, 60], [60, 20]] {
+            let mut redactions = Redactions::default();
+            for position in order {
+                redactions.add(target(1), redaction(position));
+            }
+            assert_eq!(redactions.get(target(1)).unwrap().position, 60);
+            assert_eq!(
+                redactions.replaced(60, 9),
+                [],
+                "the later one is not on the disk"
+            );
+            assert_eq!(redactions.replaced(61, 9), [20], "{order:?}");
+            redactions.settle_replaced(1);
+            assert_eq!(redactions.replaced(61, 9), []);
+        }
     }
 }

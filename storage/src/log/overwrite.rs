@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crc32c::{crc32c, crc32c_append};
 
-use crate::TimelineId;
 use crate::backend::{self, Backend, BackendFile};
 use crate::log::frame::{self, FrameHeader, FrameKind};
 use crate::log::record;
@@ -31,21 +30,27 @@ pub(crate) struct Content {
     pub(crate) body: bool,
     /// The body of the redaction that the record makes.
     pub(crate) redaction: bool,
-    /// The values of the record that are not the latest under their keys.
-    pub(crate) states: bool,
+    /// The body, if the record has no sequence. Others are redacted instead.
+    pub(crate) unnumbered_body: bool,
 }
 
 impl Content {
     pub(crate) const BODY: Content = Content {
         body: true,
         redaction: false,
-        states: false,
+        unnumbered_body: false,
     };
 
     pub(crate) const REDACTION: Content = Content {
         body: false,
         redaction: true,
-        states: false,
+        unnumbered_body: false,
+    };
+
+    pub(crate) const UNNUMBERED_BODY: Content = Content {
+        body: false,
+        redaction: false,
+        unnumbered_body: true,
     };
 
     /// Returns the parts of either.
@@ -53,7 +58,7 @@ impl Content {
         Content {
             body: self.body || other.body,
             redaction: self.redaction || other.redaction,
-            states: self.states || other.states,
+            unnumbered_body: self.unnumbered_body || other.unnumbered_body,
         }
     }
 }
@@ -74,8 +79,7 @@ pub(crate) struct Overwrite {
 
 impl Overwrite {
     /// Plans to overwrite `content` of the record at `position`, and appends the plan to `into`. Does
-    /// nothing if all of it was overwritten before. `is_live` says of which keys the record has the
-    /// latest value.
+    /// nothing if all of it was overwritten before.
     ///
     /// # Errors
     /// `InvalidData` if there is no whole record, or the error of the file system.
@@ -83,7 +87,6 @@ impl Overwrite {
         segment: &Segment,
         position: u64,
         content: Content,
-        is_live: &dyn Fn(TimelineId) -> bool,
         window: &mut Window,
         into: &mut Vec<Overwrite>,
     ) -> io::Result<()> {
@@ -101,15 +104,12 @@ impl Overwrite {
         }
         let record = record::decode_payload(position, payload).ok_or_else(damaged)?;
         let mut pieces: Vec<&[u8]> = Vec::new();
-        if content.states {
-            let states = record.states.filter(|state| !is_live(state.key));
-            pieces.extend(states.map(|state| state.value));
-        }
         if let Some(redaction) = record.redacts.filter(|_| content.redaction) {
             pieces.push(redaction.body);
         }
         pieces.retain(|piece| piece.iter().any(|byte| *byte != 0));
-        let becomes_redacted = content.body && header.kind == FrameKind::Record;
+        let body_goes = content.body || (content.unnumbered_body && record.seq == 0);
+        let becomes_redacted = body_goes && header.kind == FrameKind::Record;
         if becomes_redacted {
             pieces.push(record.body);
         }
@@ -146,6 +146,15 @@ impl Overwrite {
         let at = self.position - self.base;
         file.write_all_at(&vec![0; self.body_len as usize], at + u64::from(self.body))?;
         file.write_all_at(&self.header, at)
+    }
+}
+
+/// Returns the body of a redaction as it reads: an empty one if it was overwritten, because a later
+/// redaction replaced it. Without damage the later one counts.
+pub(crate) fn present(body: &[u8]) -> &[u8] {
+    match body.iter().all(|byte| *byte == 0) {
+        true => &[],
+        false => body,
     }
 }
 
@@ -241,17 +250,51 @@ pub(crate) fn finish(backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<()
     backend.remove(NAME)
 }
 
-/// A segment file as it is once everything noted is overwritten. It is read only.
+/// A segment file as it is once everything noted is overwritten. It is read only. A frame that has changed
+/// since is shown as it is.
 pub(crate) struct Overwritten {
-    pub(crate) file: Arc<dyn BackendFile>,
-    pub(crate) overwrites: Vec<Overwrite>,
+    file: Arc<dyn BackendFile>,
+    overwrites: Vec<Overwrite>,
+    /// The headers of the frames before, in the order of `overwrites`.
+    before: Vec<[u8; frame::HEADER]>,
+}
+
+impl Overwritten {
+    /// Shows a file with these overwrites.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn new(file: Arc<dyn BackendFile>, overwrites: Vec<Overwrite>) -> io::Result<Self> {
+        let before = overwrites.iter().map(|one| header_of(&*file, one));
+        Ok(Overwritten {
+            before: before.collect::<io::Result<_>>()?,
+            file,
+            overwrites,
+        })
+    }
+}
+
+/// Returns the present header of the frame that is overwritten.
+fn header_of(file: &dyn BackendFile, overwrite: &Overwrite) -> io::Result<[u8; frame::HEADER]> {
+    let mut header = [0; frame::HEADER];
+    backend::read_exact_at(file, &mut header, overwrite.position - overwrite.base)?;
+    Ok(header)
 }
 
 impl BackendFile for Overwritten {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let read = self.file.read_at(buffer, offset)?;
-        for overwrite in &self.overwrites {
+        let end = offset + read as u64;
+        for (overwrite, before) in self.overwrites.iter().zip(&self.before) {
             let at = overwrite.position - overwrite.base;
+            let frame_end = at + u64::from(overwrite.body) + u64::from(overwrite.body_len);
+            if at >= end || frame_end <= offset {
+                continue;
+            }
+            let now = header_of(&*self.file, overwrite)?;
+            if now != *before && now != overwrite.header {
+                continue;
+            }
             let body = vec![0; overwrite.body_len as usize];
             put_over(&mut buffer[..read], offset, &overwrite.header, at);
             put_over(
@@ -323,10 +366,7 @@ mod tests {
         let mut expected = vec![1; 4200];
         expected[4096..4120].fill(7);
         expected[4156..4161].fill(0);
-        let overwritten = Overwritten {
-            file,
-            overwrites: vec![OVERWRITE],
-        };
+        let overwritten = Overwritten::new(file.clone(), vec![OVERWRITE]).unwrap();
         for from in 4080..4170 {
             for to in from..4170 {
                 let mut read = vec![9; to - from];
@@ -334,5 +374,10 @@ mod tests {
                 assert_eq!(read, expected[from..to], "{from}..{to}");
             }
         }
+        // Another change of the frame counts.
+        file.write_all_at(&[3; frame::HEADER], 4096).unwrap();
+        let mut read = vec![9; 70];
+        overwritten.read_at(&mut read, 4096).unwrap();
+        assert_eq!((read[0], read[60]), (3, 1));
     }
 }

@@ -67,7 +67,8 @@ pub struct Draft<'a> {
 pub struct Redaction<'a> {
     /// The sequence of the redacted record. It is in the timeline of the redacting record.
     pub seq: u64,
-    /// The new body. Of several redactions of a record the latest counts.
+    /// The new body. Of several redactions of a record the latest counts. A body of zeros alone reads as
+    /// an empty one.
     pub body: &'a [u8],
 }
 
@@ -114,14 +115,9 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Returns the values that the record sets. A record that was read through a
-    /// [`Reader`](crate::Reader) may come without them, one of a [`Dump`](crate::Dump) has them.
-    pub fn states(&self) -> impl ExactSizeIterator<Item = StateEntry<'a>> + use<'a> {
-        self.states
-    }
-
     /// Returns the redaction that the record makes. A record that was read through a
-    /// [`Reader`](crate::Reader) may come without it, one of a [`Dump`](crate::Dump) has it.
+    /// [`Reader`](crate::Reader) may come without it, one of a [`Dump`](crate::Dump) has it. Its body is
+    /// nothing but zeros if a later redaction has replaced it.
     #[must_use]
     pub const fn redaction(&self) -> Option<Redaction<'a>> {
         self.redacts

@@ -5,6 +5,7 @@ use super::redaction::Target;
 use super::{MAX_SEQ, Order, RecordRef, RunFile, RunForm, RunKind, Runs, TakeRecord};
 use crate::error::ReadError;
 use crate::log::kept::{KeptReader, SegmentFiles};
+use crate::log::overwrite::present;
 use crate::log::record;
 use crate::{Position, TimelineId};
 
@@ -199,6 +200,6 @@ impl Runs {
         };
         let found = reader.kept.record(position)?;
         let redaction = found.and_then(|found| found.record.redacts);
-        Ok(redaction.map_or_else(Vec::new, |redaction| redaction.body.to_vec()))
+        Ok(redaction.map_or_else(Vec::new, |redaction| present(redaction.body).to_vec()))
     }
 }

@@ -1,4 +1,4 @@
-//! What the program wants to be erased, until the compactor has done it.
+//! The records that the program wants to be erased, until the compactor has done it.
 //!
 //! Nothing of this is on the disk: a program that must be sure asks again after an opening. Erasing
 //! twice changes nothing.
@@ -7,49 +7,31 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::Position;
-
 /// The most records that wait to be erased.
 const MOST: usize = 16_384;
 
-/// Content of one record to be overwritten with zeros: see [`Reader::erase`](crate::Reader::erase).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Erase {
-    /// The position of the record.
-    pub position: Position,
-    /// Whether the body goes. The record then reads with an empty body. Redact records that have a
-    /// sequence: readers of this one find nothing in its place.
-    pub body: bool,
-    /// Whether the body of the redaction goes that the record makes. Only a redaction that a later one
-    /// replaces may lose its body.
-    pub redaction: bool,
-    /// Whether the values go that the record sets, except those that are the latest under their keys.
-    pub states: bool,
-}
-
-/// The records that wait to be erased, and the purges of old values.
+/// The records that wait to be erased.
 #[derive(Default)]
 pub(crate) struct Erasures(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    records: VecDeque<Erase>,
-    /// The number of records that were erased.
+    /// The positions of the records.
+    records: VecDeque<u64>,
+    /// The number of records that were looked at, and how many of them are damaged.
     erased: u64,
-    /// The number of the last purge that was asked for, and of the last one that is done.
-    purge: u64,
-    purged: u64,
+    failed: u64,
 }
 
 impl Erasures {
-    /// Adds records. Returns the number that [`erased`](Self::erased) reaches with them; `None` if there
-    /// is no room for all of them.
-    pub(crate) fn add(&self, erases: &[Erase]) -> Option<u64> {
+    /// Adds the positions of records. Returns the number that [`erased`](Self::erased) reaches with them;
+    /// `None` if there is no room for all of them.
+    pub(crate) fn add(&self, positions: impl ExactSizeIterator<Item = u64>) -> Option<u64> {
         let mut waiting = self.0.lock();
-        if waiting.records.len() + erases.len() > MOST {
+        if waiting.records.len() + positions.len() > MOST {
             return None;
         }
-        waiting.records.extend(erases);
+        waiting.records.extend(positions);
         Some(waiting.erased + waiting.records.len() as u64)
     }
 
@@ -57,48 +39,30 @@ impl Erasures {
         self.0.lock().erased
     }
 
+    pub(crate) fn failed(&self) -> u64 {
+        self.0.lock().failed
+    }
+
     /// Returns the first records, at most `limit`, up to one that is not before `end`.
-    pub(crate) fn first(&self, end: u64, limit: usize) -> Vec<Erase> {
+    pub(crate) fn first(&self, end: u64, limit: usize) -> Vec<u64> {
         let waiting = self.0.lock();
         let due = waiting
             .records
             .iter()
-            .take_while(|erase| erase.position.0 < end);
+            .take_while(|position| **position < end);
         due.take(limit).copied().collect()
     }
 
-    /// Removes the first `count` records, which are erased.
-    pub(crate) fn done(&self, count: usize) {
+    /// Removes the first `count` records, which were looked at. `failed` of them are damaged.
+    pub(crate) fn done(&self, count: usize, failed: u64) {
         let mut waiting = self.0.lock();
         waiting.records.drain(..count);
         waiting.erased += count as u64;
+        waiting.failed += failed;
     }
 
     /// Returns whether records wait.
     pub(crate) fn has_records(&self) -> bool {
         !self.0.lock().records.is_empty()
-    }
-
-    /// Asks for a purge. Returns its number.
-    pub(crate) fn purge(&self) -> u64 {
-        let mut waiting = self.0.lock();
-        waiting.purge += 1;
-        waiting.purge
-    }
-
-    /// Returns the number of the purge that is to be made; `None` if there is none.
-    pub(crate) fn wanted_purge(&self) -> Option<u64> {
-        let waiting = self.0.lock();
-        (waiting.purge > waiting.purged).then_some(waiting.purge)
-    }
-
-    /// Notes that this purge and all before are done.
-    pub(crate) fn purge_done(&self, number: u64) {
-        self.0.lock().purged = number;
-    }
-
-    /// Returns the number of the last purge that is done.
-    pub(crate) fn purged(&self) -> u64 {
-        self.0.lock().purged
     }
 }

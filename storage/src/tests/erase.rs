@@ -1,16 +1,15 @@
-//! Tests of erasing: replaced redactions, records without a sequence, and old values leave the files.
+//! Tests of erasing: replaced redactions and bodies of records without a sequence leave the files.
 
 use std::ops::ControlFlow;
 
 use super::*;
 use crate::backend::Backend;
 use crate::tools::snapshot::Snapshot;
-use crate::{Erase, Redaction, StateEntry};
+use crate::{Redaction, StateEntry};
 
 /// A text that must not stay in any file.
 const SECRET: &[u8] = b"this was never meant for you";
 const KEY: TimelineId = TimelineId(900);
-const OTHER_KEY: TimelineId = TimelineId(901);
 
 /// Returns the number of files that have the secret.
 fn on_disk(disk: &SimDisk) -> usize {
@@ -128,84 +127,51 @@ fn an_edit_that_is_replaced_before_it_was_looked_at_goes_too() {
     check_message(&opened, b"third", 2);
 }
 
-/// The places of the records of [`with_secrets`].
-struct Secrets {
-    /// A record with the secret as body, in a value that is replaced, and in one that is not.
-    old: Position,
-    /// The record that replaces the value.
-    new: Position,
-}
-
-/// Makes a store whose records without a sequence have the secret. `distance` events follow.
-fn with_secrets(disk: &SimDisk, distance: u64) -> (Opened, Vec<Event>, Secrets) {
+/// Makes a store with two records that have no sequence and the secret as body. The first one sets values.
+/// `distance` events follow each. Returns the positions too.
+fn with_secrets(disk: &SimDisk, distance: u64) -> (Opened, Vec<Event>, [Position; 2]) {
     let (mut opened, _) = open(disk, small_runs()).unwrap();
     let mut log = Vec::new();
     fill(&mut opened, &mut log, 3);
-    let value = |key, value| StateEntry { key, value };
-    let states = [value(KEY, SECRET), value(OTHER_KEY, b"stays")];
-    let old = Draft {
+    let states = [StateEntry {
+        key: KEY,
+        value: b"stays",
+    }];
+    let first = Draft {
         timeline: TimelineId(50),
         body: SECRET,
         fanout: &[user(9)],
         states: &states,
         ..Draft::default()
     };
-    let old = append(&mut opened, &old);
-    fill(&mut opened, &mut log, distance);
-    let new = Draft {
-        timeline: TimelineId(50),
-        body: SECRET,
-        states: &[value(KEY, b"")],
-        ..Draft::default()
+    let second = Draft {
+        states: &[],
+        fanout: &[],
+        ..first
     };
-    let new = append(&mut opened, &new);
+    let first = append(&mut opened, &first);
     fill(&mut opened, &mut log, distance);
-    (opened, log, Secrets { old, new })
-}
-
-/// Asks for all secrets to be erased.
-fn erase(opened: &Opened, secrets: &Secrets) -> u64 {
-    let all = |position| Erase {
-        position,
-        body: true,
-        redaction: true,
-        states: true,
-    };
-    let asked = opened.reader.erase(&[all(secrets.old), all(secrets.new)]);
-    asked.unwrap()
+    let second = append(&mut opened, &second);
+    fill(&mut opened, &mut log, distance);
+    (opened, log, [first, second])
 }
 
 fn check_values(opened: &Opened) {
-    assert_eq!(opened.reader.state(KEY).unwrap(), None);
-    let other = opened.reader.state(OTHER_KEY).unwrap();
-    assert_eq!(other.as_deref(), Some(&b"stays"[..]));
-}
-
-/// Lets what was asked for be done, and what has to wait for it.
-fn work(opened: &mut Opened) {
-    opened.writer.tick(1);
-    let purge = opened.reader.purge();
-    for _ in 0..1_000 {
-        opened.writer.tick(1);
-        if opened.reader.purged() == purge {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    panic!("no purge");
+    let value = opened.reader.state(KEY).unwrap();
+    assert_eq!(value.as_deref(), Some(&b"stays"[..]));
 }
 
 #[test]
-fn bodies_and_old_values_of_records_without_a_sequence_are_erased() {
+fn bodies_of_records_without_a_sequence_are_erased_and_their_values_stay() {
     for distance in DISTANCES {
         let disk = SimDisk::new(distance);
         let (mut opened, mut log, secrets) = with_secrets(&disk, distance);
         assert!(on_disk(&disk) > 0);
-        let asked = erase(&opened, &secrets);
+        let asked = opened.reader.erase(&secrets).unwrap();
         assert!(opened.reader.erased() < asked);
         opened.writer.tick(1);
         assert_eq!(opened.reader.erased(), asked);
-        work(&mut opened);
+        assert_eq!(opened.reader.not_erased(), 0);
         assert_eq!(on_disk(&disk), 0, "{distance}");
         check_values(&opened);
         let mut page = Page::new();
@@ -237,39 +203,73 @@ fn bodies_and_old_values_of_records_without_a_sequence_are_erased() {
     }
 }
 
-fn open_again(disk: &SimDisk) -> (Opened, Vec<Event>) {
-    open(disk, small_runs()).unwrap()
+#[test]
+fn a_record_with_a_sequence_is_not_erased_and_a_place_without_one_is_told() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 60);
+    let behind = Position(u64::MAX - 7);
+    let numbered = Position(log[3].position);
+    let asked = opened.reader.erase(&[numbered, behind]);
+    assert_eq!(asked, Some(1), "nothing is behind the head");
+    opened.writer.tick(1);
+    assert_eq!(opened.reader.not_erased(), 0);
+    assert_eq!(entries(&opened), log);
+    let asked = opened.reader.erase(&[Position(log[3].position + 8)]);
+    assert_eq!(asked, Some(2));
+    opened.writer.tick(2);
+    assert_eq!((opened.reader.erased(), opened.reader.not_erased()), (2, 1));
+    assert_eq!(entries(&opened), log);
 }
 
 #[test]
-fn the_latest_value_under_a_key_is_not_erased() {
-    for distance in DISTANCES {
-        let disk = SimDisk::new(distance);
-        let (mut opened, mut log, secrets) = with_secrets(&disk, distance);
-        erase(&opened, &secrets);
-        work(&mut opened);
-        let newest = Draft {
-            timeline: TimelineId(50),
-            body: b"newest",
-            states: &[StateEntry {
-                key: KEY,
-                value: b"present",
-            }],
-            ..Draft::default()
-        };
-        let position = append(&mut opened, &newest);
-        let secrets = Secrets {
-            old: position,
-            new: position,
-        };
-        for _ in 0..3 {
-            erase(&opened, &secrets);
-            work(&mut opened);
-            let value = opened.reader.state(KEY).unwrap();
-            assert_eq!(value.as_deref(), Some(&b"present"[..]), "{distance}");
-            fill(&mut opened, &mut log, 60);
-        }
-    }
+fn what_is_not_on_the_disk_waits() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        durability: Durability::Os,
+        ..small_runs()
+    };
+    let (mut opened, _) = open(&disk, options).unwrap();
+    let draft = Draft {
+        timeline: TimelineId(50),
+        body: SECRET,
+        ..Draft::default()
+    };
+    let position = append(&mut opened, &draft);
+    assert_eq!(opened.reader.erase(&[position]), Some(1));
+    opened.writer.tick(1);
+    assert_eq!(opened.reader.erased(), 0);
+    opened.writer.sync().unwrap();
+    opened.writer.tick(2);
+    assert_eq!((opened.reader.erased(), on_disk(&disk)), (1, 0));
+}
+
+/// The later redaction is given up by a repair: the record has no text, and no zeros.
+#[test]
+fn an_overwritten_redaction_reads_as_empty_if_the_later_one_is_lost() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    message(&mut opened, b"first");
+    redact(&mut opened, SECRET);
+    fill(&mut opened, &mut log, 60);
+    let last = redact(&mut opened, b"third");
+    fill(&mut opened, &mut log, 2);
+    opened.writer.tick(1);
+    assert_eq!(on_disk(&disk), 0);
+    drop(opened);
+    let name = crate::log::segment::segment_name(last.0 / 8192 * 8192);
+    disk.flip(&name, (last.0 % 8192) as usize * 8 + 200);
+    repair::repair(&disk);
+    let (opened, _) = open_again(&disk);
+    let mut page = Page::new();
+    assert!(opened.reader.get(TimelineId(50), 1, &mut page).unwrap());
+    assert_eq!(page.records().next().unwrap().body, b"");
+}
+
+fn open_again(disk: &SimDisk) -> (Opened, Vec<Event>) {
+    open(disk, small_runs()).unwrap()
 }
 
 #[test]
@@ -282,8 +282,7 @@ fn a_crash_at_any_write_leaves_each_record_as_it_was_or_erased() {
         loop {
             let disk = before.fork(at);
             let (mut opened, _) = open(&disk, small_runs()).unwrap();
-            erase(&opened, &secrets);
-            let _ = opened.reader.purge();
+            opened.reader.erase(&secrets).unwrap();
             let crash = disk.operations() + at;
             disk.crash_at(crash);
             opened.writer.tick(1);
@@ -293,8 +292,8 @@ fn a_crash_at_any_write_leaves_each_record_as_it_was_or_erased() {
             whole(&disk);
             let (mut opened, _) = open(&disk, small_runs()).unwrap();
             check_values(&opened);
-            erase(&opened, &secrets);
-            work(&mut opened);
+            opened.reader.erase(&secrets).unwrap();
+            opened.writer.tick(1);
             assert_eq!(on_disk(&disk), 0, "{distance} {at}");
             check_values(&opened);
             assert_eq!(entries(&opened), log, "{distance} {at}");
@@ -313,13 +312,13 @@ fn a_crash_at_any_write_leaves_each_record_as_it_was_or_erased() {
 fn every_flipped_bit_of_an_erased_record_is_noticed() {
     let disk = SimDisk::new(1);
     let (mut opened, _, secrets) = with_secrets(&disk, 60);
-    erase(&opened, &secrets);
+    opened.reader.erase(&secrets).unwrap();
     opened.writer.tick(1);
     drop(opened);
-    let position = secrets.old.0;
+    let position = secrets[0].0;
     let name = crate::log::segment::segment_name(position / 8192 * 8192);
     let offset = (position % 8192) as usize;
-    for bit in (offset * 8..(offset + 24 + 36 + 2 + SECRET.len()) * 8).step_by(3) {
+    for bit in (offset * 8..(offset + 24 + 36) * 8).step_by(3) {
         let disk = disk.fork(bit as u64);
         disk.flip(&name, bit);
         let found = Store::verify_with(&disk, &mut |_, _| ()).unwrap();
@@ -330,30 +329,23 @@ fn every_flipped_bit_of_an_erased_record_is_noticed() {
 #[test]
 fn what_waits_is_bounded() {
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
-    let nothing = Erase {
-        position: Position(4),
-        body: true,
-        redaction: false,
-        states: false,
-    };
-    let many = vec![nothing; 16_384];
+    let (mut opened, mut log, secrets) = with_secrets(&disk, 3);
+    let many = vec![secrets[0]; 16_384];
     assert_eq!(opened.reader.erase(&many), Some(16_384));
     assert_eq!(opened.reader.erase(&many[..1]), None);
-    let mut log = Vec::new();
     fill(&mut opened, &mut log, 2);
     opened.writer.tick(1);
-    assert_eq!(opened.reader.erased(), 16_384, "nothing is at that place");
+    assert_eq!(opened.reader.erased(), 16_384);
     assert!(opened.reader.erase(&many[..1]).is_some());
 }
 
 #[test]
-fn a_purge_removes_copies_of_cut_off_ends() {
+fn copies_of_cut_off_ends_go() {
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (opened, _) = open(&disk, small_runs()).unwrap();
     let copy = disk.create("torn-0000000000001000.bak").unwrap();
     copy.write_all_at(SECRET, 0).unwrap();
     assert_eq!(on_disk(&disk), 1);
-    work(&mut opened);
+    opened.reader.remove_torn_copies().unwrap();
     assert_eq!(on_disk(&disk), 0);
 }

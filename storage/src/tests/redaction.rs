@@ -108,7 +108,7 @@ fn check_several(options: &Options) {
     let (mut opened, _) = open(&disk, options.clone()).unwrap();
     let mut log = Vec::new();
     fill(&mut opened, &mut log, 20, Some(3));
-    for round in 0..40u8 {
+    for round in 1..41u8 {
         redact(&mut opened, &mut log, 3, &[round; 10]);
         check(&opened, &log, "redacted");
         fill(&mut opened, &mut log, 11, None);

@@ -78,10 +78,9 @@ impl Snapshot {
         let noted = noted.map_err(io_error(&*self.backend, overwrite::NAME, "read"))?;
         for same in noted.unwrap_or_default().chunk_by(|a, b| a.base == b.base) {
             if let Some(file) = self.files.get_mut(&segment::segment_name(same[0].base)) {
-                *file = Arc::new(Overwritten {
-                    file: file.clone(),
-                    overwrites: same.to_vec(),
-                });
+                let shown = Overwritten::new(file.clone(), same.to_vec());
+                *file =
+                    Arc::new(shown.map_err(io_error(&*self.backend, overwrite::NAME, "show"))?);
             }
         }
         Ok(())

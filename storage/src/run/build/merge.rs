@@ -30,11 +30,10 @@ impl RunMaker<'_> {
         };
         let (first, last) = (first.id, last.id);
         let more = u8::from(runs.len() > 1);
-        let level = runs.iter().map(|run| run.id.level).max().unwrap_or(0);
         let id = RunId {
             kind: first.kind,
             form: first.form,
-            level: level.saturating_add(more),
+            level: runs.iter().map(|run| run.id.level).max().unwrap_or(0) + more,
             number,
             from: first.from,
             // Marks may overlap.

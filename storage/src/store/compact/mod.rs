@@ -10,7 +10,6 @@ mod expire;
 mod lifetimes;
 mod merge_rule;
 mod overwrite;
-mod purge;
 mod steps;
 
 use std::io;

@@ -83,8 +83,8 @@ impl Steps {
         Ok(true)
     }
 
-    /// Overwrites some of what the program wants to be erased, durably. Returns whether there may be
-    /// more.
+    /// Overwrites some of the bodies that the program wants to be erased, durably. Returns whether there may
+    /// be more.
     pub(super) fn erase(&self) -> io::Result<bool> {
         self.finish_noted()?;
         let some = self.shared.erasures.first(self.shared.durable(), AT_ONCE);
@@ -92,22 +92,15 @@ impl Steps {
             return Ok(false);
         }
         let runs = self.shared.runs();
-        let wanted = some.iter().map(|erase| {
-            let content = Content {
-                body: erase.body,
-                redaction: erase.redaction,
-                states: erase.states,
-            };
-            (erase.position.0, content, None)
-        });
-        self.overwrite_all(&runs, wanted.collect())?;
-        self.shared.erasures.done(some.len());
+        let body = |position: &u64| (*position, Content::UNNUMBERED_BODY, None);
+        let failed = self.overwrite_all(&runs, some.iter().map(body).collect())?;
+        self.shared.erasures.done(some.len(), failed);
         Ok(true)
     }
 
     /// Overwrites content of records, durably. Leaves out records that have expired, or that a repair
-    /// gave up.
-    fn overwrite_all(&self, runs: &Runs, mut wanted: Vec<Wanted>) -> io::Result<()> {
+    /// gave up. Returns how many could not be overwritten, because they are damaged.
+    fn overwrite_all(&self, runs: &Runs, mut wanted: Vec<Wanted>) -> io::Result<u64> {
         wanted.sort_unstable_by_key(|(position, ..)| *position);
         let in_log = self.shared.segments.read().clone();
         let base_of = |position: u64| {
@@ -134,17 +127,20 @@ impl Steps {
             }
         }
         let parts: Vec<&[Place]> = places.chunk_by(|a, b| a.base == b.base).collect();
+        let mut damaged = 0;
         for parts in parts.chunks(SEGMENTS_AT_ONCE) {
-            self.overwrite_in(runs, parts)?;
+            damaged += self.overwrite_in(runs, parts)?;
         }
-        Ok(())
+        Ok(damaged)
     }
 
-    /// Overwrites content of these records, durably. Each part has the records of one segment.
-    fn overwrite_in(&self, runs: &Runs, parts: &[&[Place]]) -> io::Result<()> {
+    /// Overwrites content of these records, durably. Each part has the records of one segment. Returns how
+    /// many are damaged.
+    fn overwrite_in(&self, runs: &Runs, parts: &[&[Place]]) -> io::Result<u64> {
         let backend = &*self.shared.backend;
         let mut segments: Vec<Segment> = Vec::new();
         let mut overwrites: Vec<Overwrite> = Vec::new();
+        let mut damaged = 0;
         for part in parts {
             // A file of its own: its error of a sync is not that of the writer's file.
             let name = segment::segment_name(part[0].base);
@@ -154,21 +150,17 @@ impl Steps {
                 Err(error) if is_damaged(&error) => {
                     part.iter()
                         .for_each(|place| self.text_stays(place.target, &error.to_string()));
+                    damaged += part.len() as u64;
                     continue;
                 }
                 Err(error) => return Err(io::Error::other(error.to_string())),
             };
             let mut window = Window::default();
             for place in *part {
-                // The values of a segment that is in runs are in the runs too.
-                let is_kept = runs.kept().base_of(place.position).is_some();
-                let is_live =
-                    |key| !is_kept && self.shared.index.read().state(key) == Some(place.position);
                 let planned = Overwrite::plan(
                     &segment,
                     place.position,
                     place.content,
-                    &is_live,
                     &mut window,
                     &mut overwrites,
                 );
@@ -177,6 +169,7 @@ impl Steps {
                     // Nor must a damaged record.
                     Err(error) if is_damage(&error) => {
                         self.text_stays(place.target, &error.to_string());
+                        damaged += 1;
                     }
                     Err(error) => return Err(error),
                 }
@@ -184,7 +177,7 @@ impl Steps {
             segments.push(segment);
         }
         if overwrites.is_empty() {
-            return Ok(());
+            return Ok(damaged);
         }
         // A backup links no segment while it changes.
         let _files = self.shared.files.lock();
@@ -206,7 +199,7 @@ impl Steps {
         }
         backend.remove(overwrite::NAME)?;
         self.is_noted.store(false, Ordering::Release);
-        Ok(())
+        Ok(damaged)
     }
 
     /// Overwrites again what a step noted that then failed: its frames may be neither old nor new, and

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -48,8 +47,6 @@ pub(super) struct Steps {
     pub(super) is_noted: AtomicBool,
     /// The redacted records in segments that could not be read to overwrite their bodies.
     pub(super) stays: Mutex<HashSet<Target>>,
-    /// When the next purge of old values may begin.
-    pub(super) next_purge: Mutex<Option<Instant>>,
     /// Set when the store closes.
     pub(super) stopping: AtomicBool,
 }
@@ -66,7 +63,6 @@ impl Steps {
             doubtful: Mutex::default(),
             is_noted: AtomicBool::new(false),
             stays: Mutex::default(),
-            next_purge: Mutex::new(None),
             stopping: AtomicBool::new(false),
         }
     }
@@ -79,14 +75,15 @@ impl Steps {
     /// Overwrites bodies of redacted records, or turns the oldest segment into runs, if it is full
     /// and if merging keeps up. Returns whether it did.
     pub(super) fn sort(&self) -> io::Result<bool> {
-        if self.overwrite(self.shared.durable())? || self.erase()? {
+        if self.overwrite(self.shared.durable())? {
             return Ok(true);
         }
+        // Appends may wait for the oldest segment, so erasing comes behind it.
         let Some(segment) = self.shared.oldest_full_segment() else {
-            return Ok(false);
+            return self.erase();
         };
         if self.in_debt() {
-            return Ok(false);
+            return self.erase();
         }
         self.settle()?;
         self.make_durable(&segment)?;
@@ -203,7 +200,6 @@ impl Steps {
             Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)?
                 || self.merge_redactions()?
                 || self.redact()?
-                || self.purge()?
                 || expired?),
         }
     }
@@ -299,7 +295,7 @@ impl Steps {
         Ok(true)
     }
 
-    pub(super) fn merge_candidate(
+    fn merge_candidate(
         &self,
         old: Vec<Arc<RunFile>>,
         candidate: &MergeCandidate,

@@ -143,7 +143,8 @@ impl<'a> Copier<'a> {
         let end = chosen.visible.end;
         let frames = overwritten.iter().filter(|frame| frame.position < end);
         let mut frames: Vec<&Overwrite> = frames.collect();
-        frames.sort_unstable_by_key(|frame| frame.position);
+        // Stable: of several changes of a frame the last one counts.
+        frames.sort_by_key(|frame| frame.position);
         for same in frames.chunk_by(|a, b| a.base == b.base) {
             let name = segment::segment_name(same[0].base);
             let is_copy = name == chosen.tail.name || chosen.to_copy.iter().any(|f| f.name == name);
