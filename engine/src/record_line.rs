@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use trunkline_core::event::{Body, CONTACTS, LAST_SEEN, RecordKind};
+use trunkline_core::event::{BLOCKS, Body, CONTACTS, Details, LAST_SEEN, RecordKind};
+use trunkline_proto::message::{Joining, Role, Senders};
 use trunkline_storage::{Record, TimelineId};
 
 /// The content of a record, as far as this version can read it.
@@ -52,6 +53,9 @@ pub(crate) struct Line<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<&'a str>,
+    /// What a change of a group or of settings sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<Set<'a>>,
     /// The number of sync timelines that have the record.
     fanout: usize,
     fanout_ids: Vec<String>,
@@ -102,6 +106,39 @@ struct Marks<'a> {
     told: Vec<usize>,
 }
 
+/// What a change of a group or of settings sets.
+#[derive(Debug, Serialize)]
+struct Set<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send: Option<Senders>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join: Option<Joining>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    muted_until: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived: Option<bool>,
+}
+
+impl<'a> From<Details<'a>> for Set<'a> {
+    fn from(details: Details<'a>) -> Self {
+        Self {
+            role: details.role,
+            picture: details.picture,
+            send: details.send,
+            join: details.join,
+            muted_until: details.muted_until,
+            pinned: details.pinned,
+            archived: details.archived,
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Media<'a> {
     #[serde(rename = "type")]
@@ -122,6 +159,7 @@ impl<'a> Line<'a> {
             kind: match (RecordKind::of(record), record.kind) {
                 (Some(kind), _) => Name::Known(kind.name()),
                 (None, CONTACTS) => Name::Known("contacts"),
+                (None, BLOCKS) => Name::Known("blocks"),
                 (None, LAST_SEEN) => Name::Known("last_seen"),
                 (None, other) => Name::Unknown(other),
             },
@@ -136,7 +174,9 @@ impl<'a> Line<'a> {
         match (RecordKind::of(record), Body::read(record.body)) {
             (Some(RecordKind::Receipt), Some(body)) => line.receipt(&body),
             (Some(kind), Some(body)) => line.with(Some(kind), body),
-            (None, Some(body)) if record.kind == CONTACTS => line.with(None, body),
+            (None, Some(body)) if [CONTACTS, BLOCKS].contains(&record.kind) => {
+                line.with(None, body)
+            }
             _ => Line {
                 body: Some(hex(record.body)),
                 ..line
@@ -195,6 +235,7 @@ impl<'a> Line<'a> {
             change: body.change,
             name: body.name,
             members: body.members,
+            set: body.details.and_then(Details::read).map(Set::from),
             ..self
         }
     }

@@ -30,6 +30,7 @@ fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
             "react",
             about(json!({"seq": 1, "reaction": "like", "remove": true})),
         ),
+        ("settings", about(json!({"muted_until": 1, "pinned": true}))),
     ];
     if conversation.starts_with("g:") {
         attempts.extend([
@@ -43,6 +44,21 @@ fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
             ),
             ("group_rename", json!({"group": group, "name": "ours"})),
             ("group_leave", json!({"group": group})),
+            (
+                "group_role",
+                json!({"group": group, "user": "mallory", "role": "owner"}),
+            ),
+            (
+                "group_role",
+                json!({"group": group, "user": "alice", "role": "member"}),
+            ),
+            (
+                "group_set",
+                json!({"group": group, "name": "ours", "send": "admins", "join": "open"}),
+            ),
+            ("group_join", json!({"group": group})),
+            ("pin", about(json!({"seq": 1}))),
+            ("unpin", about(json!({"seq": 1}))),
         ]);
     }
     attempts

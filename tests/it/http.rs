@@ -96,7 +96,27 @@ fn every_command_has_its_path() {
     assert_eq!(alice.post("group_rename", &name), done);
     let info = bob.post("group_info", &json!({"group": "eng"}));
     assert_eq!(info["name"], "Platform");
+    let role = json!({"group": "eng", "user": "bob", "role": "admin"});
+    assert_eq!(alice.post("group_role", &role), done);
+    let rules = json!({"group": "eng", "picture": "https://example.org/p", "join": "open"});
+    assert_eq!(alice.post("group_set", &rules), done);
+    alice.post("send", &json!({"group": "eng", "text": "to all"}));
+    let pinned = json!({"conversation": "g:eng", "seq": 1});
+    assert_eq!(bob.post("pin", &pinned), done);
+    let info = bob.post("group_info", &json!({"group": "eng"}));
+    assert_eq!(info["pins"][0]["seq"], 1);
+    assert_eq!(bob.post("unpin", &pinned), done);
     assert_eq!(bob.post("group_leave", &json!({"group": "eng"})), done);
+    assert_eq!(
+        bob.post("group_join", &json!({"group": "eng"}))["members"],
+        3
+    );
+    assert_eq!(bob.post("group_leave", &json!({"group": "eng"})), done);
+    let archived = json!({"conversation": "u:alice:bob", "archived": true});
+    assert_eq!(bob.post("settings", &archived), done);
+    assert_eq!(bob.post("block", &json!({"user": "mallory"})), done);
+    assert_eq!(bob.post("blocked", &json!({}))["users"], json!(["mallory"]));
+    assert_eq!(bob.post("unblock", &json!({"user": "mallory"})), done);
     let listed = bob.post("conversations", &json!({}));
     assert_eq!(listed["conversations"][0]["conversation"], "u:alice:bob");
     let contacts = alice.post("contacts", &json!({"add": ["carol"]}));
@@ -443,5 +463,5 @@ fn the_description_names_every_path() {
     ] {
         assert!(paths.contains_key(path), "{path}");
     }
-    assert_eq!(paths.len(), 24 + 7);
+    assert_eq!(paths.len(), 33 + 7);
 }

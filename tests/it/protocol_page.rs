@@ -180,6 +180,11 @@ fn every_example_is_played() {
     // Bob is the owner now, of a group in which more is to be said.
     let members = json!({"group": "eng", "members": ["alice"]});
     bob.done("group_add", &members);
+    let owner = json!({"group": "eng", "user": "alice", "role": "owner"});
+    bob.done("group_role", &owner);
+    bob.done("group_create", &json!({"group": "lobby"}));
+    bob.done("group_set", &json!({"group": "lobby", "join": "open"}));
+    play.section("group_role, group_set, group_join");
     play.section("send");
     let hi = bob.send("alice", "hi");
     // An event that her shard does not know yet is not in the sync, and comes as a push after it.
@@ -213,6 +218,9 @@ fn every_example_is_played() {
         "history and get",
         "edit",
         "conversations",
+        "settings",
+        "pin and unpin",
+        "block, unblock, blocked",
         "reactions",
         "recall and delete",
         "react",

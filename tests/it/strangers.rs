@@ -29,6 +29,7 @@ fn commands(conversation: &str) -> Vec<(&'static str, Value)> {
             about(json!({"seq": 1, "reaction": "like", "remove": true})),
         ),
         ("typing", about(json!({}))),
+        ("settings", about(json!({"archived": true}))),
     ];
     if let Some(group) = conversation.strip_prefix("g:") {
         all.extend([
@@ -39,6 +40,14 @@ fn commands(conversation: &str) -> Vec<(&'static str, Value)> {
             ("group_remove", json!({"group": group, "members": ["bob"]})),
             ("group_rename", json!({"group": group, "name": "x"})),
             ("group_leave", json!({"group": group})),
+            ("group_join", json!({"group": group})),
+            (
+                "group_role",
+                json!({"group": group, "user": "mallory", "role": "owner"}),
+            ),
+            ("group_set", json!({"group": group, "join": "open"})),
+            ("pin", about(json!({"seq": 1}))),
+            ("unpin", about(json!({"seq": 1}))),
         ]);
     }
     all

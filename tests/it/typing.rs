@@ -43,9 +43,20 @@ fn the_other_is_told_on_all_devices() {
         assert_eq!(alice.done("typing", &typing("u:alice:bob")), json!({}));
         for bob in &mut bobs {
             let push = bob.push();
-            let expected = json!({"typing": {"conversation": "u:alice:bob", "user": "alice"}});
+            let expected = json!({"typing": {
+                "conversation": "u:alice:bob", "user": "alice", "expires_ms": 6_000,
+            }});
             assert_eq!(push, expected);
         }
+    }
+    let stop = json!({"conversation": "u:alice:bob", "stop": true});
+    assert_eq!(alices[1].done("typing", &stop), json!({}));
+    for bob in &mut bobs {
+        let push = bob.push();
+        let expected = json!({"typing": {
+            "conversation": "u:alice:bob", "user": "alice", "stop": true, "expires_ms": 0,
+        }});
+        assert_eq!(push, expected);
     }
     // The other user is offline, or is the caller.
     for conversation in ["u:alice:dave", "u:alice:alice"] {
@@ -78,7 +89,17 @@ fn the_other_members_of_a_group_are_told() {
     alice.done("group_create", &create);
     let add = json!({"group": "eng", "members": ["dave"]});
     alice.done("group_add", &add);
-    let told = json!({"typing": {"conversation": "g:eng", "user": "alice"}});
+    let told = json!({"typing": {
+        "conversation": "g:eng", "user": "alice", "expires_ms": 6_000,
+    }});
+    let stopped = json!({"typing": {
+        "conversation": "g:eng", "user": "alice", "stop": true, "expires_ms": 0,
+    }});
+    let stop = json!({"conversation": "g:eng", "stop": true});
+    assert_eq!(alice.done("typing", &stop), json!({}));
+    for member in &mut members {
+        while member.push() != stopped {}
+    }
     assert_eq!(alice.done("typing", &typing("g:eng")), json!({}));
     for member in &mut members {
         while member.push() != told {}

@@ -18,6 +18,12 @@ pub const NOT_A_MEMBER: Failure = (
     "you are not a member of this conversation, or it does not exist",
 );
 
+/// The error reply to a caller who would reach a user who blocks the caller.
+pub const BLOCKED: Failure = (
+    ErrorCode::PermissionDenied,
+    "this user accepts nothing from you",
+);
+
 /// The error reply to a caller whose name of a user is not valid.
 pub const BAD_USER: Failure = (
     ErrorCode::BadRequest,

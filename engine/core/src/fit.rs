@@ -2,8 +2,8 @@
 //! entry.
 
 use trunkline_proto::message::{
-    ContactsReply, ConversationsReply, Event, GroupInfoReply, HistoryReply, Message, PresenceReply,
-    Push, ReactionsReply, ReceiptsReply, Reply, ReplyBody, ServerMessage, SyncReply,
+    BlockedReply, ContactsReply, ConversationsReply, Event, GroupInfoReply, HistoryReply, Message,
+    PresenceReply, Push, ReactionsReply, ReceiptsReply, Reply, ReplyBody, ServerMessage, SyncReply,
 };
 use trunkline_proto::{Encoding, Str};
 
@@ -155,12 +155,15 @@ pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option
     body.filter(|_| fits)
 }
 
-/// Removes the content of a message, or the members of a group's change. Stored events may be larger
+/// Removes the content of a message, or the members and the picture of a group's change. Stored events may be larger
 /// than the current settings allow.
 pub fn strip_push(push: &mut Push<'_>) {
     match &mut push.event {
         Event::Message(message) | Event::Edit(message) => strip(message),
-        Event::Group(group) => group.members.clear(),
+        Event::Group(group) => {
+            group.members.clear();
+            group.picture = None;
+        }
         _ => {}
     }
 }
@@ -245,12 +248,20 @@ fn shorten_list<'p>(to: PageFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<
             };
             with(keep(to, page.users, cut, with, |_| ()))
         }
+        ReplyBody::Blocked(page) => {
+            let with = |users| ReplyBody::Blocked(BlockedReply { users, more: true });
+            with(keep(to, page.users, cut, with, |_| ()))
+        }
         ReplyBody::GroupInfo(page) => {
             let with = |members| {
                 ReplyBody::GroupInfo(GroupInfoReply {
                     group: page.group.clone(),
                     name: page.name.clone(),
+                    picture: page.picture.clone(),
                     history: page.history,
+                    send: page.send,
+                    join: page.join,
+                    pins: page.pins.clone(),
                     count: page.count,
                     members,
                     more: true,

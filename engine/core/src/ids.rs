@@ -62,6 +62,12 @@ const MEDIA_LINKS: u8 = 44;
 const THREAD: u8 = 45;
 const MENTIONS: u8 = 46;
 const WEBHOOK: u8 = 60;
+const PROFILE: u8 = 50;
+const PINS: u8 = 51;
+const SETTINGS: u8 = 52;
+const BLOCKED: u8 = 53;
+const BLOCK: u8 = 54;
+const BLOCK_FILTER: u8 = 55;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -264,6 +270,41 @@ impl Ids {
     /// Returns the key of a user's contacts.
     pub fn contacts(&self, user: UserId) -> TimelineId {
         self.of(CONTACTS, &[user], 0)
+    }
+
+    /// Returns the key of a group's picture and rules.
+    pub(crate) fn profile(&self, group: TimelineId) -> TimelineId {
+        self.of(PROFILE, &[group], 0)
+    }
+
+    /// Returns the key of a group's pinned messages.
+    pub(crate) fn pins(&self, group: TimelineId) -> TimelineId {
+        self.of(PINS, &[group], 0)
+    }
+
+    /// Returns the key of a user's own settings of a conversation.
+    pub(crate) fn settings(&self, user: UserId, conversation: TimelineId) -> TimelineId {
+        self.of(SETTINGS, &[user, conversation], 0)
+    }
+
+    /// Returns a key that has a value if a user ever changed the settings of a conversation.
+    pub(crate) fn any_settings(&self, user: UserId) -> TimelineId {
+        self.of(SETTINGS, &[user], 1)
+    }
+
+    /// Returns the key of the list of users whom a user blocks.
+    pub fn blocked(&self, user: UserId) -> TimelineId {
+        self.of(BLOCKED, &[user], 0)
+    }
+
+    /// Returns a key that has a value while `blocker` blocks `blocked`.
+    pub(crate) fn block(&self, blocker: UserId, blocked: UserId) -> TimelineId {
+        self.of(BLOCK, &[blocker, blocked], 0)
+    }
+
+    /// Returns the key of one chunk of the filter of all blocks.
+    pub(crate) fn block_filter(&self, chunk: u64) -> TimelineId {
+        self.of(BLOCK_FILTER, &[], chunk)
     }
 
     /// Returns the key of one bucket of a large set. `set` is the key of the set.

@@ -15,6 +15,7 @@
 //! - [`reader`] answers queries from the store.
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
 //! - [`media`] knows who may read media that messages name.
+//! - [`muting`] knows who has muted which conversation.
 //! - [`call`] lets code in this process use the core as a client does.
 
 pub mod call;
@@ -31,6 +32,7 @@ pub mod ids;
 pub mod media;
 pub mod messaging;
 pub mod metrics;
+pub mod muting;
 mod owned;
 mod paging;
 pub mod per_user;

@@ -4,11 +4,11 @@
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{
-    ConnectReply, Contact, ContactsReply, ConversationEntry, ConversationsReply, Deleted,
-    ErrorReply, Event, GetReply, GroupChanged, GroupCreateReply, GroupInfoReply, GroupMember,
-    HistoryReply, Media, Message, MessageReaction, PresenceReply, PublishReply, Push, Reacted,
-    ReactionsReply, Recalled, Receipt, ReceiptUser, ReceiptsReply, ReplyBody, RpcReply, SendReply,
-    SubscribeReply, SyncReply, UserPresence,
+    BlockedReply, ConnectReply, Contact, ContactsReply, ConversationEntry, ConversationSettings,
+    ConversationsReply, Deleted, ErrorReply, Event, GetReply, GroupChanged, GroupCreateReply,
+    GroupInfoReply, GroupMember, HistoryReply, Media, Message, MessageReaction, PresenceReply,
+    PublishReply, Push, Reacted, ReactionsReply, Recalled, Receipt, ReceiptUser, ReceiptsReply,
+    ReplyBody, RpcReply, SendReply, SubscribeReply, SyncReply, UserPresence,
 };
 
 type Text = Str<'static>;
@@ -57,6 +57,14 @@ pub(crate) fn reply(body: ReplyBody<'_>) -> ReplyBody<'static> {
         ReplyBody::React(done) => ReplyBody::React(done),
         ReplyBody::Edit(done) => ReplyBody::Edit(done),
         ReplyBody::Typing(done) => ReplyBody::Typing(done),
+        ReplyBody::GroupRole(done) => ReplyBody::GroupRole(done),
+        ReplyBody::GroupSet(done) => ReplyBody::GroupSet(done),
+        ReplyBody::GroupJoin(done) => ReplyBody::GroupJoin(done),
+        ReplyBody::Pin(done) => ReplyBody::Pin(done),
+        ReplyBody::Unpin(done) => ReplyBody::Unpin(done),
+        ReplyBody::Block(done) => ReplyBody::Block(done),
+        ReplyBody::Unblock(done) => ReplyBody::Unblock(done),
+        ReplyBody::Settings(done) => ReplyBody::Settings(done),
         ReplyBody::Signal(signal) => ReplyBody::Signal(signal),
         ReplyBody::Ping(ping) => ReplyBody::Ping(ping),
         other => list(other),
@@ -80,10 +88,18 @@ fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
         ReplyBody::GroupInfo(info) => ReplyBody::GroupInfo(GroupInfoReply {
             group: info.group.into_owned(),
             name: info.name.map(Str::into_owned),
+            picture: info.picture.map(Str::into_owned),
             history: info.history,
+            send: info.send,
+            join: info.join,
+            pins: info.pins,
             count: info.count,
             members: info.members.into_iter().map(member).collect(),
             more: info.more,
+        }),
+        ReplyBody::Blocked(page) => ReplyBody::Blocked(BlockedReply {
+            users: texts(page.users),
+            more: page.more,
         }),
         ReplyBody::Contacts(page) => ReplyBody::Contacts(ContactsReply {
             contacts: page.contacts.into_iter().map(contact).collect(),
@@ -134,6 +150,14 @@ fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
         | ReplyBody::React(_)
         | ReplyBody::Edit(_)
         | ReplyBody::Typing(_)
+        | ReplyBody::GroupRole(_)
+        | ReplyBody::GroupSet(_)
+        | ReplyBody::GroupJoin(_)
+        | ReplyBody::Pin(_)
+        | ReplyBody::Unpin(_)
+        | ReplyBody::Block(_)
+        | ReplyBody::Unblock(_)
+        | ReplyBody::Settings(_)
         | ReplyBody::Signal(_)
         | ReplyBody::Ping(_)) => reply(other),
     }
@@ -217,7 +241,19 @@ fn push(push: Push<'_>) -> Option<Push<'static>> {
             by: one.by.into_owned(),
             members: texts(one.members),
             name: one.name.map(Str::into_owned),
+            picture: one.picture.map(Str::into_owned),
+            role: one.role,
+            send: one.send,
+            join: one.join,
+            seq: one.seq,
             change: one.change,
+            time: one.time,
+        }),
+        Event::Settings(one) => Event::Settings(ConversationSettings {
+            conversation: one.conversation.into_owned(),
+            muted_until: one.muted_until,
+            pinned: one.pinned,
+            archived: one.archived,
             time: one.time,
         }),
         Event::Presence(_)
@@ -250,6 +286,9 @@ fn entry(one: ConversationEntry<'_>) -> ConversationEntry<'static> {
         unread: one.unread,
         members: one.members,
         mentions: one.mentions,
+        muted_until: one.muted_until,
+        pinned: one.pinned,
+        archived: one.archived,
     }
 }
 

@@ -146,6 +146,8 @@ mod tests {
         let typing = Event::Typing(TypingUser {
             conversation: "g:team".into(),
             user: "alice".into(),
+            stop: false,
+            expires_ms: 6_000,
         });
         let frames = Arc::new(PushFrames::new(typing));
         let push = bytes.share_push(&frames, Encoding::Proto);
@@ -164,6 +166,8 @@ mod tests {
             let typing = Event::Typing(TypingUser {
                 conversation: "g".repeat(length).into(),
                 user: "alice".into(),
+                stop: false,
+                expires_ms: 6_000,
             });
             let mut push = SharedPush::new(Arc::new(PushFrames::new(typing)));
             let mut all = Vec::new();

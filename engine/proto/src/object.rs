@@ -26,6 +26,15 @@ where
     Ok(Option::<Object<T>>::deserialize(from)?.map(|object| object.0))
 }
 
+/// Reads a value that is not null, for `deserialize_with` of a field that may be absent.
+pub(crate) fn stated<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(from).map(Some)
+}
+
 struct MapsOnly<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapsOnly<D> {

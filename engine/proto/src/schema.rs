@@ -112,6 +112,7 @@ const MEDIA: &[Field] = &[
 
 const GROUP_MEMBERS: &[Field] = &[GROUP, required("members", 2, FieldKind::Texts)];
 const MESSAGE_REF: &[Field] = &[CONVERSATION, SEQ];
+const USER_REF: &[Field] = &[required("user", 1, FieldKind::Text)];
 
 const fn schema(name: &'static str, tag: u32, fields: &'static [Field]) -> Schema {
     Schema { name, tag, fields }
@@ -260,7 +261,11 @@ pub const COMMANDS: &[Schema] = &[
             optional("query", 3, FieldKind::Texts, "nobody"),
         ],
     ),
-    schema("typing", 22, &[CONVERSATION]),
+    schema(
+        "typing",
+        22,
+        &[CONVERSATION, optional("stop", 2, FieldKind::Flag, "false")],
+    ),
     schema(
         "signal",
         23,
@@ -314,6 +319,49 @@ pub const COMMANDS: &[Schema] = &[
         &[
             required("method", 1, FieldKind::Text),
             required("data", 2, FieldKind::Value),
+        ],
+    ),
+    schema(
+        "group_role",
+        40,
+        &[
+            GROUP,
+            required("user", 2, FieldKind::Text),
+            required("role", 3, FieldKind::Word(&["member", "admin", "owner"])),
+        ],
+    ),
+    schema(
+        "group_set",
+        41,
+        &[
+            GROUP,
+            optional("name", 2, FieldKind::Text, "stays"),
+            optional("picture", 3, FieldKind::Text, "stays"),
+            optional("send", 4, FieldKind::Word(&["all", "admins"]), "stays"),
+            optional("join", 5, FieldKind::Word(&["invite", "open"]), "stays"),
+        ],
+    ),
+    schema("group_join", 42, &[GROUP]),
+    schema("pin", 43, MESSAGE_REF),
+    schema("unpin", 44, MESSAGE_REF),
+    schema("block", 45, USER_REF),
+    schema("unblock", 46, USER_REF),
+    schema(
+        "blocked",
+        47,
+        &[
+            optional("after", 1, FieldKind::Text, "from the first"),
+            optional("limit", 2, U32, "100"),
+        ],
+    ),
+    schema(
+        "settings",
+        48,
+        &[
+            CONVERSATION,
+            optional("muted_until", 2, U64, "stays"),
+            optional("pinned", 3, FieldKind::Flag, "stays"),
+            optional("archived", 4, FieldKind::Flag, "stays"),
         ],
     ),
 ];

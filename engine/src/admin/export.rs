@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use trunkline_core::event::{Body, CONTACTS};
+use trunkline_core::event::{BLOCKS, Body, CONTACTS};
 use trunkline_core::ids::Ids;
 use trunkline_http::admin::{Exported, Person};
 use trunkline_storage::{Position, Record, Store, TimelineId};
@@ -35,6 +35,7 @@ struct Search<'a> {
     person: &'a Person,
     user: TimelineId,
     contacts: TimelineId,
+    blocked: TimelineId,
 }
 
 impl Exports {
@@ -57,6 +58,7 @@ impl Exports {
             person,
             user,
             contacts: self.ids.contacts(user),
+            blocked: self.ids.blocked(user),
         };
         let failed = |error: trunkline_storage::OpenError| causes::said_once(&error.into());
         let mut dump = Store::dump(&self.folder).map_err(failed)?;
@@ -102,9 +104,9 @@ impl Exports {
 impl Search<'_> {
     /// Returns whether a record is of the user, goes to the user, or names the user.
     fn is_about(&self, record: &Record<'_>) -> bool {
-        // Contacts are their owner's alone, although they name others.
-        if record.timeline == self.contacts || record.kind == CONTACTS {
-            return record.timeline == self.contacts;
+        // Contacts and blocks are their owner's alone, although they name others.
+        if [CONTACTS, BLOCKS].contains(&record.kind) {
+            return [self.contacts, self.blocked].contains(&record.timeline);
         }
         let mut fanout = record.fanout;
         if fanout.any(|id| id == self.user) {

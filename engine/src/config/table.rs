@@ -293,7 +293,7 @@ settings! {
     delivered_delay: Duration { computed("2s, or 8 times receipt-delay if that is given"), most("10s"), limits("how long a receipt that says only \"delivered\" waits for others of its conversation; at most 10s", "it is stored, pushed and answered") }
     /// The most members of one group.
     group_members: usize { default("200000"), range("2", "1000000"), limits("members of a group", "error 106, nobody is added") }
-    /// Lets every member of a group add members, not only its owners.
+    /// Lets every member of a group add members, not only its owners and admins.
     members_add: bool { default("false") }
     /// How long the sender of a message can recall it.
     recall_window: Duration { default("1d"), most("365d"), limits("time in which a sender can recall a message", "error 114") }

@@ -309,6 +309,7 @@ impl Driver {
                 json!({"conversation": conversation, "seq": seq, "state": state, "limit": 500}),
             ),
             ("group_info", json!({"group": group})),
+            ("blocked", json!({})),
         ] {
             let Device { user, name, .. } = self.devices[number];
             let expected = self.world.decide((user, name), command, &ask);
@@ -381,7 +382,8 @@ impl Driver {
             .into_iter()
             .filter(|_| random.random_bool(0.5))
             .collect();
-        match random.random_range(0..100) {
+        match random.random_range(0..130) {
+            100.. => managing(random, group, &conversation, seq),
             7..40 => {
                 let mut ask =
                     json!({"text": format!("text {}", random.random_range(0..1_000_000))});
@@ -451,6 +453,66 @@ impl Driver {
                 json!({"group": group, "name": format!("Name {seq}")}),
             ),
             _ => ("group_leave", json!({"group": group})),
+        }
+    }
+}
+
+/// Returns a random command about the rules of a group, blocked users or settings.
+fn managing(
+    random: &mut StdRng,
+    group: &str,
+    conversation: &str,
+    seq: i32,
+) -> (&'static str, Value) {
+    let user = *USERS.choose(random).expect("not empty");
+    let begins = random.random_bool(0.6);
+    let word = |random: &mut StdRng, words: &[&'static str]| *words.choose(random).expect("a word");
+    match random.random_range(0..30) {
+        0..6 => {
+            let role = word(random, &["member", "admin", "admin", "owner"]);
+            (
+                "group_role",
+                json!({"group": group, "user": user, "role": role}),
+            )
+        }
+        6..11 => {
+            let mut ask =
+                json!({"group": group, "join": word(random, &["invite", "open", "open"])});
+            for (field, words) in [
+                ("send", &["all", "all", "admins"][..]),
+                ("name", &["", "Name", "Other"]),
+                ("picture", &["", "https://example.org/p"]),
+            ] {
+                if random.random_bool(0.4) {
+                    ask[field] = json!(word(random, words));
+                }
+            }
+            ("group_set", ask)
+        }
+        11..15 => ("group_join", json!({"group": group})),
+        15..20 => {
+            let pin = if begins { "pin" } else { "unpin" };
+            // Seldom one of two users, which cannot be pinned.
+            let conversation = if random.random_bool(0.9) {
+                format!("g:{group}")
+            } else {
+                conversation.to_owned()
+            };
+            (pin, json!({"conversation": conversation, "seq": seq}))
+        }
+        20..24 => {
+            let block = if begins { "block" } else { "unblock" };
+            (block, json!({"user": user}))
+        }
+        _ => {
+            let mut ask = json!({"conversation": conversation, "archived": begins});
+            if random.random_bool(0.5) {
+                ask["pinned"] = json!(random.random_bool(0.5));
+            }
+            if random.random_bool(0.5) {
+                ask["muted_until"] = json!(random.random_range(0..3_u64) * 1_000);
+            }
+            ("settings", ask)
         }
     }
 }

@@ -2,6 +2,9 @@
 
 mod conversation;
 mod extras;
+mod own;
+mod reads;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +22,18 @@ pub(super) struct World {
     keys: BTreeMap<(String, String), (String, usize)>,
     /// The most members of a group whose receipts go to all members.
     receipt_fanout: usize,
+    /// Who blocks whom.
+    blocks: BTreeSet<(String, String)>,
+    /// The users' own settings of conversations, by user and conversation.
+    settings: BTreeMap<(String, String), Settings>,
+}
+
+/// A user's own settings of a conversation.
+#[derive(Default, Clone, Copy, PartialEq)]
+struct Settings {
+    muted_until: u64,
+    pinned: bool,
+    archived: bool,
 }
 
 /// An event, and the users whom it concerns.
@@ -53,11 +68,19 @@ struct Group {
     all_history: bool,
     /// The sequence of the first message since the last creation of the group.
     first: usize,
+    picture: String,
+    /// Who may send: `all` or `admins`.
+    send: String,
+    /// How users join: `invite` or `open`.
+    join: String,
+    /// The sequences of the pinned messages.
+    pins: Vec<usize>,
 }
 
 struct Member {
     user: String,
-    owner: bool,
+    /// `member`, `admin` or `owner`.
+    role: String,
     first: usize,
     /// The sequence of the last message when the member joined.
     joined: usize,
@@ -114,6 +137,13 @@ impl World {
             "group_remove" => self.remove(by, &group, &names()),
             "group_leave" => self.leave(by, &group),
             "group_rename" => self.rename(by, &group, text("name")),
+            "group_role" => self.give_role(by, &group, &text("user"), &text("role")),
+            "group_set" => self.set_rules(by, &group, ask),
+            "group_join" => self.enter_group(by, &group),
+            "pin" | "unpin" => self.pin(by, &conversation, number("seq"), command == "unpin"),
+            "block" | "unblock" => self.block(user, &text("user"), command == "block"),
+            "blocked" => Ok(self.blocked(user)),
+            "settings" => self.set_own(by, &conversation, ask),
             "history" => self.history(user, &conversation, ask["thread"].as_u64()),
             "receipts" => self.receipts(user, &conversation, number("seq"), &text("state")),
             "conversations" => Ok(self.list(user)),
@@ -188,6 +218,11 @@ impl World {
                 return Err(117);
             }
             return Ok(json!({"conversation": id, "seq": seq, "duplicate": true}));
+        }
+        let blocked = ask["user"].as_str();
+        let blocked = blocked.is_some_and(|other| self.is_blocked(user, other));
+        if blocked || ask["user"].is_null() && !self.of(user, &id)?.may_send(user) {
+            return Err(103);
         }
         self.check_extras(user, &id, ask)?;
         if let Some(other) = ask["user"].as_str() {
@@ -267,6 +302,10 @@ impl World {
             return Err(103);
         }
         message.reactions.clear();
+        if let Some(group) = &mut conversation.group {
+            group.pins.retain(|pin| *pin != seq);
+        }
+        let message = &mut conversation.messages[seq - 1];
         if !std::mem::replace(&mut message.recalled, true) {
             let event = json!({"recall": {"conversation": id, "seq": seq, "by": by.0}});
             self.enter(by, names, Content::Other(event));
@@ -290,10 +329,16 @@ impl World {
         let seq = ask["seq"].as_u64().unwrap_or_default() as usize;
         let reaction = ask["reaction"].as_str().unwrap_or_default();
         let remove = ask["remove"] == true;
+        let other = id.strip_prefix("u:").and_then(|both| both.split_once(':'));
+        let other = other.map(|(one, other)| if one == by.0 { other } else { one });
+        let blocked = other.is_some_and(|other| self.is_blocked(by.0, other));
         let conversation = self.message(by.0, id, seq)?;
         let names = conversation.who_see(seq);
         if conversation.messages[seq - 1].recalled {
             return Err(102);
+        }
+        if blocked && !remove {
+            return Err(103);
         }
         let list = &mut conversation.messages[seq - 1].reactions;
         let one = (by.0.to_owned(), reaction.to_owned());
@@ -322,12 +367,16 @@ impl World {
             name: name.clone(),
             all_history: ask["history"] != "joined",
             first: conversation.messages.len() + 1,
+            picture: String::new(),
+            send: "all".into(),
+            join: "invite".into(),
+            pins: Vec::new(),
         });
         let mut all = vec![by.0.to_owned()];
         all.extend(names.iter().cloned());
         let members = self.admit(by, id, &all, "created", name);
         if let Some(conversation) = self.conversations.get_mut(id) {
-            conversation.members[0].owner = true;
+            conversation.members[0].role = "owner".into();
         }
         Ok(json!({"conversation": id, "members": members}))
     }
@@ -391,22 +440,38 @@ impl World {
 
     fn owned(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
         let conversation = self.of(user, id)?;
-        if conversation.member(user).owner {
+        if conversation.member(user).role == "owner" {
             Ok(conversation)
         } else {
             Err(103)
         }
     }
 
+    fn managed(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
+        let conversation = self.of(user, id)?;
+        if conversation.member(user).role == "member" {
+            Err(103)
+        } else {
+            Ok(conversation)
+        }
+    }
+
     fn add(&mut self, by: (&str, &str), id: &str, names: &[String]) -> Answer {
-        self.owned(by.0, id)?;
+        self.managed(by.0, id)?;
         Ok(json!({"members": self.admit(by, id, names, "added", None)}))
     }
 
     fn remove(&mut self, by: (&str, &str), id: &str, names: &[String]) -> Answer {
-        let conversation = self.owned(by.0, id)?;
-        if names.iter().any(|name| name == by.0) {
-            return Err(107);
+        let conversation = self.managed(by.0, id)?;
+        let is_owner = conversation.member(by.0).role == "owner";
+        for name in names {
+            if name == by.0 {
+                return Err(107);
+            }
+            let named = conversation.members.iter().find(|one| one.user == *name);
+            if !is_owner && named.is_some_and(|named| named.role != "member") {
+                return Err(103);
+            }
         }
         let mut gone = Vec::new();
         for name in names {
@@ -428,12 +493,7 @@ impl World {
         let conversation = self.of(by.0, id)?;
         let to = conversation.names();
         conversation.part_with(by.0);
-        // The member of the longest standing is first.
-        if !conversation.members.iter().any(|member| member.owner)
-            && let Some(heir) = conversation.members.first_mut()
-        {
-            heir.owner = true;
-        }
+        conversation.crown();
         self.change(by, id, "left", (&[by.0.to_owned()], None), to);
         Ok(json!({}))
     }
@@ -446,101 +506,6 @@ impl World {
         }
         self.change(by, id, "renamed", (&[], Some(name)), to);
         Ok(json!({}))
-    }
-
-    fn receipts(&mut self, user: &str, id: &str, seq: usize, state: &str) -> Answer {
-        let conversation = self.message(user, id, seq)?;
-        let sender = &conversation.messages[seq - 1].from;
-        let mut others: Vec<_> = conversation
-            .members
-            .iter()
-            .filter(|member| member.user != *sender && member.first <= seq)
-            .collect();
-        others.sort_by(|one, two| one.user.cmp(&two.user));
-        let count =
-            |meant: &dyn Fn(&Member) -> bool| others.iter().filter(|one| meant(one)).count();
-        let counts = json!({
-            "members": others.len(),
-            "delivered": count(&|member| member.delivered >= seq),
-            "read": count(&|member| member.read >= seq),
-        });
-        let users: Vec<_> = others
-            .iter()
-            .filter_map(|member| {
-                let (meant, mark) = match state {
-                    "read" => (member.read >= seq, member.read),
-                    "delivered" => (member.delivered >= seq, member.delivered),
-                    _ => (member.read < seq, member.delivered),
-                };
-                meant.then(|| json!({"user": member.user, "seq": mark}))
-            })
-            .collect();
-        Ok(json!({"counts": counts, "users": users, "more": false}))
-    }
-
-    fn list(&self, user: &str) -> Value {
-        let inbox = self.inboxes.get(user).map_or(&[][..], Vec::as_slice);
-        let mut all = Vec::new();
-        for (number, id) in inbox.iter().enumerate() {
-            let conversation = &self.conversations[id];
-            let Some(member) = conversation.members.iter().find(|one| one.user == user) else {
-                continue;
-            };
-            let last = conversation.messages.len();
-            let read = member.read.max(member.joined);
-            let unread = conversation.messages[read..].iter().filter(|message| {
-                message.from != user && !message.recalled && !message.hidden.contains(user)
-            });
-            let mentions = unread
-                .clone()
-                .filter(|message| message.extras.mentions(user));
-            let mentions = mentions.count();
-            let unread = unread.count();
-            let mut entry = json!({
-                "conversation": id, "read": read, "unread": unread,
-                "members": conversation.members.len(),
-            });
-            if mentions > 0 {
-                entry["mentions"] = json!(mentions);
-            }
-            let mut key = (false, number);
-            if last >= member.first {
-                key = (true, conversation.last_entry);
-                entry["last"] = conversation.render(id, last, user, true);
-            }
-            all.push((key, unread, entry));
-        }
-        all.sort_by_key(|(key, ..)| std::cmp::Reverse(*key));
-        let unread: usize = all.iter().map(|(_, unread, _)| unread).sum();
-        let conversations: Vec<_> = all.into_iter().map(|(.., entry)| entry).collect();
-        json!({"conversations": conversations, "unread": unread, "more": false})
-    }
-
-    fn info(&mut self, user: &str, id: &str) -> Answer {
-        let conversation = self.of(user, id)?;
-        let mut members: Vec<_> = conversation
-            .members
-            .iter()
-            .map(|member| {
-                let role = if member.owner { "owner" } else { "member" };
-                (
-                    member.user.clone(),
-                    json!({"user": member.user, "role": role}),
-                )
-            })
-            .collect();
-        members.sort_by(|one, two| one.0.cmp(&two.0));
-        let members: Vec<_> = members.into_iter().map(|(_, member)| member).collect();
-        let group = conversation.group.as_ref().ok_or(102_u64)?;
-        let history = if group.all_history { "all" } else { "joined" };
-        let mut info = json!({
-            "group": id.trim_start_matches("g:"), "history": history,
-            "count": members.len(), "members": members, "more": false,
-        });
-        if let Some(name) = &group.name {
-            info["name"] = json!(name);
-        }
-        Ok(info)
     }
 
     /// Returns an event as a user reads it now; `None` if it does not concern the user.
@@ -585,7 +550,7 @@ impl Member {
     fn new(user: &str, first: usize, joined: usize, marks: (usize, usize)) -> Self {
         Self {
             user: user.to_owned(),
-            owner: false,
+            role: "member".into(),
             first,
             joined,
             delivered: marks.0,

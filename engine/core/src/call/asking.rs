@@ -5,7 +5,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message as m;
 use trunkline_proto::message::{
     CommandBody, Contact, ContactsReply, Done, ErrorReply, Event, PresenceReply, PublishReply,
-    ReplyBody, SignalReply, Signalled, TypingUser, UserPresence,
+    ReplyBody, SignalReply, Signalled, UserPresence,
 };
 use trunkline_proto::names::is_name;
 
@@ -14,9 +14,10 @@ use super::{CallError, Service, failed};
 use crate::cost::Cost;
 use crate::exchange::{
     Access, Answered, BAD_TOPIC, BAD_USER, Call, CallAnswer, Failure, Finding, Job, Listing, Lost,
-    Pending, PresenceQuery, PresenceUser, Query, ReplyTo, TOO_MANY_TOPICS,
+    Passing, Pending, PresenceQuery, PresenceUser, Query, ReplyTo, TOO_MANY_TOPICS,
 };
-use crate::hub::{NewPublication, PushFrames, price};
+use crate::hub::{NewPublication, PushFrames, UserState, price};
+use crate::ids::UserId;
 use crate::owned;
 use crate::paging::ListPage;
 use crate::request::{self, Ask, Prepared, Recipients, check_presence, recipients, too_large};
@@ -70,8 +71,8 @@ impl<'c, 's> Asking<'c, 's> {
                 let users = self.states(names).await?;
                 Ok(ReplyBody::Presence(PresenceReply { users, more: false }))
             }
-            CommandBody::Typing(typing) => self.typing(&typing.conversation).await,
-            CommandBody::Signal(signal) => self.signal(signal),
+            CommandBody::Typing(typing) => self.typing(&typing.conversation, typing.stop).await,
+            CommandBody::Signal(signal) => self.signal(signal).await,
             CommandBody::Publish(publish) => self.publish(publish),
             command => self.ordinary(command).await,
         }
@@ -196,7 +197,7 @@ impl<'c, 's> Asking<'c, 's> {
         /// The cost of each user: the user's id, looking up the state, and writing it.
         const SHOWN: Cost = Cost::nanos(700);
         let Service { parts, ids, .. } = self.client.service;
-        let namespace = self.client.names.namespace();
+        let (namespace, by) = (self.client.names.namespace(), self.client.id);
         let user = |name: &str| {
             let id = ids.user(namespace, name);
             let state = parts.hub.state(id, None);
@@ -205,15 +206,19 @@ impl<'c, 's> Asking<'c, 's> {
                 name: CompactString::from(name),
                 unknown: state.is_unknown(),
                 left: state.left,
+                may_block: parts.hub.blocks.may_block(id, by),
+                blocks: false,
+                is_unlisted: false,
             }
         };
         let mut asked = PresenceQuery {
             users: names.map(user).collect(),
             watched: 0,
             contacts: None,
+            by,
         };
         self.cost += SHOWN.times(asked.users.len());
-        if asked.users.iter().any(|user| user.unknown) {
+        if asked.needs_store() {
             asked = match self.ask(Query::LastSeen { asked }).await? {
                 CallAnswer::Found(Finding::LastSeen { asked }) => asked,
                 CallAnswer::Failed(failure) => return Err(failed(failure)),
@@ -222,6 +227,9 @@ impl<'c, 's> Asking<'c, 's> {
         }
         let now = parts.hub.clock.now();
         let shown = |user: &PresenceUser| {
+            if user.blocks {
+                return UserState::HIDDEN.shown_as(&user.name, now);
+            }
             let state = parts.hub.state(user.id, user.left);
             state.shown_as(&user.name, now)
         };
@@ -229,11 +237,22 @@ impl<'c, 's> Asking<'c, 's> {
     }
 
     /// Tells the other members of a conversation who are online that the user is typing.
-    async fn typing(&mut self, conversation: &str) -> Result<ReplyBody<'static>, CallError> {
+    async fn typing(
+        &mut self,
+        conversation: &str,
+        stop: bool,
+    ) -> Result<ReplyBody<'static>, CallError> {
         let Client { service, names, .. } = self.client;
         let told = recipients(self.client.caller(), &service.ids, conversation);
         let users = match told.map_err(failed)? {
-            Recipients::Users(users) => users.to_vec(),
+            Recipients::Users(users) => {
+                for &to in &users {
+                    let conversation = conversation.to_owned();
+                    let passing = || Passing::Typing { conversation, stop };
+                    self.check_pass(to, passing).await?;
+                }
+                users.to_vec()
+            }
             Recipients::Group(group) => {
                 let access = Access {
                     user: self.client.id,
@@ -246,29 +265,60 @@ impl<'c, 's> Asking<'c, 's> {
                     name: conversation.to_owned(),
                     after: None,
                 });
-                match self.ask(Query::Typing { access, listing }).await? {
+                match self
+                    .ask(Query::Typing {
+                        access,
+                        listing,
+                        stop,
+                    })
+                    .await?
+                {
                     CallAnswer::Found(Finding::Typing { users, .. }) => users,
                     CallAnswer::Failed(failure) => return Err(failed(failure)),
                     _ => return Err(failed(ODD)),
                 }
             }
         };
-        let event = Event::Typing(TypingUser {
-            conversation: conversation.into(),
-            user: names.user().into(),
-        });
-        let passed = service.parts.hub.pass(&users, PushFrames::new(event), true);
+        let frames = PushFrames::typing(conversation, names.user(), stop);
+        let passed = service.parts.hub.pass(&users, frames, true);
         self.cost += price::COMMAND + passed.cost;
         Ok(ReplyBody::Typing(Done {}))
     }
 
+    /// Checks that a user accepts an event of the caller.
+    ///
+    /// # Errors
+    /// The user blocks the caller, or the store could not be read.
+    async fn check_pass(
+        &mut self,
+        to: UserId,
+        passing: impl FnOnce() -> Passing,
+    ) -> Result<(), CallError> {
+        let Client { service, id, .. } = self.client;
+        if !service.parts.hub.blocks.may_block(to, *id) {
+            return Ok(());
+        }
+        let query = Query::Pass {
+            from: *id,
+            to,
+            passing: Box::new(passing()),
+        };
+        match self.ask(query).await? {
+            CallAnswer::Found(Finding::Pass { .. }) => Ok(()),
+            CallAnswer::Failed(failure) => Err(failed(failure)),
+            _ => Err(failed(ODD)),
+        }
+    }
+
     /// Hands a value to all devices of a user that are online.
-    fn signal(&mut self, signal: &m::Signal<'_>) -> Result<ReplyBody<'static>, CallError> {
+    async fn signal(&mut self, signal: &m::Signal<'_>) -> Result<ReplyBody<'static>, CallError> {
         let Client { service, names, .. } = self.client;
         if !is_name(&signal.user) {
             return Err(failed(BAD_USER));
         }
         let user = service.ids.user(names.namespace(), &signal.user);
+        let passing = || Passing::Signal(signal.data.clone().into_owned());
+        self.check_pass(user, passing).await?;
         let event = Event::Signal(Signalled {
             user: names.user().into(),
             data: signal.data.borrow(),

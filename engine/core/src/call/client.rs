@@ -77,6 +77,24 @@ impl<'s> Client<'s> {
         group_leave: GroupLeave(m::GroupLeave<'_>) -> Done;
         /// Changes the name of a group.
         group_rename: GroupRename(m::GroupRename<'_>) -> Done;
+        /// Changes the role of a member of a group.
+        group_role: GroupRole(m::GroupRole<'_>) -> Done;
+        /// Changes the name, the picture and the rules of a group.
+        group_set: GroupSet(m::GroupSet<'_>) -> Done;
+        /// Joins a group that is open for everybody.
+        group_join: GroupJoin(m::GroupJoin<'_>) -> m::GroupMembersReply;
+        /// Pins a message of a group.
+        pin: Pin(m::MessageRef<'_>) -> Done;
+        /// Takes a message of a group from the pinned ones.
+        unpin: Unpin(m::MessageRef<'_>) -> Done;
+        /// Blocks a user.
+        block: Block(m::UserRef<'_>) -> Done;
+        /// Blocks a user no longer.
+        unblock: Unblock(m::UserRef<'_>) -> Done;
+        /// Reads a page of the users whom the user blocks.
+        blocked: Blocked(m::Blocked<'_>) -> m::BlockedReply<'static>;
+        /// Changes the user's own settings of a conversation.
+        settings: Settings(m::Settings<'_>) -> Done;
         /// Reads the name and a page of the members of a group.
         group_info: GroupInfo(m::GroupInfo<'_>) -> m::GroupInfoReply<'static>;
         /// Reads the user's events after a position.

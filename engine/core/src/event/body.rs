@@ -58,6 +58,9 @@ pub struct Body<'a> {
     /// The fields of a message that few messages have, in stored form: see
     /// [`Extras`](super::Extras).
     pub extras: Option<&'a [u8]>,
+    /// What a change of a group or of settings sets, in stored form: see
+    /// [`Details`](super::Details).
+    pub details: Option<&'a [u8]>,
 }
 
 mod tag {
@@ -85,6 +88,7 @@ mod tag {
     pub(super) const MARKS: u8 = 21;
     pub(super) const EXTRAS: u8 = 22;
     pub(super) const TIME: u8 = 40;
+    pub(super) const DETAILS: u8 = 41;
 }
 
 /// The length of a body in bytes below which all its fields are checked together.
@@ -138,6 +142,9 @@ impl<'a> Body<'a> {
         for member in &self.members {
             field(out, tag::MEMBER, member.as_bytes());
         }
+        if let Some(details) = self.details {
+            field(out, tag::DETAILS, details);
+        }
         if let Some(time) = self.time {
             number(out, tag::TIME, time);
         }
@@ -190,6 +197,7 @@ impl<'a> Body<'a> {
                 tag::MARKS => body.marks = Some(value),
                 tag::EXTRAS => body.extras = Some(value),
                 tag::TIME => body.time = Some(number()?),
+                tag::DETAILS => body.details = Some(value),
                 // The conversation comes first, so it is known here.
                 tag::SIDE => {
                     let (lesser, greater) = both(body.conversation)?;
@@ -323,6 +331,7 @@ mod tests {
             time: Some(8),
             marks: None,
             extras: Some(b"any"),
+            details: Some(&[1, 1, 2]),
         };
         let mut bytes = Vec::new();
         body.write(&mut bytes);

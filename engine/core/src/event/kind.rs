@@ -20,11 +20,17 @@ pub enum RecordKind {
     Group = 6,
     /// An edit: a sender replaces the content of a message.
     Edit = 10,
+    /// A change of a user's own settings of a conversation.
+    Settings = 11,
 }
 
 /// The kind of a record that changes a user's contacts. The gateway stores it and pushes it to no
 /// client.
 pub const CONTACTS: u8 = 7;
+
+/// The kind of a record that changes which users a user blocks. The gateway stores it and pushes it to
+/// no client.
+pub const BLOCKS: u8 = 12;
 
 /// The kind of a record with last-seen times in the values that it carries. The gateway pushes it
 /// to no client.
@@ -32,7 +38,7 @@ pub const LAST_SEEN: u8 = 9;
 
 impl RecordKind {
     /// All kinds of events.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Message,
         Self::Receipt,
         Self::Recall,
@@ -40,6 +46,7 @@ impl RecordKind {
         Self::Reaction,
         Self::Group,
         Self::Edit,
+        Self::Settings,
     ];
 
     /// The length of a table indexed by kind.
@@ -55,6 +62,7 @@ impl RecordKind {
             Self::Reaction => "reaction",
             Self::Group => "group",
             Self::Edit => "edit",
+            Self::Settings => "settings",
         }
     }
 

@@ -4,6 +4,7 @@
 //! and the value. Readers skip unknown tags, so a later version can add fields.
 
 mod body;
+mod details;
 mod extras;
 mod fields;
 mod kind;
@@ -14,8 +15,9 @@ mod receipt;
 use trunkline_proto::names::Conversation;
 
 pub use body::{Body, conversation, with_time, write_receipt};
+pub use details::Details;
 pub use extras::Extras;
-pub use kind::{CONTACTS, LAST_SEEN, RecordKind};
+pub use kind::{BLOCKS, CONTACTS, LAST_SEEN, RecordKind};
 pub use names::{BodyNames, ConversationName};
 pub use push::{PartsFor, parts_for, push};
 pub(crate) use push::{Placed, event};

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{
-    ChangeKind, Deleted, Event, GroupChanged, Media, Message, Push, Reacted, Recalled, Receipt,
+    ChangeKind, ConversationSettings, Deleted, Event, GroupChanged, Media, Message, Push, Reacted,
+    Recalled, Receipt,
 };
 use trunkline_storage::{Position, Record, TimelineId, Token};
 
 use super::receipt::{self, Parts};
-use super::{Body, RecordKind};
+use super::{Body, Details, RecordKind};
 use crate::position::Tokens;
 
 impl<'a> Body<'a> {
@@ -38,6 +39,7 @@ impl<'a> Body<'a> {
 
     /// Returns the change of a group in a record; `None` for a change of a later version.
     fn group(self, record: &Record<'_>) -> Option<GroupChanged<'a>> {
+        let details = Details::read(self.details.unwrap_or_default())?;
         Some(GroupChanged {
             conversation: self.conversation.into(),
             change: match self.change? {
@@ -46,12 +48,34 @@ impl<'a> Body<'a> {
                 "removed" => ChangeKind::Removed,
                 "left" => ChangeKind::Left,
                 "renamed" => ChangeKind::Renamed,
+                "role" => ChangeKind::Role,
+                "set" => ChangeKind::Set,
+                "joined" => ChangeKind::Joined,
+                "pinned" => ChangeKind::Pinned,
+                "unpinned" => ChangeKind::Unpinned,
                 _ => return None,
             },
             by: self.user.into(),
             members: self.members.into_iter().map(Str::from).collect(),
             name: self.name.map(Str::from),
+            role: details.role,
+            picture: details.picture.map(Str::from),
+            send: details.send,
+            join: details.join,
+            seq: (self.seq != 0).then_some(self.seq),
             time: self.time.unwrap_or(record.time),
+        })
+    }
+
+    /// Returns the user's own settings in a record; `None` if it has none that this version knows.
+    fn settings(&self, record: &Record<'_>) -> Option<ConversationSettings<'a>> {
+        let details = Details::read(self.details?)?;
+        Some(ConversationSettings {
+            conversation: self.conversation.into(),
+            muted_until: details.muted_until.unwrap_or_default(),
+            pinned: details.pinned.unwrap_or_default(),
+            archived: details.archived.unwrap_or_default(),
+            time: self.happened(record),
         })
     }
 
@@ -184,6 +208,7 @@ pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> 
                 ..edited.message(record)
             })
         }
+        RecordKind::Settings => Event::Settings(body.settings(record)?),
     };
     Some(Placed { event, position })
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use trunkline_proto::message::Role;
 use trunkline_storage::{Batch, Position, TimelineId};
 
 use super::{Outcome, ReplyTo};
@@ -73,7 +74,10 @@ impl CommandBatch {
         };
         self.uneven |= self.run > RUN
             || command.body.len() > LONG_BODY
-            || matches!(command.action, Action::Group(_) | Action::Contacts { .. });
+            || matches!(
+                command.action,
+                Action::Group(_) | Action::Contacts { .. } | Action::Block { .. }
+            );
         self.commands.push(command);
     }
 
@@ -196,6 +200,20 @@ pub enum Action {
         /// Whether the caller watches the contacts from now on.
         watch: bool,
     },
+    /// Pins a message of a group, or takes it from the pinned ones.
+    Pin {
+        /// The sequence of the message.
+        seq: u64,
+        /// Whether to take it from the pinned ones.
+        remove: bool,
+    },
+    /// Changes the caller's own settings of the conversation. The body has what changes.
+    Settings,
+    /// Blocks the other user of [`Members::Direct`], whom the body names.
+    Block {
+        /// Whether to block the user no longer.
+        remove: bool,
+    },
 }
 
 /// A change of a group.
@@ -214,6 +232,12 @@ pub enum Change {
     Leave,
     /// Changes the display name.
     Rename,
+    /// Changes the role of a member. The body names the member.
+    Role(Role),
+    /// Changes the display name, the picture and the rules. The body has what changes.
+    Set,
+    /// Adds the caller.
+    Join,
 }
 
 /// A committed batch, for one shard.

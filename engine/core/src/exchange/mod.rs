@@ -41,11 +41,13 @@ pub use order::{
 };
 pub use outcome::{Done, Next, Outcome};
 pub use query::{
-    Access, Answer, AnswerKind, Cursor, Finding, Job, Listing, Opening, Part, PresenceQuery,
-    PresenceUser, QUEUE, Query, Range,
+    Access, Answer, AnswerKind, Cursor, Finding, Job, Listing, Opening, Part, Passing,
+    PresenceQuery, PresenceUser, QUEUE, Query, Range,
 };
 pub use queue::{Commands, ToSequencer, queue};
 pub use reply::{Answered, Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use wanted::Wanted;
 
-pub use crate::failure::{BAD_TOPIC, BAD_USER, Failure, NOT_A_MEMBER, TOO_MANY_TOPICS, UNREADABLE};
+pub use crate::failure::{
+    BAD_TOPIC, BAD_USER, BLOCKED, Failure, NOT_A_MEMBER, TOO_MANY_TOPICS, UNREADABLE,
+};

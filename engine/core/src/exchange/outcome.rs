@@ -67,6 +67,25 @@ pub enum Done {
     GroupLeave,
     /// The group has the new display name.
     GroupRename,
+    /// The member has the role.
+    GroupRole,
+    /// The group has the picture and the rules.
+    GroupSet,
+    /// The caller is a member.
+    GroupJoin {
+        /// The number of members.
+        members: u64,
+    },
+    /// The message is pinned.
+    Pin,
+    /// The message is not pinned.
+    Unpin,
+    /// The user is blocked.
+    Block,
+    /// The user is not blocked.
+    Unblock,
+    /// The conversation has the settings.
+    Settings,
 }
 
 impl Outcome {
@@ -165,6 +184,14 @@ impl Done {
             Self::GroupRemove { members } => ReplyBody::GroupRemove(GroupMembersReply { members }),
             Self::GroupLeave => ReplyBody::GroupLeave(nothing),
             Self::GroupRename => ReplyBody::GroupRename(nothing),
+            Self::GroupRole => ReplyBody::GroupRole(nothing),
+            Self::GroupSet => ReplyBody::GroupSet(nothing),
+            Self::GroupJoin { members } => ReplyBody::GroupJoin(GroupMembersReply { members }),
+            Self::Pin => ReplyBody::Pin(nothing),
+            Self::Unpin => ReplyBody::Unpin(nothing),
+            Self::Block => ReplyBody::Block(nothing),
+            Self::Unblock => ReplyBody::Unblock(nothing),
+            Self::Settings => ReplyBody::Settings(nothing),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::ReceiptState;
+use trunkline_proto::message::{Json, ReceiptState};
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::slices::LongLookUp;
@@ -162,6 +162,8 @@ pub enum Query {
         access: Access,
         /// The names for the answer.
         listing: Box<Listing>,
+        /// Whether the user has stopped.
+        stop: bool,
     },
     /// A user's contacts.
     Contacts {
@@ -171,6 +173,22 @@ pub enum Query {
         watch: bool,
         /// The part of the list.
         part: Part,
+    },
+    /// The users whom a user blocks.
+    Blocked {
+        /// The user.
+        user: UserId,
+        /// The part of the list.
+        part: Part,
+    },
+    /// Whether the user of the query may hand an event to another user.
+    Pass {
+        /// The user who hands it over.
+        from: UserId,
+        /// The user who gets it.
+        to: UserId,
+        /// The event, which comes back with the answer.
+        passing: Box<Passing>,
     },
     /// The last-seen times of users that memory does not have.
     LastSeen {
@@ -187,6 +205,13 @@ pub enum Query {
         /// The place of the first message.
         place: RecordRef,
     },
+}
+
+impl PresenceQuery {
+    /// Returns whether the store has to be asked for some of the users.
+    pub fn needs_store(&self) -> bool {
+        self.users.iter().any(|user| user.unknown || user.may_block)
+    }
 }
 
 impl Query {
@@ -255,6 +280,20 @@ pub struct Opening {
     pub expires: Option<u64>,
 }
 
+/// An event that one user hands to another, and that is not stored.
+#[derive(Debug, Clone)]
+pub enum Passing {
+    /// The user is typing.
+    Typing {
+        /// The name of the conversation.
+        conversation: String,
+        /// Whether the user has stopped.
+        stop: bool,
+    },
+    /// A value.
+    Signal(Json<'static>),
+}
+
 /// The users of a request for presence.
 #[derive(Debug, Clone)]
 pub struct PresenceQuery {
@@ -264,6 +303,8 @@ pub struct PresenceQuery {
     pub watched: usize,
     /// Whether the list of contacts has more users; `None` if the users are not contacts.
     pub contacts: Option<bool>,
+    /// The user who asks.
+    pub by: UserId,
 }
 
 /// One user of a request for presence.
@@ -275,6 +316,12 @@ pub struct PresenceUser {
     pub name: CompactString,
     /// Whether the user is offline, and only the store may have the last-seen time.
     pub unknown: bool,
+    /// Whether the user may block the one who asks: the store knows.
+    pub may_block: bool,
+    /// Whether the user blocks the one who asks, as the store says.
+    pub blocks: bool,
+    /// Whether the answer leaves the user out: only the watch is settled.
+    pub is_unlisted: bool,
     /// The last-seen time in milliseconds since 1970 UTC, if it was found. It is kept here because
     /// memory may forget it at any time.
     pub left: Option<u64>,
@@ -368,6 +415,15 @@ pub enum Finding {
         conversation: String,
         /// The ids of the users.
         users: Vec<UserId>,
+        /// Whether the user has stopped.
+        stop: bool,
+    },
+    /// The other user accepts the event.
+    Pass {
+        /// The user who gets it.
+        to: UserId,
+        /// The event.
+        passing: Box<Passing>,
     },
     /// A user's contacts.
     Contacts {

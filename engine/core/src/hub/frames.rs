@@ -2,9 +2,12 @@
 
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::write_with;
-use trunkline_proto::message::{Event, Push, ServerMessage};
+use trunkline_proto::message::{Event, Push, ServerMessage, TypingUser};
 
 use crate::frames::opcode;
+
+/// The milliseconds after which a user counts as no longer typing.
+const TYPING_MS: u64 = 6_000;
 
 /// A push as a frame of each encoding.
 #[derive(Debug)]
@@ -42,6 +45,16 @@ impl PushFrames {
             json: frame(Encoding::Json),
             proto: frame(Encoding::Proto),
         }
+    }
+
+    /// Returns the frames of a user's typing in a conversation, or with `stop` of its end.
+    pub fn typing(conversation: &str, user: &str, stop: bool) -> Self {
+        Self::new(Event::Typing(TypingUser {
+            conversation: conversation.into(),
+            user: user.into(),
+            stop,
+            expires_ms: if stop { 0 } else { TYPING_MS },
+        }))
     }
 
     /// Returns the frame of one encoding.

@@ -5,7 +5,7 @@
 //! bounded by what the shard uses: the changed users that it watches, and the topics with refused
 //! publications that it subscribes to.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use trunkline_storage::IdBuildHasher;
 
-use super::{Publication, PushFrames, TopicId};
+use super::{BlockChange, Publication, PushFrames, TopicId};
 use crate::directory::ShardSet;
 use crate::exchange::Mailbox;
 use crate::ids::UserId;
@@ -60,6 +60,10 @@ pub struct LaneContent {
     pub lost: HashMap<TopicId, u64, IdBuildHasher>,
     /// Users whose state may have changed.
     pub changed: HashSet<UserId, IdBuildHasher>,
+    /// The latest changes of blocks, by the user who blocks and the user who is blocked: whether the
+    /// first blocks the second. The commands that the sequencer decides within a turn of the shard are
+    /// the most there can be.
+    pub blocks: BTreeMap<(UserId, UserId), bool>,
 }
 
 #[derive(Default)]
@@ -141,6 +145,23 @@ impl Lanes {
         }
     }
 
+    /// Tells some shards of a change of a block.
+    pub(super) fn block_changed(&self, shards: ShardSet, change: BlockChange) {
+        let BlockChange {
+            blocker,
+            blocked,
+            begins,
+        } = change;
+        for shard in each(shards) {
+            let lane = &self.lanes[shard];
+            let mut content = lane.content.lock();
+            content.taken.blocks.insert((blocker, blocked), begins);
+            drop(content);
+            lane.filled.store(true, Ordering::SeqCst);
+            self.mailboxes[shard].wake();
+        }
+    }
+
     /// Returns whether a shard's lane may have content. A shard asks before it sleeps, after it
     /// marked its mailbox as sleeping: a thread that fills the lane later wakes the shard.
     #[inline]
@@ -190,6 +211,8 @@ mod tests {
         let event = Event::Typing(TypingUser {
             conversation: text.into(),
             user: "alice".into(),
+            stop: false,
+            expires_ms: 6_000,
         });
         EphemeralEvent::ToUsers {
             users: [TimelineId(1)].into(),

@@ -4,6 +4,7 @@
 //! lock that is held for a few steps. Ephemeral events go into the lanes of the shards concerned.
 //! Each turn a shard takes as many as it has time for.
 
+mod blocks;
 mod frames;
 mod lane;
 mod limits;
@@ -24,6 +25,7 @@ use crate::ids::{DeviceMark, UserId};
 use crate::request::Names;
 use presence::Presence;
 
+pub use blocks::{BlockChange, BlockFilter};
 pub use frames::PushFrames;
 pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
@@ -63,6 +65,8 @@ pub struct Hub {
     pub clock: Clock,
     /// The last-seen times that the store does not have yet.
     pub unsaved: Unsaved,
+    /// Says which users certainly do not block another one.
+    pub blocks: Arc<BlockFilter>,
     presence: Presence,
     /// Where sessions that begin and end are noted; nowhere if nobody asks for them.
     news: OnceLock<Arc<News>>,
@@ -91,6 +95,7 @@ impl Hub {
             }),
             presence: Presence::new(limits.last_seen_cache),
             news: OnceLock::new(),
+            blocks: Arc::default(),
             directory,
             grace: limits.presence_grace,
         }
@@ -157,6 +162,16 @@ impl Hub {
     /// Returns the time in which a user who left counts as online.
     pub const fn grace(&self) -> Duration {
         self.grace
+    }
+
+    /// Tells the shards that watch a user whom that user blocks, or no longer blocks. Only shards with
+    /// connections of the other user learn of it.
+    pub fn block_changed(&self, change: BlockChange) {
+        let watching = self.presence.watchers(change.blocker);
+        if watching != 0 {
+            let there = self.directory.shards(change.blocked);
+            self.lanes.block_changed(watching & there, change);
+        }
     }
 
     /// Returns whether a user has no connection.

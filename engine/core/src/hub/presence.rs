@@ -31,6 +31,13 @@ pub struct UserState {
 }
 
 impl UserState {
+    /// The state that a user who is blocked sees: that of a user who never connected.
+    pub const HIDDEN: Self = Self {
+        devices: 0,
+        left: None,
+        settles_in: None,
+    };
+
     /// Returns the state of a user with `devices` connected devices. `left` and `now` are in
     /// milliseconds since 1970 UTC.
     pub(super) fn new(devices: u32, left: Option<u64>, now: u64, grace: Duration) -> Self {

@@ -18,7 +18,7 @@ use crate::fit::{Cut, PAGE_BYTES};
 use crate::ids::UserId;
 use crate::owned;
 use crate::paging::PageBuilder;
-use crate::state::{self, Inbox, InboxChunk, InboxEntry};
+use crate::state::{self, Inbox, InboxChunk, InboxEntry, Settings};
 
 /// A question for a page of a user's conversations: the one with the newest message first, groups
 /// without a message last.
@@ -122,6 +122,8 @@ impl ConversationList<'_> {
         // The last messages are in memory until the page is written.
         let most = self.message_bytes.min(PAGE_BYTES);
         let (mut cursors, mut bytes) = (Vec::new(), 0);
+        let any_settings = reading.ids().any_settings(self.user);
+        let any_settings = reading.bytes(any_settings)?.is_some();
         let mut conversations = Vec::new();
         for (Reverse(cursor), entry) in list.entries {
             if bytes > most {
@@ -147,6 +149,11 @@ impl ConversationList<'_> {
                 };
                 mentions = unread.count(entry.read, &mut page).await?;
             }
+            let mut settings = Settings::default();
+            if any_settings {
+                let key = reading.ids().settings(self.user, entry.id);
+                settings = reading.value(key)?.unwrap_or_default();
+            }
             cursors.push(cursor.text(reading.epochs(), self.head));
             conversations.push(ConversationEntry {
                 conversation: entry.name.into(),
@@ -155,6 +162,9 @@ impl ConversationList<'_> {
                 unread: entry.unread,
                 members: entry.members,
                 mentions,
+                muted_until: settings.muted_until,
+                pinned: settings.pinned,
+                archived: settings.archived,
             });
             reading.pause_if_due().await;
         }

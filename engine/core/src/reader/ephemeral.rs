@@ -1,11 +1,15 @@
 //! Look-ups for ephemeral commands: the recipients of a typing event, contacts, and last-seen
 //! times.
 
+use trunkline_proto::Str;
+use trunkline_proto::message::{BlockedReply, ReplyBody};
+
 use super::failure::failure;
 use super::reading::Reading;
 use super::sets;
-use crate::exchange::{Access, Failure, Finding, Listing, PresenceQuery};
+use crate::exchange::{Access, BLOCKED, Failure, Finding, Listing, Part, PresenceQuery};
 use crate::ids::UserId;
+use crate::paging::ListPage;
 use crate::state::LastSeen;
 
 /// The maximum number of members of a group that are told when somebody is typing in it.
@@ -20,6 +24,7 @@ pub(super) async fn typing(
     reading: &Reading,
     access: Access,
     listing: &Listing,
+    stop: bool,
 ) -> Result<Finding, Failure> {
     reading.check(access)?;
     let group = reading.group(access.conversation)?;
@@ -40,6 +45,7 @@ pub(super) async fn typing(
     Ok(Finding::Typing {
         conversation: listing.name.clone(),
         users,
+        stop,
     })
 }
 
@@ -48,11 +54,43 @@ pub(super) async fn typing(
 /// # Errors
 /// The store could not be read, or holds contacts of another form.
 pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, Failure> {
-    let names = sets::contacts(reading, user);
+    let names = sets::users(reading, reading.ids().contacts(user));
     names.map_err(|error| failure(&error))
 }
 
-/// Fills in when users were last seen who left so long ago that memory may have forgotten it.
+/// Returns a part of the list of users whom a user blocks, ordered bytewise.
+///
+/// # Errors
+/// The store could not be read, or holds a list of another form.
+pub(super) fn blocked(
+    reading: &Reading,
+    user: UserId,
+    part: &Part,
+) -> Result<ReplyBody<'static>, Failure> {
+    let names = sets::users(reading, reading.ids().blocked(user));
+    let names = names.map_err(|error| failure(&error))?;
+    reading.count_listed(names.len());
+    let after = part.after.as_deref().unwrap_or_default();
+    let page = ListPage::behind(after, part.limit, names, |name| name);
+    Ok(ReplyBody::Blocked(BlockedReply {
+        users: page.entries.into_iter().map(Str::from).collect(),
+        more: page.more,
+    }))
+}
+
+/// Checks that the user `to` accepts an event of the user `from`.
+///
+/// # Errors
+/// The user is blocked, or the store could not be read.
+pub(super) fn check_pass(reading: &Reading, from: UserId, to: UserId) -> Result<(), Failure> {
+    match reading.bytes(reading.ids().block(to, from))? {
+        Some(_) => Err(BLOCKED),
+        None => Ok(()),
+    }
+}
+
+/// Fills in when users were last seen who left so long ago that memory may have forgotten it, and which
+/// users block the one who asks.
 ///
 /// # Errors
 /// The store could not be read, or holds a time of another form.
@@ -65,6 +103,12 @@ pub(super) async fn last_seen(
     let times = reading.values::<LastSeen>(&keys).await?;
     for (user, seen) in unknown.iter_mut().zip(times) {
         user.left = seen.map(|seen| seen.time);
+    }
+    let by = asked.by;
+    for user in asked.users.iter_mut().filter(|user| user.may_block) {
+        let value = reading.bytes(reading.ids().block(user.id, by))?;
+        user.blocks = value.is_some();
+        reading.pause_if_due().await;
     }
     Ok(Finding::LastSeen { asked })
 }

@@ -335,12 +335,13 @@ fn is_seen(record: &Record<'_>, first: u64) -> bool {
     if first <= 1
         || !matches!(
             RecordKind::of(record),
-            Some(RecordKind::Recall | RecordKind::Reaction | RecordKind::Edit)
+            Some(RecordKind::Recall | RecordKind::Reaction | RecordKind::Edit | RecordKind::Group)
         )
     {
         return true;
     }
-    Body::read(record.body).is_none_or(|body| body.seq >= first)
+    // Only some changes of a group are about a message.
+    Body::read(record.body).is_none_or(|body| body.seq == 0 || body.seq >= first)
 }
 
 #[cfg(test)]

@@ -2,18 +2,18 @@
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{
-    GroupInfoReply, GroupMember, ReceiptCounts, ReceiptState, ReceiptUser, ReceiptsReply,
-    ReplyBody, Role as RoleName, Visibility,
+    GroupInfoReply, GroupMember, Joining, PinnedMessage, ReceiptCounts, ReceiptState, ReceiptUser,
+    ReceiptsReply, ReplyBody, Role as RoleName, Senders, Visibility,
 };
 use trunkline_proto::names::Conversation;
-use trunkline_storage::Page;
+use trunkline_storage::{Page, TimelineId};
 
-use super::failure::NO_MESSAGE;
+use super::failure::{CORRUPT, NO_MESSAGE};
 use super::reading::Reading;
 use crate::event::Body;
 use crate::exchange::{Access, Failure, Listing};
 use crate::paging::PageBuilder;
-use crate::state::{Entry, Marks, Role};
+use crate::state::{self, Entry, Marks, Pins, Profile};
 
 /// A conversation whose members are listed, with the names that the list needs.
 pub(super) struct About {
@@ -58,10 +58,19 @@ impl About {
         &self,
         reading: &Reading,
         limit: usize,
+        message_bytes: usize,
     ) -> Result<ReplyBody<'static>, Failure> {
-        reading.check(self.access)?;
+        let sight = reading.check(self.access)?;
         let id = self.access.conversation;
         let group = reading.group(id)?;
+        let profile = reading
+            .bytes(reading.ids().profile(id))?
+            .unwrap_or_default();
+        let profile: Profile<'_> = match &*profile {
+            [] => Profile::default(),
+            profile => state::decode(profile).ok_or(CORRUPT)?,
+        };
+        let pins = pins(reading, id, sight.first, message_bytes)?;
         let mut page = PageBuilder::new(self.listing.after.clone(), limit);
         for number in 0..group.chunks {
             if let Some(chunk) = reading.roster(id, number)? {
@@ -78,15 +87,22 @@ impl About {
         let page = page.finish();
         let member = |(name, (role, since)): (String, _)| GroupMember {
             user: name.into(),
-            role: match role {
-                Role::Owner => RoleName::Owner,
-                Role::Member | Role::Left => RoleName::Member,
-            },
+            role: RoleName::from(role),
             since,
         };
         Ok(ReplyBody::GroupInfo(GroupInfoReply {
             group: self.listing.name.clone().into(),
             name: (!group.name.is_empty()).then(|| group.name.into()),
+            picture: (!profile.picture.is_empty()).then(|| profile.picture.to_owned().into()),
+            send: match profile.admins_send {
+                true => Senders::Admins,
+                false => Senders::All,
+            },
+            join: match profile.open {
+                true => Joining::Open,
+                false => Joining::Invite,
+            },
+            pins,
             history: match group.all_history {
                 true => Visibility::All,
                 false => Visibility::Joined,
@@ -174,6 +190,31 @@ impl About {
     }
 }
 
+/// Returns the pinned messages of a group from the sequence `first` on that have not expired. They take
+/// an eighth of a message at most: the last ones stay.
+fn pins(
+    reading: &Reading,
+    group: TimelineId,
+    first: u64,
+    message_bytes: usize,
+) -> Result<Vec<PinnedMessage>, Failure> {
+    /// The most bytes of a pinned message in JSON.
+    const PIN: usize = 60;
+    let Some(Pins(pins)) = reading.value(reading.ids().pins(group))? else {
+        return Ok(Vec::new());
+    };
+    let first = first.max(reading.first_seq(group)?);
+    let seen = pins.into_iter().filter(|pin| pin.seq >= first);
+    let mut seen: Vec<_> = seen
+        .map(|pin| PinnedMessage {
+            seq: pin.seq,
+            time: pin.time,
+        })
+        .collect();
+    let most = (message_bytes / 8 / PIN).max(1);
+    Ok(seen.split_off(seen.len().saturating_sub(most)))
+}
+
 /// Returns the name of the sender of a message, if the user may see the message.
 ///
 /// # Errors
@@ -229,14 +270,14 @@ mod tests {
     use std::sync::Arc;
 
     use trunkline_storage::backend::sim::SimDisk;
-    use trunkline_storage::{Options, Store, TimelineId};
+    use trunkline_storage::{Options, Store};
 
     use super::*;
     use crate::cost::Cost;
     use crate::exchange::slices::{LongLookUp, LookedUp, SLICE};
     use crate::fit::Cut;
     use crate::reader::reading::{LISTED, LOOK_UP};
-    use crate::state::{self, Head, Member, ROSTER_CHUNK, Roster};
+    use crate::state::{Head, Member, ROSTER_CHUNK, Role, Roster};
 
     const GROUP: TimelineId = TimelineId(100);
     const MEMBERS: usize = 3_000;
@@ -304,7 +345,7 @@ mod tests {
         let (reading, about) = group();
         let meter = Arc::clone(reading.meter());
         let mut look_up = LongLookUp::new(meter, async move {
-            let body = about.group_info(&reading, 10).await?;
+            let body = about.group_info(&reading, 10, 1 << 20).await?;
             Ok(LookedUp::Reply(Box::new(body), Cut::Back))
         });
         let chunk = LISTED.times(ROSTER_CHUNK) + LOOK_UP.times(10);

@@ -78,17 +78,19 @@ impl Worker {
                 limit,
             } => {
                 let about = About::new(access, listing);
+                let message_bytes = self.message_bytes;
                 LongLookUp::new(meter, async move {
-                    reply(about.group_info(&reading, limit).await)
+                    reply(about.group_info(&reading, limit, message_bytes).await)
                 })
             }
             Query::Typing {
                 access,
                 ref listing,
+                stop,
             } => {
                 let listing = listing.clone();
                 LongLookUp::new(meter, async move {
-                    finding(ephemeral::typing(&reading, access, &listing).await)
+                    finding(ephemeral::typing(&reading, access, &listing, stop).await)
                 })
             }
             Query::LastSeen { ref asked } => {
@@ -133,6 +135,16 @@ impl Worker {
                     watch,
                     part: part.clone(),
                 }));
+            }
+            Query::Blocked { user, ref part } => (ephemeral::blocked(reading, user, part)?, Cut::Back),
+            Query::Pass {
+                from,
+                to,
+                ref passing,
+            } => {
+                ephemeral::check_pass(reading, from, to)?;
+                let passing = passing.clone();
+                return finding(Ok(Finding::Pass { to, passing }));
             }
             Query::Sync { user, since, limit } => {
                 let span = Span {

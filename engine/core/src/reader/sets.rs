@@ -51,12 +51,12 @@ fn buckets<E: BucketEntry>(reading: &Reading, keys: &[TimelineId]) -> Result<Vec
     Ok(entries)
 }
 
-/// Returns the names of a user's contacts, in bytewise order.
+/// Returns the names of the users of a set, in bytewise order: of contacts, or of blocked users. `key`
+/// is the key of the set.
 ///
 /// # Errors
-/// The store could not be read, or holds contacts of another form.
-pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, ReadError> {
-    let key = reading.ids().contacts(user);
+/// The store could not be read, or holds a set of another form.
+pub(super) fn users(reading: &Reading, key: TimelineId) -> Result<Vec<String>, ReadError> {
     let head = || match reading.stored(key)? {
         Some(value) => state::decode(&value).ok_or(ReadError::NoRecord),
         None => Ok(Contacts::default()),

@@ -1,11 +1,13 @@
 //! Checks the commands that change a group.
 
-use trunkline_proto::message::{GroupCreate, GroupLeave, GroupMembers, GroupRename, Visibility};
+use trunkline_proto::message::{
+    GroupCreate, GroupLeave, GroupMembers, GroupRename, GroupRole, GroupSet, MessageRef, Visibility,
+};
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 use trunkline_proto::{ErrorCode, Str};
 
 use super::{Ask, BAD_GROUP, Failure, Prepared, Target, check_user};
-use crate::event::Body;
+use crate::event::{Body, Details};
 use crate::exchange::{Action, Change, CommandBatch, Members};
 
 /// The maximum number of users that one command names.
@@ -13,6 +15,9 @@ const MAX_NAMED: usize = 1_000;
 
 /// The maximum length of a group's display name in bytes.
 const MAX_NAME_BYTES: usize = 256;
+
+/// The maximum length of the URL of a group's picture in bytes.
+const MAX_PICTURE_BYTES: usize = 2_048;
 
 /// The content of a change of a group. What a change does not have is empty.
 #[derive(Default)]
@@ -23,6 +28,8 @@ struct ChangeContent<'a> {
     key: Option<&'a str>,
     /// The users whose membership changes.
     members: &'a [Str<'a>],
+    /// What the change sets, in stored form.
+    details: Option<&'a [u8]>,
 }
 
 impl Ask<'_> {
@@ -43,6 +50,7 @@ impl Ask<'_> {
             name,
             key,
             members: &create.members,
+            details: None,
         };
         self.change(&create.group, change, content, batch)
     }
@@ -74,6 +82,87 @@ impl Ask<'_> {
         self.change(&leave.group, Change::Leave, content, batch)
     }
 
+    /// Checks that the caller names a group to join.
+    pub(super) fn group_join(
+        &self,
+        group: &str,
+        batch: &mut CommandBatch,
+    ) -> Result<Prepared, Failure> {
+        self.change(group, Change::Join, ChangeContent::default(), batch)
+    }
+
+    /// Checks another role of a member.
+    pub(super) fn group_role(
+        &self,
+        role: &GroupRole<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Prepared, Failure> {
+        let details = Details {
+            role: Some(role.role),
+            ..Details::default()
+        };
+        let content = ChangeContent {
+            members: std::slice::from_ref(&role.user),
+            details: Some(&details.bytes()),
+            ..ChangeContent::default()
+        };
+        self.change(&role.group, Change::Role(role.role), content, batch)
+    }
+
+    /// Checks another name, picture and other rules of a group.
+    pub(super) fn group_set(
+        &self,
+        set: &GroupSet<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Prepared, Failure> {
+        let GroupSet {
+            group,
+            name,
+            picture,
+            send,
+            join,
+        } = set;
+        if name.is_none() && picture.is_none() && send.is_none() && join.is_none() {
+            let text = "group_set needs one of \"name\", \"picture\", \"send\" and \"join\"";
+            return Err((ErrorCode::BadRequest, text));
+        }
+        let (name, picture) = (name.as_deref(), picture.as_deref());
+        check_name(name.unwrap_or_default())?;
+        check_picture(picture.unwrap_or_default())?;
+        let details = Details {
+            picture,
+            send: *send,
+            join: *join,
+            ..Details::default()
+        };
+        let content = ChangeContent {
+            name,
+            details: Some(&details.bytes()),
+            ..ChangeContent::default()
+        };
+        self.change(group, Change::Set, content, batch)
+    }
+
+    /// Checks that a message of a group is to be pinned, or with `remove` no longer.
+    pub(super) fn pin(
+        &self,
+        message: &MessageRef<'_>,
+        remove: bool,
+        batch: &mut CommandBatch,
+    ) -> Result<Prepared, Failure> {
+        let (conversation, seq) = (&*message.conversation, message.seq);
+        if let Some(Conversation::Direct(..)) = Conversation::parse(conversation) {
+            let text = "only messages of groups are pinned: \"conversation\" is g:<group>";
+            return Err((ErrorCode::BadRequest, text));
+        }
+        let body = Body {
+            seq,
+            change: Some(if remove { "unpinned" } else { "pinned" }),
+            ..self.body(conversation)
+        };
+        self.about(conversation, Action::Pin { seq, remove }, &body, batch)
+    }
+
     /// Checks a new display name of a group.
     pub(super) fn group_rename(
         &self,
@@ -99,7 +188,12 @@ impl Ask<'_> {
         content: ChangeContent<'_>,
         batch: &mut CommandBatch,
     ) -> Result<Prepared, Failure> {
-        let ChangeContent { name, key, members } = content;
+        let ChangeContent {
+            name,
+            key,
+            members,
+            details,
+        } = content;
         if !is_name(group) {
             return Err(BAD_GROUP);
         }
@@ -115,6 +209,7 @@ impl Ask<'_> {
             name,
             key,
             members: members.iter().map(|member| &**member).collect(),
+            details,
             ..self.body(Conversation::Group(group).write_into(&mut id))
         };
         let namespace = self.caller.names.namespace();
@@ -124,6 +219,19 @@ impl Ask<'_> {
         };
         Ok(self.queue(target, Action::Group(change), &body, batch))
     }
+}
+
+/// Checks the URL of a group's picture.
+fn check_picture(picture: &str) -> Result<(), Failure> {
+    if picture.len() > MAX_PICTURE_BYTES {
+        let text = "the URL of a group's picture has at most 2,048 bytes";
+        return Err((ErrorCode::LimitExceeded, text));
+    }
+    if picture.chars().any(char::is_control) {
+        let text = "a group's picture is a URL: it holds no control characters";
+        return Err((ErrorCode::BadRequest, text));
+    }
+    Ok(())
 }
 
 /// Checks the display name of a group.

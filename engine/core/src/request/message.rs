@@ -247,7 +247,7 @@ impl Ask<'_> {
     }
 
     /// Puts a command about a conversation into the batch.
-    fn about(
+    pub(super) fn about(
         &self,
         conversation: &str,
         action: Action,

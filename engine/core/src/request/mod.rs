@@ -7,6 +7,7 @@ mod group;
 mod known;
 mod message;
 mod names;
+mod own;
 mod presence;
 mod query;
 mod recipients;
@@ -116,7 +117,16 @@ pub fn ask(
         CommandBody::GroupRemove(members) => ask.group_members(members, Change::Remove, batch),
         CommandBody::GroupLeave(leave) => ask.group_leave(leave, batch),
         CommandBody::GroupRename(rename) => ask.group_rename(rename, batch),
+        CommandBody::GroupRole(role) => ask.group_role(role, batch),
+        CommandBody::GroupSet(set) => ask.group_set(set, batch),
+        CommandBody::GroupJoin(join) => ask.group_join(&join.group, batch),
         CommandBody::GroupInfo(info) => ask.group_info(info),
+        CommandBody::Pin(message) => ask.pin(message, false, batch),
+        CommandBody::Unpin(message) => ask.pin(message, true, batch),
+        CommandBody::Block(user) => ask.block(&user.user, false, batch),
+        CommandBody::Unblock(user) => ask.block(&user.user, true, batch),
+        CommandBody::Blocked(asked) => ask.blocked(asked),
+        CommandBody::Settings(settings) => ask.settings(settings, batch),
         CommandBody::Sync(sync) => ask.sync(sync),
         CommandBody::History(history) => ask.history(history),
         CommandBody::Get(get) => ask.get(get),

@@ -58,6 +58,11 @@ pub fn too_large(
             ("the group's change", change("", &change_of.members))
         }
         CommandBody::GroupRename(rename) => ("the group's change", change(&rename.name, &[])),
+        CommandBody::GroupSet(set) => {
+            let texts = [&set.name, &set.picture].map(|text| text.as_deref().unwrap_or_default());
+            let bytes = change(texts[0], &[]) + text_bytes(texts[1]);
+            ("the group's change", bytes)
+        }
         _ => return None,
     };
     let over = bytes.checked_sub(most).filter(|over| *over > 0)?;
@@ -138,8 +143,8 @@ fn change(name: &str, members: &[Str<'_>]) -> usize {
 mod tests {
     use trunkline_proto::Encoding;
     use trunkline_proto::message::{
-        ChangeKind, ConversationEntry, ConversationsReply, Event, GroupChanged, Message,
-        Publication, Push, Reply, ReplyBody, ServerMessage, SyncReply,
+        ChangeKind, ConversationEntry, ConversationsReply, Event, GroupChanged, Joining, Message,
+        Publication, Push, Reply, ReplyBody, Role, Senders, ServerMessage, SyncReply,
     };
 
     use super::*;
@@ -206,6 +211,9 @@ mod tests {
             unread: u64::MAX,
             members: u64::MAX,
             mentions: u64::MAX,
+            muted_until: u64::MAX,
+            pinned: true,
+            archived: true,
         };
         let conversations = reply(ReplyBody::Conversations(ConversationsReply {
             conversations: vec![entry],
@@ -258,6 +266,11 @@ mod tests {
                 // The creator comes beside those of the command.
                 members: vec![name()],
                 name: Some("".into()),
+                role: Some(Role::Member),
+                picture: Some("".into()),
+                send: Some(Senders::Admins),
+                join: Some(Joining::Invite),
+                seq: Some(u64::MAX),
                 time: u64::MAX,
             }),
         };

@@ -54,19 +54,7 @@ pub(super) fn change(
     if contacts.len() > MAX_CONTACTS {
         return Err(TOO_MANY);
     }
-    let is_empty = contacts.len() == 0;
-    let mut changes = Changes::new();
-    let users = contacts.write(&mut changes)?;
-    let head = if is_empty {
-        Vec::new()
-    } else {
-        state::encode(&Contacts {
-            users,
-            gathered: Vec::new(),
-        })
-    };
-    // The key of the record's own timeline comes first: the log leaves it out there.
-    changes.insert(0, (key, head));
+    let mut changes = write(contacts, key)?;
     let draft = Draft {
         kind: CONTACTS,
         timeline: key,
@@ -77,11 +65,32 @@ pub(super) fn change(
     Ok(done)
 }
 
-/// Returns the contacts under a key, as the batch leaves them.
+/// Returns the changes of the values of a set of users: the head under `key`, and the buckets.
 ///
 /// # Errors
 /// The store could not be read, or has contacts of another form.
-fn stored(batch: &OpenBatch, key: TimelineId) -> Result<Buckets<'_, Contact>, Refused> {
+pub(super) fn write(users: Buckets<'_, Contact>, key: TimelineId) -> Result<Changes, Refused> {
+    let is_empty = users.len() == 0;
+    let mut changes = Changes::new();
+    let users = users.write(&mut changes)?;
+    let head = if is_empty {
+        Vec::new()
+    } else {
+        state::encode(&Contacts {
+            users,
+            gathered: Vec::new(),
+        })
+    };
+    // The key of the record's own timeline comes first: the log leaves it out there.
+    changes.insert(0, (key, head));
+    Ok(changes)
+}
+
+/// Returns the users of the set under a key, as the batch leaves them.
+///
+/// # Errors
+/// The store could not be read, or has contacts of another form.
+pub(super) fn stored(batch: &OpenBatch, key: TimelineId) -> Result<Buckets<'_, Contact>, Refused> {
     let Contacts { users, gathered } = batch.decoded(key)?.unwrap_or_default();
     if gathered.is_empty() {
         Ok(Buckets::new(batch, key, users))
@@ -92,11 +101,11 @@ fn stored(batch: &OpenBatch, key: TimelineId) -> Result<Buckets<'_, Contact>, Re
 
 /// A user whom a command names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Wanted<'a> {
-    hash: u64,
-    name: &'a str,
-    /// Whether the user is a contact after the command.
-    is_contact: bool,
+pub(super) struct Wanted<'a> {
+    pub(super) hash: u64,
+    pub(super) name: &'a str,
+    /// Whether the user is in the set after the command.
+    pub(super) is_contact: bool,
 }
 
 /// Returns each named user once, in the order of the hashes. A user who is named in both lists is no
@@ -117,11 +126,14 @@ fn wanted<'a>(ids: &Ids, add: &[&'a str], remove: &[&'a str]) -> Vec<Wanted<'a>>
     all
 }
 
-/// Adds or removes one contact. Returns whether that changed the set.
+/// Adds or removes one user of a set. Returns whether that changed the set.
 ///
 /// # Errors
 /// The store could not be read, or has contacts of another form.
-fn set(contacts: &mut Buckets<'_, Contact>, wanted: Wanted<'_>) -> Result<bool, Refused> {
+pub(super) fn set(
+    contacts: &mut Buckets<'_, Contact>,
+    wanted: Wanted<'_>,
+) -> Result<bool, Refused> {
     let Wanted {
         hash,
         name,

@@ -58,6 +58,11 @@ struct Turn {
 }
 
 impl Departures {
+    /// Returns the hub whose departures it stores.
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
     /// Returns the part that stores the last-seen times of a hub. It counts the stored times in
     /// `metrics`.
     pub fn new(hub: Arc<Hub>, limits: &HubLimits, metrics: Arc<SequencerMetrics>) -> Self {

@@ -183,7 +183,11 @@ impl Fixture {
         Self {
             disk,
             batch,
-            recent: Recent::new(conversations, Groups::new(RULES.group_cache)),
+            recent: Recent::new(
+                conversations,
+                Groups::new(RULES.group_cache),
+                Arc::default(),
+            ),
             messages: Messages::new(&RULES, Arc::clone(&metrics)),
             membership: Membership::new(RULES),
             metrics,

@@ -14,7 +14,7 @@ use super::counts::Running;
 use super::refused::{CORRUPT, Refused};
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster, Tally};
+use crate::state::{self, Entry, Head, Profile, ROSTER_CHUNK, Role, Roster, Tally};
 
 pub(super) use held::Groups;
 
@@ -34,6 +34,8 @@ pub(super) struct Group {
     all_history: bool,
     /// Whether members catch up from the channel instead of from their own sync timelines.
     pull: bool,
+    /// Whether only owners and admins send messages.
+    admins_send: bool,
     /// The roster, in chunks as it is stored.
     chunks: Vec<Vec<Seat>>,
     /// The place of each member in the chunks of the roster.
@@ -97,6 +99,10 @@ fn load(batch: &OpenBatch, namespace: &str, id: TimelineId) -> Result<Option<Gro
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut group = Group::new(ids, id, head.name, head.all_history);
     (group.pull, group.joined, group.first) = (head.pull, head.joined, head.first);
+    if let Some(value) = batch.value(ids.profile(id))? {
+        let profile: Profile<'_> = state::decode(&value).ok_or(CORRUPT)?;
+        group.admins_send = profile.admins_send;
+    }
     for number in 0..head.chunks {
         let value = batch.value(ids.roster(id, number))?.unwrap_or_default();
         let mut seats = Vec::new();
@@ -144,6 +150,7 @@ impl Group {
             name: name.into(),
             all_history,
             pull: false,
+            admins_send: false,
             chunks: Vec::new(),
             places: ById::default(),
             everybody: None,
@@ -217,6 +224,38 @@ impl Group {
             most
         };
         self.pull = self.len() > most;
+    }
+
+    /// Returns whether a member may send messages.
+    #[inline]
+    pub(super) fn may_send(&self, user: UserId) -> bool {
+        !self.admins_send || self.role(user).manages()
+    }
+
+    /// Chooses whether only owners and admins send messages.
+    pub(super) fn set_admins_send(&mut self, admins_send: bool) {
+        self.admins_send = admins_send;
+    }
+
+    /// Returns the display name; empty if the group has none.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns whether a user is the only owner.
+    pub(super) fn is_only_owner(&self, user: UserId) -> bool {
+        self.owners == 1 && self.role(user) == Role::Owner
+    }
+
+    /// Changes the role of a member. Returns the number of the member's chunk; `None` if the user is
+    /// not a member.
+    pub(super) fn set_role(&mut self, user: UserId, role: Role) -> Option<u32> {
+        let chunk = self.places.get(&user)?.chunk;
+        let seats = &mut self.chunks[chunk as usize];
+        let seat = seats.iter_mut().find(|seat| seat.user == user)?;
+        let was_owner = std::mem::replace(&mut seat.role, role) == Role::Owner;
+        self.owners = self.owners + usize::from(role == Role::Owner) - usize::from(was_owner);
+        Some(chunk)
     }
 
     /// Changes the display name.
@@ -370,18 +409,16 @@ impl Group {
         self.seen_by_all = self.seen_by_all.max(seat.first);
     }
 
-    /// Makes the member who joined first an owner if the group has none. Returns that member; `None`
-    /// if the group has an owner or no members.
+    /// Makes the admin who joined first an owner if the group has none, or else the member who joined
+    /// first. Returns that member; `None` if the group has an owner or no members.
     pub(super) fn crown(&mut self) -> Option<Heir> {
         if self.owners > 0 {
             return None;
         }
         // Of members who joined at the same time, the first one in the roster.
-        let user = self.seats().min_by_key(|seat| seat.since)?.user;
-        let chunk = self.places.get(&user)?.chunk;
-        let seats = &mut self.chunks[chunk as usize];
-        seats.iter_mut().find(|seat| seat.user == user)?.role = Role::Owner;
-        self.owners = 1;
+        let order = |seat: &&Seat| (seat.role != Role::Admin, seat.since);
+        let user = self.seats().min_by_key(order)?.user;
+        let chunk = self.set_role(user, Role::Owner)?;
         Some(Heir { user, chunk })
     }
 

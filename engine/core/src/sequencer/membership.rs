@@ -10,16 +10,21 @@ use super::batch::OpenBatch;
 use super::decision::Decision;
 use super::groups::Group;
 use super::recent::Recent;
-use super::refused::{CORRUPT, Refused};
+use super::refused::{CORRUPT, NOT_A_MEMBER, Refused};
 use crate::event::Body;
 use crate::exchange::{Change, Done, Outcome};
 use crate::messaging::Messaging;
-use crate::state::{self, Advance, Created, Role};
+use crate::state::{self, Advance, Created, Profile, Role};
 use delta::Delta;
 
 const NOT_AN_OWNER: Refused = Refused::new(
     ErrorCode::PermissionDenied,
     "only owners of the group may do this",
+);
+
+const NOT_AN_ADMIN: Refused = Refused::new(
+    ErrorCode::PermissionDenied,
+    "only owners and admins of the group may do this",
 );
 
 const NAME_TAKEN: Refused = Refused::new(
@@ -122,12 +127,17 @@ impl Membership {
             begin_group(batch, recent, asked, all_history)?;
             return Ok(None);
         }
+        if asked.change == Change::Join {
+            return admit_newcomer(batch, recent, asked).map(|()| None);
+        }
         let (namespace, user) = (asked.body.namespace, asked.command.user);
         let groups = recent.groups();
         let group = groups.of_member(batch, namespace, asked.id(), user)?;
         match (asked.change, group.role(user)) {
             (Change::Leave, _) | (_, Role::Owner) => Ok(None),
+            (Change::Add | Change::Remove, Role::Admin) => Ok(None),
             (Change::Add, _) if self.rules.members_add => Ok(None),
+            (Change::Add | Change::Remove, _) => Err(NOT_AN_ADMIN),
             _ => Err(NOT_AN_OWNER),
         }
     }
@@ -167,6 +177,9 @@ impl Membership {
             Change::Remove => Done::GroupRemove { members },
             Change::Leave => Done::GroupLeave,
             Change::Rename => Done::GroupRename,
+            Change::Role(_) => Done::GroupRole,
+            Change::Set => Done::GroupSet,
+            Change::Join => Done::GroupJoin { members },
         };
         if delta.is_empty() {
             return Ok(Decision::unchanged(done));
@@ -187,6 +200,36 @@ impl Membership {
         let recipients = delta.recipients(group, was_pull);
         let position = delta.append(batch, &recipients.fanout)?;
         Ok(Decision::done(done, position, recipients.audience))
+    }
+}
+
+/// Checks that anybody may join the group.
+///
+/// For a user who is not a member, the cost is two look-ups, whether the group exists or not. So neither
+/// the answer nor its time reveals a group that nobody may join.
+///
+/// # Errors
+/// The caller is no member and the group is not open, or the store could not be read.
+fn admit_newcomer(
+    batch: &OpenBatch,
+    recent: &mut Recent,
+    asked: GroupCommand<'_>,
+) -> Result<(), Refused> {
+    let (ids, id) = (batch.ids(), asked.id());
+    let is_in = batch.member(ids.member(id, asked.command.user))?.is_in();
+    let profile = batch.value(ids.profile(id))?.unwrap_or_default();
+    let is_open = match &*profile {
+        [] => false,
+        profile => state::decode::<Profile<'_>>(profile).ok_or(CORRUPT)?.open,
+    };
+    if !is_in && !is_open {
+        return Err(NOT_A_MEMBER);
+    }
+    let group = recent.groups().get(batch, asked.body.namespace, id)?;
+    // A group that everybody has left is none.
+    match group {
+        Some(group) if group.len() > 0 => Ok(()),
+        _ => Err(NOT_A_MEMBER),
     }
 }
 
@@ -219,8 +262,9 @@ mod tests {
 
     use super::super::fixture::{ENG, Fixture, RULES};
     use super::super::route::Audience;
-    use super::delta::NOT_ONESELF;
+    use super::delta::{LAST_OWNER, NO_MEMBER, NOT_ONESELF};
     use super::*;
+    use trunkline_proto::message::Role as RoleName;
 
     const CREATE: Change = Change::Create { all_history: false };
 
@@ -236,14 +280,19 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.create_group(&["alice", "bob"]);
         for (user, change, members, expected) in [
+            ("zoe", Change::Add, &["carol"][..], NOT_A_MEMBER),
+            ("bob", Change::Add, &["carol"], NOT_AN_ADMIN),
+            ("bob", Change::Remove, &["alice"], NOT_AN_ADMIN),
+            ("bob", Change::Rename, &[], NOT_AN_OWNER),
+            ("bob", Change::Role(RoleName::Owner), &["bob"], NOT_AN_OWNER),
+            ("zoe", Change::Join, &[], NOT_A_MEMBER),
+            ("alice", Change::Role(RoleName::Admin), &["zoe"], NO_MEMBER),
             (
-                "zoe",
-                Change::Add,
-                &["carol"][..],
-                super::super::refused::NOT_A_MEMBER,
+                "alice",
+                Change::Role(RoleName::Member),
+                &["alice"],
+                LAST_OWNER,
             ),
-            ("bob", Change::Add, &["carol"], NOT_AN_OWNER),
-            ("bob", Change::Remove, &["alice"], NOT_AN_OWNER),
             ("alice", Change::Remove, &["alice"], NOT_ONESELF),
             ("bob", CREATE, &[], NAME_TAKEN),
         ] {
@@ -256,6 +305,48 @@ mod tests {
             .unwrap();
         let unchanged = Outcome::Done(Done::GroupAdd { members: 2 }, None);
         assert_eq!(format!("{:?}", again.outcome), format!("{unchanged:?}"));
+    }
+
+    #[test]
+    fn admins_manage_members_and_the_first_of_them_inherits() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob", "carol", "dave"]);
+        let mut role = |by, user, role| fixture.change_group(by, Change::Role(role), &[user]);
+        role("alice", "carol", RoleName::Admin).unwrap();
+        let again = role("alice", "carol", RoleName::Admin).unwrap();
+        assert_eq!(again.outcome.position(), None, "nothing changed");
+        role("alice", "dave", RoleName::Admin).unwrap();
+        for (change, named, expected) in [
+            (Change::Remove, "alice", NOT_AN_OWNER),
+            (Change::Remove, "dave", NOT_AN_OWNER),
+            (Change::Role(RoleName::Member), "dave", NOT_AN_OWNER),
+            (Change::Rename, "", NOT_AN_OWNER),
+        ] {
+            let refused = fixture.change_group("carol", change, &[named]).err();
+            assert_eq!(refused, Some(expected), "{change:?} {named}");
+        }
+        fixture
+            .change_group("carol", Change::Remove, &["bob"])
+            .unwrap();
+        fixture
+            .change_group("carol", Change::Add, &["erin"])
+            .unwrap();
+        fixture.change_group("alice", Change::Leave, &[]).unwrap();
+        let id = fixture.ids().group("", "eng");
+        let of = |fixture: &mut Fixture, name: &str| {
+            let user = fixture.user(name);
+            let stored = fixture.batch.member(fixture.ids().member(id, user));
+            let group = fixture.recent.group(&fixture.batch, "", id).unwrap();
+            assert_eq!(stored.unwrap().role, group.role(user), "{name}");
+            group.role(user)
+        };
+        let roles = ["carol", "dave", "erin"].map(|name| of(&mut fixture, name));
+        assert_eq!(roles, [Role::Owner, Role::Admin, Role::Member]);
+        // It is the same when it is read from the store again.
+        fixture.commit();
+        fixture.recent.forget_all();
+        let again = ["carol", "dave", "erin"].map(|name| of(&mut fixture, name));
+        assert_eq!(again, roles);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::series;
 use crate::event::Extras;
 use crate::exchange::Members;
 use crate::ids::UserId;
-use crate::state::{self, Role, Series};
+use crate::state::{self, Series};
 
-/// The number of members of a group above which only owners mention all.
+/// The number of members of a group above which only owners and admins mention all.
 const SMALL_GROUP: usize = 50;
 
 const NOT_MEMBERS: Refused = Refused::new(
@@ -23,7 +23,7 @@ const NOT_MEMBERS: Refused = Refused::new(
 
 const NOT_ALL: Refused = Refused::new(
     ErrorCode::PermissionDenied,
-    "in a group of more than 50 members only owners mention \"*\"",
+    "in a group of more than 50 members only owners and admins mention \"*\"",
 );
 
 /// Checks that the caller may mention whom the message mentions.
@@ -50,7 +50,7 @@ pub(super) fn check(
             if !users.iter().all(|user| group.has(*user)) {
                 return Err(NOT_MEMBERS);
             }
-            if is_of_all && group.len() > SMALL_GROUP && group.role(command.user) != Role::Owner {
+            if is_of_all && group.len() > SMALL_GROUP && !group.role(command.user).manages() {
                 return Err(NOT_ALL);
             }
         }

@@ -13,19 +13,20 @@ use super::batch::{Changes, OpenBatch};
 use super::decision::Decision;
 use super::inboxes::{self, InboxChange, mark_hiding};
 use super::keys::Keys;
+use super::pins;
 use super::reactions::{self, OwnReaction};
 use super::recent::Recent;
 use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
+use super::shares;
 use super::subject::{Subject, Subjects};
 use super::tallies;
 use crate::cost::Cost;
 use crate::event::{Body, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::ids::{Side, UserId};
-use crate::media;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
-use crate::state::{self, Added, Hidden, InboxEntry, Place, Share, Shares};
+use crate::state::{Hidden, InboxEntry};
 
 pub(super) use edit::Edit;
 
@@ -37,11 +38,6 @@ const RECALLED: Refused = Refused::new(
 const NOT_THE_SENDER: Refused = Refused::new(
     ErrorCode::PermissionDenied,
     "only its sender recalls a message",
-);
-
-const TOO_MANY_SHARES: Refused = Refused::new(
-    ErrorCode::LimitExceeded,
-    "these media are named in as many conversations as media may be: upload them again",
 );
 
 const TOO_OLD: Refused = Refused::new(
@@ -58,7 +54,7 @@ pub(super) struct Messages {
     /// The maximum number of members of a group in which authors receive receipts.
     receipt_fanout: usize,
     keys: Keys,
-    subjects: Subjects,
+    pub(super) subjects: Subjects,
     metrics: Arc<SequencerMetrics>,
 }
 
@@ -126,7 +122,7 @@ impl Messages {
             self.metrics.duplicates.one();
             return Ok(Decision::private(Outcome::Duplicate(place)));
         }
-        let reach = recent.reach(batch, command)?;
+        let reach = recent.reach_of_send(batch, command)?;
         if has_extras {
             self.check_extras(batch, recent, command)?;
         }
@@ -137,7 +133,7 @@ impl Messages {
             begin(batch, command, Peer { user: other, side }, &mut changes)?;
         }
         if names_media {
-            share(batch, command, &mut changes)?;
+            shares::of_message(batch, command, &mut changes)?;
         }
         if has_extras {
             extras::index(batch, command, seq, &mut changes)?;
@@ -246,6 +242,9 @@ impl Messages {
         let key = batch.ids().reactions(command.conversation, seq);
         let mut changes = tallies::uncount(batch, recent, command, seq)?;
         reactions::remove_all(batch, key, &mut changes)?;
+        if let Members::Group = command.members {
+            pins::forget(batch, command.conversation, seq, &mut changes)?;
+        }
         let position = batch.append(&draft, &mut changes)?;
         self.subjects.recall(command.conversation, seq);
         Ok(Decision::done(Done::Recall, position, reach.audience()))
@@ -304,6 +303,9 @@ impl Messages {
         if is_recalled {
             return Err(RECALLED);
         }
+        if !remove {
+            recent.check_not_blocked(batch, command)?;
+        }
         let body = Body::read(command.body).ok_or(CORRUPT)?;
         let reaction = body.reaction.ok_or(CORRUPT)?;
         let key = batch.ids().reactions(command.conversation, seq);
@@ -331,33 +333,6 @@ impl Messages {
         let position = batch.append(&draft, &mut changes)?;
         Ok(Decision::done(Done::React, position, reach.audience()))
     }
-}
-
-/// Notes that a message names media: the members of the conversation may read them.
-///
-/// # Errors
-/// The media are named in as many conversations as may be, or the store could not be read.
-fn share(batch: &OpenBatch, command: Asked<'_>, changes: &mut Changes) -> Result<(), Refused> {
-    let body = Body::read(command.body).ok_or(CORRUPT)?;
-    let Some(id) = body.url.and_then(media::id_in) else {
-        return Ok(());
-    };
-    let place = match command.members {
-        Members::Direct { other, .. } => Place::User(other.0),
-        Members::Group => Place::Group(command.conversation.0),
-    };
-    let key = batch.ids().media(id);
-    let mut shares: Shares = batch.decoded(key)?.unwrap_or_default();
-    let share = Share {
-        by: command.user.0,
-        with: place,
-    };
-    match shares.add(share) {
-        Added::Already => {}
-        Added::New => changes.push((key, state::encode(&shares))),
-        Added::Full => return Err(TOO_MANY_SHARES),
-    }
-    Ok(())
 }
 
 /// The other user of a 1:1 conversation, and the caller's own side.
@@ -398,6 +373,7 @@ mod tests {
     use super::super::fixture::{AB, Fixture, NOW, RULES};
     use super::*;
     use crate::exchange::Action;
+    use crate::state;
 
     fn recall(fixture: &mut Fixture, user: &str, seq: u64) -> Result<Outcome, Stop> {
         let body = Body {

@@ -17,6 +17,7 @@
 mod asked;
 mod authors;
 mod batch;
+mod blocks;
 mod buckets;
 mod contacts;
 mod conversations;
@@ -34,6 +35,7 @@ mod mentions;
 mod messages;
 mod outbox;
 mod pace;
+mod pins;
 mod positions;
 mod price;
 mod reactions;
@@ -42,6 +44,8 @@ mod recent;
 mod refused;
 mod route;
 mod series;
+mod settings;
+mod shares;
 mod subject;
 mod tallies;
 #[cfg(test)]
@@ -59,6 +63,7 @@ use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Commands, Mailbox};
+use crate::hub::BlockChange;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::state::Acked;
@@ -74,6 +79,7 @@ use membership::{GroupCommand, Membership};
 use messages::{Edit, Messages, ReactionChange, SendTerms};
 use outbox::{Outbox, Published};
 use pace::Pace;
+use pins::PinChange;
 use receipts::{Held, Receipt, Receipts};
 use recent::Recent;
 use refused::{CORRUPT, CommitFirst, DISK_FULL, OUTCOME_UNKNOWN, Refused, STORE_SHORT, Stop};
@@ -111,6 +117,8 @@ pub struct Sequencer {
     membership: Membership,
     departures: Departures,
     outbox: Outbox,
+    /// The changes of blocks in the batch under construction.
+    blocking: Vec<BlockChange>,
     time: Time,
     metrics: Arc<SequencerMetrics>,
 }
@@ -153,6 +161,8 @@ impl Sequencer {
         } = parts;
         let conversations = Conversations::new(store.clone(), conversation_cache);
         let batch = OpenBatch::new(writer, store);
+        let blocks = Arc::clone(&departures.hub().blocks);
+        blocks.load(batch.store(), batch.ids());
         Self {
             intake: Intake::new(*batch.ids(), weights),
             pace: Pace::new(),
@@ -160,12 +170,13 @@ impl Sequencer {
             others_wait: false,
             receipts_wait: false,
             time: Time::start(batch.store(), batch.ids(), departures.clock()),
-            recent: Recent::new(conversations, Groups::new(rules.group_cache)),
+            recent: Recent::new(conversations, Groups::new(rules.group_cache), blocks),
             messages: Messages::new(&rules, Arc::clone(&metrics)),
             receipts: Receipts::new(&rules, Arc::clone(&metrics)),
             membership: Membership::new(rules),
             departures,
             outbox: Outbox::new(directory, mailboxes, Arc::clone(&metrics)),
+            blocking: Vec::new(),
             batch,
             metrics,
         }
@@ -389,6 +400,17 @@ impl Sequencer {
             Action::Contacts { added, watch } => {
                 contacts::change(batch, command, ContactChange { added, watch })
             }
+            Action::Pin { seq, remove } => {
+                let change = PinChange { seq, remove };
+                self.messages.pin(batch, recent, command, change)
+            }
+            Action::Settings => settings::change(batch, recent, command),
+            Action::Block { remove } => {
+                let blocks = Arc::clone(recent.blocks());
+                let decided = blocks::change(batch, &blocks, command, remove)?;
+                self.blocking.extend(decided.change);
+                Ok(decided.decision)
+            }
         };
         decision.map(Some)
     }
@@ -537,6 +559,9 @@ impl Sequencer {
         });
         self.messages.clear();
         self.departures.committed();
+        for change in self.blocking.drain(..) {
+            self.departures.hub().block_changed(change);
+        }
         self.outbox.publish(Published {
             batch: &committed,
             ahead: self.batch.moment().ahead(),
@@ -553,6 +578,7 @@ impl Sequencer {
             CommitError::Refused { full: false, .. } => STORE_SHORT,
             _ => OUTCOME_UNKNOWN,
         });
+        self.blocking.clear();
         if !error.is_final() {
             self.recent.forget_all();
             self.departures.given_up();

@@ -1,28 +1,50 @@
 //! The conversations and groups that the sequencer holds in memory: the recently used ones.
 
+use std::sync::Arc;
+
+use trunkline_proto::ErrorCode;
 use trunkline_storage::TimelineId;
 
 use super::asked::Asked;
 use super::batch::OpenBatch;
+use super::blocks;
 use super::conversations::{Conversation, Conversations};
 use super::groups::{Group, Groups};
 use super::refused::{CORRUPT, Refused, unreadable};
 use super::route::Reach;
 use crate::exchange::Members;
+use crate::hub::BlockFilter;
 
 /// The recently used conversations and groups, as the batch under construction leaves them.
 pub(super) struct Recent {
     conversations: Conversations,
     groups: Groups,
+    /// Says which users certainly do not block another one.
+    blocks: Arc<BlockFilter>,
 }
+
+const MAY_NOT_SEND: Refused = Refused::new(
+    ErrorCode::PermissionDenied,
+    "only owners and admins send messages to this group",
+);
 
 impl Recent {
     /// Returns an empty memory with room for these conversations and groups.
-    pub(super) fn new(conversations: Conversations, groups: Groups) -> Self {
+    pub(super) fn new(
+        conversations: Conversations,
+        groups: Groups,
+        blocks: Arc<BlockFilter>,
+    ) -> Self {
         Self {
             conversations,
             groups,
+            blocks,
         }
+    }
+
+    /// Returns the filter of blocks.
+    pub(super) fn blocks(&self) -> &Arc<BlockFilter> {
+        &self.blocks
     }
 
     /// Returns the number of conversations in memory.
@@ -104,6 +126,68 @@ impl Recent {
                 let channel = group.pull_channel();
                 Ok(Reach::members(group.everybody(), channel))
             }
+        }
+    }
+
+    /// Returns the recipients of a message in the command's conversation.
+    ///
+    /// # Errors
+    /// The caller is not a member or may not send, the other user blocks the caller, or the store could
+    /// not be read.
+    #[inline]
+    pub(super) fn reach_of_send(
+        &mut self,
+        batch: &OpenBatch,
+        command: Asked<'_>,
+    ) -> Result<Reach, Refused> {
+        match command.members {
+            Members::Direct { other, .. } => {
+                blocks::check(batch, &self.blocks, command.user, other)?;
+                Ok(Reach::both(command.user, other))
+            }
+            Members::Group => {
+                let group = self.group_of(batch, command)?;
+                if !group.may_send(command.user) {
+                    return Err(MAY_NOT_SEND);
+                }
+                let channel = group.pull_channel();
+                Ok(Reach::members(group.everybody(), channel))
+            }
+        }
+    }
+
+    /// Checks that the other user of the command's 1:1 conversation does not block the caller. In a
+    /// group nobody is blocked.
+    ///
+    /// # Errors
+    /// The other user blocks the caller, or the store could not be read.
+    pub(super) fn check_not_blocked(
+        &self,
+        batch: &OpenBatch,
+        command: Asked<'_>,
+    ) -> Result<(), Refused> {
+        match command.members {
+            Members::Direct { other, .. } => {
+                blocks::check(batch, &self.blocks, command.user, other)
+            }
+            Members::Group => Ok(()),
+        }
+    }
+
+    /// Checks that the caller may tell something new in the command's conversation, of which the caller
+    /// is a member.
+    ///
+    /// # Errors
+    /// The caller may not send, the other user blocks the caller, or the store could not be read.
+    pub(super) fn check_may_say(
+        &mut self,
+        batch: &OpenBatch,
+        command: Asked<'_>,
+    ) -> Result<(), Refused> {
+        match command.members {
+            Members::Direct { .. } => self.check_not_blocked(batch, command),
+            Members::Group if self.group_of(batch, command)?.may_send(command.user) => Ok(()),
+            Members::Group => Err(MAY_NOT_SEND),
         }
     }
 

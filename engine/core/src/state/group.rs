@@ -4,6 +4,7 @@
 //! misses nor repeats a member. A new member enters the first chunk with room.
 
 use serde::{Deserialize, Serialize};
+use trunkline_proto::message::Role as RoleName;
 
 use super::{Form, Marks};
 
@@ -17,8 +18,38 @@ pub(crate) enum Role {
     #[default]
     Left,
     Member,
-    /// A member who may add and remove members and rename the group.
+    /// A member who may do everything in the group.
     Owner,
+    /// A member who may add members, remove those who are neither owners nor admins, pin messages, and
+    /// send where only admins may.
+    Admin,
+}
+
+impl Role {
+    /// Returns whether a member of this role manages the group: owners and admins do.
+    pub(crate) fn manages(self) -> bool {
+        matches!(self, Self::Owner | Self::Admin)
+    }
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Member => Self::Member,
+            RoleName::Owner => Self::Owner,
+            RoleName::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Owner => Self::Owner,
+            Role::Admin => Self::Admin,
+            Role::Member | Role::Left => Self::Member,
+        }
+    }
 }
 
 /// The name, rules and size of a group, under an id of its own. The [`Marks`] of members change far

@@ -15,8 +15,10 @@ mod hidden;
 mod inbox;
 mod last_seen;
 mod media;
+mod profile;
 mod reactions;
 mod series;
+mod settings;
 mod tally;
 
 use serde::{Deserialize, Serialize};
@@ -31,10 +33,12 @@ pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{ClosedPlace, Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
 pub(crate) use media::{Added, Place, Share, Shares};
+pub(crate) use profile::{MAX_PINS, Pin, Pins, Profile};
 pub(crate) use reactions::{
     Full, Reacted, ReactionCount, ReactionHead, Reactions, Room, SMALL_REACTIONS,
 };
 pub(crate) use series::{Piece, Series};
+pub(crate) use settings::Settings;
 pub(crate) use tally::{Level, STRETCH, Tally};
 
 /// A type of value that the store keeps under a key.

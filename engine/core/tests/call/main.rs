@@ -498,7 +498,10 @@ fn what_is_not_stored_is_passed_on_to_those_who_are_online() {
     assert_eq!(code(signal("b b")), refused(ErrorCode::BadRequest));
     let typing = |conversation: &'static str| {
         let conversation = conversation.into();
-        alice.call(&CommandBody::Typing(Typing { conversation }))
+        alice.call(&CommandBody::Typing(Typing {
+            conversation,
+            stop: false,
+        }))
     };
     assert!(matches!(typing("u:alice:bob"), Ok(ReplyBody::Typing(_))));
     for foreign in ["u:bob:carol", "g:none"] {

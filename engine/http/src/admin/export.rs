@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use trunkline_core::call::Client;
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{CommandBody, Contacts, Conversations, Presence, ReplyBody};
+use trunkline_proto::message::{
+    Blocked, CommandBody, Contacts, Conversations, Presence, ReplyBody,
+};
 
 use super::act::{DEVICE, carry_out};
 use super::look::InNamespace;
@@ -96,6 +98,8 @@ enum Stage {
     Presence,
     /// Contacts after this one.
     Contacts(Option<String>),
+    /// Blocked users after this one.
+    Blocked(Option<String>),
     /// Conversations after this place.
     Conversations(Option<String>),
     Done,
@@ -179,7 +183,7 @@ impl Export {
 
 impl Admin {
     /// Returns lines of what the gateway knows of a user beside the records, a page of it, and what comes
-    /// after them: presence, then contacts, then conversations with their marks.
+    /// after them: presence, then contacts, then blocked users, then conversations with their marks.
     async fn known(&self, person: &Person, stage: &Stage) -> Result<(Vec<u8>, Stage), Problem> {
         let service = self.service()?;
         let client = service.client(&person.namespace, &person.user, DEVICE)?;
@@ -206,6 +210,20 @@ impl Admin {
                 let last = reply["contacts"].as_array().and_then(|list| list.last());
                 match (reply["more"] == true, last) {
                     (true, Some(last)) => Stage::Contacts(last["user"].as_str().map(str::to_owned)),
+                    _ => Stage::Blocked(None),
+                }
+            }
+            Stage::Blocked(after) => {
+                let asked = Blocked {
+                    after: after.as_deref().map(Into::into),
+                    limit: Some(PAGE),
+                };
+                let reply = self.reply(&client, "blocked", CommandBody::Blocked(asked));
+                let reply = reply.await?;
+                push(&mut lines, "blocked", &reply["users"]);
+                let last = reply["users"].as_array().and_then(|list| list.last());
+                match (reply["more"] == true, last) {
+                    (true, Some(last)) => Stage::Blocked(last.as_str().map(str::to_owned)),
                     _ => Stage::Conversations(None),
                 }
             }

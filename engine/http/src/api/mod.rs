@@ -46,7 +46,7 @@ use crate::server::{Page, Peer, TakeOver};
 use crate::waiting::Waiting;
 
 /// The commands of the protocol that have a path of their own.
-pub const COMMANDS: [&str; 24] = [
+pub const COMMANDS: [&str; 33] = [
     "send",
     "ack",
     "receipts",
@@ -59,6 +59,15 @@ pub const COMMANDS: [&str; 24] = [
     "group_remove",
     "group_leave",
     "group_rename",
+    "group_role",
+    "group_set",
+    "group_join",
+    "pin",
+    "unpin",
+    "block",
+    "unblock",
+    "blocked",
+    "settings",
     "group_info",
     "edit",
     "recall",

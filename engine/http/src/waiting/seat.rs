@@ -153,6 +153,8 @@ mod tests {
         Arc::new(PushFrames::new(Event::Typing(TypingUser {
             conversation: "u:alice:bob".into(),
             user: user.into(),
+            stop: false,
+            expires_ms: 6_000,
         })))
     }
 

@@ -124,6 +124,15 @@ impl<'de> de::Visitor<'de> for CommandSeed<'_> {
                 "publish" => CommandBody::Publish(map.next_value::<Object<_>>()?.0),
                 "edit" => CommandBody::Edit(Box::new(map.next_value::<Object<_>>()?.0)),
                 "rpc" => CommandBody::Rpc(map.next_value::<Object<_>>()?.0),
+                "group_role" => CommandBody::GroupRole(map.next_value::<Object<_>>()?.0),
+                "group_set" => CommandBody::GroupSet(map.next_value::<Object<_>>()?.0),
+                "group_join" => CommandBody::GroupJoin(map.next_value::<Object<_>>()?.0),
+                "pin" => CommandBody::Pin(map.next_value::<Object<_>>()?.0),
+                "unpin" => CommandBody::Unpin(map.next_value::<Object<_>>()?.0),
+                "block" => CommandBody::Block(map.next_value::<Object<_>>()?.0),
+                "unblock" => CommandBody::Unblock(map.next_value::<Object<_>>()?.0),
+                "blocked" => CommandBody::Blocked(map.next_value::<Object<_>>()?.0),
+                "settings" => CommandBody::Settings(map.next_value::<Object<_>>()?.0),
                 "ping" => CommandBody::Ping(map.next_value::<Object<_>>()?.0),
                 other => {
                     let shown = other.chars().take(64);
@@ -175,6 +184,15 @@ impl Serialize for Command<'_> {
             CommandBody::Publish(body) => map.serialize_entry("publish", body),
             CommandBody::Edit(body) => map.serialize_entry("edit", body),
             CommandBody::Rpc(body) => map.serialize_entry("rpc", body),
+            CommandBody::GroupRole(body) => map.serialize_entry("group_role", body),
+            CommandBody::GroupSet(body) => map.serialize_entry("group_set", body),
+            CommandBody::GroupJoin(body) => map.serialize_entry("group_join", body),
+            CommandBody::Pin(body) => map.serialize_entry("pin", body),
+            CommandBody::Unpin(body) => map.serialize_entry("unpin", body),
+            CommandBody::Block(body) => map.serialize_entry("block", body),
+            CommandBody::Unblock(body) => map.serialize_entry("unblock", body),
+            CommandBody::Blocked(body) => map.serialize_entry("blocked", body),
+            CommandBody::Settings(body) => map.serialize_entry("settings", body),
             CommandBody::Ping(body) => map.serialize_entry("ping", body),
         }?;
         map.end()

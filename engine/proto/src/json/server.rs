@@ -47,6 +47,15 @@ impl Serialize for ServerMessage<'_> {
                     ReplyBody::Publish(body) => map.serialize_entry("publish", body),
                     ReplyBody::Edit(body) => map.serialize_entry("edit", body),
                     ReplyBody::Rpc(body) => map.serialize_entry("rpc", body),
+                    ReplyBody::GroupRole(body) => map.serialize_entry("group_role", body),
+                    ReplyBody::GroupSet(body) => map.serialize_entry("group_set", body),
+                    ReplyBody::GroupJoin(body) => map.serialize_entry("group_join", body),
+                    ReplyBody::Pin(body) => map.serialize_entry("pin", body),
+                    ReplyBody::Unpin(body) => map.serialize_entry("unpin", body),
+                    ReplyBody::Block(body) => map.serialize_entry("block", body),
+                    ReplyBody::Unblock(body) => map.serialize_entry("unblock", body),
+                    ReplyBody::Blocked(body) => map.serialize_entry("blocked", body),
+                    ReplyBody::Settings(body) => map.serialize_entry("settings", body),
                     ReplyBody::Ping(body) => map.serialize_entry("ping", body),
                 }?;
             }
@@ -76,6 +85,7 @@ impl Serialize for Push<'_> {
             Event::Gap(event) => map.serialize_entry("gap", event),
             Event::Edit(event) => map.serialize_entry("edit", event),
             Event::Disconnect(event) => map.serialize_entry("disconnect", event),
+            Event::Settings(event) => map.serialize_entry("settings", event),
         }?;
         map.end()
     }
@@ -129,6 +139,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for ServerMessage<'a> {
                         "publish" => ReplyBody::Publish(map.next_value()?),
                         "edit" => ReplyBody::Edit(map.next_value()?),
                         "rpc" => ReplyBody::Rpc(map.next_value()?),
+                        "group_role" => ReplyBody::GroupRole(map.next_value()?),
+                        "group_set" => ReplyBody::GroupSet(map.next_value()?),
+                        "group_join" => ReplyBody::GroupJoin(map.next_value()?),
+                        "pin" => ReplyBody::Pin(map.next_value()?),
+                        "unpin" => ReplyBody::Unpin(map.next_value()?),
+                        "block" => ReplyBody::Block(map.next_value()?),
+                        "unblock" => ReplyBody::Unblock(map.next_value()?),
+                        "blocked" => ReplyBody::Blocked(map.next_value()?),
+                        "settings" => ReplyBody::Settings(map.next_value()?),
                         "ping" => ReplyBody::Ping(map.next_value()?),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
@@ -177,6 +196,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Push<'a> {
                         "gap" => event = Some(Event::Gap(map.next_value()?)),
                         "edit" => event = Some(Event::Edit(map.next_value()?)),
                         "disconnect" => event = Some(Event::Disconnect(map.next_value()?)),
+                        "settings" => event = Some(Event::Settings(map.next_value()?)),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Edit, Json, Media, ReceiptState, SendExtras, Visibility, is_false};
+use super::{
+    Blocked, Edit, GroupJoin, GroupRole, GroupSet, Json, Media, ReceiptState, SendExtras, Settings,
+    UserRef, Visibility, is_false,
+};
 use crate::text::Str;
 
 /// A command of a client.
@@ -47,6 +50,15 @@ pub enum CommandBody<'a> {
     Reactions(Reactions<'a>),
     Rpc(Rpc<'a>),
     Edit(Box<Edit<'a>>),
+    GroupRole(GroupRole<'a>),
+    GroupSet(GroupSet<'a>),
+    GroupJoin(GroupJoin<'a>),
+    Pin(MessageRef<'a>),
+    Unpin(MessageRef<'a>),
+    Block(UserRef<'a>),
+    Unblock(UserRef<'a>),
+    Blocked(Blocked<'a>),
+    Settings(Settings<'a>),
 }
 
 impl CommandBody<'_> {
@@ -81,6 +93,15 @@ impl CommandBody<'_> {
             Self::Reactions(_) => "reactions",
             Self::Rpc(_) => "rpc",
             Self::Edit(_) => "edit",
+            Self::GroupRole(_) => "group_role",
+            Self::GroupSet(_) => "group_set",
+            Self::GroupJoin(_) => "group_join",
+            Self::Pin(_) => "pin",
+            Self::Unpin(_) => "unpin",
+            Self::Block(_) => "block",
+            Self::Unblock(_) => "unblock",
+            Self::Blocked(_) => "blocked",
+            Self::Settings(_) => "settings",
         }
     }
 }
@@ -397,6 +418,9 @@ pub struct Typing<'a> {
     /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
+    /// Whether the caller has stopped writing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stop: bool,
 }
 
 /// Sends a value to the online devices of a user. The server never stores it.

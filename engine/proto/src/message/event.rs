@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeKind, Json, Media, MessageExtras};
+use super::{
+    ChangeKind, ConversationSettings, Joining, Json, Media, MessageExtras, Role, Senders, is_false,
+};
 use crate::text::Str;
 
 /// An event with its position.
@@ -33,6 +35,7 @@ pub enum Event<'a> {
     Disconnect(Disconnect<'a>),
     /// The message as it is after the edit.
     Edit(Message<'a>),
+    Settings(ConversationSettings<'a>),
 }
 
 /// A stored message of a conversation.
@@ -164,9 +167,24 @@ pub struct GroupChanged<'a> {
     /// The members that the change concerns; empty if it concerns the whole group.
     #[serde(borrow)]
     pub members: Vec<Str<'a>>,
-    /// The group's display name, if the change sets it.
+    /// The group's display name, if the change sets it; empty if the group has none any more.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Str<'a>>,
+    /// The role of the named member, if the change sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The URL of the group's picture, if the change sets it; empty if the group has none any more.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<Str<'a>>,
+    /// Who may send messages, if the change sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<Senders>,
+    /// How users become members, if the change sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Joining>,
+    /// The sequence of the message that the change pins, or no longer pins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
     /// The time of the change, in milliseconds since 1970 UTC.
     pub time: u64,
 }
@@ -196,6 +214,13 @@ pub struct TypingUser<'a> {
     /// The name of the member.
     #[serde(borrow)]
     pub user: Str<'a>,
+    /// Whether the member has stopped writing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stop: bool,
+    /// The milliseconds after which the member counts as no longer writing, unless another event
+    /// says so earlier.
+    #[serde(default)]
+    pub expires_ms: u64,
 }
 
 /// A value that another user sent with `signal`.

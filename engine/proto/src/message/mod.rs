@@ -7,6 +7,7 @@ mod command;
 mod event;
 mod extras;
 mod json_value;
+mod manage;
 mod reply;
 mod terms;
 
@@ -15,8 +16,9 @@ pub use command::*;
 pub use event::*;
 pub use extras::{Edit, MessageExtras, SendExtras};
 pub use json_value::{Json, NotJson};
+pub use manage::*;
 pub use reply::*;
-pub use terms::{ChangeKind, ReceiptState, Role, Visibility};
+pub use terms::{ChangeKind, Joining, ReceiptState, Role, Senders, Visibility};
 
 /// Tells `skip_serializing_if` to leave out a flag that is not set.
 #[allow(

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Message, MessageReaction, Ping, Push, Role, UserPresence, Visibility};
+use super::{
+    BlockedReply, Joining, Json, Message, MessageReaction, Ping, PinnedMessage, Push, Role,
+    Senders, UserPresence, Visibility, is_false,
+};
 use crate::error::ErrorCode;
 use crate::text::Str;
 
@@ -57,6 +60,15 @@ pub enum ReplyBody<'a> {
     Reactions(ReactionsReply<'a>),
     Rpc(RpcReply<'a>),
     Edit(Done),
+    GroupRole(Done),
+    GroupSet(Done),
+    GroupJoin(GroupMembersReply),
+    Pin(Done),
+    Unpin(Done),
+    Block(Done),
+    Unblock(Done),
+    Blocked(BlockedReply<'a>),
+    Settings(Done),
 }
 
 /// Reports why a command failed.
@@ -280,8 +292,19 @@ pub struct ConversationEntry<'a> {
     /// The number of unread messages that mention the caller; at most 100 are counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub mentions: u64,
+    /// The time until which the caller mutes the conversation, in milliseconds since 1970 UTC; 0 if
+    /// the caller does not mute it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub muted_until: u64,
+    /// Whether the caller keeps the conversation at the top of the list.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pinned: bool,
+    /// Whether the caller has put the conversation away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub archived: bool,
 }
 
+/// Tells `skip_serializing_if` to leave out a number that is zero.
 #[allow(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"
@@ -319,8 +342,20 @@ pub struct GroupInfoReply<'a> {
     /// The group's display name.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Str<'a>>,
+    /// The URL of the group's picture.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<Str<'a>>,
     /// How much of the time before they joined members see.
     pub history: Visibility,
+    /// Who may send messages.
+    #[serde(default)]
+    pub send: Senders,
+    /// How users become members.
+    #[serde(default)]
+    pub join: Joining,
+    /// The pinned messages that the caller sees, in the order in which they were pinned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinnedMessage>,
     /// The number of the group's members.
     pub count: u64,
     /// Members of the group, in bytewise order.

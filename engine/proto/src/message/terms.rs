@@ -20,8 +20,33 @@ pub enum Role {
     /// A member may send, read and leave.
     #[default]
     Member,
-    /// An owner may also add members, remove them and rename the group.
+    /// An owner may do everything in the group.
     Owner,
+    /// An admin may also add members, remove those who are neither owners nor admins, and pin
+    /// messages.
+    Admin,
+}
+
+/// The members who may send messages to a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Senders {
+    /// All members.
+    #[default]
+    All,
+    /// Owners and admins.
+    Admins,
+}
+
+/// How users become members of a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Joining {
+    /// A member adds them.
+    #[default]
+    Invite,
+    /// Anybody may join.
+    Open,
 }
 
 /// The state of the members that `receipts` lists.
@@ -50,4 +75,14 @@ pub enum ChangeKind {
     Left,
     /// The group has a new display name.
     Renamed,
+    /// The named member has another role.
+    Role,
+    /// The picture or the rules of the group changed, with or without its display name.
+    Set,
+    /// The named user joined.
+    Joined,
+    /// A message is pinned.
+    Pinned,
+    /// A message is no longer pinned.
+    Unpinned,
 }

@@ -80,13 +80,6 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
             after: text(c.after),
             limit: c.limit,
         }),
-        C::Reactions(c) => m::CommandBody::Reactions(m::Reactions {
-            conversation: c.conversation.into(),
-            seq: c.seq,
-            reaction: text(c.reaction),
-            after: text(c.after),
-            limit: c.limit,
-        }),
         C::Recall(c) => m::CommandBody::Recall(message_ref(c)),
         C::Delete(c) => m::CommandBody::Delete(message_ref(c)),
         C::React(c) => m::CommandBody::React(m::React {
@@ -95,6 +88,39 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
             reaction: c.reaction.into(),
             remove: c.remove,
         }),
+        C::Ping(_) => m::CommandBody::Ping(m::Ping {}),
+        group @ (C::GroupCreate(_)
+        | C::GroupAdd(_)
+        | C::GroupRemove(_)
+        | C::GroupLeave(_)
+        | C::GroupRename(_)
+        | C::GroupInfo(_)
+        | C::GroupRole(_)
+        | C::GroupSet(_)
+        | C::GroupJoin(_)) => return group_from_wire(group),
+        own @ (C::Edit(_)
+        | C::Reactions(_)
+        | C::Pin(_)
+        | C::Unpin(_)
+        | C::Block(_)
+        | C::Unblock(_)
+        | C::Blocked(_)
+        | C::Settings(_)) => return own_from_wire(own),
+        other => return ephemeral_from_wire(other),
+    })
+}
+
+/// Converts a command that edits or pins a message, or about blocked users or settings.
+fn own_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
+    use wire::command::Command as C;
+    Ok(match body {
+        C::Reactions(c) => m::CommandBody::Reactions(m::Reactions {
+            conversation: c.conversation.into(),
+            seq: c.seq,
+            reaction: text(c.reaction),
+            after: text(c.after),
+            limit: c.limit,
+        }),
         C::Edit(c) => m::CommandBody::Edit(Box::new(m::Edit {
             conversation: c.conversation.into(),
             seq: c.seq,
@@ -102,14 +128,21 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
             media: c.media.map(media_from_wire),
             meta: meta(c.meta).map_err(|e| e.under("edit.meta"))?,
         })),
-        C::Ping(_) => m::CommandBody::Ping(m::Ping {}),
-        group @ (C::GroupCreate(_)
-        | C::GroupAdd(_)
-        | C::GroupRemove(_)
-        | C::GroupLeave(_)
-        | C::GroupRename(_)
-        | C::GroupInfo(_)) => return group_from_wire(group),
-        other => return ephemeral_from_wire(other),
+        C::Pin(c) => m::CommandBody::Pin(message_ref(c)),
+        C::Unpin(c) => m::CommandBody::Unpin(message_ref(c)),
+        C::Block(c) => m::CommandBody::Block(user_ref(c)),
+        C::Unblock(c) => m::CommandBody::Unblock(user_ref(c)),
+        C::Blocked(c) => m::CommandBody::Blocked(m::Blocked {
+            after: text(c.after),
+            limit: c.limit,
+        }),
+        C::Settings(c) => m::CommandBody::Settings(m::Settings {
+            conversation: c.conversation.into(),
+            muted_until: c.muted_until,
+            pinned: c.pinned,
+            archived: c.archived,
+        }),
+        _ => return Err("no command about messages, blocked users or settings".into()),
     })
 }
 
@@ -139,6 +172,22 @@ fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a
             after: text(c.after),
             limit: c.limit,
         }),
+        C::GroupRole(c) => m::CommandBody::GroupRole(m::GroupRole {
+            group: c.group.into(),
+            user: c.user.into(),
+            role: word("group_role.role", c.role, m::Role::from_wire)?
+                .ok_or_else(|| explain::missing("group_role.role"))?,
+        }),
+        C::GroupSet(c) => m::CommandBody::GroupSet(m::GroupSet {
+            group: c.group.into(),
+            name: text(c.name),
+            picture: text(c.picture),
+            send: word("group_set.send", c.send, m::Senders::from_wire)?,
+            join: word("group_set.join", c.join, m::Joining::from_wire)?,
+        }),
+        C::GroupJoin(c) => m::CommandBody::GroupJoin(m::GroupJoin {
+            group: c.group.into(),
+        }),
         _ => return Err("no command about groups".into()),
     })
 }
@@ -161,6 +210,7 @@ fn ephemeral_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBod
         }),
         C::Typing(c) => m::CommandBody::Typing(m::Typing {
             conversation: c.conversation.into(),
+            stop: c.stop,
         }),
         C::Signal(c) => m::CommandBody::Signal(m::Signal {
             data: json(&c.data).map_err(|e| e.under("signal.data"))?,
@@ -190,6 +240,22 @@ fn unknown_word(path: &str, number: i32) -> String {
     match number {
         0 => explain::missing(path),
         number => explain::missing(path).replace("nothing", &number.to_string()),
+    }
+}
+
+/// Returns the word of a field that may be absent.
+fn word<T>(
+    path: &str,
+    number: Option<i32>,
+    read: impl Fn(i32) -> Option<T>,
+) -> Result<Option<T>, String> {
+    let word = |number| read(number).ok_or_else(|| unknown_word(path, number));
+    number.map(word).transpose()
+}
+
+fn user_ref<'a>(c: wire::UserRef) -> m::UserRef<'a> {
+    m::UserRef {
+        user: c.user.into(),
     }
 }
 
@@ -224,7 +290,7 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
         C::Get(c) => place(&c.conversation, c.seq),
         C::Receipts(c) => place(&c.conversation, c.seq),
         C::Reactions(c) => place(&c.conversation, c.seq),
-        C::Recall(c) | C::Delete(c) => place(&c.conversation, c.seq),
+        C::Recall(c) | C::Delete(c) | C::Pin(c) | C::Unpin(c) => place(&c.conversation, c.seq),
         C::React(c) if c.reaction.is_empty() => one("reaction", &c.reaction),
         C::React(c) => place(&c.conversation, c.seq),
         C::GroupCreate(c) => one("group", &c.group),
@@ -235,6 +301,11 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
         C::GroupLeave(c) => one("group", &c.group),
         C::GroupRename(c) => [("group", c.group.is_empty()), ("name", c.name.is_empty())],
         C::GroupInfo(c) => one("group", &c.group),
+        C::GroupRole(c) => [("group", c.group.is_empty()), ("user", c.user.is_empty())],
+        C::GroupSet(c) => one("group", &c.group),
+        C::GroupJoin(c) => one("group", &c.group),
+        C::Block(c) | C::Unblock(c) => one("user", &c.user),
+        C::Settings(c) => one("conversation", &c.conversation),
         C::Typing(c) => one("conversation", &c.conversation),
         C::Signal(c) => one("user", &c.user),
         C::Subscribe(c) => one("topic", &c.topic),
@@ -254,6 +325,7 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
         | C::Conversations(_)
         | C::Contacts(_)
         | C::Presence(_)
+        | C::Blocked(_)
         | C::Ping(_) => return None,
     };
     let missing = required.iter().find(|(_, missing)| *missing);

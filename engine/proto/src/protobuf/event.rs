@@ -51,12 +51,32 @@ pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
             by: e.by.into(),
             members: texts(e.members),
             name: text(e.name),
+            role: e.role.map(known(m::Role::from_wire, "role")).transpose()?,
+            picture: text(e.picture),
+            send: e
+                .send
+                .map(known(m::Senders::from_wire, "send"))
+                .transpose()?,
+            join: e
+                .join
+                .map(known(m::Joining::from_wire, "join"))
+                .transpose()?,
+            seq: e.seq,
+            time: e.time,
+        }),
+        E::Settings(e) => m::Event::Settings(m::ConversationSettings {
+            conversation: e.conversation.into(),
+            muted_until: e.muted_until,
+            pinned: e.pinned,
+            archived: e.archived,
             time: e.time,
         }),
         E::Presence(e) => m::Event::Presence(presence(e)),
         E::Typing(e) => m::Event::Typing(m::TypingUser {
             conversation: e.conversation.into(),
             user: e.user.into(),
+            stop: e.stop,
+            expires_ms: e.expires_ms,
         }),
         E::Signal(e) => m::Event::Signal(m::Signalled {
             user: e.user.into(),
@@ -73,6 +93,14 @@ pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
         pos: text(push.pos),
         event,
     })
+}
+
+/// Returns what reads the word of a field, which must be one of this version.
+fn known<T>(
+    read: impl Fn(i32) -> Option<T>,
+    field: &'static str,
+) -> impl Fn(i32) -> Result<T, DecodeError> {
+    move |number| read(number).ok_or_else(|| missing(field))
 }
 
 /// Converts a message.

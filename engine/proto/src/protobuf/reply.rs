@@ -78,6 +78,13 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
         R::React(_) => m::ReplyBody::React(m::Done {}),
         R::Edit(_) => m::ReplyBody::Edit(m::Done {}),
         R::Typing(_) => m::ReplyBody::Typing(m::Done {}),
+        R::GroupRole(_) => m::ReplyBody::GroupRole(m::Done {}),
+        R::GroupSet(_) => m::ReplyBody::GroupSet(m::Done {}),
+        R::Pin(_) => m::ReplyBody::Pin(m::Done {}),
+        R::Unpin(_) => m::ReplyBody::Unpin(m::Done {}),
+        R::Block(_) => m::ReplyBody::Block(m::Done {}),
+        R::Unblock(_) => m::ReplyBody::Unblock(m::Done {}),
+        R::Settings(_) => m::ReplyBody::Settings(m::Done {}),
         other => listing(other)?,
     };
     Ok(m::Reply { id: reply.id, body })
@@ -110,6 +117,11 @@ fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeErro
         }),
         R::GroupAdd(r) => m::ReplyBody::GroupAdd(members(r)),
         R::GroupRemove(r) => m::ReplyBody::GroupRemove(members(r)),
+        R::GroupJoin(r) => m::ReplyBody::GroupJoin(members(r)),
+        R::Blocked(r) => m::ReplyBody::Blocked(m::BlockedReply {
+            users: r.users.into_iter().map(Into::into).collect(),
+            more: r.more,
+        }),
         R::GroupInfo(r) => m::ReplyBody::GroupInfo(group_info(r)?),
         R::Contacts(r) => m::ReplyBody::Contacts(m::ContactsReply {
             contacts: r.contacts.into_iter().map(contact).collect(),
@@ -160,6 +172,9 @@ fn entry<'a>(e: wire::ConversationEntry) -> Result<m::ConversationEntry<'a>, Dec
         unread: e.unread,
         members: e.members,
         mentions: e.mentions,
+        muted_until: e.muted_until,
+        pinned: e.pinned,
+        archived: e.archived,
     })
 }
 
@@ -174,7 +189,18 @@ fn group_info<'a>(r: wire::GroupInfoReply) -> Result<m::GroupInfoReply<'a>, Deco
     Ok(m::GroupInfoReply {
         group: r.group.into(),
         name: text(r.name),
+        picture: text(r.picture),
         history: m::Visibility::from_wire(r.history).ok_or_else(|| missing("history"))?,
+        send: m::Senders::from_wire(r.send).ok_or_else(|| missing("send"))?,
+        join: m::Joining::from_wire(r.join).ok_or_else(|| missing("join"))?,
+        pins: r
+            .pins
+            .into_iter()
+            .map(|pin| m::PinnedMessage {
+                seq: pin.seq,
+                time: pin.time,
+            })
+            .collect(),
         count: r.count,
         members: r
             .members

@@ -29,5 +29,7 @@ macro_rules! same {
 
 same!(ReceiptState: Read, Delivered, Unread);
 same!(Visibility: All, Joined);
-same!(Role: Member, Owner);
-same!(ChangeKind: Created, Added, Removed, Left, Renamed);
+same!(Role: Member, Owner, Admin);
+same!(Senders: All, Admins);
+same!(Joining: Invite, Open);
+same!(ChangeKind: Created, Added, Removed, Left, Renamed, Role, Set, Joined, Pinned, Unpinned);

@@ -4,7 +4,7 @@ pub struct Command {
     /// The client chooses the id, 1 to 2^32-1. With 0 the server replies only with errors.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29")]
+    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 40, 41, 42, 43, 44, 45, 46, 47, 48")]
     pub command: ::core::option::Option<command::Command>,
 }
 /// Nested message and enum types in `Command`.
@@ -67,6 +67,24 @@ pub mod command {
         Rpc(super::Rpc),
         #[prost(message, tag = "29")]
         Edit(super::Edit),
+        #[prost(message, tag = "40")]
+        GroupRole(super::GroupRole),
+        #[prost(message, tag = "41")]
+        GroupSet(super::GroupSet),
+        #[prost(message, tag = "42")]
+        GroupJoin(super::GroupJoin),
+        #[prost(message, tag = "43")]
+        Pin(super::MessageRef),
+        #[prost(message, tag = "44")]
+        Unpin(super::MessageRef),
+        #[prost(message, tag = "45")]
+        Block(super::UserRef),
+        #[prost(message, tag = "46")]
+        Unblock(super::UserRef),
+        #[prost(message, tag = "47")]
+        Blocked(super::Blocked),
+        #[prost(message, tag = "48")]
+        Settings(super::Settings),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -255,6 +273,63 @@ pub struct GroupInfo {
     pub limit: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupRole {
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    /// Required, although it is `optional`: so an absent role is none.
+    #[prost(enumeration = "Role", optional, tag = "3")]
+    pub role: ::core::option::Option<i32>,
+}
+/// What is absent stays.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupSet {
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// Empty for no name.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// A URL; empty for no picture.
+    #[prost(string, optional, tag = "3")]
+    pub picture: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(enumeration = "Senders", optional, tag = "4")]
+    pub send: ::core::option::Option<i32>,
+    #[prost(enumeration = "Joining", optional, tag = "5")]
+    pub join: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupJoin {
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserRef {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Blocked {
+    /// Only users after this one, in bytewise order.
+    #[prost(string, optional, tag = "1")]
+    pub after: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "2")]
+    pub limit: ::core::option::Option<u32>,
+}
+/// The caller's own settings of a conversation. What is absent stays.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Settings {
+    #[prost(string, tag = "1")]
+    pub conversation: ::prost::alloc::string::String,
+    /// In milliseconds since 1970 UTC; 0 if the conversation is not muted.
+    #[prost(uint64, optional, tag = "2")]
+    pub muted_until: ::core::option::Option<u64>,
+    #[prost(bool, optional, tag = "3")]
+    pub pinned: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "4")]
+    pub archived: ::core::option::Option<bool>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageRef {
     #[prost(string, tag = "1")]
     pub conversation: ::prost::alloc::string::String,
@@ -318,6 +393,9 @@ pub struct Presence {
 pub struct Typing {
     #[prost(string, tag = "1")]
     pub conversation: ::prost::alloc::string::String,
+    /// Whether the caller has stopped writing.
+    #[prost(bool, tag = "2")]
+    pub stop: bool,
 }
 /// In this message, `Signalled`, `Publish` and `Publication`, `data` is the text of one JSON value,
 /// so clients of both encodings exchange the same values. Another text, or a value nested more than
@@ -381,7 +459,7 @@ pub struct Reply {
     /// The id of the command; 0 for an error whose command has no id.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30")]
+    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 40, 41, 42, 43, 44, 45, 46, 47, 48")]
     pub reply: ::core::option::Option<reply::Reply>,
 }
 /// Nested message and enum types in `Reply`.
@@ -446,6 +524,24 @@ pub mod reply {
         Rpc(super::RpcReply),
         #[prost(message, tag = "30")]
         Edit(super::Done),
+        #[prost(message, tag = "40")]
+        GroupRole(super::Done),
+        #[prost(message, tag = "41")]
+        GroupSet(super::Done),
+        #[prost(message, tag = "42")]
+        GroupJoin(super::GroupMembersReply),
+        #[prost(message, tag = "43")]
+        Pin(super::Done),
+        #[prost(message, tag = "44")]
+        Unpin(super::Done),
+        #[prost(message, tag = "45")]
+        Block(super::Done),
+        #[prost(message, tag = "46")]
+        Unblock(super::Done),
+        #[prost(message, tag = "47")]
+        Blocked(super::BlockedReply),
+        #[prost(message, tag = "48")]
+        Settings(super::Done),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -610,6 +706,13 @@ pub struct ConversationEntry {
     /// How many unread messages mention the caller; at most 100 are counted.
     #[prost(uint64, tag = "6")]
     pub mentions: u64,
+    /// The caller's own settings.
+    #[prost(uint64, tag = "10")]
+    pub muted_until: u64,
+    #[prost(bool, tag = "11")]
+    pub pinned: bool,
+    #[prost(bool, tag = "12")]
+    pub archived: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupCreateReply {
@@ -639,6 +742,31 @@ pub struct GroupInfoReply {
     #[prost(message, repeated, tag = "5")]
     pub members: ::prost::alloc::vec::Vec<GroupMember>,
     #[prost(bool, tag = "6")]
+    pub more: bool,
+    /// The URL of the picture.
+    #[prost(string, optional, tag = "7")]
+    pub picture: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(enumeration = "Senders", tag = "8")]
+    pub send: i32,
+    #[prost(enumeration = "Joining", tag = "9")]
+    pub join: i32,
+    /// Those that the caller sees, in the order in which they were pinned.
+    #[prost(message, repeated, tag = "10")]
+    pub pins: ::prost::alloc::vec::Vec<PinnedMessage>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinnedMessage {
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// The time at which the message was pinned.
+    #[prost(uint64, tag = "2")]
+    pub time: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockedReply {
+    #[prost(string, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "2")]
     pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -719,7 +847,7 @@ pub struct Push {
     /// Absent on ephemeral pushes.
     #[prost(string, optional, tag = "1")]
     pub pos: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(oneof = "push::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "push::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20")]
     pub event: ::core::option::Option<push::Event>,
 }
 /// Nested message and enum types in `Push`.
@@ -754,6 +882,8 @@ pub mod push {
         CaughtUp(super::CaughtUp),
         #[prost(message, tag = "15")]
         Edit(super::Message),
+        #[prost(message, tag = "20")]
+        Settings(super::ConversationSettings),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -879,6 +1009,31 @@ pub struct GroupChanged {
     pub name: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(uint64, tag = "6")]
     pub time: u64,
+    /// What the change sets.
+    #[prost(enumeration = "Role", optional, tag = "7")]
+    pub role: ::core::option::Option<i32>,
+    #[prost(string, optional, tag = "8")]
+    pub picture: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(enumeration = "Senders", optional, tag = "9")]
+    pub send: ::core::option::Option<i32>,
+    #[prost(enumeration = "Joining", optional, tag = "10")]
+    pub join: ::core::option::Option<i32>,
+    /// The message that is pinned, or no longer pinned.
+    #[prost(uint64, optional, tag = "11")]
+    pub seq: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConversationSettings {
+    #[prost(string, tag = "1")]
+    pub conversation: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub muted_until: u64,
+    #[prost(bool, tag = "3")]
+    pub pinned: bool,
+    #[prost(bool, tag = "4")]
+    pub archived: bool,
+    #[prost(uint64, tag = "5")]
+    pub time: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UserPresence {
@@ -898,6 +1053,12 @@ pub struct TypingUser {
     pub conversation: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub user: ::prost::alloc::string::String,
+    /// Whether the member has stopped writing.
+    #[prost(bool, tag = "3")]
+    pub stop: bool,
+    /// The milliseconds after which the member counts as no longer writing.
+    #[prost(uint64, tag = "4")]
+    pub expires_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Signalled {
@@ -1006,11 +1167,69 @@ impl Visibility {
         }
     }
 }
+/// Who may send messages to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Senders {
+    All = 0,
+    /// Owners and admins.
+    Admins = 1,
+}
+impl Senders {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::All => "SENDERS_ALL",
+            Self::Admins => "SENDERS_ADMINS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SENDERS_ALL" => Some(Self::All),
+            "SENDERS_ADMINS" => Some(Self::Admins),
+            _ => None,
+        }
+    }
+}
+/// How users become members of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Joining {
+    /// A member adds them.
+    Invite = 0,
+    /// Anybody may join.
+    Open = 1,
+}
+impl Joining {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Invite => "JOINING_INVITE",
+            Self::Open => "JOINING_OPEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "JOINING_INVITE" => Some(Self::Invite),
+            "JOINING_OPEN" => Some(Self::Open),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {
     Member = 0,
     Owner = 1,
+    Admin = 2,
 }
 impl Role {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1021,6 +1240,7 @@ impl Role {
         match self {
             Self::Member => "ROLE_MEMBER",
             Self::Owner => "ROLE_OWNER",
+            Self::Admin => "ROLE_ADMIN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1028,6 +1248,7 @@ impl Role {
         match value {
             "ROLE_MEMBER" => Some(Self::Member),
             "ROLE_OWNER" => Some(Self::Owner),
+            "ROLE_ADMIN" => Some(Self::Admin),
             _ => None,
         }
     }
@@ -1041,6 +1262,11 @@ pub enum ChangeKind {
     Removed = 3,
     Left = 4,
     Renamed = 5,
+    Role = 6,
+    Set = 7,
+    Joined = 8,
+    Pinned = 9,
+    Unpinned = 10,
 }
 impl ChangeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1055,6 +1281,11 @@ impl ChangeKind {
             Self::Removed => "CHANGE_KIND_REMOVED",
             Self::Left => "CHANGE_KIND_LEFT",
             Self::Renamed => "CHANGE_KIND_RENAMED",
+            Self::Role => "CHANGE_KIND_ROLE",
+            Self::Set => "CHANGE_KIND_SET",
+            Self::Joined => "CHANGE_KIND_JOINED",
+            Self::Pinned => "CHANGE_KIND_PINNED",
+            Self::Unpinned => "CHANGE_KIND_UNPINNED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1066,6 +1297,11 @@ impl ChangeKind {
             "CHANGE_KIND_REMOVED" => Some(Self::Removed),
             "CHANGE_KIND_LEFT" => Some(Self::Left),
             "CHANGE_KIND_RENAMED" => Some(Self::Renamed),
+            "CHANGE_KIND_ROLE" => Some(Self::Role),
+            "CHANGE_KIND_SET" => Some(Self::Set),
+            "CHANGE_KIND_JOINED" => Some(Self::Joined),
+            "CHANGE_KIND_PINNED" => Some(Self::Pinned),
+            "CHANGE_KIND_UNPINNED" => Some(Self::Unpinned),
             _ => None,
         }
     }

@@ -87,7 +87,11 @@ impl World {
 impl World {
     /// Replaces the content of a message.
     pub(super) fn edit(&mut self, by: (&str, &str), id: &str, seq: usize, ask: &Value) -> Answer {
+        let other = id.strip_prefix("u:").and_then(|both| both.split_once(':'));
+        let other = other.map(|(one, other)| if one == by.0 { other } else { one });
+        let blocked = other.is_some_and(|other| self.is_blocked(by.0, other));
         let conversation = self.message(by.0, id, seq)?;
+        let may_send = conversation.may_send(by.0);
         let names = conversation.who_see(seq);
         let message = &mut conversation.messages[seq - 1];
         if message.from != by.0 {
@@ -95,6 +99,9 @@ impl World {
         }
         if message.recalled {
             return Err(102);
+        }
+        if blocked || !may_send {
+            return Err(103);
         }
         let text = ask["text"].as_str().unwrap_or_default();
         let meta = ask["meta"].clone();

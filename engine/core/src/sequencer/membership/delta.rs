@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{Joining, Senders};
 use trunkline_storage::{Draft, Position, TimelineId};
 
 use super::super::batch::{Changes, OpenBatch};
@@ -11,15 +12,25 @@ use super::super::groups::{Group, Seat};
 use super::super::inboxes::{self, InboxChange, WindowChange};
 use super::super::refused::{CORRUPT, Refused};
 use super::super::route::{Audience, MembersAndGone};
-use super::{CreationKey, GroupCommand};
-use crate::event::{Body, RecordKind};
+use super::super::shares;
+use super::{CreationKey, GroupCommand, NOT_AN_OWNER};
+use crate::event::{Body, Details, RecordKind};
 use crate::exchange::Change;
 use crate::ids::UserId;
-use crate::state::{self, Advance, Created, InboxEntry, Member, Role};
+use crate::media;
+use crate::state::{self, Advance, Created, InboxEntry, Member, Place, Profile, Role, Share};
 
 pub(super) const NOT_ONESELF: Refused = Refused::new(
     ErrorCode::BadRequest,
     "to leave a group yourself use group_leave",
+);
+
+pub(super) const NO_MEMBER: Refused =
+    Refused::new(ErrorCode::Unknown, "this user is not a member of the group");
+
+pub(super) const LAST_OWNER: Refused = Refused::new(
+    ErrorCode::BadRequest,
+    "a group has an owner: make another member an owner first",
 );
 
 /// A user whose membership a command changes.
@@ -44,6 +55,10 @@ pub(super) struct Delta<'a> {
     group: &'a str,
     /// The users whose membership changes.
     named: Vec<Named<'a>>,
+    /// The member whose role changes.
+    promoted: Option<Named<'a>>,
+    /// Whether the name, the picture or the rules change.
+    is_set: bool,
     /// The chunks of the roster that change.
     chunks: BTreeSet<u32>,
     /// The values that change.
@@ -61,6 +76,8 @@ impl<'a> Delta<'a> {
             asked,
             group: group.ok_or(CORRUPT)?,
             named: Vec::new(),
+            promoted: None,
+            is_set: false,
             chunks: BTreeSet::new(),
             changes: Changes::new(),
         })
@@ -68,7 +85,12 @@ impl<'a> Delta<'a> {
 
     /// Returns whether the record would change nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.named.is_empty() && self.asked.change != Change::Rename
+        match self.asked.change {
+            Change::Rename => false,
+            Change::Role(_) => self.promoted.is_none(),
+            Change::Set => !self.is_set,
+            _ => self.named.is_empty(),
+        }
     }
 
     /// Adds the answer to a creation with an idempotency key, for repetitions.
@@ -85,7 +107,9 @@ impl<'a> Delta<'a> {
 
     /// Adds the head of the group and the changed chunks of its roster.
     pub(super) fn write_group(&mut self, batch: &OpenBatch, group: &Group) {
-        group.write_head(batch.ids(), &mut self.changes);
+        if !matches!(self.asked.change, Change::Role(_)) {
+            group.write_head(batch.ids(), &mut self.changes);
+        }
         for &chunk in &self.chunks {
             group.write_chunk(batch.ids(), chunk, &mut self.changes);
         }
@@ -93,7 +117,10 @@ impl<'a> Delta<'a> {
 
     /// Returns whether the command adds the named users. Otherwise it removes them.
     pub(super) fn adds(&self) -> bool {
-        matches!(self.asked.change, Change::Create { .. } | Change::Add)
+        matches!(
+            self.asked.change,
+            Change::Create { .. } | Change::Add | Change::Join
+        )
     }
 
     /// Changes the group in memory. `last_seq` is its last message.
@@ -121,6 +148,15 @@ impl<'a> Delta<'a> {
         });
         match change {
             Change::Create { .. } => {
+                if group.had_members() {
+                    // What an earlier group of this name has left.
+                    for key in [
+                        batch.ids().profile(group.id()),
+                        batch.ids().pins(group.id()),
+                    ] {
+                        self.changes.push((key, Vec::new()));
+                    }
+                }
                 self.add(batch, group, caller, Role::Owner, last_seq);
                 for named in named {
                     self.add(batch, group, named, Role::Member, last_seq);
@@ -136,6 +172,10 @@ impl<'a> Delta<'a> {
                     if named.user == caller.user {
                         return Err(NOT_ONESELF);
                     }
+                    let is_owner = group.role(caller.user) == Role::Owner;
+                    if group.role(named.user).manages() && !is_owner {
+                        return Err(NOT_AN_OWNER);
+                    }
                     self.remove(group, named);
                 }
                 self.crown(batch, group)?;
@@ -145,6 +185,98 @@ impl<'a> Delta<'a> {
                 self.crown(batch, group)?;
             }
             Change::Rename => group.rename(body.name.unwrap_or_default()),
+            Change::Role(role) => {
+                for named in named {
+                    self.promote(batch, group, named, role.into())?;
+                }
+            }
+            Change::Set => self.set(batch, group)?,
+            Change::Join => self.add(batch, group, caller, Role::Member, last_seq),
+        }
+        Ok(())
+    }
+
+    /// Gives a member another role.
+    ///
+    /// # Errors
+    /// The user is not a member, or the group would have no owner.
+    fn promote(
+        &mut self,
+        batch: &OpenBatch,
+        group: &mut Group,
+        named: Named<'a>,
+        role: Role,
+    ) -> Result<(), Refused> {
+        if group.role(named.user) == role {
+            return Ok(());
+        }
+        if group.is_only_owner(named.user) {
+            return Err(LAST_OWNER);
+        }
+        let chunk = group.set_role(named.user, role).ok_or(NO_MEMBER)?;
+        self.change_member(batch, group, named.user, role)?;
+        self.chunks.insert(chunk);
+        self.promoted = Some(named);
+        Ok(())
+    }
+
+    /// Adds the membership of a member with another role to the changes.
+    fn change_member(
+        &mut self,
+        batch: &OpenBatch,
+        group: &Group,
+        user: UserId,
+        role: Role,
+    ) -> Result<(), Refused> {
+        let key = batch.ids().member(group.id(), user);
+        let mut member = batch.member(key)?;
+        member.role = role;
+        self.changes.push((key, state::encode(&member)));
+        Ok(())
+    }
+
+    /// Changes the name, the picture and the rules of the group.
+    ///
+    /// # Errors
+    /// The picture is shared in too many conversations, or the store could not be read.
+    fn set(&mut self, batch: &OpenBatch, group: &mut Group) -> Result<(), Refused> {
+        let GroupCommand { command, body, .. } = self.asked;
+        let details = Details::read(body.details.unwrap_or_default()).ok_or(CORRUPT)?;
+        let key = batch.ids().profile(group.id());
+        let value = batch.value(key)?.unwrap_or_default();
+        let before: Profile<'_> = match &*value {
+            [] => Profile::default(),
+            value => state::decode(value).ok_or(CORRUPT)?,
+        };
+        let after = Profile {
+            picture: details.picture.unwrap_or(before.picture),
+            admins_send: details
+                .send
+                .map_or(before.admins_send, |send| send == Senders::Admins),
+            open: details
+                .join
+                .map_or(before.open, |join| join == Joining::Open),
+        };
+        if after != before {
+            self.is_set = true;
+            let value = if after == Profile::default() {
+                Vec::new()
+            } else {
+                state::encode(&after)
+            };
+            self.changes.push((key, value));
+            group.set_admins_send(after.admins_send);
+            if let Some(id) = details.picture.and_then(media::id_in) {
+                let share = Share {
+                    by: command.user.0,
+                    with: Place::Group(group.id().0),
+                };
+                shares::add(batch, id, share, &mut self.changes)?;
+            }
+        }
+        if let Some(name) = body.name.filter(|name| *name != group.name()) {
+            self.is_set = true;
+            group.rename(name);
         }
         Ok(())
     }
@@ -183,10 +315,7 @@ impl<'a> Delta<'a> {
     /// Makes a member an owner if the group has none.
     fn crown(&mut self, batch: &OpenBatch, group: &mut Group) -> Result<(), Refused> {
         if let Some(heir) = group.crown() {
-            let key = batch.ids().member(group.id(), heir.user);
-            let mut member = batch.member(key)?;
-            member.role = Role::Owner;
-            self.changes.push((key, state::encode(&member)));
+            self.change_member(batch, group, heir.user, Role::Owner)?;
             self.chunks.insert(heir.chunk);
         }
         Ok(())
@@ -341,10 +470,18 @@ impl<'a> Delta<'a> {
                 Change::Remove => "removed",
                 Change::Leave => "left",
                 Change::Rename => "renamed",
+                Change::Role(_) => "role",
+                Change::Set => "set",
+                Change::Join => "joined",
             }),
-            members: self.named.iter().map(|named| named.name).collect(),
+            members: self
+                .named
+                .iter()
+                .chain(&self.promoted)
+                .map(|named| named.name)
+                .collect(),
             name: match change {
-                Change::Create { .. } | Change::Rename => body.name,
+                Change::Create { .. } | Change::Rename | Change::Set => body.name,
                 _ => None,
             },
             key: None,

@@ -6,7 +6,7 @@
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, Page, Redaction};
 
-use super::{Messages, share};
+use super::Messages;
 use crate::event::{Body, Extras, RecordKind};
 use crate::exchange::Done;
 use crate::sequencer::asked::Asked;
@@ -14,6 +14,7 @@ use crate::sequencer::batch::{Changes, OpenBatch};
 use crate::sequencer::decision::Decision;
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{CORRUPT, CommitFirst, NO_MESSAGE, Refused, Stop};
+use crate::sequencer::shares;
 use crate::sequencer::subject::Subject;
 
 const NOT_THE_SENDER: Refused = Refused::new(
@@ -77,6 +78,7 @@ impl Messages {
         if moment.steady.saturating_sub(record.time) > self.edit_window {
             return Err(TOO_OLD.into());
         }
+        recent.check_may_say(batch, command)?;
         let (new, old) = (Body::read(command.body).ok_or(CORRUPT)?, message.extras());
         let meta = new.extras().meta;
         let is_same = Body {
@@ -88,7 +90,7 @@ impl Messages {
         }
         let mut changes = Changes::new();
         if edit.names_media {
-            share(batch, command, &mut changes)?;
+            shares::of_message(batch, command, &mut changes)?;
         }
         let revision = old.revision + 1;
         let extras = Extras {

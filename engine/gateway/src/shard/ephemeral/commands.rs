@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::{Failure, Finding, PresenceQuery, Query};
+use trunkline_core::exchange::{Failure, Finding, Passing, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_core::hub::price;
 use trunkline_proto::message::{CommandBody, Done, ReplyBody};
@@ -11,7 +11,7 @@ use trunkline_proto::message::{CommandBody, Done, ReplyBody};
 use super::super::connection::Conn;
 use super::super::core::Core;
 use super::super::rate::Beyond;
-use super::requests::{Beginning, Sender, Typing};
+use super::requests::{Beginning, Sender, Signal, Typing, TypingIn};
 use super::tell::Worth;
 use crate::metrics::Work;
 use crate::shared::SharedPush;
@@ -62,7 +62,7 @@ impl Core {
             }
             CommandBody::Typing(request) => {
                 let now = self.turn.now();
-                match self.ephemeral.typing(sender, &request.conversation, now)? {
+                match self.ephemeral.typing(sender, request, now)? {
                     Typing::Told(cost) => {
                         self.bill(slot, conn, cost);
                         ReplyBody::Typing(Done {})
@@ -79,11 +79,16 @@ impl Core {
                     }
                 }
             }
-            CommandBody::Signal(request) => {
-                let signalled = self.ephemeral.signal(sender, request)?;
-                self.bill(slot, conn, signalled.cost);
-                ReplyBody::Signal(signalled.reply)
-            }
+            CommandBody::Signal(request) => match self.ephemeral.signal(sender, request)? {
+                Signal::Told(signalled) => {
+                    self.bill(slot, conn, signalled.cost);
+                    ReplyBody::Signal(signalled.reply)
+                }
+                Signal::Ask(query) => {
+                    self.query(slot, conn, id, query);
+                    return Ok(true);
+                }
+            },
             CommandBody::Subscribe(request) => {
                 let begun = self.ephemeral.subscribe(sender, request, &self.permits)?;
                 let Beginning { reply, missed } = begun;
@@ -136,11 +141,32 @@ impl Core {
             Finding::Typing {
                 conversation,
                 users,
+                stop,
             } => {
-                let cost = self.ephemeral.tell_typing(session, &conversation, &users);
+                let typing = TypingIn {
+                    conversation: &conversation,
+                    stop,
+                };
+                let cost = self.ephemeral.tell_typing(session, typing, &users);
                 self.bill(slot, conn, cost);
                 self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
             }
+            Finding::Pass { to, passing } => match *passing {
+                Passing::Typing { conversation, stop } => {
+                    let typing = TypingIn {
+                        conversation: &conversation,
+                        stop,
+                    };
+                    let cost = self.ephemeral.tell_typing(session, typing, &[to]);
+                    self.bill(slot, conn, cost);
+                    self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
+                }
+                Passing::Signal(data) => {
+                    let signalled = self.ephemeral.tell_signal(session, to, &data);
+                    self.bill(slot, conn, signalled.cost);
+                    self.reply(slot, conn, id, ReplyBody::Signal(signalled.reply));
+                }
+            },
             Finding::Contacts { names, watch, part } => {
                 let cost = ASKED.times(names.len());
                 let sender = Sender { slot, session };
@@ -159,7 +185,7 @@ impl Core {
     /// Replies with the presence of users, once a reader has looked up those whom memory does not
     /// know.
     fn show(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: PresenceQuery) {
-        if asked.users.iter().any(|user| user.unknown) {
+        if asked.needs_store() {
             self.query(slot, conn, id, Query::LastSeen { asked });
         } else {
             self.show_known(slot, conn, id, &asked);

@@ -14,7 +14,7 @@ mod seen;
 mod tell;
 mod topics;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use trunkline_core::hub::{Delivered, EphemeralEvent, Hub, LaneContent, PushFrames};
@@ -26,6 +26,7 @@ use super::parts::Parts;
 use super::turn::Turn;
 use crate::limits::Limits;
 use crate::metrics::{Limit, ShardMetrics};
+use crate::shared::SharedPush;
 use listening::Listenings;
 use presence::{PresenceWalk, Watching};
 use topics::{Lost, NextSubscriber, Subscriptions, TopicNews, TopicWalk};
@@ -49,6 +50,8 @@ pub(crate) struct Ephemeral {
     taken: LaneContent,
     /// Topics of which the lane lost publications. Told after the events above.
     lost: Vec<Lost>,
+    /// Blocks that changed, as in the lane. Watchers learn of them before anything else.
+    blocks: BTreeMap<(UserId, UserId), bool>,
     /// The news that subscribers are being told.
     walk: Option<TopicWalk>,
     listening: Listenings,
@@ -81,6 +84,7 @@ impl Ephemeral {
             metrics: Arc::clone(&parts.metrics),
             taken: LaneContent::default(),
             lost: Vec::new(),
+            blocks: BTreeMap::new(),
             walk: None,
             listening: Listenings::default(),
             watching: Watching::new(Arc::clone(hub), shard),
@@ -96,7 +100,7 @@ impl Ephemeral {
     /// Whether something is left of what the shard took out of its lane.
     fn has_more(&self) -> bool {
         let taken = !self.taken.events.is_empty() || !self.lost.is_empty();
-        taken || self.walk.is_some() || self.watching.has_more()
+        taken || self.walk.is_some() || self.watching.has_more() || !self.blocks.is_empty()
     }
 
     /// Takes the content of the lane, once everything that was taken before is told.
@@ -105,6 +109,7 @@ impl Ephemeral {
             return;
         }
         self.hub.lanes.take(self.shard, &mut self.taken);
+        self.blocks = std::mem::take(&mut self.taken.blocks);
         self.watching.changed(self.taken.changed.drain());
         let lost = self.taken.lost.drain();
         self.lost
@@ -169,6 +174,18 @@ impl Ephemeral {
         self.watching.next_walk(turn)
     }
 
+    /// Returns the next change of a block, as in the lane.
+    fn next_block(&mut self) -> Option<((UserId, UserId), bool)> {
+        self.blocks.pop_first()
+    }
+
+    /// Notes that a user blocks the user of a connection from now on, or no longer. Returns what the
+    /// connection is told.
+    fn block_changed(&mut self, slot: u32, blocker: UserId, begins: bool) -> Option<SharedPush> {
+        let key = self.listening.watch(slot, blocker)?;
+        self.watching.block_changed(blocker, key, begins)
+    }
+
     /// Returns the slot of the next watcher that has to be told. See [`Watching::next_watcher`].
     fn next_watcher(&mut self, walk: &mut PresenceWalk, left: &mut usize) -> Option<u32> {
         self.watching.next_watcher(walk, left)
@@ -197,6 +214,7 @@ impl Shard {
         core.ephemeral.watching.settle(core.turn.now());
         // Presence and the other events have half each, and presence leaves its rest to the others.
         let mut left = TELLINGS / 2;
+        core.tell_blocks(&mut self.conns, &mut left);
         core.tell_presence(&mut self.conns, &mut left);
         left += TELLINGS / 2;
         core.tell_events(&mut self.conns, &mut left);

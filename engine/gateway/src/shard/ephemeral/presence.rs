@@ -37,10 +37,27 @@ struct Changed {
     next: u32,
 }
 
+/// What a watcher was told, if the user blocks the watcher: nothing, until the block ends.
+const HIDDEN: u32 = u32::MAX;
+
+/// What a watcher was told, while the store is asked whether the user blocks the watcher: nothing.
+const CHECKING: u32 = u32::MAX - 1;
+
+/// A connection that watches a user.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watcher {
+    /// The slot of the connection.
+    pub(super) slot: u32,
+    /// The user of the connection.
+    pub(super) user: UserId,
+    /// The key of the connection among the watchers, if it watches the user already.
+    pub(super) known: Option<u32>,
+}
+
 /// A user whom a connection watches.
 struct Watched {
     name: CompactString,
-    /// The watchers, each with the number of devices that it was told.
+    /// The watchers, each with the number of devices that it was told, or [`HIDDEN`] or [`CHECKING`].
     watchers: Listeners<u32>,
     change: Change,
     is_settling: bool,
@@ -82,6 +99,9 @@ pub(super) struct Watch {
     pub(super) state: UserState,
     /// The key of the connection among the watchers.
     pub(super) key: u32,
+    /// Whether the user may block the watcher. The watcher is told nothing until
+    /// [`Watching::note_shown`] says how it is.
+    pub(super) may_block: bool,
 }
 
 impl Watching {
@@ -124,11 +144,10 @@ impl Watching {
             .state(user, watched.and_then(|watched| watched.left))
     }
 
-    /// Lets a connection watch a user. `known` is the connection's key if it watches the user already.
+    /// Lets a connection watch a user.
     pub(super) fn watch(
         &mut self,
-        slot: u32,
-        known: Option<u32>,
+        watcher: Watcher,
         user: UserId,
         name: &str,
         turn: &mut Turn,
@@ -145,7 +164,10 @@ impl Watching {
         });
         let state = self.hub.state(user, watched.left);
         watched.left = state.left;
-        let told = state.shown();
+        let Watcher { slot, known, .. } = watcher;
+        // After the shard has entered itself as watching: it learns of all later blocks.
+        let may_block = self.hub.blocks.may_block(user, watcher.user);
+        let told = if may_block { CHECKING } else { state.shown() };
         let known = known.and_then(|key| Some((key, watched.watchers.get_mut(key)?)));
         let key = match known {
             Some((key, watcher)) => {
@@ -157,7 +179,11 @@ impl Watching {
         if let Some(settles_in) = state.settles_in {
             self.look_again(user, settles_in, turn);
         }
-        Watch { state, key }
+        Watch {
+            state,
+            key,
+            may_block,
+        }
     }
 
     /// Ends a watch. `key` is the connection's key among the watchers.
@@ -172,14 +198,58 @@ impl Watching {
         }
     }
 
-    /// Notes that a watcher is being shown this state of a user.
-    pub(super) fn note_shown(&mut self, user: UserId, key: u32, state: UserState) {
-        if let Some(watched) = self.users.get_mut(&user) {
-            watched.left = state.left;
-            if let Some(watcher) = watched.watchers.get_mut(key) {
-                watcher.note = state.shown();
-            }
+    /// Notes that a watcher is being shown this state of a user. `blocks`: the store said that the user
+    /// blocks the watcher. Returns whether that is still so: then the state must not be shown.
+    pub(super) fn note_shown(
+        &mut self,
+        user: UserId,
+        key: u32,
+        state: UserState,
+        blocks: bool,
+    ) -> bool {
+        let Some(watched) = self.users.get_mut(&user) else {
+            return blocks;
+        };
+        watched.left = state.left;
+        let Some(watcher) = watched.watchers.get_mut(key) else {
+            return blocks;
+        };
+        // What the shard learned since the store was asked is newer than the answer.
+        let hidden = match watcher.note {
+            HIDDEN => true,
+            CHECKING => blocks,
+            _ => false,
+        };
+        watcher.note = if hidden { HIDDEN } else { state.shown() };
+        hidden
+    }
+
+    /// Notes that a user blocks a watcher from now on, or no longer. Returns the push for the watcher, who
+    /// sees the user leave.
+    pub(super) fn block_changed(
+        &mut self,
+        user: UserId,
+        key: u32,
+        begins: bool,
+    ) -> Option<SharedPush> {
+        let watched = self.users.get_mut(&user)?;
+        let watcher = watched.watchers.get_mut(key)?;
+        let told = watcher.note;
+        if begins {
+            watcher.note = HIDDEN;
+            let now = self.hub.clock.now();
+            let shown = UserState::HIDDEN.shown_as(&watched.name, now);
+            let saw_devices = (1..CHECKING).contains(&told);
+            return saw_devices.then(|| {
+                let frames = PushFrames::new(Event::Presence(shown));
+                SharedPush::new(Arc::new(frames))
+            });
         }
+        if matches!(told, HIDDEN | CHECKING) {
+            watcher.note = 0;
+            self.changed(std::iter::once(user));
+        }
+        None
     }
 
     /// Looks at a user's state again once its grace time is over.
@@ -259,7 +329,8 @@ impl Watching {
             *left -= 1;
             let watcher = watched.watchers.get_mut(walk.next);
             walk.next += 1;
-            let Some(watcher) = watcher.filter(|watcher| walk.state.is_news(watcher.note)) else {
+            let is_told = |told: u32| told < CHECKING && walk.state.is_news(told);
+            let Some(watcher) = watcher.filter(|watcher| is_told(watcher.note)) else {
                 continue;
             };
             watcher.note = walk.state.devices;
@@ -285,6 +356,7 @@ mod tests {
     use super::*;
 
     const ALICE: UserId = TimelineId(7);
+    const BOB: UserId = TimelineId(8);
 
     struct World {
         hub: HubOfTests,
@@ -303,8 +375,12 @@ mod tests {
 
     impl World {
         fn watch(&mut self, slot: u32) -> Watch {
-            self.watching
-                .watch(slot, None, ALICE, "alice", &mut self.turn)
+            let watcher = Watcher {
+                slot,
+                user: BOB,
+                known: None,
+            };
+            self.watching.watch(watcher, ALICE, "alice", &mut self.turn)
         }
 
         fn device_comes(&mut self, device: u8) {
@@ -355,6 +431,31 @@ mod tests {
         assert_eq!(world.told(2), [4]);
         assert_eq!(world.told(9), [0, 1], "the others saw the second change");
         assert!(!world.watching.has_more());
+    }
+
+    #[test]
+    fn who_is_blocked_is_told_nothing_until_the_block_ends() {
+        let mut world = world();
+        let watch = world.watch(3);
+        assert!(!watch.may_block);
+        let changed = |world: &mut World, begins| {
+            let push = world.watching.block_changed(ALICE, watch.key, begins);
+            push.is_some()
+        };
+        assert!(!changed(&mut world, true), "nothing was seen");
+        world.device_comes(1);
+        assert_eq!(world.told(9), [0; 0]);
+        assert!(!changed(&mut world, false));
+        assert_eq!(world.told(9), [3]);
+        assert!(changed(&mut world, true), "the user seems to leave");
+        world.device_comes(2);
+        assert_eq!(world.told(9), [0; 0]);
+        // What the store said before the block changes nothing.
+        let state = world.watching.state(ALICE);
+        assert!(world.watching.note_shown(ALICE, watch.key, state, false));
+        assert!(!changed(&mut world, false));
+        assert!(!world.watching.note_shown(ALICE, watch.key, state, true));
+        assert_eq!(world.told(9), [0; 0], "shown in the reply");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{
-    Access, BAD_TOPIC, BAD_USER, Failure, Listing, Query, TOO_MANY_TOPICS,
+    Access, BAD_TOPIC, BAD_USER, Failure, Listing, Passing, Query, TOO_MANY_TOPICS,
 };
 use trunkline_core::hub::{
     NewPublication, Publication, Published, PushFrames, Since, TopicId, price,
@@ -13,8 +13,7 @@ use trunkline_core::ids::UserId;
 use trunkline_core::request::{Recipients, recipients};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
-    Event, Publish, PublishReply, Signal, SignalReply, Signalled, Subscribe, SubscribeReply,
-    TypingUser,
+    self, Event, Json, Publish, PublishReply, SignalReply, Signalled, Subscribe, SubscribeReply,
 };
 use trunkline_proto::names::is_name;
 
@@ -62,6 +61,22 @@ pub(super) enum Typing {
     TooOften(Tick),
 }
 
+/// The result of a `signal` command.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// The user is told.
+    Told(Done<SignalReply>),
+    /// A reader has to look up whether the user accepts it.
+    Ask(Query),
+}
+
+/// That a user types in a conversation, or has stopped.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TypingIn<'a> {
+    pub(super) conversation: &'a str,
+    pub(super) stop: bool,
+}
+
 /// A command that passed an event on.
 #[derive(Debug)]
 pub(super) struct Done<T> {
@@ -95,20 +110,31 @@ impl Ephemeral {
     pub(super) fn typing(
         &mut self,
         sender: Sender<'_>,
-        conversation: &str,
+        request: &message::Typing<'_>,
         now: Tick,
     ) -> Result<Typing, Failure> {
         let session = sender.session;
+        let (conversation, stop) = (&*request.conversation, request.stop);
         let recipients = recipients(session.caller(), &self.ids, conversation)?;
         if let Err(wait) = self.listening.type_once(sender.slot, now) {
             self.metrics.limited(Limit::Typing);
             return Ok(Typing::TooOften(wait));
         }
         Ok(match recipients {
-            Recipients::Users(users) => {
-                let told = self.tell_typing(session, conversation, &users);
-                Typing::Told(told)
-            }
+            Recipients::Users(users) => match self.who_may_block(session, &users) {
+                Some(to) => Typing::Ask(Query::Pass {
+                    from: session.id,
+                    to,
+                    passing: Box::new(Passing::Typing {
+                        conversation: conversation.to_owned(),
+                        stop,
+                    }),
+                }),
+                None => {
+                    let typing = TypingIn { conversation, stop };
+                    Typing::Told(self.tell_typing(session, typing, &users))
+                }
+            },
             Recipients::Group(group) => Typing::Ask(Query::Typing {
                 access: Access {
                     user: session.id,
@@ -121,22 +147,27 @@ impl Ephemeral {
                     name: conversation.to_owned(),
                     after: None,
                 }),
+                stop,
             }),
         })
     }
 
-    /// Tells users that the user of a session types in a conversation. Returns the cost.
+    /// Returns a user who may block the user of a session. Only the store knows whether it is so.
+    fn who_may_block(&self, session: &Session, users: &[UserId]) -> Option<UserId> {
+        let may_block = |user: &UserId| self.hub.blocks.may_block(*user, session.id);
+        users.iter().copied().find(may_block)
+    }
+
+    /// Tells users that the user of a session types in a conversation, or has stopped. Returns the cost.
     pub(super) fn tell_typing(
         &self,
         session: &Session,
-        conversation: &str,
+        typing: TypingIn<'_>,
         users: &[UserId],
     ) -> Cost {
-        let event = Event::Typing(TypingUser {
-            conversation: conversation.into(),
-            user: session.names.user().into(),
-        });
-        self.pass(users, PushFrames::new(event), true).cost
+        let TypingIn { conversation, stop } = typing;
+        let frames = PushFrames::typing(conversation, session.names.user(), stop);
+        self.pass(users, frames, true).cost
     }
 
     /// Handles `signal`.
@@ -146,21 +177,39 @@ impl Ephemeral {
     pub(super) fn signal(
         &self,
         sender: Sender<'_>,
-        request: &Signal<'_>,
-    ) -> Result<Done<SignalReply>, Failure> {
+        request: &message::Signal<'_>,
+    ) -> Result<Signal, Failure> {
         if !is_name(&request.user) {
             return Err(BAD_USER);
         }
+        let session = sender.session;
         let user = self.ids.user(sender.namespace(), &request.user);
+        Ok(match self.who_may_block(session, &[user]) {
+            Some(to) => Signal::Ask(Query::Pass {
+                from: session.id,
+                to,
+                passing: Box::new(Passing::Signal(request.data.clone().into_owned())),
+            }),
+            None => Signal::Told(self.tell_signal(session, user, &request.data)),
+        })
+    }
+
+    /// Hands a value of the user of a session to another user.
+    pub(super) fn tell_signal(
+        &self,
+        session: &Session,
+        user: UserId,
+        data: &Json<'_>,
+    ) -> Done<SignalReply> {
         let event = Event::Signal(Signalled {
-            user: sender.session.names.user().into(),
-            data: request.data.borrow(),
+            user: session.names.user().into(),
+            data: data.borrow(),
         });
         let passed = self.pass(&[user], PushFrames::new(event), false);
-        Ok(Done {
+        Done {
             reply: SignalReply { online: passed.any },
             cost: passed.cost,
-        })
+        }
     }
 
     /// Handles `subscribe`.

@@ -5,6 +5,7 @@
 
 use compact_str::CompactString;
 use trunkline_core::exchange::{Failure, Part, PresenceQuery, PresenceUser};
+use trunkline_core::hub::UserState;
 use trunkline_core::ids::UserId;
 use trunkline_core::request::check_presence;
 use trunkline_proto::ErrorCode;
@@ -14,7 +15,7 @@ use trunkline_proto::message::{
 
 use super::super::turn::Turn;
 use super::Ephemeral;
-use super::presence::Watch;
+use super::presence::{Watch, Watcher};
 use super::requests::Sender;
 use crate::metrics::Limit;
 
@@ -31,6 +32,8 @@ struct Question {
     watched: Vec<Named>,
     /// The users to show only.
     shown: Vec<Named>,
+    /// Watched users whom the answer does not show, and who may block the one who asks.
+    unlisted: Vec<PresenceUser>,
     /// For a list of contacts: whether there are more than these.
     more_contacts: Option<bool>,
 }
@@ -71,9 +74,10 @@ impl Ephemeral {
         let question = Question {
             watched,
             shown: query.iter().map(|name| self.named(sender, name)).collect(),
+            unlisted: Vec::new(),
             more_contacts: None,
         };
-        Ok(self.asked(sender.slot, question, turn))
+        Ok(self.asked(sender, question, turn))
     }
 
     /// Handles `contacts` once a reader has found their names. Returns the contacts of one part of the
@@ -99,10 +103,18 @@ impl Ephemeral {
         let behind = listed.split_off(part.limit.min(listed.len()));
         let more_contacts = Some(!behind.is_empty());
         others.extend(behind);
+        let mut unlisted = Vec::new();
         let (watched, shown) = if watch {
-            for user in &others {
-                self.watch(sender.slot, user, turn);
-            }
+            let others = others.iter();
+            let others = others.map(|user| self.watch(sender, user, turn));
+            unlisted.extend(
+                others
+                    .filter(|user| user.may_block)
+                    .map(|user| PresenceUser {
+                        is_unlisted: true,
+                        ..user
+                    }),
+            );
             (listed, Vec::new())
         } else {
             (Vec::new(), listed)
@@ -110,9 +122,10 @@ impl Ephemeral {
         let question = Question {
             watched,
             shown,
+            unlisted,
             more_contacts,
         };
-        Ok(self.asked(sender.slot, question, turn))
+        Ok(self.asked(sender, question, turn))
     }
 
     /// Checks that a connection may watch these users too.
@@ -135,24 +148,37 @@ impl Ephemeral {
     }
 
     /// Lets a connection watch a user. Returns what a reply says of the user.
-    fn watch(&mut self, slot: u32, user: &Named, turn: &mut Turn) -> PresenceUser {
-        let known = self.listening.watch(slot, user.id);
-        let Watch { state, key } = self.watching.watch(slot, known, user.id, &user.name, turn);
+    fn watch(&mut self, sender: Sender<'_>, user: &Named, turn: &mut Turn) -> PresenceUser {
+        let slot = sender.slot;
+        let watcher = Watcher {
+            slot,
+            user: sender.session.id,
+            known: self.listening.watch(slot, user.id),
+        };
+        let Watch {
+            state,
+            key,
+            may_block,
+        } = self.watching.watch(watcher, user.id, &user.name, turn);
         self.listening.add_watch(slot, user.id, key);
         PresenceUser {
             id: user.id,
             name: user.name.clone(),
             unknown: state.is_unknown(),
             left: state.left,
+            may_block,
+            blocks: false,
+            is_unlisted: false,
         }
     }
 
     /// Watches users, and returns what memory knows of all that were asked for.
-    fn asked(&mut self, slot: u32, question: Question, turn: &mut Turn) -> PresenceQuery {
+    fn asked(&mut self, sender: Sender<'_>, question: Question, turn: &mut Turn) -> PresenceQuery {
+        let by = sender.session.id;
         let watched = question.watched.len();
         let mut users = Vec::with_capacity(watched + question.shown.len());
         for user in &question.watched {
-            users.push(self.watch(slot, user, turn));
+            users.push(self.watch(sender, user, turn));
         }
         for Named { id, name } in question.shown {
             let state = self.watching.state(id);
@@ -161,12 +187,17 @@ impl Ephemeral {
                 name,
                 unknown: state.is_unknown(),
                 left: state.left,
+                may_block: self.hub.blocks.may_block(id, by),
+                blocks: false,
+                is_unlisted: false,
             });
         }
+        users.extend(question.unlisted);
         PresenceQuery {
             users,
             watched,
             contacts: question.more_contacts,
+            by,
         }
     }
 
@@ -178,13 +209,19 @@ impl Ephemeral {
             // Things may have changed since the reader was asked, and the client may know.
             let mut state = self.watching.state(user.id);
             state.left = state.left.max(user.left);
+            let mut blocks = user.blocks;
             // The client may have ended the watch meanwhile.
-            if n < asked.watched
+            if (n < asked.watched || user.is_unlisted)
                 && let Some(key) = self.listening.watch(slot, user.id)
             {
-                self.watching.note_shown(user.id, key, state);
+                blocks = self.watching.note_shown(user.id, key, state, blocks);
             }
-            users.push(state.shown_as(&user.name, now));
+            if blocks {
+                state = UserState::HIDDEN;
+            }
+            if !user.is_unlisted {
+                users.push(state.shown_as(&user.name, now));
+            }
         }
         if let Some(more) = asked.contacts {
             let contact = |user: UserPresence<'static>| Contact {

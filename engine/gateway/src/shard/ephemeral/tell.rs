@@ -25,6 +25,25 @@ pub(super) enum Worth {
 }
 
 impl Core {
+    /// Lets connections see no more of users who block them, or see them again, while something is left of
+    /// `left`.
+    pub(super) fn tell_blocks(&mut self, conns: &mut Slab<Conn>, left: &mut usize) {
+        while *left > 0
+            && let Some(((blocker, blocked), begins)) = self.ephemeral.next_block()
+        {
+            *left -= 1;
+            let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(blocked));
+            for slot in slots {
+                if let Some(conn) = conns.get_mut(slot as usize)
+                    && conn.is_of(blocked)
+                    && let Some(mut push) = self.ephemeral.block_changed(slot, blocker, begins)
+                {
+                    self.tell(slot, conn, &mut push, Worth::Asked);
+                }
+            }
+        }
+    }
+
     /// Tells watchers of users who have changed, while something is left of `left`.
     pub(super) fn tell_presence(&mut self, conns: &mut Slab<Conn>, left: &mut usize) {
         while *left > 0

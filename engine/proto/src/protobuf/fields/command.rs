@@ -36,6 +36,15 @@ impl Fields for m::Command<'_> {
             m::CommandBody::Reactions(body) => to.message(27, body),
             m::CommandBody::Rpc(body) => to.message(28, body),
             m::CommandBody::Edit(body) => to.message(29, &**body),
+            m::CommandBody::GroupRole(body) => to.message(40, body),
+            m::CommandBody::GroupSet(body) => to.message(41, body),
+            m::CommandBody::GroupJoin(body) => to.message(42, body),
+            m::CommandBody::Pin(body) => to.message(43, body),
+            m::CommandBody::Unpin(body) => to.message(44, body),
+            m::CommandBody::Block(body) => to.message(45, body),
+            m::CommandBody::Unblock(body) => to.message(46, body),
+            m::CommandBody::Blocked(body) => to.message(47, body),
+            m::CommandBody::Settings(body) => to.message(48, body),
         }
     }
 }
@@ -239,6 +248,7 @@ impl Fields for m::Presence<'_> {
 impl Fields for m::Typing<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.conversation);
+        to.flag(2, self.stop);
     }
 }
 

@@ -47,6 +47,15 @@ impl Fields for m::Reply<'_> {
             m::ReplyBody::Reactions(body) => to.message(28, body),
             m::ReplyBody::Rpc(body) => to.message(29, body),
             m::ReplyBody::Edit(body) => to.message(30, body),
+            m::ReplyBody::GroupRole(body) => to.message(40, body),
+            m::ReplyBody::GroupSet(body) => to.message(41, body),
+            m::ReplyBody::GroupJoin(body) => to.message(42, body),
+            m::ReplyBody::Pin(body) => to.message(43, body),
+            m::ReplyBody::Unpin(body) => to.message(44, body),
+            m::ReplyBody::Block(body) => to.message(45, body),
+            m::ReplyBody::Unblock(body) => to.message(46, body),
+            m::ReplyBody::Blocked(body) => to.message(47, body),
+            m::ReplyBody::Settings(body) => to.message(48, body),
         }
     }
 }
@@ -141,6 +150,7 @@ impl Fields for m::Push<'_> {
             m::Event::Publication(event) => to.message(13, event),
             m::Event::CaughtUp(event) => to.message(14, event),
             m::Event::Edit(event) => to.message(15, event),
+            m::Event::Settings(event) => to.message(20, event),
         }
     }
 }
@@ -251,6 +261,9 @@ impl Fields for m::ConversationEntry<'_> {
         to.number(4, self.unread);
         to.number(5, self.members);
         to.number(6, self.mentions);
+        to.number(10, self.muted_until);
+        to.flag(11, self.pinned);
+        to.flag(12, self.archived);
     }
 }
 
@@ -276,6 +289,10 @@ impl Fields for m::GroupInfoReply<'_> {
         to.number(4, self.count);
         to.messages(5, &self.members);
         to.flag(6, self.more);
+        to.optional_text(7, self.picture.as_ref());
+        to.number(8, wire::Senders::from(self.send) as u32);
+        to.number(9, wire::Joining::from(self.join) as u32);
+        to.messages(10, &self.pins);
     }
 }
 
@@ -386,6 +403,11 @@ impl Fields for m::GroupChanged<'_> {
         to.texts(4, &self.members);
         to.optional_text(5, self.name.as_ref());
         to.number(6, self.time);
+        to.optional_number(7, self.role.map(|role| wire::Role::from(role) as u32));
+        to.optional_text(8, self.picture.as_ref());
+        to.optional_number(9, self.send.map(|send| wire::Senders::from(send) as u32));
+        to.optional_number(10, self.join.map(|join| wire::Joining::from(join) as u32));
+        to.optional_number(11, self.seq);
     }
 }
 
@@ -402,6 +424,8 @@ impl Fields for m::TypingUser<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.conversation);
         to.text(2, &self.user);
+        to.flag(3, self.stop);
+        to.number(4, self.expires_ms);
     }
 }
 

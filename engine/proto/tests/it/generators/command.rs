@@ -84,6 +84,7 @@ pub(crate) fn command() -> impl Strategy<Value = m::Command<'static>> {
         Just(C::Ping(m::Ping {})),
         // Boxed: a strategy holds all of its parts, and threads have little stack.
         group_command().boxed(),
+        managing_command().boxed(),
         message_command().boxed(),
         passing_command().boxed(),
     ];
@@ -164,6 +165,60 @@ fn edit() -> impl Strategy<Value = m::CommandBody<'static>> {
     })
 }
 
+/// Makes commands about the rules of groups, blocked users and settings.
+fn managing_command() -> impl Strategy<Value = m::CommandBody<'static>> {
+    use m::CommandBody as C;
+    let role = prop::sample::select(&[m::Role::Member, m::Role::Owner, m::Role::Admin]);
+    let role = (required(), required(), role).prop_map(|(group, user, role)| m::GroupRole {
+        group,
+        user,
+        role,
+    });
+    let send = prop::sample::select(&[m::Senders::All, m::Senders::Admins]);
+    let join = prop::sample::select(&[m::Joining::Invite, m::Joining::Open]);
+    let set = (required(), of(text()), of(text()), of(send), of(join)).prop_map(
+        |(group, name, picture, send, join)| m::GroupSet {
+            group,
+            name,
+            picture,
+            send,
+            join,
+        },
+    );
+    let place = || {
+        (required(), 1..=u64::MAX)
+            .prop_map(|(conversation, seq)| m::MessageRef { conversation, seq })
+    };
+    let user = || required().prop_map(|user| m::UserRef { user });
+    let blocked =
+        (of(text()), of(any::<u32>())).prop_map(|(after, limit)| m::Blocked { after, limit });
+    let settings = (
+        required(),
+        of(number()),
+        of(any::<bool>()),
+        of(any::<bool>()),
+    )
+        .prop_map(
+            |(conversation, muted_until, pinned, archived)| m::Settings {
+                conversation,
+                muted_until,
+                pinned,
+                archived,
+            },
+        );
+    prop_oneof![
+        role.prop_map(C::GroupRole),
+        set.prop_map(C::GroupSet),
+        required().prop_map(|group| C::GroupJoin(m::GroupJoin { group })),
+        place().prop_map(C::Pin),
+        place().prop_map(C::Unpin),
+        user().prop_map(C::Block),
+        user().prop_map(C::Unblock),
+        blocked.prop_map(C::Blocked),
+        settings.prop_map(C::Settings),
+    ]
+}
+
 /// Makes commands about stored messages.
 fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     use m::CommandBody as C;
@@ -236,7 +291,8 @@ fn passing_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     prop_oneof![
         contacts.prop_map(C::Contacts),
         presence.prop_map(C::Presence),
-        required().prop_map(|conversation| C::Typing(m::Typing { conversation })),
+        (required(), any::<bool>())
+            .prop_map(|(conversation, stop)| C::Typing(m::Typing { conversation, stop })),
         (required(), json()).prop_map(|(user, data)| C::Signal(m::Signal { user, data })),
         (required(), of(text()))
             .prop_map(|(topic, since)| C::Subscribe(m::Subscribe { topic, since })),

@@ -118,15 +118,42 @@ fn change() -> impl Strategy<Value = m::Event<'static>> {
             time,
         },
     );
-    let kinds = &[K::Created, K::Added, K::Removed, K::Left, K::Renamed];
+    let kinds = &[
+        K::Created,
+        K::Added,
+        K::Removed,
+        K::Left,
+        K::Renamed,
+        K::Role,
+        K::Set,
+        K::Joined,
+        K::Pinned,
+        K::Unpinned,
+    ];
     let kind = prop::sample::select(kinds);
-    let group = (text(), kind, text(), texts(), of(text()), number()).prop_map(
-        |(conversation, change, by, members, name, time)| m::GroupChanged {
+    let set = (of(role()), of(text()), of(send()), of(join()), of(number()));
+    let group = (text(), kind, text(), texts(), of(text()), set, number()).prop_map(
+        |(conversation, change, by, members, name, set, time)| m::GroupChanged {
             conversation,
             change,
             by,
             members,
             name,
+            role: set.0,
+            picture: set.1,
+            send: set.2,
+            join: set.3,
+            seq: set.4,
+            time,
+        },
+    );
+    let flags = any::<[bool; 2]>();
+    let settings = (text(), number(), flags, number()).prop_map(
+        |(conversation, muted_until, [pinned, archived], time)| m::ConversationSettings {
+            conversation,
+            muted_until,
+            pinned,
+            archived,
             time,
         },
     );
@@ -135,7 +162,20 @@ fn change() -> impl Strategy<Value = m::Event<'static>> {
         deleted.prop_map(E::Delete),
         reacted.prop_map(E::Reaction),
         group.prop_map(E::Group),
+        settings.prop_map(E::Settings),
     ]
+}
+
+fn role() -> impl Strategy<Value = m::Role> {
+    prop::sample::select(&[m::Role::Member, m::Role::Owner, m::Role::Admin])
+}
+
+fn send() -> impl Strategy<Value = m::Senders> {
+    prop::sample::select(&[m::Senders::All, m::Senders::Admins])
+}
+
+fn join() -> impl Strategy<Value = m::Joining> {
+    prop::sample::select(&[m::Joining::Invite, m::Joining::Open])
 }
 
 /// Makes pushes of ephemeral events.
@@ -150,8 +190,14 @@ fn passing() -> impl Strategy<Value = m::Event<'static>> {
         });
     prop_oneof![
         presence().prop_map(E::Presence),
-        (text(), text())
-            .prop_map(|(conversation, user)| E::Typing(m::TypingUser { conversation, user })),
+        (text(), text(), any::<bool>(), number()).prop_map(
+            |(conversation, user, stop, expires_ms)| E::Typing(m::TypingUser {
+                conversation,
+                user,
+                stop,
+                expires_ms,
+            })
+        ),
         (text(), json()).prop_map(|(user, data)| E::Signal(m::Signalled { user, data })),
         publication.prop_map(E::Publication),
     ]
@@ -171,22 +217,31 @@ fn presence() -> impl Strategy<Value = m::UserPresence<'static>> {
 fn group_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
     use m::ReplyBody as R;
     let members = || number().prop_map(|members| m::GroupMembersReply { members });
-    let role = prop::sample::select(&[m::Role::Member, m::Role::Owner]);
-    let member = (text(), role, number()).prop_map(|(user, role, since)| m::GroupMember {
+    let member = (text(), role(), number()).prop_map(|(user, role, since)| m::GroupMember {
         user,
         role,
         since,
     });
     let visibility = prop::sample::select(&[m::Visibility::All, m::Visibility::Joined]);
     let group = (text(), of(text()), visibility, number());
-    let info = (group, prop::collection::vec(member, 0..4), any::<bool>()).prop_map(
-        |((group, name, history, count), members, more)| m::GroupInfoReply {
-            group,
-            name,
-            history,
-            count,
-            members,
-            more,
+    let pin = (number(), number()).prop_map(|(seq, time)| m::PinnedMessage { seq, time });
+    let pins = prop::collection::vec(pin, 0..3);
+    let rules = (of(text()), send(), join(), pins);
+    let members_of = prop::collection::vec(member, 0..4);
+    let info = (group, rules, members_of, any::<bool>()).prop_map(
+        |((group, name, history, count), (picture, send, join, pins), members, more)| {
+            m::GroupInfoReply {
+                group,
+                name,
+                picture,
+                history,
+                send,
+                join,
+                pins,
+                count,
+                members,
+                more,
+            }
         },
     );
     prop_oneof![
@@ -199,6 +254,9 @@ fn group_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
         }),
         members().prop_map(R::GroupAdd),
         members().prop_map(R::GroupRemove),
+        members().prop_map(R::GroupJoin),
+        (texts(), any::<bool>())
+            .prop_map(|(users, more)| R::Blocked(m::BlockedReply { users, more })),
         info.prop_map(R::GroupInfo),
     ]
 }
@@ -250,15 +308,19 @@ fn listing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
             users,
             more,
         });
+    let own = (number(), any::<[bool; 2]>());
     let numbers = (number(), number(), number(), number());
-    let entry = (text(), of(message()), numbers).prop_map(
-        |(conversation, last, (read, unread, members, mentions))| m::ConversationEntry {
+    let entry = (text(), of(message()), numbers, own).prop_map(
+        |(conversation, last, (read, unread, members, mentions), own)| m::ConversationEntry {
             conversation,
             last,
             read,
             unread,
             members,
             mentions,
+            muted_until: own.0,
+            pinned: own.1[0],
+            archived: own.1[1],
         },
     );
     let entries = prop::collection::vec(entry, 0..3);
@@ -359,6 +421,13 @@ fn reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
             R::React(m::Done {}),
             R::Edit(m::Done {}),
             R::Typing(m::Done {}),
+            R::GroupRole(m::Done {}),
+            R::GroupSet(m::Done {}),
+            R::Pin(m::Done {}),
+            R::Unpin(m::Done {}),
+            R::Block(m::Done {}),
+            R::Unblock(m::Done {}),
+            R::Settings(m::Done {}),
         ]),
         group_reply(),
         passing_reply(),

@@ -1,0 +1,60 @@
+//! The conversations in which messages and pictures of groups name media that the gateway keeps.
+
+use trunkline_proto::ErrorCode;
+
+use super::asked::Asked;
+use super::batch::{Changes, OpenBatch};
+use super::refused::{CORRUPT, Refused};
+use crate::event::Body;
+use crate::exchange::Members;
+use crate::media;
+use crate::state::{self, Added, Place, Share, Shares};
+
+const TOO_MANY_SHARES: Refused = Refused::new(
+    ErrorCode::LimitExceeded,
+    "these media are named in as many conversations as media may be: upload them again",
+);
+
+/// Notes that a message names media: the members of the conversation may read them.
+///
+/// # Errors
+/// The media are named in as many conversations as may be, or the store could not be read.
+pub(super) fn of_message(
+    batch: &OpenBatch,
+    command: Asked<'_>,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    let body = Body::read(command.body).ok_or(CORRUPT)?;
+    let Some(id) = body.url.and_then(media::id_in) else {
+        return Ok(());
+    };
+    let with = match command.members {
+        Members::Direct { other, .. } => Place::User(other.0),
+        Members::Group => Place::Group(command.conversation.0),
+    };
+    let share = Share {
+        by: command.user.0,
+        with,
+    };
+    add(batch, id, share, changes)
+}
+
+/// Notes one more conversation in which media with this id are named.
+///
+/// # Errors
+/// The media are named in as many conversations as may be, or the store could not be read.
+pub(super) fn add(
+    batch: &OpenBatch,
+    id: &str,
+    share: Share,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    let key = batch.ids().media(id);
+    let mut shares: Shares = batch.decoded(key)?.unwrap_or_default();
+    match shares.add(share) {
+        Added::Already => {}
+        Added::New => changes.push((key, state::encode(&shares))),
+        Added::Full => return Err(TOO_MANY_SHARES),
+    }
+    Ok(())
+}
