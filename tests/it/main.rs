@@ -19,6 +19,7 @@ mod callbacks;
 mod caught_up;
 mod certificates;
 mod chat;
+mod clients;
 mod clock;
 mod command_order;
 mod commands;

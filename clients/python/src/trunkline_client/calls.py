@@ -1,0 +1,184 @@
+"""The commands of the protocol as methods. Each takes the fields of its command, and returns those of the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from .values import Fields, random_key
+
+
+class Calls:
+    """The commands. :class:`trunkline_client.Trunkline` carries them out."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, None] = {}
+        #: The last position of each topic.
+        self._topics: dict[str, str | None] = {}
+
+    async def _run(self, name: str, fields: Fields, **how: Any) -> Any:
+        raise NotImplementedError
+
+    async def _send_message(self, fields: Fields, lane: str) -> Any:
+        raise NotImplementedError
+
+    async def request(self, name: str, /, **fields: Any) -> Any:
+        """Carries out a command by its name in the protocol."""
+        return await self._run(name, fields)
+
+    async def _fields(self, command: str, /, **fields: Any) -> Fields:
+        reply: Fields = await self._run(command, fields)
+        return reply
+
+    async def send(
+        self,
+        *,
+        user: str | None = None,
+        group: str | None = None,
+        text: str | None = None,
+        media: Fields | None = None,
+        key: str | None = None,
+    ) -> Fields:
+        """Sends a message to a user or a group. Returns when it is durable."""
+        fields = {"user": user, "group": group, "key": key or random_key(), "text": text, "media": media}
+        reply: Fields = await self._send_message(fields, f"u:{user}" if group is None else f"g:{group}")
+        return reply
+
+    async def receipts(
+        self,
+        conversation: str,
+        seq: int,
+        state: Literal["read", "delivered", "unread"],
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Fields:
+        """Says how far a message has come."""
+        return await self._fields("receipts", conversation=conversation, seq=seq, state=state, after=after, limit=limit)
+
+    async def sync(self, since: str, *, limit: int | None = None) -> Fields:
+        """Returns a page of the events after a position."""
+        return await self._fields("sync", since=since, limit=limit)
+
+    async def history(
+        self, conversation: str, *, before: int | None = None, after: int | None = None, limit: int | None = None
+    ) -> Fields:
+        """Returns a page of the messages of a conversation."""
+        return await self._fields("history", conversation=conversation, before=before, after=after, limit=limit)
+
+    async def get(self, conversation: str, seq: int) -> Fields:
+        """Returns one message."""
+        return await self._fields("get", conversation=conversation, seq=seq)
+
+    async def conversations(self, *, after: str | None = None, limit: int | None = None) -> Fields:
+        """Returns a page of the conversations of the user, the newest first."""
+        return await self._fields("conversations", after=after, limit=limit)
+
+    async def group_create(
+        self,
+        group: str,
+        *,
+        name: str | None = None,
+        members: Iterable[str] = (),
+        history: Literal["all", "joined"] | None = None,
+        key: str | None = None,
+    ) -> Fields:
+        """Creates a group."""
+        return await self._fields(
+            "group_create", group=group, name=name, members=list(members), history=history, key=key or random_key()
+        )
+
+    async def group_add(self, group: str, members: Iterable[str]) -> Fields:
+        """Adds members."""
+        return await self._fields("group_add", group=group, members=list(members))
+
+    async def group_remove(self, group: str, members: Iterable[str]) -> Fields:
+        """Removes members."""
+        return await self._fields("group_remove", group=group, members=list(members))
+
+    async def group_leave(self, group: str) -> Fields:
+        """Leaves a group."""
+        return await self._fields("group_leave", group=group)
+
+    async def group_rename(self, group: str, name: str) -> Fields:
+        """Gives a group another name."""
+        return await self._fields("group_rename", group=group, name=name)
+
+    async def group_info(self, group: str, *, after: str | None = None, limit: int | None = None) -> Fields:
+        """Returns what there is to know of a group, with a page of its members."""
+        return await self._fields("group_info", group=group, after=after, limit=limit)
+
+    async def recall(self, conversation: str, seq: int) -> Fields:
+        """Takes an own message back."""
+        return await self._fields("recall", conversation=conversation, seq=seq)
+
+    async def delete(self, conversation: str, seq: int) -> Fields:
+        """Deletes a message from the own view."""
+        return await self._fields("delete", conversation=conversation, seq=seq)
+
+    async def react(self, conversation: str, seq: int, reaction: str, *, remove: bool = False) -> Fields:
+        """Reacts to a message, or takes that back."""
+        return await self._fields("react", conversation=conversation, seq=seq, reaction=reaction, remove=remove or None)
+
+    async def reactions(
+        self, conversation: str, seq: int, *, reaction: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Fields:
+        """Says who reacted to a message."""
+        return await self._fields(
+            "reactions", conversation=conversation, seq=seq, reaction=reaction, after=after, limit=limit
+        )
+
+    async def contacts(
+        self,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        watch: bool = False,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Fields:
+        """Changes and returns the contacts of the user."""
+        return await self._fields(
+            "contacts", add=list(add) or None, remove=list(remove) or None, watch=watch or None, after=after, limit=limit
+        )
+
+    async def presence(
+        self, *, watch: Iterable[str] = (), unwatch: Iterable[str] = (), query: Iterable[str] = ()
+    ) -> Fields:
+        """Asks who is online. What is watched is watched again in later sessions."""
+        fields = {"watch": list(watch), "unwatch": list(unwatch), "query": list(query)}
+        self._watched.update(dict.fromkeys(fields["watch"]))
+        for user in fields["unwatch"]:
+            self._watched.pop(user, None)
+        return await self._fields("presence", **{name: users for name, users in fields.items() if users})
+
+    async def signal(self, user: str, data: Any) -> Fields:
+        """Hands something to the devices of a user that are online."""
+        return await self._fields("signal", user=user, data=data)
+
+    async def subscribe(self, topic: str, since: str | None = None) -> Fields:
+        """Subscribes to a topic, in later sessions too."""
+
+        def first(reply: Fields) -> None:
+            # Before the publications that follow the reply.
+            self._topics[topic] = reply["pos"]
+
+        reply: Fields = await self._run("subscribe", {"topic": topic, "since": since}, first=first)
+        return reply
+
+    async def unsubscribe(self, topic: str) -> Fields:
+        """Ends what :meth:`subscribe` began."""
+        self._topics.pop(topic, None)
+        return await self._fields("unsubscribe", topic=topic)
+
+    async def publish(self, topic: str, data: Any) -> Fields:
+        """Publishes to a topic."""
+        return await self._fields("publish", topic=topic, data=data)
+
+    async def rpc(self, method: str, data: Any) -> Any:
+        """Asks a back end of the operator, and returns its data."""
+        return (await self._fields("rpc", method=method, data=data))["data"]
+
+    async def ping(self) -> Fields:
+        """Asks whether the gateway is there."""
+        return await self._fields("ping")
