@@ -125,6 +125,7 @@ impl Gateway {
         let readers = spawn_readers(&store, &jobs, &mailboxes, most)?;
         let serving = Serving {
             config,
+            listen,
             store: &store,
             directory: &directory,
             hub: &hub,

@@ -1,7 +1,7 @@
 //! The client API over HTTP: what `trunkline_http` needs of the gateway.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ use crate::metrics::Metrics;
 /// The parts of the running gateway that the client API uses.
 pub(crate) struct Serving<'a> {
     pub(crate) config: &'a Config,
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
     pub(crate) store: &'a Reader,
     pub(crate) directory: &'a Arc<Directory>,
     pub(crate) hub: &'a Arc<Hub>,
@@ -86,6 +88,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
     let http = Http::start(HttpParts {
         address,
         post,
+        sockets: serving.listen.port(),
         shards: config.shards,
         service: serving.service(),
         directory: Arc::clone(serving.directory),

@@ -29,7 +29,7 @@ fn health() {
     for (path, status, body) in [
         ("/healthz", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),
-        ("/", 404, ""),
+        ("/nothing", 404, ""),
         ("/metric", 404, ""),
     ] {
         let answer = http::get(gateway.control(), path);

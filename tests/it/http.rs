@@ -255,7 +255,7 @@ fn errors_are_problems() {
         .start();
     let alice = Api::of(&gateway).user("alice");
     let bare = |api: &Api, method: &str, path: &str, body| problem(&api.ask(method, path, body));
-    assert_eq!(bare(&alice, "GET", "/", None), (404, 104));
+    assert_eq!(bare(&alice, "GET", "/nothing", None), (404, 104));
     assert_eq!(bare(&alice, "POST", "/api/v1/x", Some("{}")), (404, 104));
     assert_eq!(bare(&alice, "POST", "/api/v2/send", Some("{}")), (404, 104));
     let answer = alice.ask("GET", "/api/v1/send", None);

@@ -117,5 +117,6 @@ mod topics;
 mod typing;
 mod unread;
 mod versions;
+mod web_pages;
 mod webhooks;
 mod webhooks_presence;

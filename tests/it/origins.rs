@@ -138,7 +138,7 @@ fn the_control_port_is_read_by_no_page() {
     let gateway = Gateway::start();
     let port = gateway.control().port();
     let mut refused = 0;
-    for path in ["/metrics", "/healthz", "/readyz", "/"] {
+    for path in ["/metrics", "/healthz", "/readyz", "/", "/nothing"] {
         for (first, lines, expected) in [
             (path, format!("Host: 127.0.0.1:{port}\r\n"), 200),
             (path, "Host: LOCALHOST\r\n".into(), 200),
@@ -165,7 +165,7 @@ fn the_control_port_is_read_by_no_page() {
         ] {
             let request = format!("GET {first} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n");
             let answer = exchange(gateway.control(), request.as_bytes());
-            let expected = if path == "/" && expected == 200 {
+            let expected = if path == "/nothing" && expected == 200 {
                 404
             } else {
                 expected

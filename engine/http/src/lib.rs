@@ -5,6 +5,7 @@
 //! - [`Http`]: the port of the client API. Commands are calls of `trunkline_core`; [`waiting`] wakes
 //!   requests and streams that wait for events.
 //! - [`admin`]: the admin API, which the control port serves.
+//! - [`pages`]: the chat page, the console, and the client in JavaScript.
 //! - [`Door`]: what the port needs to know of tokens, rates and budgets. The program provides it.
 //!
 //! Each port runs on a thread of its own, so that no shard waits for it.
@@ -17,6 +18,7 @@ mod door;
 mod limits;
 mod media;
 mod metrics;
+pub mod pages;
 mod port;
 pub mod problem;
 pub mod server;

@@ -10,13 +10,14 @@ use crate::media::MediaMetrics;
 use crate::server::ServerMetrics;
 
 /// The routes that are counted apart.
-pub const ROUTES: [&str; 7] = [
+pub const ROUTES: [&str; 8] = [
     "command",
     "rtm.send",
     "rtm.receive",
     "events",
     "media",
     "openapi",
+    "pages",
     "other",
 ];
 
@@ -35,6 +36,8 @@ pub(crate) enum Route {
     Media,
     /// The description of the API.
     OpenApi,
+    /// The chat page and the client in JavaScript.
+    Pages,
     /// Anything else: unknown paths, other methods, preflight requests.
     Other,
 }

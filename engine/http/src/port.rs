@@ -37,6 +37,8 @@ pub struct HttpParts {
     pub address: SocketAddr,
     /// The mailbox, whose number is that behind the last shard.
     pub post: Post,
+    /// The port of the WebSockets, which the chat page connects to.
+    pub sockets: u16,
     /// The number of shards.
     pub shards: usize,
     /// Carries out commands.
@@ -103,6 +105,10 @@ impl Http {
             ApiLimits {
                 content,
                 http: parts.limits,
+                sockets: api::Sockets {
+                    port: parts.sockets,
+                    has_tls,
+                },
             },
             Arc::clone(&media),
             Arc::clone(&parts.metrics),

@@ -19,8 +19,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
 use trunkline_core::trusted::Trusted;
-use trunkline_http::admin;
 use trunkline_http::server::{Guard, Server, refuse_in_text};
+use trunkline_http::{admin, pages};
 use trunkline_storage::Reader;
 
 pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
@@ -103,7 +103,9 @@ pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Re
         proxies: Trusted::default(),
         limits: config.control_limits,
         metrics: Arc::clone(&shown.metrics.control),
-        app: router(shown).merge(admin::router(&admin.admin)),
+        app: router(shown)
+            .merge(admin::router(&admin.admin))
+            .merge(pages::console()),
     };
     let stats = Arc::clone(&admin.stats);
     let (stop, stopped) = oneshot::channel();

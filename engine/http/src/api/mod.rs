@@ -10,6 +10,7 @@ pub(crate) mod held;
 pub(crate) mod json;
 mod openapi;
 mod outstanding;
+mod pages;
 mod receive;
 mod send;
 mod upload;
@@ -36,6 +37,7 @@ use trunkline_proto::message::CommandBody;
 use self::back::Remembered;
 use self::body::Bodies;
 use self::outstanding::Outstanding;
+pub(crate) use self::pages::Sockets;
 use self::visitor::{Said, Visitor};
 use crate::door::{Door, Payer};
 use crate::limits::HttpLimits;
@@ -101,11 +103,12 @@ const BUSY: Duration = Duration::from_millis(100);
 /// The time between two looks whether all answers have left, when the gateway stops.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The limits of the client API.
+/// The limits of the client API, and what its pages need to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ApiLimits {
     pub(crate) content: ContentLimits,
     pub(crate) http: HttpLimits,
+    pub(crate) sockets: Sockets,
 }
 
 /// The state that all requests share.
@@ -260,7 +263,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     for command in COMMANDS {
         router = router.route(&format!("{COMMAND_PATH}{command}"), post(command::handle));
     }
-    router
+    pages::add(router)
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(Arc::clone(api), around))
@@ -276,6 +279,7 @@ fn route_of(path: &str) -> Route {
         "/api/v1/media" => Route::Media,
         "/openapi.json" => Route::OpenApi,
         path if path.starts_with(trunkline_core::media::PATH) => Route::Media,
+        path if pages::are_at(path) => Route::Pages,
         _ => match path.strip_prefix(COMMAND_PATH) {
             Some(command) if COMMANDS.contains(&command) => Route::Command,
             _ => Route::Other,

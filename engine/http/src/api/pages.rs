@@ -1,0 +1,63 @@
+//! The chat page, the client in JavaScript, and what the page needs to know of the gateway.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Extension, Router};
+use hyper::header::HeaderMap;
+
+use super::{Api, json};
+use crate::pages::{CHAT, File, policy_with_sockets};
+use crate::problem::Problem;
+use crate::server::Peer;
+
+/// The path of what the page needs to know.
+pub(super) const ABOUT: &str = "/chat/gateway.json";
+
+/// Where the WebSockets of the gateway are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sockets {
+    pub(crate) port: u16,
+    pub(crate) has_tls: bool,
+}
+
+/// Returns whether a path is that of a page.
+pub(super) fn are_at(path: &str) -> bool {
+    path == ABOUT || CHAT.iter().any(|file| file.path == path)
+}
+
+/// Adds the routes.
+pub(super) fn add(mut router: Router<Arc<Api>>) -> Router<Arc<Api>> {
+    for file in CHAT {
+        let answer = move |state, peer, headers| page(file, state, peer, headers);
+        router = router.route(file.path, get(answer));
+    }
+    router.route(ABOUT, get(about))
+}
+
+async fn page(
+    file: &'static File,
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    asked: HeaderMap,
+) -> Result<Response, Problem> {
+    api.serve_stranger(peer)?;
+    let Sockets { port, has_tls } = api.limits.sockets;
+    let policy = policy_with_sockets(&asked, port, has_tls);
+    Ok(file.answer(&asked, policy))
+}
+
+/// Answers with where the WebSockets are, and whether clients need tokens.
+async fn about(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Problem> {
+    api.serve_stranger(peer)?;
+    let Sockets { port, .. } = api.limits.sockets;
+    let tokens = api.door.needs_tokens();
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!(r#"{{"port":{port},"tokens":{tokens},"version":"{version}"}}"#);
+    Ok(json::response(text.into_bytes()))
+}

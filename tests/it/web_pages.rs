@@ -1,0 +1,204 @@
+//! The pages: chat and client in JavaScript at the port of the client API, console at the control port.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::http::{self, Answer};
+use trunkline_tests::process::{Process, workspace};
+use trunkline_tests::scripts;
+
+fn gateway() -> Gateway {
+    Setup::default().http().patient().start()
+}
+
+fn ask(address: SocketAddr, path: &str, headers: &str) -> Answer {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
+    http::exchange(address, request.as_bytes())
+}
+
+/// Returns the value of a header.
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    let mut lines = answer.head.lines().filter_map(|line| line.split_once(": "));
+    let found = lines.find(|(found, _)| found.eq_ignore_ascii_case(name));
+    found
+        .map(|(_, value)| value)
+        .unwrap_or_else(|| panic!("no {name}: {}", answer.head))
+}
+
+/// Returns the paths of this port that a file names.
+fn named(path: &str, text: &str) -> Vec<String> {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut found = Vec::new();
+    for mark in [" from \"", "import \"", "src=\"", "href=\""] {
+        for rest in text.split(mark).skip(1) {
+            let name = rest.split('"').next().unwrap_or_default();
+            match name.strip_prefix("./") {
+                Some(name) => found.push(format!("{folder}/{name}")),
+                None if name.starts_with('/') => found.push(name.to_owned()),
+                None => {}
+            }
+        }
+    }
+    found
+}
+
+/// Follows everything that a page names. Returns the paths.
+fn follow(address: SocketAddr) -> Vec<String> {
+    let (mut seen, mut waiting) = (Vec::new(), vec!["/".to_owned()]);
+    while let Some(path) = waiting.pop() {
+        if seen.contains(&path) {
+            continue;
+        }
+        let answer = ask(address, &path, "");
+        assert_eq!(answer.status, 200, "{path}");
+        let kind = match path.rsplit_once('.').map_or("html", |(_, kind)| kind) {
+            "html" => "text/html; charset=utf-8",
+            "js" => "text/javascript; charset=utf-8",
+            "css" => "text/css; charset=utf-8",
+            "svg" => "image/svg+xml",
+            other => panic!("{other}"),
+        };
+        assert_eq!(header(&answer, "content-type"), kind, "{path}");
+        assert_eq!(header(&answer, "x-content-type-options"), "nosniff");
+        let policy = header(&answer, "content-security-policy");
+        for rule in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.contains(rule), "{path}: {policy}");
+        }
+        assert!(!policy.contains(concat!("un", "safe")), "{path}: {policy}");
+        // Nothing comes from elsewhere, and markup has neither scripts nor styles of its own.
+        if kind.starts_with("text/html") {
+            for bad in [
+                "style=\"",
+                "<style",
+                " onclick=",
+                "javascript:",
+                "src=\"http",
+            ] {
+                assert!(!answer.body.contains(bad), "{path}: {bad}");
+            }
+        }
+        waiting.extend(named(&path, &answer.body));
+        let tag = header(&answer, "etag");
+        let again = ask(address, &path, &format!("If-None-Match: {tag}\r\n"));
+        assert_eq!((again.status, &*again.body), (304, ""), "{path}");
+        assert_eq!(header(&again, "etag"), tag, "{path}");
+        let other = ask(address, &path, "If-None-Match: \"other\"\r\n");
+        assert_eq!(other.status, 200, "{path}");
+        seen.push(path);
+    }
+    seen
+}
+
+#[test]
+fn the_chat_page_and_the_client_are_there() {
+    let gateway = gateway();
+    let address = gateway.http();
+    let paths = follow(address);
+    for path in [
+        "/client.js",
+        "/client/commands.js",
+        "/chat/store.js",
+        "/icon.svg",
+    ] {
+        assert!(
+            paths.iter().any(|one| one == path),
+            "{path} is not named: {paths:?}"
+        );
+    }
+    let source = workspace().join("clients/js/client.js");
+    let source = std::fs::read_to_string(source).expect("the client");
+    assert_eq!(ask(address, "/client.js", "").body, source);
+
+    let about = ask(address, "/chat/gateway.json", "");
+    let about: serde_json::Value = serde_json::from_str(&about.body).expect("JSON");
+    assert_eq!(about["port"], gateway.ws().port());
+    assert_eq!(about["tokens"], false);
+    let page = ask(address, "/", "");
+    let sockets = format!("connect-src 'self' ws://127.0.0.1:{}", gateway.ws().port());
+    let policy = header(&page, "content-security-policy");
+    assert!(policy.ends_with(&sockets), "{policy}");
+    assert_eq!(ask(address, "/chat/nothing.js", "").status, 404);
+    assert!(gateway.metric("trunkline_http_requests_total{route=\"pages\"}") > 20.0);
+}
+
+#[test]
+fn the_console_is_there() {
+    let gateway = gateway();
+    let paths = follow(gateway.control());
+    assert!(
+        paths.iter().any(|path| path == "/console/plot.js"),
+        "{paths:?}"
+    );
+    // Pages of other ports may not read it.
+    let foreign = "Origin: http://evil.example\r\n";
+    assert_eq!(ask(gateway.control(), "/", foreign).status, 403);
+}
+
+/// The client as a page gets it: Node.js imports it from the port.
+#[test]
+fn the_client_that_is_served_works() {
+    let Some(mut node) = scripts::node() else {
+        return;
+    };
+    let gateway = gateway();
+    let script = r#"
+        import { createRequire } from "node:module";
+        import { mkdtempSync, mkdirSync, writeFileSync } from "node:fs";
+        import { dirname, join } from "node:path";
+        const [base, ws, folder] = process.argv.slice(1);
+        const files = ["client.js", "client/commands.js", "client/delays.js", "client/events.js", "client/marks.js", "client/values.js"];
+        for (const file of files) {
+          mkdirSync(dirname(join(folder, file)), { recursive: true });
+          writeFileSync(join(folder, file), await (await fetch(`${base}/${file}`)).text());
+        }
+        writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+        const { Trunkline } = await import(join(folder, "client.js"));
+        const WebSocket = globalThis.WebSocket ?? createRequire(join(process.cwd(), "x.js"))("ws");
+        const alice = new Trunkline(ws, { user: "alice", WebSocket });
+        console.log(JSON.stringify(await alice.send({ user: "bob", text: "from a page" })));
+        alice.close();
+    "#;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let exit = Process::start(
+        node.args(["--input-type=module", "--eval", script])
+            .arg(format!("http://{}", gateway.http()))
+            .arg(format!("ws://{}", gateway.ws()))
+            .arg(folder.path()),
+    )
+    .ended();
+    assert!(exit.status.success(), "{exit:?}");
+    assert!(exit.stdout.contains("u:alice:bob"), "{exit:?}");
+}
+
+/// Two people chat in a browser, and the console shows them. Without Chromium the test says so and passes.
+#[test]
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn people_chat_in_a_browser() {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let is_there = |name: &&str| {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {name}")])
+            .output();
+        found.is_ok_and(|found| found.status.success())
+    };
+    let (Some(browser), Some(mut node)) = (names.into_iter().find(is_there), scripts::node())
+    else {
+        println!("skipped: there is no Chromium, or no Node.js");
+        return;
+    };
+    let gateway = gateway();
+    let exit = Process::start(
+        node.arg(workspace().join("web/test/browser.js"))
+            .arg(browser)
+            .arg(format!("http://{}", gateway.http()))
+            .arg(format!("http://{}", gateway.control())),
+    )
+    .ended();
+    assert!(exit.status.success(), "{}{}", exit.stdout, exit.stderr);
+}

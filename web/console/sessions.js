@@ -1,0 +1,86 @@
+/** Sessions of a user, or of all, and ending them. */
+
+import { byId, el } from "/shared/dom.js";
+import { bytes } from "./format.js";
+
+const LIMIT = 50;
+
+export class Sessions {
+  #admin;
+  #asked = {};
+  #after;
+
+  constructor(admin) {
+    this.#admin = admin;
+    byId("find").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#asked = { user: byId("user").value.trim(), namespace: byId("namespace").value.trim() };
+      this.#find();
+    });
+    byId("more-sessions").addEventListener("click", () => this.#page());
+    byId("end-all").addEventListener("click", () => {
+      const { user, namespace } = this.#asked;
+      this.#end(`Disconnect all sessions of ${user}?`, { user, namespace });
+    });
+  }
+
+  #say(text) {
+    byId("sessions-state").textContent = text;
+  }
+
+  async #find() {
+    byId("session-rows").replaceChildren();
+    this.#after = undefined;
+    byId("end-all").disabled = !this.#asked.user;
+    await this.#page();
+  }
+
+  async #page() {
+    const { user, namespace } = this.#asked;
+    const query = new URLSearchParams({ limit: LIMIT });
+    if (user) query.set("user", user);
+    if (namespace) query.set("namespace", namespace);
+    if (this.#after) query.set("after", this.#after);
+    try {
+      const { sessions, after } = await this.#admin.get(`sessions?${query}`);
+      byId("session-rows").append(...sessions.map((session) => this.#row(session)));
+      this.#after = after;
+    } catch (error) {
+      return this.#say(`The sessions cannot be listed: ${error.message}`);
+    }
+    const count = byId("session-rows").children.length;
+    byId("sessions").hidden = count === 0;
+    byId("more-sessions").hidden = !this.#after;
+    this.#say(count === 0 ? `No sessions${user ? ` of ${user}` : ""}.` : `${count} sessions${this.#after ? ", and there are more" : ""}.`);
+  }
+
+  #row({ session, namespace, user, device, address, form, catching_up: isBehind, waiting_bytes: waiting }) {
+    const name = namespace ? `${user} in ${namespace}` : user;
+    return el("tr", {},
+      el("td", {}, name),
+      el("td", {}, device),
+      el("td", {}, address),
+      el("td", {}, isBehind ? `${form}, catching up` : form),
+      el("td", { class: "number" }, bytes(waiting)),
+      el("td", {}, session),
+      el("td", {}, el("button", {
+        type: "button", class: "danger", "aria-label": `Disconnect ${name} on ${device}`, onclick: () => this.#end(`Disconnect ${name} on ${device}?`, { session }),
+      }, "Disconnect")));
+  }
+
+  async #end(question, what) {
+    const dialog = byId("sure");
+    byId("sure-text").textContent = question;
+    dialog.returnValue = "no";
+    dialog.showModal();
+    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    if (dialog.returnValue !== "yes") return;
+    try {
+      const { closed } = await this.#admin.post("disconnect", what);
+      await this.#find();
+      this.#say(`${closed} ${closed === 1 ? "session" : "sessions"} ended. A client with a good token can connect again.`);
+    } catch (error) {
+      this.#say(`Nothing was ended: ${error.message}`);
+    }
+  }
+}
