@@ -13,7 +13,10 @@ fn check(tests: &mut Command) {
     let exit = Process::start(tests.env("TRUNKLINE_BIN", program())).ended();
     let said = exit.stdout + &exit.stderr;
     assert!(exit.status.success(), "{said}");
-    assert!(!said.contains("# SKIP") && !said.contains("skipped="), "{said}");
+    assert!(
+        !said.contains("# SKIP") && !said.contains("skipped="),
+        "{said}"
+    );
 }
 
 /// Returns the major version of Node.js.
@@ -86,7 +89,10 @@ fn in_python_as_a_wheel() {
     let Some(mut list) = scripts::python() else {
         return;
     };
-    let name = format!("trunkline_client-{}-py3-none-any.whl", env!("CARGO_PKG_VERSION"));
+    let name = format!(
+        "trunkline_client-{}-py3-none-any.whl",
+        env!("CARGO_PKG_VERSION")
+    );
     let wheel = folder.path().join("wheels").join(name);
     let exit = Process::start(list.args(["-m", "zipfile", "--list"]).arg(wheel)).ended();
     assert!(exit.status.success(), "{exit:?}");

@@ -73,6 +73,7 @@ mod mentions;
 mod messages;
 mod metrics_page;
 mod model;
+mod monitoring;
 mod newcomers;
 mod offline;
 mod order;

@@ -1,0 +1,176 @@
+//! The dashboard and the alert rules in `deploy/` use metrics that exist, and show something under load.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use trunkline_tests::gateway::Setup;
+use trunkline_tests::http;
+use trunkline_tests::process::{Process, workspace};
+use trunkline_tests::{port, wait};
+
+const DASHBOARD: &str = "deploy/grafana/trunkline.json";
+const RULES: &str = "deploy/prometheus/trunkline.rules.yml";
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(workspace().join(path)).expect("a file of deploy/")
+}
+
+/// Returns the title of each panel with its queries.
+fn panels() -> Vec<(String, Vec<String>)> {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let panels = panels.filter(|panel| panel["type"] != "row");
+    panels
+        .map(|panel| {
+            let title = panel["title"].as_str().expect("a title").to_owned();
+            let targets = panel["targets"].as_array().expect("targets").iter();
+            let queries =
+                targets.map(|target| target["expr"].as_str().expect("a query").to_owned());
+            (title, queries.collect())
+        })
+        .collect()
+}
+
+/// Returns the names of metrics in a text.
+fn metrics_of(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("trunkline_") || word.starts_with("process_"))
+        .map(|word| word.trim_end_matches("_bucket").to_owned())
+        .collect()
+}
+
+#[test]
+fn dashboard_and_rules_name_metrics_that_exist() {
+    // Another test compares the page with what a gateway prints.
+    let known = metrics_of(&read("docs/metrics.md"));
+    let queries: String = panels()
+        .into_iter()
+        .flat_map(|(_, queries)| queries)
+        .collect();
+    let rules = read(RULES);
+    let exprs = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
+    let used: BTreeSet<_> = &metrics_of(&queries) | &metrics_of(&exprs.collect::<String>());
+    assert!(used.len() > 30, "only {} metrics are used", used.len());
+    let unknown: Vec<_> = used.difference(&known).collect();
+    assert!(unknown.is_empty(), "no such metrics: {unknown:?}");
+}
+
+#[test]
+fn the_page_has_every_alert() {
+    let rules = read(RULES);
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let page = read("docs/monitoring.md");
+    let listed = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| Trunkline"));
+    let listed: BTreeSet<_> = listed.filter_map(|row| row.split(' ').next()).collect();
+    let alerts: BTreeSet<_> = alerts
+        .filter_map(|name| name.strip_prefix("Trunkline"))
+        .collect();
+    assert!(alerts.len() > 10);
+    assert_eq!(alerts, listed);
+}
+
+/// Returns whether a tool of Debian's package prometheus is there, and says so if it is not.
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn is_there(tool: &str) -> bool {
+    match Command::new(tool).arg("--version").output() {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            println!("skipped: no {tool} (Debian's package prometheus has it)");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn promtool_is_content_with_the_rules() {
+    if !is_there("promtool") {
+        return;
+    }
+    let folder = workspace().join("deploy/prometheus");
+    for (what, file) in [
+        ("check rules", "trunkline.rules.yml"),
+        ("test rules", "trunkline.rules.test.yml"),
+        ("check config", "prometheus.yml"),
+    ] {
+        let mut promtool = Command::new("promtool");
+        promtool.current_dir(&folder).args(what.split(' '));
+        let exit = Process::start(promtool.arg(file)).ended();
+        assert!(exit.status.success(), "{}{}", exit.stdout, exit.stderr);
+    }
+}
+
+/// Returns a text as a part of a URL.
+fn in_url(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    let part = |byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(part).collect()
+}
+
+/// Returns whether a query has a result.
+fn has_data(prometheus: SocketAddr, query: &str) -> bool {
+    let query = query.replace("$__rate_interval", "10s");
+    let query = query.replace("$instance", ".*");
+    let path = format!("/api/v1/query?query={}", in_url(&query));
+    let answer = http::get(prometheus, &path);
+    assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+    !answer.body.contains("\"result\":[]")
+}
+
+#[test]
+fn every_panel_shows_data_of_a_gateway_under_load() {
+    if !is_there("prometheus") {
+        return;
+    }
+    let gateway = Setup::default().http().patient().start();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let config = format!(
+        "global: {{ scrape_interval: 500ms }}\nscrape_configs:\n  - job_name: trunkline\n    \
+         static_configs: [{{ targets: [\"{}\"] }}]\n",
+        gateway.control()
+    );
+    let file = folder.path().join("prometheus.yml");
+    std::fs::write(&file, config).expect("a file can be written");
+    let kept = port::keep(0);
+    let address = kept.address;
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!(
+        "--storage.tsdb.path={}",
+        folder.path().join("data").display()
+    ));
+    command.arg(format!("--web.listen-address={address}"));
+    let _prometheus = Process::start(&mut command);
+    wait::until("Prometheus to listen", || {
+        std::net::TcpStream::connect(address).ok()
+    });
+
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let mut waiting: Vec<_> = panels()
+        .into_iter()
+        .flat_map(|(title, queries)| queries.into_iter().map(move |query| (title.clone(), query)))
+        .collect();
+    assert!(waiting.len() > 40);
+    wait::until("every panel to have data", || {
+        alice.done("send", &json!({"user": "bob", "text": "hello"}));
+        bob.push_of("message");
+        waiting.retain(|(_, query)| !has_data(address, query));
+        waiting.is_empty().then_some(())
+    });
+    // The query of the variable, and one that has none.
+    assert!(has_data(address, "trunkline_sessions == 2"));
+    assert!(!has_data(address, "trunkline_nothing"));
+}
