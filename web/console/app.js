@@ -59,11 +59,11 @@ function now({ sessions, rates, commit, commands_waiting: waiting, process, stor
   const cpu = past.length > 1 ? (process.cpu_seconds - past.at(-2).process.cpu_seconds) / ((past.at(-1).time - past.at(-2).time) / 1_000) : undefined;
   facts("now", [
     ["Sessions", split(sessions)],
-    ["Messages per second", split(rates.messages)],
-    ["Pushes per second", split(rates.pushes)],
-    ["Commit, 99th percentile", commit.count > 0 ? apart(micros(commit.p99_us)) : ["–", ""], commit.p99_us > 250_000],
+    ["Messages/s", split(rates.messages)],
+    ["Pushes/s", split(rates.pushes)],
+    ["Commit, p99", commit.count > 0 ? apart(micros(commit.p99_us)) : ["–", ""], commit.p99_us > 250_000],
     ["Commands waiting", split(waiting), waiting > 100_000],
-    ["Processors in use", [cpu === undefined ? "–" : cpu.toFixed(1), ""]],
+    ["Processors", [cpu === undefined ? "–" : cpu.toFixed(1), ""]],
     ["Store", apart(bytes(store.bytes)), store.health !== "ok"],
   ], large);
 }

@@ -13,7 +13,7 @@ function steps(most, base) {
   const rough = Math.max(most / 3, 1);
   const unit = base === 1024 ? 1024 ** Math.floor(Math.log2(rough) / 10) : 1;
   const power = unit * 10 ** Math.floor(Math.log10(rough / unit));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  const step = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((one) => one * power).find((one) => one >= rough);
   return [0, 1, 2, 3].map((one) => one * step);
 }
 
