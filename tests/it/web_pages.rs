@@ -118,6 +118,7 @@ fn the_chat_page_and_the_client_are_there() {
     let about = ask(address, "/chat/gateway.json", "");
     let about: serde_json::Value = serde_json::from_str(&about.body).expect("JSON");
     assert_eq!(about["port"], gateway.ws().port());
+    assert_eq!(about["pages"], address.port());
     assert_eq!(about["tokens"], false);
     let page = ask(address, "/", "");
     let sockets = format!("connect-src 'self' ws://127.0.0.1:{}", gateway.ws().port());

@@ -466,8 +466,9 @@ function leave(problem) {
 function enter(about, who) {
   const { hostname, protocol, host, port } = location;
   const scheme = protocol === "https:" ? "wss" : "ws";
-  // Behind a proxy, everything is at one port.
-  const place = port === "" ? host : `${hostname}:${about.port}`;
+  // A proxy has everything at one port.
+  const here = Number(port || (scheme === "wss" ? 443 : 80));
+  const place = here === about.pages ? `${hostname}:${about.port}` : host;
   const identity = about.tokens ? { token: who.token } : { user: who.user };
   client = new Trunkline(`${scheme}://${place}/v1/ws`, { ...identity, device: who.device });
   const headers = async () => (about.tokens ? { Authorization: `Bearer ${who.token}` } : { "X-Trunkline-User": who.user });

@@ -107,6 +107,7 @@ impl Http {
                 http: parts.limits,
                 sockets: api::Sockets {
                     port: parts.sockets,
+                    pages: address.port(),
                     has_tls,
                 },
             },

@@ -16,10 +16,12 @@ use crate::server::Peer;
 /// The path of what the page needs to know.
 pub(super) const ABOUT: &str = "/chat/gateway.json";
 
-/// Where the WebSockets of the gateway are.
+/// Where the WebSockets of the gateway and its pages are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sockets {
     pub(crate) port: u16,
+    /// The port of the pages. A page that comes from another one comes through a proxy.
+    pub(crate) pages: u16,
     pub(crate) has_tls: bool,
 }
 
@@ -44,7 +46,7 @@ async fn page(
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     api.serve_stranger(peer)?;
-    let Sockets { port, has_tls } = api.limits.sockets;
+    let Sockets { port, has_tls, .. } = api.limits.sockets;
     let policy = policy_with_sockets(&asked, port, has_tls);
     Ok(file.answer(&asked, policy))
 }
@@ -55,9 +57,10 @@ async fn about(
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Problem> {
     api.serve_stranger(peer)?;
-    let Sockets { port, .. } = api.limits.sockets;
+    let Sockets { port, pages, .. } = api.limits.sockets;
     let tokens = api.door.needs_tokens();
     let version = env!("CARGO_PKG_VERSION");
-    let text = format!(r#"{{"port":{port},"tokens":{tokens},"version":"{version}"}}"#);
+    let text =
+        format!(r#"{{"port":{port},"pages":{pages},"tokens":{tokens},"version":"{version}"}}"#);
     Ok(json::response(text.into_bytes()))
 }
