@@ -62,6 +62,12 @@ export interface Message {
   key?: string;
   text?: string;
   media?: Media;
+  reply_to?: number;
+  kind?: string;
+  meta?: unknown;
+  mentions?: string[];
+  /** The time of the last edit. */
+  edited?: number;
   recalled?: true;
   deleted?: true;
   too_large?: true;
@@ -93,6 +99,8 @@ export interface Marks {
 export interface Events {
   message: Message;
   receipt: { conversation: string; user: string; delivered: number; read: number; time: number };
+  /** The message as it is now, without its reactions. */
+  edit: Message;
   recall: { conversation: string; seq: number; by: string; time: number };
   delete: { conversation: string; seq: number; time: number };
   reaction: { conversation: string; seq: number; user: string; reaction: string; removed: boolean; time: number };
@@ -144,7 +152,13 @@ export class TrunklineError extends Error {
 }
 
 type Target = { user: string; group?: undefined } | { group: string; user?: undefined };
-type Content = { text: string; media?: Media } | { text?: string; media: Media };
+type Content = { text: string; media?: Media; meta?: unknown } | { text?: string; media: Media; meta?: unknown };
+interface Extras {
+  reply_to?: number;
+  kind?: string;
+  mentions?: string[];
+  key?: string;
+}
 interface Page {
   after?: string;
   limit?: number;
@@ -169,7 +183,7 @@ export class Trunkline {
   connected(): Promise<Session>;
   close(): void;
 
-  send(message: Target & Content & { key?: string }): Promise<Sent>;
+  send(message: Target & Content & Extras): Promise<Sent>;
   ack(conversation: string, marks: Marks): void;
   receipts(fields: At & Page & { state: "read" | "delivered" | "unread" }): Promise<{
     counts: { members: number; delivered: number; read: number };
@@ -177,7 +191,7 @@ export class Trunkline {
     more: boolean;
   }>;
   sync(fields: { since: string; limit?: number }): Promise<{ events: Record<string, unknown>[]; pos: string; more: boolean }>;
-  history(fields: { conversation: string; before?: number; after?: number; limit?: number }): Promise<{
+  history(fields: { conversation: string; before?: number; after?: number; limit?: number; thread?: number }): Promise<{
     messages: Message[];
     first: number;
     last: number;
@@ -185,7 +199,7 @@ export class Trunkline {
   }>;
   get(fields: At): Promise<{ message: Message }>;
   conversations(fields?: Page): Promise<{
-    conversations: { conversation: string; last?: Message; read: number; unread: number; members: number; name?: string }[];
+    conversations: { conversation: string; last?: Message; read: number; unread: number; mentions?: number; members: number; name?: string }[];
     unread: number;
     cursor?: string;
     more: boolean;
@@ -209,6 +223,7 @@ export class Trunkline {
     members: { user: string; role: "owner" | "member"; since: number }[];
     more: boolean;
   }>;
+  edit(fields: At & Content): Promise<object>;
   recall(fields: At): Promise<object>;
   delete(fields: At): Promise<object>;
   react(fields: At & { reaction: string; remove?: boolean }): Promise<object>;

@@ -151,12 +151,12 @@ export class Trunkline {
   // Commands. Each takes the fields of the protocol, and resolves with the fields of the reply.
 
   /** Sends a message. Resolves when it is durable. */
-  send({ user, group, text, media, key = randomKey() }) {
-    const lane = group === undefined ? `u:${user}` : `g:${group}`;
+  send({ key = randomKey(), ...fields }) {
+    const lane = fields.group === undefined ? `u:${fields.user}` : `g:${fields.group}`;
     const first = (reply) => {
       if (this.#events.sent(reply)) this.#fill();
     };
-    return this.request("send", { user, group, key, text, media }, { lane, first });
+    return this.request("send", { ...fields, key }, { lane, first });
   }
 
   /** Moves the own marks in a conversation. Marks of a moment travel together; nothing has to be waited for. */
@@ -175,6 +175,7 @@ export class Trunkline {
   groupLeave(fields) { return this.request("group_leave", fields); }
   groupRename(fields) { return this.request("group_rename", fields); }
   groupInfo(fields) { return this.request("group_info", fields); }
+  edit(fields) { return this.request("edit", fields); }
   recall(fields) { return this.request("recall", fields); }
   delete(fields) { return this.request("delete", fields); }
   react(fields) { return this.request("react", fields); }

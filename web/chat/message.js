@@ -30,7 +30,7 @@ export function rowsOf(one, { me, query }) {
     const key = message.key && message.from === me ? `k ${message.key}` : `s ${message.seq}`;
     const reactions = (message.reactions ?? []).map(({ reaction, count, users }) => `${reaction}${count}${users.includes(me)}`);
     const state = message.recalled ? "recalled" : message.text ?? "";
-    const version = `${message.seq} ${fate} ${isHead} ${isHit ? query : ""} ${reactions} ${state}${item?.error ?? ""}`;
+    const version = `${message.seq} ${fate} ${isHead} ${isHit ? query : ""} ${reactions} ${message.edited} ${state}${item?.error ?? ""}`;
     rows.push({ key, version, kind: "message", message, item, isHead, fate, query: isHit ? query : "" });
     before = message;
   };
@@ -97,6 +97,7 @@ export class Rows {
       if (message.text) bubble.append(this.#text(message.text, query));
     }
     const meta = el("p", { class: "meta" }, el("time", { dateTime: new Date(message.time).toISOString() }, hour(message.time)));
+    if (message.edited && !message.recalled) meta.prepend(el("span", { title: `Edited ${day(message.edited)} at ${hour(message.edited)}` }, "edited"));
     if (isMine && !message.recalled) meta.append(this.#fate(message, fate));
     bubble.append(meta);
     return bubble;

@@ -95,7 +95,7 @@ export class Store extends EventTarget {
     on("connected", () => this.load());
     on("message", (message) => this.#arrived(message));
     on("receipt", (receipt) => this.#receipt(receipt));
-    for (const event of ["recall", "delete", "reaction"]) on(event, (value) => this.apply(event, value));
+    for (const event of ["edit", "recall", "delete", "reaction"]) on(event, (value) => this.apply(event, value));
     on("group", (change) => this.#group(change));
     on("typing", (typing) => this.#typing(typing));
     on("presence", (presence) => this.#present(presence));
@@ -242,6 +242,7 @@ export class Store extends EventTarget {
     const { conversation, seq } = value;
     const gone = { text: undefined, media: undefined, preview: undefined };
     if (event === "reaction") this.#reacted(value);
+    else if (event === "edit") this.#edited(value);
     else if (event === "recall") this.#replace(conversation, seq, { ...gone, recalled: true, reactions: undefined });
     else this.#replace(conversation, seq, { ...gone, deleted: true });
   }
@@ -363,6 +364,13 @@ export class Store extends EventTarget {
     if (message) one.put({ ...message, ...fields });
     if (one?.last?.seq === seq) one.last = { ...one.last, ...fields };
     if (one) this.#changed(one);
+  }
+
+  /** Puts a message in the place of its former content. Its reactions stay. */
+  #edited(message) {
+    const before = this.all.get(message.conversation)?.at(message.seq);
+    if (before?.deleted || before?.recalled) return;
+    this.#replace(message.conversation, message.seq, { ...message, media: message.media, text: message.text, preview: undefined });
   }
 
   #reacted({ conversation, seq, user, reaction, removed }) {

@@ -17,7 +17,7 @@ const READS = new Set([
 ]);
 
 /** Commands that change something and can be repeated: doing it twice changes nothing more. */
-const REPEATABLE = new Set(["send", "group_create", "recall", "delete", "react", "subscribe", "ping"]);
+const REPEATABLE = new Set(["send", "group_create", "edit", "recall", "delete", "react", "subscribe", "ping"]);
 
 /** One command without an answer. */
 class Command {

@@ -5,7 +5,7 @@ import { Trunkline, conversationOf } from "../client.js";
 import { Gateway, PROGRAM, WebSocket, until } from "./gateway.js";
 
 const KILLS = 20;
-const BETWEEN_MS = 1_600;
+const BETWEEN_MS = 1_200;
 const EACH_MS = 20;
 
 /** A device, with the messages that it got in their order. */
@@ -47,6 +47,8 @@ test("each message comes once, in order, and none is lost", { skip: !PROGRAM && 
       await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS * (0.5 + Math.random())));
       await gateway.end("SIGKILL");
       await gateway.start();
+      // Who runs the tests sees that they go on.
+      console.log(`# start ${kill + 1} of ${KILLS}`);
     }
     await until("sessions after the last start", () => devices.every(({ client }) => client.state === "online"));
     const [byAlice, byBob, byCarol] = await Promise.all(streams.map((stream) => stream.stop()));

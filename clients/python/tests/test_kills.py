@@ -12,7 +12,7 @@ from trunkline_client import Event, State, Trunkline, TrunklineError, conversati
 from gateway import PROGRAM, Gateway, until
 
 KILLS = 20
-BETWEEN = 1.6
+BETWEEN = 1.2
 EACH = 0.02
 
 
@@ -78,10 +78,12 @@ class Kills(unittest.IsolatedAsyncioTestCase):
                 asyncio.create_task(traffic(bob, stop, user="alice")),
                 asyncio.create_task(traffic(carol, stop, group="eng")),
             ]
-            for _ in range(KILLS):
+            for kill in range(KILLS):
                 await asyncio.sleep(BETWEEN * (0.5 + random.random()))
                 await gateway.kill()
                 await gateway.start()
+                # Who runs the tests sees that they go on.
+                print(f"start {kill + 1} of {KILLS}", flush=True)
             await until("sessions", lambda: all(one.client.state is State.ONLINE for one in devices))
             stop.set()
             by_alice, by_bob, by_carol = await asyncio.wait_for(asyncio.gather(*streams), 60)

@@ -37,10 +37,15 @@ class Calls:
         group: str | None = None,
         text: str | None = None,
         media: Fields | None = None,
+        reply_to: int | None = None,
+        kind: str | None = None,
+        meta: Any = None,
+        mentions: Iterable[str] = (),
         key: str | None = None,
     ) -> Fields:
         """Sends a message to a user or a group. Returns when it is durable."""
-        fields = {"user": user, "group": group, "key": key or random_key(), "text": text, "media": media}
+        fields: Fields = {"user": user, "group": group, "key": key or random_key(), "text": text, "media": media}
+        fields.update(reply_to=reply_to, kind=kind, meta=meta, mentions=list(mentions) or None)
         reply: Fields = await self._send_message(fields, f"u:{user}" if group is None else f"g:{group}")
         return reply
 
@@ -61,10 +66,17 @@ class Calls:
         return await self._fields("sync", since=since, limit=limit)
 
     async def history(
-        self, conversation: str, *, before: int | None = None, after: int | None = None, limit: int | None = None
+        self,
+        conversation: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        thread: int | None = None,
     ) -> Fields:
         """Returns a page of the messages of a conversation."""
-        return await self._fields("history", conversation=conversation, before=before, after=after, limit=limit)
+        page = {"before": before, "after": after, "limit": limit, "thread": thread}
+        return await self._fields("history", conversation=conversation, **page)
 
     async def get(self, conversation: str, seq: int) -> Fields:
         """Returns one message."""
@@ -107,6 +119,12 @@ class Calls:
     async def group_info(self, group: str, *, after: str | None = None, limit: int | None = None) -> Fields:
         """Returns what there is to know of a group, with a page of its members."""
         return await self._fields("group_info", group=group, after=after, limit=limit)
+
+    async def edit(
+        self, conversation: str, seq: int, *, text: str | None = None, media: Fields | None = None, meta: Any = None
+    ) -> Fields:
+        """Replaces the content of an own message."""
+        return await self._fields("edit", conversation=conversation, seq=seq, text=text, media=media, meta=meta)
 
     async def recall(self, conversation: str, seq: int) -> Fields:
         """Takes an own message back."""

@@ -26,7 +26,7 @@ READS = frozenset(
 )
 
 #: Commands that change something and can be repeated: doing it twice changes nothing more.
-REPEATABLE = frozenset("send group_create recall delete react subscribe ping".split())
+REPEATABLE = frozenset("send group_create edit recall delete react subscribe ping".split())
 
 
 @dataclass(eq=False)
