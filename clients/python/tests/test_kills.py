@@ -82,6 +82,8 @@ class Kills(unittest.IsolatedAsyncioTestCase):
                 await asyncio.sleep(BETWEEN * (0.5 + random.random()))
                 await gateway.kill()
                 await gateway.start()
+                # One device is back, others may not be.
+                await until("a session after the start", lambda: bob.sessions > kill + 1)
                 # Who runs the tests sees that they go on.
                 print(f"start {kill + 1} of {KILLS}", flush=True)
             await until("sessions", lambda: all(one.client.state is State.ONLINE for one in devices))
