@@ -156,6 +156,10 @@ fn every_panel_shows_data_of_a_gateway_under_load() {
     wait::until("Prometheus to listen", || {
         std::net::TcpStream::connect(address).ok()
     });
+    // It answers 503 until it has read its files.
+    wait::until("Prometheus to be ready", || {
+        (http::get(address, "/-/ready").status == 200).then_some(())
+    });
 
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut bob = gateway.dial().connect("bob", "phone");
