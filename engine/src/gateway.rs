@@ -122,7 +122,7 @@ impl Gateway {
         });
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
         let most = config.limits.content.message_bytes;
-        let readers = spawn_readers(&store, &jobs, &mailboxes, most)?;
+        let readers = spawn_readers(&store, &jobs, &mailboxes, most, &hub.clock)?;
         let serving = Serving {
             config,
             listen,

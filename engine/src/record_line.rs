@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use trunkline_core::event::{BLOCKS, Body, CONTACTS, Details, LAST_SEEN, RecordKind};
+use trunkline_core::event::{
+    BLOCKS, Body, CONTACTS, Details, EXPIRED, LAST_SEEN, RecordKind,
+};
 use trunkline_proto::message::{Joining, Role, Senders};
 use trunkline_storage::{Record, TimelineId};
 
@@ -71,6 +73,9 @@ pub(crate) struct Line<'a> {
     /// The sender's own value.
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a RawValue>,
+    /// The milliseconds after which the message expires.
+    #[serde(skip_serializing_if = "is_zero")]
+    ttl: u64,
     /// The members whom the message mentions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mentions: Vec<&'a str>,
@@ -161,6 +166,7 @@ impl<'a> Line<'a> {
                 (None, CONTACTS) => Name::Known("contacts"),
                 (None, BLOCKS) => Name::Known("blocks"),
                 (None, LAST_SEEN) => Name::Known("last_seen"),
+                (None, EXPIRED) => Name::Known("expired"),
                 (None, other) => Name::Unknown(other),
             },
             time: record.time,
@@ -213,6 +219,7 @@ impl<'a> Line<'a> {
         Line {
             reply_to: extras.reply_to,
             edited: extras.edited,
+            ttl: extras.ttl,
             mentions: extras.mentions,
             content_kind: extras.kind,
             meta: extras.meta.and_then(|meta| serde_json::from_str(meta).ok()),

@@ -86,12 +86,20 @@ fn send(client: &mut Client, number: u64) -> bool {
     client.done("send", &send)["duplicate"] == true
 }
 
+/// The message that expires in hours has its text.
+fn ephemeral_is_there(alice: &mut Client) {
+    let about = json!({"conversation": "u:alice:carol", "seq": 1});
+    let found = alice.done("get", &about);
+    assert_eq!(found["message"]["text"], "until tonight", "{found}");
+}
+
 /// All messages, keys and positions exist, and times are close to the right time.
 fn all_is_there(gateway: &Gateway, messages: u64) {
     let mut alice = gateway.dial().connect("alice", "phone");
     for number in [1, messages / 2, messages] {
         assert!(send(&mut alice, number), "the key {number} is known");
     }
+    ephemeral_is_there(&mut alice);
     let mut bob = gateway.dial().since("0").connect("bob", "phone");
     let first = bob.push_of("message");
     assert_eq!(first["seq"], 1);
@@ -119,6 +127,9 @@ fn a_clock_that_leaps_deletes_nothing() {
     for number in 1..=MESSAGES {
         assert!(!send(&mut alice, number));
     }
+    // It expires long before the times to which the clock leaps.
+    let soon = json!({"user": "carol", "text": "until tonight", "ttl": "10h"});
+    alice.done("send", &soon);
     let mut sent = MESSAGES;
     for offset in ["+25h", "+40d", "+100d", "-100d"] {
         clock.leap(&gateway, offset);
@@ -141,6 +152,7 @@ fn a_clock_that_leaps_deletes_nothing() {
         for number in [1, MESSAGES] {
             assert!(send(&mut alice, number), "the key {number} is known");
         }
+        ephemeral_is_there(&mut alice);
         let mut bob = gateway.dial().since("0").connect("bob", "phone");
         assert_eq!(bob.push_of("message")["seq"], 1);
         clock.set("+0");

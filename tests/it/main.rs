@@ -36,6 +36,7 @@ mod descriptors;
 mod drain;
 mod edits;
 mod envelope;
+mod ephemeral;
 mod examples;
 mod extras;
 mod failing_disk;

@@ -61,6 +61,8 @@ const MEDIA: u8 = 43;
 const MEDIA_LINKS: u8 = 44;
 const THREAD: u8 = 45;
 const MENTIONS: u8 = 46;
+const DUE: u8 = 47;
+const CLEARED: u8 = 48;
 const WEBHOOK: u8 = 60;
 const PROFILE: u8 = 50;
 const PINS: u8 = 51;
@@ -265,6 +267,17 @@ impl Ids {
         let [user, conversation] = &parts;
         let [seq, time] = &place;
         self.0.id(WEBHOOK, &[user, conversation, seq, time]).0
+    }
+
+    /// Returns the id of the timeline of the ephemeral messages that expire in one span of time: the records
+    /// name it beside their recipients.
+    pub(crate) fn due(&self, span: u64) -> TimelineId {
+        self.of(DUE, &[], span)
+    }
+
+    /// Returns the key of the span up to which the content of expired messages is removed.
+    pub(crate) fn cleared(&self) -> TimelineId {
+        self.0.id(CLEARED, &[])
     }
 
     /// Returns the key of a user's contacts.

@@ -25,6 +25,8 @@ pub struct Messaging {
     pub recall_window: Duration,
     /// The time in which a sender can edit a message. A later edit fails with 119.
     pub edit_window: Duration,
+    /// The longest time after which a message may expire. A longer `ttl` fails with 106.
+    pub most_ttl: Duration,
     /// The number of members, of all groups together, that the sequencer keeps in memory.
     pub group_cache: usize,
     /// Whether a back end may rewrite the text of messages. Then a send that repeats a key may have another
@@ -45,6 +47,7 @@ impl Messaging {
             members_add: false,
             recall_window: Duration::from_hours(24),
             edit_window: Duration::from_hours(24),
+            most_ttl: Duration::from_hours(360),
             group_cache: 2_000_000,
             rewrites: false,
         }

@@ -146,6 +146,7 @@ pub const COMMANDS: &[Schema] = &[
             optional("kind", 7, FieldKind::Text, "none"),
             optional("meta", 8, FieldKind::Value, "none"),
             optional("mentions", 9, FieldKind::Texts, "nobody"),
+            optional("ttl", 10, FieldKind::Text, "the message stays"),
         ],
     ),
     schema(

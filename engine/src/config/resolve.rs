@@ -301,9 +301,17 @@ fn messaging(settings: &Settings) -> Messaging {
         members_add: number(settings.members_add),
         recall_window: time(settings.recall_window),
         edit_window: time(settings.edit_window),
+        most_ttl: most_ttl(life(settings.sync_life)),
         group_cache: number(settings.group_cache),
         rewrites: settings.callbacks_send.is_some(),
     }
+}
+
+/// Returns the longest time after which a message may expire. The sync timelines say which messages are
+/// due, so these must outlive the messages.
+fn most_ttl(sync_life: Option<std::time::Duration>) -> std::time::Duration {
+    let year = std::time::Duration::from_hours(365 * 24);
+    sync_life.map_or(year, |life| year.min(life / 2))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use trunkline_core::clock::Clock;
 use trunkline_core::exchange::{Jobs, JobsForm, Mailbox, QUEUE, ToReaders, jobs};
 use trunkline_core::reader;
 use trunkline_core::turns::Weights;
@@ -31,12 +32,14 @@ pub(super) fn spawn_readers(
     jobs: &Jobs,
     mailboxes: &[Arc<Mailbox>],
     message_bytes: usize,
+    clock: &Arc<Clock>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let one = |i| {
         let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
+        let clock = Arc::clone(clock);
         spawn(&format!("reader-{i}"), move || {
             let_shards_go_first();
-            reader::run(&store, &jobs, &mailboxes, message_bytes)
+            reader::run(&store, &jobs, &mailboxes, message_bytes, &clock)
         })
     };
     (0..READERS).map(one).collect()

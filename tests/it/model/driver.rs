@@ -398,6 +398,10 @@ impl Driver {
                     let names: Vec<_> = ["*"].iter().chain(&USERS).collect();
                     ask["mentions"] = json!([names.choose(random), names.choose(random)]);
                 }
+                if random.random_bool(0.1) {
+                    // Much longer than the test takes.
+                    ask["ttl"] = json!("30h");
+                }
                 if random.random_bool(0.2) {
                     ask["kind"] = json!("text.markdown");
                     ask["meta"] = json!({"n": seq, "deep": [null, true]});
@@ -533,7 +537,7 @@ fn essence(value: &Value) -> Value {
             .filter(|(name, _)| !["pos", "time", "since", "cursor"].contains(&name.as_str()))
             .map(|(name, value)| match name.as_str() {
                 // The time is not known, but there is one.
-                "edited" => (name.clone(), Value::Bool(value.is_u64())),
+                "edited" | "expires" => (name.clone(), Value::Bool(value.is_u64())),
                 _ => (name.clone(), essence(value)),
             })
             .collect(),

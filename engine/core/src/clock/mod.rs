@@ -41,6 +41,8 @@ pub struct Clock {
     /// The wire time minus the time since `began`, in nanoseconds, modulo 2^64. It is finer than
     /// the milliseconds that clients see, so that no client sees a millisecond that has not begun.
     offset: AtomicU64,
+    /// The steady time minus the time since `began`, in nanoseconds, modulo 2^64.
+    steady: AtomicU64,
 }
 
 impl Clock {
@@ -49,8 +51,10 @@ impl Clock {
         let clock = Self {
             began: Instant::now(),
             offset: AtomicU64::new(0),
+            steady: AtomicU64::new(0),
         };
         clock.set(wire, Duration::ZERO);
+        clock.set_steady(wire, Duration::ZERO);
         clock
     }
 
@@ -58,6 +62,13 @@ impl Clock {
     pub fn now(&self) -> u64 {
         let passed = self.began.elapsed().as_nanos() as u64;
         let offset = self.offset.load(Ordering::Relaxed);
+        offset.wrapping_add(passed) / 1_000_000
+    }
+
+    /// Returns the steady time in milliseconds since 1970 UTC.
+    pub fn steady(&self) -> u64 {
+        let passed = self.began.elapsed().as_nanos() as u64;
+        let offset = self.steady.load(Ordering::Relaxed);
         offset.wrapping_add(passed) / 1_000_000
     }
 
@@ -76,11 +87,20 @@ impl Clock {
 
     /// Sets the wire time as of a look. `passed` is the monotonic time of the look.
     pub fn set(&self, wire: Duration, passed: Duration) {
-        let offset = (wire.as_nanos() as u64).wrapping_sub(passed.as_nanos() as u64);
-        // A store without a change would take the value out of the caches of all shards.
-        if self.offset.load(Ordering::Relaxed) != offset {
-            self.offset.store(offset, Ordering::Relaxed);
-        }
+        set(&self.offset, wire, passed);
+    }
+
+    /// Sets the steady time as of a look. `passed` is the monotonic time of the look.
+    pub fn set_steady(&self, steady: Duration, passed: Duration) {
+        set(&self.steady, steady, passed);
+    }
+}
+
+fn set(offset: &AtomicU64, time: Duration, passed: Duration) {
+    let value = (time.as_nanos() as u64).wrapping_sub(passed.as_nanos() as u64);
+    // A store without a change would take the value out of the caches of all shards.
+    if offset.load(Ordering::Relaxed) != value {
+        offset.store(value, Ordering::Relaxed);
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Extras<'a> {
     /// The members whom the message mentions, as the sender named them; [`ALL`](Self::ALL) stands for
     /// all members.
     pub mentions: Vec<&'a str>,
+    /// The time after which the message expires, counted from the time of its record, in
+    /// milliseconds; 0 if it stays.
+    pub ttl: u64,
 }
 
 /// The tags of the fields. They are part of the disk format: never reuse one.
@@ -31,6 +34,7 @@ mod tag {
     pub(super) const EDITED: u8 = 4;
     pub(super) const REVISION: u8 = 5;
     pub(super) const MENTION: u8 = 6;
+    pub(super) const TTL: u8 = 7;
 }
 
 impl<'a> Extras<'a> {
@@ -50,6 +54,8 @@ impl<'a> Extras<'a> {
             kind: sent.kind.as_deref(),
             meta: sent.meta.as_ref().map(Json::as_str),
             mentions: sent.mentions.iter().map(|name| &**name).collect(),
+            // The text was checked before.
+            ttl: sent.ttl.as_deref().and_then(milliseconds).unwrap_or(0),
             ..Self::default()
         }
     }
@@ -61,10 +67,12 @@ impl<'a> Extras<'a> {
         }
         let mut out = Vec::new();
         let revision = (self.revision > 0).then_some(self.revision);
+        let ttl = (self.ttl > 0).then_some(self.ttl);
         for (tag, value) in [
             (tag::REPLY_TO, self.reply_to),
             (tag::EDITED, self.edited),
             (tag::REVISION, revision),
+            (tag::TTL, ttl),
         ] {
             if let Some(value) = value {
                 number(&mut out, tag, value);
@@ -92,6 +100,7 @@ impl<'a> Extras<'a> {
                 tag::META => extras.meta = Some(one.text()?),
                 tag::EDITED => extras.edited = Some(one.number()?),
                 tag::MENTION => extras.mentions.push(one.text()?),
+                tag::TTL => extras.ttl = one.number()?,
                 tag::REVISION => extras.revision = one.number()?,
                 _ => {}
             }
@@ -104,12 +113,19 @@ impl<'a> Extras<'a> {
     pub fn of_recalled(&self) -> Self {
         Self {
             reply_to: self.reply_to,
+            ttl: self.ttl,
             ..Self::default()
         }
     }
 
-    /// Returns the fields as clients see them.
-    pub fn shown(&self) -> Option<Box<MessageExtras<'a>>> {
+    /// Returns whether a message has expired. `stored` is the time of its record, and `now` the present
+    /// steady time.
+    pub fn is_due(&self, stored: u64, now: u64) -> bool {
+        self.ttl > 0 && stored.saturating_add(self.ttl) <= now
+    }
+
+    /// Returns the fields as clients see them. `sent` is the time of the message as clients see it.
+    pub fn shown(&self, sent: u64) -> Option<Box<MessageExtras<'a>>> {
         MessageExtras {
             reply_to: self.reply_to,
             kind: self.kind.map(Into::into),
@@ -117,14 +133,55 @@ impl<'a> Extras<'a> {
             meta: self.meta.and_then(|meta| Json::parse(meta).ok()),
             edited: self.edited,
             mentions: self.mentions.iter().map(|name| (*name).into()).collect(),
+            expires: (self.ttl > 0).then(|| sent.saturating_add(self.ttl)),
+            expired: false,
         }
         .boxed()
     }
 }
 
+/// Returns the milliseconds of a duration: a whole number followed by `ms`, `s`, `m`, `h` or `d`. `None`
+/// for another text, and for more than 365 days.
+pub fn milliseconds(duration: &str) -> Option<u64> {
+    const MOST: u64 = 365 * 86_400_000;
+    let digits = duration.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = duration.split_at(digits);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(unit).filter(|time| *time <= MOST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, expected) in [
+            ("250ms", Some(250)),
+            ("90s", Some(90_000)),
+            ("1h", Some(3_600_000)),
+            ("365d", Some(31_536_000_000)),
+            ("366d", None),
+            ("18446744073709551615d", None),
+            ("99999999999999999999s", None),
+            ("h", None),
+            ("1", None),
+            ("1.5h", None),
+            ("-1h", None),
+            ("1h ", None),
+            ("", None),
+        ] {
+            assert_eq!(milliseconds(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn extras_round_trip_and_survive_unknown_fields() {
@@ -136,7 +193,9 @@ mod tests {
             edited: Some(1_767_225_600_500),
             revision: 2,
             mentions: vec!["bob", Extras::ALL],
+            ttl: 3_600_000,
         };
+        assert!(extras.is_due(5, 3_600_005) && !extras.is_due(6, 3_600_005));
         assert!(extras.mentions("bob") && extras.mentions("zoe"));
         let mut bytes = extras.stored().unwrap();
         let known = bytes.len();
@@ -146,6 +205,6 @@ mod tests {
             assert_ne!(Extras::read(&bytes[..cut]), Some(extras.clone()), "{cut}");
         }
         let rest = extras.of_recalled().stored().unwrap();
-        assert!(rest.len() < 6, "{rest:?}");
+        assert!(rest.len() < 12, "{rest:?}");
     }
 }

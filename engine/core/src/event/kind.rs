@@ -24,6 +24,10 @@ pub enum RecordKind {
     Settings = 11,
 }
 
+/// The kind of a record that removes the content of an ephemeral message. The gateway pushes it to no
+/// client.
+pub const EXPIRED: u8 = 13;
+
 /// The kind of a record that changes a user's contacts. The gateway stores it and pushes it to no
 /// client.
 pub const CONTACTS: u8 = 7;

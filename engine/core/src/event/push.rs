@@ -31,7 +31,9 @@ impl<'a> Body<'a> {
                 url: self.url.map(Str::from),
                 size: self.size,
             }),
-            extras: self.extras.and_then(|_| self.extras().shown()),
+            extras: self
+                .extras
+                .and_then(|_| self.extras().shown(self.happened(record))),
             recalled: self.recalled,
             ..Message::default()
         }

@@ -62,7 +62,7 @@ pub struct Hub {
     /// The topics of all namespaces.
     pub topics: Topics,
     /// The time that clients are told.
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     /// The last-seen times that the store does not have yet.
     pub unsaved: Unsaved,
     /// Says which users certainly do not block another one.
@@ -86,7 +86,7 @@ impl Hub {
         Self {
             lanes: Lanes::new(mailboxes),
             topics: Topics::new(limits),
-            clock: Clock::new(clock::system()),
+            clock: Arc::new(Clock::new(clock::system())),
             // All connected users can leave at once. Without storing, there is nothing to note.
             unsaved: Unsaved::new(if limits.last_seen_rate > 0 {
                 connections

@@ -53,7 +53,8 @@ impl<'a> Edited<'a> {
         let Some(message) = page.records().next() else {
             return Ok(None);
         };
-        let body = Body::read(message.body).filter(|body| !body.recalled);
+        let body = Body::read(message.body);
+        let body = body.filter(|body| !body.recalled && !reading.is_due(body, message.time));
         let Some(body) = body.filter(|body| body.extras().revision == edit.extras().revision)
         else {
             return Ok(None);

@@ -18,6 +18,7 @@ pub(super) struct Events<'f> {
     span: Span,
     /// Whether there are events behind those that were read.
     more: bool,
+    reading: &'f Reading,
     view: Option<View<'f>>,
     edited: Edited<'f>,
     tokens: Tokens,
@@ -57,6 +58,7 @@ impl<'f> Events<'f> {
             span,
             more,
             view: feed.hides().then(|| View::new(reading, span.user)),
+            reading,
             edited: Edited::new(reading),
             tokens: Tokens::new(reading.epochs()),
         }
@@ -98,6 +100,9 @@ impl<'f> Events<'f> {
             };
             if let (Some(kind), Some(placed)) = (kind, placed) {
                 let mut event = placed.event;
+                if let Event::Message(message) = &mut event {
+                    self.reading.expire(record.time, message);
+                }
                 if let Some(view) = &mut self.view {
                     view.conceal_event(record.timeline, &mut event)?;
                 }

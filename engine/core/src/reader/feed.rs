@@ -377,7 +377,7 @@ mod tests {
             };
             let disk = Arc::new(SimDisk::new(1));
             let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
-            let reading = Reading::new(&opened.reader);
+            let reading = Reading::of_tests(&opened.reader);
             let window = |n| state::Window {
                 channel: CHANNEL + n,
                 after: 0,

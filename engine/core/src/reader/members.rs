@@ -293,7 +293,7 @@ mod tests {
         };
         let disk = Arc::new(SimDisk::new(1));
         let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
-        let reading = Reading::new(&opened.reader);
+        let reading = Reading::of_tests(&opened.reader);
         let ids = reading.ids();
         let names: Vec<_> = (0..MEMBERS).map(|n| format!("member-{n:05}")).collect();
         let mut set = |key, value: &[u8]| opened.writer.set_state(key, value).unwrap();

@@ -52,8 +52,14 @@ impl Mentions<'_> {
         for seq in seqs {
             reading.message(conversation, seq, page)?;
             let found = page.records().next();
-            let body = found.and_then(|record| Body::read(record.body));
-            if body.is_some_and(|body| !body.recalled && body.user != self.name) {
+            let is_unread = found.is_some_and(|record| {
+                let body = Body::read(record.body);
+                body.is_some_and(|body| {
+                    let is_gone = body.recalled || reading.is_due(&body, record.time);
+                    !is_gone && body.user != self.name
+                })
+            });
+            if is_unread {
                 let hidden = self.hides && view.hides(conversation, seq)?;
                 count += u64::from(!hidden);
             }

@@ -156,7 +156,8 @@ impl<'r> Messages<'r> {
         };
         let mut message = body.message(record);
         self.view.conceal(record.timeline, &mut message)?;
-        if message.recalled {
+        let is_expired = reading.expire(record.time, &mut message);
+        if message.recalled || is_expired {
             // A recall removes the reactions too, but an earlier version kept them.
             return Ok(Some(message));
         }

@@ -89,7 +89,7 @@ impl MissedMessages {
     /// `largest_group` members are left out. No message is shown with more than `message_bytes` bytes.
     pub fn new(store: &Reader, hub: Arc<Hub>, largest_group: u64, message_bytes: usize) -> Self {
         Self {
-            reading: Reading::new(store),
+            reading: Reading::new(store, &hub.clock),
             hub,
             largest_group,
             message_bytes,
@@ -315,7 +315,10 @@ impl MissedMessages {
         let message = owned::message(reply.message);
         let stored = self.page.records().next().map(|record| record.time);
         // Another history of the store may have another message with this sequence.
-        if stored != Some(missed.time) || message.recalled || message.deleted {
+        let extras = message.extras.as_deref();
+        let is_expired = extras.is_some_and(|extras| extras.expired);
+        let is_gone = message.recalled || message.deleted || is_expired;
+        if stored != Some(missed.time) || is_gone {
             return Ok(None);
         }
         let unread = self.unread(missed, &ids)?;

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use trunkline_storage::{Page, Reader};
 
+use crate::clock::Clock;
 use crate::cost::Cost;
 use crate::exchange::slices::{LookedUp, YIELD};
 use crate::exchange::{
@@ -65,9 +66,15 @@ enum Answered {
 
 /// Answers jobs until the last sender of jobs is gone. No answer is a message of more than
 /// `message_bytes` bytes.
-pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_bytes: usize) {
+pub fn run(
+    store: &Reader,
+    jobs: &Jobs,
+    mailboxes: &[Arc<Mailbox>],
+    message_bytes: usize,
+    clock: &Arc<Clock>,
+) {
     let mut worker = Worker {
-        reading: Reading::new(store),
+        reading: Reading::new(store, clock),
         page: Page::with_bytes(record_bytes(message_bytes)),
         feed: Feed::default(),
         message_bytes,

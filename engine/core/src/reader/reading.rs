@@ -4,10 +4,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use trunkline_proto::message::Message;
 use trunkline_storage::{Epochs, Order, Page, ReadError, Reader, TimelineId};
 
 use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
+use crate::clock::Clock;
 use crate::cost::Cost;
+use crate::event::Body;
 use crate::exchange::slices::{Meter, pause};
 use crate::exchange::{Access, Failure, NOT_A_MEMBER};
 use crate::ids::{Ids, UserId};
@@ -40,6 +43,7 @@ const fn of_read(bytes: usize) -> Cost {
 pub(super) struct Reading {
     store: Reader,
     ids: Ids,
+    clock: Arc<Clock>,
     meter: Arc<Meter>,
     keepers: Arc<Keepers>,
 }
@@ -106,20 +110,27 @@ impl RosterChunk {
 
 impl Reading {
     /// Returns a reading of this store.
-    pub(super) fn new(store: &Reader) -> Self {
+    pub(super) fn new(store: &Reader, clock: &Arc<Clock>) -> Self {
         Self {
             store: store.clone(),
+            clock: Arc::clone(clock),
             ids: Ids(store.key()),
             meter: Arc::default(),
             keepers: Arc::default(),
         }
     }
 
+    /// Returns a reading of this store in 1970.
+    #[cfg(test)]
+    pub(super) fn of_tests(store: &Reader) -> Self {
+        Self::new(store, &Arc::new(Clock::new(std::time::Duration::ZERO)))
+    }
+
     /// Returns a reading of the same store for a long look-up, with a count of work of its own.
     pub(super) fn of_its_own(&self) -> Self {
         Self {
             keepers: Arc::clone(&self.keepers),
-            ..Self::new(&self.store)
+            ..Self::new(&self.store, &self.clock)
         }
     }
 
@@ -173,6 +184,29 @@ impl Reading {
     /// Returns the store itself, for reads whose errors the caller tells apart.
     pub(super) fn store(&self) -> &Reader {
         &self.store
+    }
+
+    /// Returns whether a message has expired. `stored` is the time of its record.
+    pub(super) fn is_due(&self, body: &Body<'_>, stored: u64) -> bool {
+        body.extras.is_some() && body.extras().is_due(stored, self.clock.steady())
+    }
+
+    /// Removes the content of a message that has expired. `stored` is the time of its record. Returns
+    /// whether it has.
+    pub(super) fn expire(&self, stored: u64, message: &mut Message<'_>) -> bool {
+        let Some(expires) = message.extras.as_ref().and_then(|extras| extras.expires) else {
+            return false;
+        };
+        // The record and the client have different times for the same moment.
+        let due = stored.saturating_add(expires.saturating_sub(message.time));
+        if due > self.clock.steady() {
+            return false;
+        }
+        message.remove_content();
+        if let Some(extras) = &mut message.extras {
+            extras.expired = true;
+        }
+        true
     }
 
     pub(super) fn ids(&self) -> &Ids {

@@ -145,7 +145,8 @@ impl Unread<'_> {
                 let Some(body) = Body::read(record.body) else {
                     continue;
                 };
-                if body.user != self.name && !body.recalled {
+                let is_gone = body.recalled || self.reading.is_due(&body, record.time);
+                if body.user != self.name && !is_gone {
                     count += u64::from(!self.deleted(view, record.seq..=record.seq)?);
                 }
             }

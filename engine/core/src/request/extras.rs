@@ -5,13 +5,16 @@ use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
 
 use super::Failure;
-use crate::event::Extras;
+use crate::event::{Extras, milliseconds};
 
 /// The maximum length of `kind` in bytes.
 pub(super) const MAX_KIND_BYTES: usize = 32;
 
 /// The maximum length of the text of `meta` in bytes.
 pub(super) const MAX_META_BYTES: usize = 4 << 10;
+
+/// The shortest time after which a message expires, in milliseconds.
+const MIN_TTL: u64 = 1_000;
 
 /// The maximum number of names in `mentions`.
 pub(super) const MAX_MENTIONS: usize = 50;
@@ -32,6 +35,12 @@ pub(super) fn checked(extras: &SendExtras<'_>) -> Result<Option<Vec<u8>>, Failur
         }
     }
     check_meta(extras.meta.as_ref())?;
+    if let Some(ttl) = extras.ttl.as_deref()
+        && milliseconds(ttl).is_none_or(|ttl| ttl < MIN_TTL)
+    {
+        let text = "ttl is a whole number with ms, s, m, h or d: from 1s to 365d";
+        return Err((ErrorCode::BadRequest, text));
+    }
     if extras.mentions.len() > MAX_MENTIONS {
         let text = "a message mentions at most 50 members: name fewer, or \"*\" for all";
         return Err((ErrorCode::LimitExceeded, text));

@@ -93,7 +93,9 @@ impl Keys {
             true => stored.has_media_of(&sent),
             false => stored.has_content_of(&sent),
         };
-        if stored.recalled || stored.extras().revision > 0 || is_same {
+        // A message without content has expired.
+        let is_gone = stored.recalled || stored.text.is_none() && stored.mime.is_none();
+        if is_gone || stored.extras().revision > 0 || is_same {
             Ok(())
         } else {
             Err(REUSED)

@@ -1,6 +1,7 @@
 //! Messages: sends, recalls, edits, deletions and reactions.
 
 mod edit;
+mod expire;
 mod extras;
 
 use std::sync::Arc;
@@ -29,10 +30,11 @@ use crate::metrics::SequencerMetrics;
 use crate::state::{Hidden, InboxEntry};
 
 pub(super) use edit::Edit;
+use expire::Expiring;
 
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
-    "the message was recalled: it takes no reactions",
+    "the message was recalled or has expired: it takes no reactions",
 );
 
 const NOT_THE_SENDER: Refused = Refused::new(
@@ -53,7 +55,10 @@ pub(super) struct Messages {
     edit_window: u64,
     /// The maximum number of members of a group in which authors receive receipts.
     receipt_fanout: usize,
+    /// The longest time after which a message may expire, in milliseconds.
+    most_ttl: u64,
     keys: Keys,
+    expiring: Expiring,
     pub(super) subjects: Subjects,
     metrics: Arc<SequencerMetrics>,
 }
@@ -85,7 +90,9 @@ impl Messages {
             recall_window: rules.recall_window.as_millis() as u64,
             edit_window: rules.edit_window.as_millis() as u64,
             receipt_fanout: rules.receipt_fanout,
+            most_ttl: rules.most_ttl.as_millis() as u64,
             keys: Keys::new(rules.rewrites),
+            expiring: Expiring::default(),
             subjects: Subjects::default(),
             metrics,
         }
@@ -123,9 +130,10 @@ impl Messages {
             return Ok(Decision::private(Outcome::Duplicate(place)));
         }
         let reach = recent.reach_of_send(batch, command)?;
-        if has_extras {
-            self.check_extras(batch, recent, command)?;
-        }
+        let due = match has_extras {
+            true => self.check_extras(batch, recent, command)?,
+            false => None,
+        };
         let conversation = recent.conversation(command.conversation)?;
         let (seq, is_first) = (conversation.next_seq(), conversation.last_seq() == 0);
         let mut changes = Changes::new();
@@ -139,16 +147,31 @@ impl Messages {
             extras::index(batch, command, seq, &mut changes)?;
         }
         tallies::end_stretch(batch, recent, command, seq, &mut changes)?;
+        let with_due;
+        let fanout = match due {
+            None => reach.fanout(),
+            Some(due) => {
+                let due = self.expiring.enter(batch, due, &mut changes)?;
+                with_due = [reach.fanout(), &[due][..]].concat();
+                &with_due[..]
+            }
+        };
         let draft = Draft {
             kind: RecordKind::Message as u8,
             timeline: command.conversation,
             seq,
-            fanout: reach.fanout(),
+            fanout,
             body: command.body,
             key,
             ..Draft::default()
         };
-        let position = batch.append(&draft, &mut changes)?;
+        let position = match batch.append(&draft, &mut changes) {
+            Ok(position) => position,
+            Err(refused) => {
+                self.expiring.not_entered();
+                return Err(refused.into());
+            }
+        };
         self.note(batch, recent, command, seq);
         if let Some(key) = key {
             let place = RecordRef {

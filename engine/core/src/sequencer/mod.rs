@@ -111,6 +111,8 @@ pub struct Sequencer {
     others_wait: bool,
     /// Whether more receipts are due than the last commit took.
     receipts_wait: bool,
+    /// Whether there are more expired messages to clear.
+    expired_wait: bool,
     recent: Recent,
     messages: Messages,
     receipts: Receipts,
@@ -169,6 +171,7 @@ impl Sequencer {
             passed: Clock::passed,
             others_wait: false,
             receipts_wait: false,
+            expired_wait: false,
             time: Time::start(batch.store(), batch.ids(), departures.clock()),
             recent: Recent::new(conversations, Groups::new(rules.group_cache), blocks),
             messages: Messages::new(&rules, Arc::clone(&metrics)),
@@ -212,6 +215,7 @@ impl Sequencer {
             self.others_wait = self.intake.has_commands() || !commands.is_empty();
             self.departures
                 .store(&mut self.batch, look.passed, self.others_wait);
+            self.clear_expired();
             self.commit();
             self.recent.age(self.batch.moment().passed);
         }
@@ -227,13 +231,16 @@ impl Sequencer {
     /// Advances all times to a look at the clocks.
     fn look(&mut self, look: Look) {
         let moment = self.time.look(look, &self.metrics);
-        self.departures.clock().set(self.time.wire(), look.passed);
+        let clock = self.departures.clock();
+        clock.set(self.time.wire(), look.passed);
+        // The look is finer than a millisecond: no reader may be ahead of the records.
+        clock.set_steady(Duration::from_millis(moment.steady), look.passed);
         self.batch.set_moment(moment);
     }
 
     /// Returns how long the sequencer may wait for a command before other work is due.
     fn rest(&self) -> Duration {
-        if !self.intake.is_empty() || self.receipts_wait {
+        if !self.intake.is_empty() || self.receipts_wait || self.expired_wait {
             return Duration::ZERO;
         }
         let now = self.batch.moment().passed;
@@ -323,6 +330,16 @@ impl Sequencer {
         let some = self.intake.take_positions();
         if !some.is_empty() {
             positions::keep(&mut self.batch, &some);
+            self.spend_work();
+        }
+    }
+
+    /// Removes the content of some messages that have expired.
+    fn clear_expired(&mut self) {
+        self.expired_wait = false;
+        if self.messages.is_clearing_due(&self.batch) && !self.is_full() {
+            let (batch, recent) = (&mut self.batch, &mut self.recent);
+            self.expired_wait = self.messages.clear_expired(batch, recent);
             self.spend_work();
         }
     }
@@ -581,6 +598,7 @@ impl Sequencer {
         self.blocking.clear();
         if !error.is_final() {
             self.recent.forget_all();
+            self.messages.given_up();
             self.departures.given_up();
         }
     }

@@ -16,7 +16,7 @@ use crate::exchange::Members;
 pub(super) struct Subject {
     /// The recipients of an event about the message.
     pub(super) reach: Reach,
-    /// Whether its sender recalled the message.
+    /// Whether the content of the message is gone: its sender recalled it, or it has expired.
     pub(super) is_recalled: bool,
 }
 
@@ -45,6 +45,11 @@ impl Subjects {
     /// Notes that a record of the batch edits a message.
     pub(super) fn edit(&mut self, conversation: TimelineId, seq: u64) {
         self.editing.insert(Changing { conversation, seq });
+    }
+
+    /// Returns whether a record of the batch recalls a message.
+    pub(super) fn is_recalled_now(&self, conversation: TimelineId, seq: u64) -> bool {
+        self.recalling.contains(&Changing { conversation, seq })
     }
 
     /// Returns whether a record of the batch edits a message.
@@ -83,7 +88,7 @@ impl Subjects {
     }
 
     /// Checks that the caller sees the message with sequence `seq` in the command's conversation.
-    /// Returns whether it is recalled. Costs the same in groups of all sizes.
+    /// Returns whether its content is gone. Costs the same in groups of all sizes.
     ///
     /// # Errors
     /// The caller is not a member or does not see the message, the message never existed or has
@@ -109,7 +114,7 @@ impl Subjects {
         self.is_recalled(batch, command.conversation, seq)
     }
 
-    /// Returns whether a message is recalled, as the batch under construction leaves it.
+    /// Returns whether the content of a message is gone, as the batch under construction leaves it.
     ///
     /// # Errors
     /// The message is no longer kept, or the store could not be read.
@@ -125,7 +130,9 @@ impl Subjects {
         let mut page = Page::default();
         batch.read_message(conversation, seq, &mut page)?;
         if let Some(record) = page.records().next() {
-            return Ok(Body::read(record.body).ok_or(CORRUPT)?.recalled);
+            let body = Body::read(record.body).ok_or(CORRUPT)?;
+            let now = batch.moment().steady;
+            return Ok(body.recalled || body.extras().is_due(record.time, now));
         }
         let stored = batch.store().try_last_seq(conversation);
         if seq > stored.map_err(|error| unreadable(&error))? {

@@ -15,6 +15,7 @@ use super::recent::Recent;
 use super::refused::{CORRUPT, Refused, Stop, unreadable};
 use crate::event::Body;
 use crate::exchange::Members;
+use crate::ids::{Side, UserId};
 use crate::state::{self, Level, STRETCH, Tally};
 
 /// Adds to `changes` the tallies of the stretches that the command's message ends. `seq` is the
@@ -147,6 +148,39 @@ pub(super) fn uncount(
         Members::Group => recent
             .group_of(batch, command)?
             .uncount(seq, last, command.user),
+    }
+    Ok(changes)
+}
+
+/// Subtracts a message that has expired from the tallies of its stretches, as [`uncount`] does. `side`
+/// is the side of its author in a 1:1 conversation.
+///
+/// # Errors
+/// The store could not be read.
+pub(super) fn uncount_expired(
+    batch: &OpenBatch,
+    recent: &mut Recent,
+    (conversation, seq): (TimelineId, u64),
+    (author, side): (UserId, Option<Side>),
+) -> Result<Changes, Refused> {
+    let mut changes = Changes::new();
+    for level in Level::ALL {
+        let key = level.key(batch.ids(), conversation, level.stretch(seq));
+        if let Some(mut tally) = batch.decoded::<Tally>(key)?
+            && tally.take(author)
+        {
+            changes.push((key, state::encode(&tally)));
+        }
+    }
+    let held = recent.conversation(conversation)?;
+    let last = held.last_seq();
+    match side {
+        Some(side) => held.uncount(seq, side),
+        None => {
+            if let Some(group) = recent.groups().held(conversation) {
+                group.uncount(seq, last, author);
+            }
+        }
     }
     Ok(changes)
 }

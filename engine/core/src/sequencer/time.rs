@@ -40,6 +40,7 @@ impl Time {
         };
         time.begin(store, look);
         clock.set(time.wire(), look.passed);
+        clock.set_steady(Duration::from_millis(time.steady.steady()), look.passed);
         time
     }
 

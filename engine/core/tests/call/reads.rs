@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use trunkline_core::clock::{self, Clock};
 use trunkline_core::exchange::{
     self, Access, Answer, ConnRef, Job, Jobs, JobsForm, Listing, Mail, Mailbox, Query, Range,
     ReplyConn, ReplyTo, ToReaders, Wanted,
@@ -124,6 +125,7 @@ fn answers(world: &World, ask: impl FnOnce(&mut Asker)) -> Vec<Answer> {
         &jobs,
         &[Arc::clone(&mailbox)],
         CONTENT.message_bytes,
+        &Arc::new(Clock::new(clock::system())),
     );
     let mail = std::iter::from_fn(|| mailbox.take());
     mail.map(|mail| match mail {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam::channel;
 use trunkline_core::call::{Client, Parts, Service};
+use trunkline_core::clock::{self, Clock};
 use trunkline_core::directory::Directory;
 use trunkline_core::event;
 use trunkline_core::exchange::{
@@ -53,6 +54,7 @@ const RULES: Messaging = Messaging {
     members_add: false,
     recall_window: Duration::from_hours(1),
     edit_window: Duration::from_hours(1),
+    most_ttl: Duration::from_hours(1),
     group_cache: 1_000,
     rewrites: false,
 };
@@ -261,7 +263,8 @@ impl World {
             store,
             sequencer: std::thread::spawn(move || sequencer.run(&commands)),
             reader: std::thread::spawn(move || {
-                reader::run(&reads, &jobs, &[], CONTENT.message_bytes);
+                let clock = Arc::new(Clock::new(clock::system()));
+                reader::run(&reads, &jobs, &[], CONTENT.message_bytes, &clock);
             }),
         }
     }

@@ -53,6 +53,8 @@ struct SendForm<'a> {
     meta: Option<&'a Json<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     mentions: &'a [Str<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'a str>,
     /// The sequence of the message whose content this is to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     edit: Option<u64>,
@@ -102,6 +104,7 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
             kind: extras_of(send).and_then(|extras| extras.kind.as_deref()),
             meta: extras_of(send).and_then(|extras| extras.meta.as_ref()),
             mentions: extras_of(send).map_or(&[][..], |extras| &extras.mentions[..]),
+            ttl: extras_of(send).and_then(|extras| extras.ttl.as_deref()),
             edit: None,
         }),
         BackQuestion::Edit(edit) => serde_json::to_vec(&SendForm {
@@ -116,6 +119,7 @@ pub(super) fn body(user: &BackUser, question: &BackQuestion) -> Vec<u8> {
             kind: None,
             meta: edit.meta.as_ref(),
             mentions: &[],
+            ttl: None,
             edit: Some(edit.seq),
         }),
         BackQuestion::Subscribe(subscribe) => serde_json::to_vec(&SubscribeForm {

@@ -162,6 +162,12 @@ fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
     if !extras.mentions.is_empty() {
         out.push(b']');
     }
+    if let Some(time) = extras.expires {
+        number(out, br#","expires":"#, time);
+    }
+    if extras.expired {
+        out.extend_from_slice(br#","expired":true"#);
+    }
 }
 
 fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {

@@ -21,6 +21,8 @@ pub struct SendExtras<'a> {
     pub meta: Option<Json<'a>>,
     /// The members whom the message mentions; `*` stands for all.
     pub mentions: Vec<Str<'a>>,
+    /// The time after which the message expires: a whole number with its unit, such as `1h`.
+    pub ttl: Option<Str<'a>>,
 }
 
 impl<'a> SendExtras<'a> {
@@ -36,6 +38,7 @@ impl<'a> SendExtras<'a> {
             kind: self.kind.map(Str::into_owned),
             meta: self.meta.map(Json::into_owned),
             mentions: owned(self.mentions),
+            ttl: self.ttl.map(Str::into_owned),
         }
     }
 }
@@ -90,6 +93,10 @@ pub struct MessageExtras<'a> {
     pub edited: Option<u64>,
     /// The members whom the message mentions; `*` stands for all.
     pub mentions: Vec<Str<'a>>,
+    /// The time at which the message expires, in milliseconds since 1970 UTC.
+    pub expires: Option<u64>,
+    /// Whether the message has expired. It then has neither text nor media.
+    pub expired: bool,
 }
 
 impl<'a> MessageExtras<'a> {
@@ -106,6 +113,8 @@ impl<'a> MessageExtras<'a> {
             meta: self.meta.map(Json::into_owned),
             edited: self.edited,
             mentions: owned(self.mentions),
+            expires: self.expires,
+            expired: self.expired,
         }
     }
 }
@@ -116,13 +125,15 @@ fn owned(texts: Vec<Str<'_>>) -> Vec<Str<'static>> {
 
 impl Message<'_> {
     /// Removes what the sender wrote: text, media, and what belongs to them. The place of the message
-    /// stays, and so does the message that it replies to.
+    /// stays, with the message that it replies to and the time at which it expires.
     pub fn remove_content(&mut self) {
         self.text = None;
         self.media = None;
         if let Some(extras) = self.extras.take() {
             self.extras = MessageExtras {
                 reply_to: extras.reply_to,
+                expires: extras.expires,
+                expired: extras.expired,
                 ..MessageExtras::default()
             }
             .boxed();
@@ -151,6 +162,8 @@ struct SendIn<'a> {
     meta: Option<Json<'a>>,
     #[serde(borrow)]
     mentions: Vec<Str<'a>>,
+    #[serde(borrow)]
+    ttl: Option<Str<'a>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Send<'a> {
@@ -167,6 +180,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Send<'a> {
                 kind: form.kind,
                 meta: form.meta,
                 mentions: form.mentions,
+                ttl: form.ttl,
             }
             .boxed(),
         })
@@ -194,6 +208,8 @@ struct SendOut<'s, 'a> {
     meta: Option<&'s Json<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     mentions: &'s [Str<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'s Str<'a>>,
 }
 
 impl Serialize for Send<'_> {
@@ -209,6 +225,7 @@ impl Serialize for Send<'_> {
             kind: extras.and_then(|extras| extras.kind.as_ref()),
             meta: extras.and_then(|extras| extras.meta.as_ref()),
             mentions: extras.map_or(&[][..], |extras| &extras.mentions[..]),
+            ttl: extras.and_then(|extras| extras.ttl.as_ref()),
         }
         .serialize(to)
     }
@@ -242,6 +259,10 @@ struct MessageIn<'a> {
     #[serde(borrow, default)]
     mentions: Vec<Str<'a>>,
     #[serde(default)]
+    expires: Option<u64>,
+    #[serde(default)]
+    expired: bool,
+    #[serde(default)]
     recalled: bool,
     #[serde(default)]
     deleted: bool,
@@ -271,6 +292,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
                 meta: form.meta,
                 edited: form.edited,
                 mentions: form.mentions,
+                expires: form.expires,
+                expired: form.expired,
             }
             .boxed(),
             recalled: form.recalled,
@@ -306,6 +329,10 @@ struct MessageOut<'s, 'a> {
     edited: Option<u64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     mentions: &'s [Str<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    #[serde(skip_serializing_if = "is_false")]
+    expired: bool,
     #[serde(skip_serializing_if = "is_false")]
     recalled: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -335,6 +362,8 @@ impl Serialize for Message<'_> {
             meta: extras.and_then(|extras| extras.meta.as_ref()),
             edited: extras.and_then(|extras| extras.edited),
             mentions: extras.map_or(&[][..], |extras| &extras.mentions[..]),
+            expires: extras.and_then(|extras| extras.expires),
+            expired: extras.is_some_and(|extras| extras.expired),
             recalled: self.recalled,
             deleted: self.deleted,
             reactions: &self.reactions,

@@ -45,6 +45,7 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
                 kind: text(c.kind),
                 meta: meta(c.meta).map_err(|e| e.under("send.meta"))?,
                 mentions: texts(c.mentions),
+                ttl: text(c.ttl),
             }
             .boxed(),
         }),

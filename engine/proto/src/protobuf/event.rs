@@ -120,6 +120,8 @@ pub(super) fn message<'a>(e: wire::Message) -> Result<m::Message<'a>, DecodeErro
             meta: meta(e.meta).map_err(|e| DecodeError(e.to_string()))?,
             edited: e.edited,
             mentions: texts(e.mentions),
+            expires: e.expires,
+            expired: e.expired,
         }
         .boxed(),
         recalled: e.recalled,

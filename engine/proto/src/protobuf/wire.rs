@@ -150,6 +150,9 @@ pub struct Send {
     /// The names of members, or "*" for all.
     #[prost(string, repeated, tag = "9")]
     pub mentions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The time after which the message expires, such as "1h".
+    #[prost(string, optional, tag = "10")]
+    pub ttl: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// The new content of a message of the caller. What is absent is gone from the message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -931,6 +934,11 @@ pub struct Message {
     pub edited: ::core::option::Option<u64>,
     #[prost(string, repeated, tag = "18")]
     pub mentions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The time at which the message expires.
+    #[prost(uint64, optional, tag = "19")]
+    pub expires: ::core::option::Option<u64>,
+    #[prost(bool, tag = "20")]
+    pub expired: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageReaction {

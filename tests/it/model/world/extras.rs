@@ -11,6 +11,7 @@ pub(super) struct Extras {
     kind: Value,
     meta: Value,
     mentions: Value,
+    ttl: Value,
 }
 
 impl Extras {
@@ -21,12 +22,16 @@ impl Extras {
             kind: ask["kind"].clone(),
             meta: ask["meta"].clone(),
             mentions: ask["mentions"].clone(),
+            ttl: ask["ttl"].clone(),
         }
     }
 
     /// Adds the fields to a message as clients see it. A message that is recalled or deleted has no
     /// content.
     pub(super) fn show(&self, shown: &mut Value, has_content: bool) {
+        if !self.ttl.is_null() {
+            shown["expires"] = json!(true);
+        }
         let content = [
             ("kind", &self.kind),
             ("meta", &self.meta),

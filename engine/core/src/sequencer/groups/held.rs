@@ -102,6 +102,14 @@ impl Groups {
         Ok(group)
     }
 
+    /// Returns a group if it is in memory.
+    pub(in crate::sequencer) fn held(&mut self, id: TimelineId) -> Option<&mut Group> {
+        match self.young.get_mut(&id) {
+            Some(group) => Some(group),
+            None => self.old.get_mut(&id),
+        }
+    }
+
     /// Adds a group.
     pub(in crate::sequencer) fn enter(&mut self, group: Group) {
         if self.held > 0 && self.held + group.len() > self.capacity {

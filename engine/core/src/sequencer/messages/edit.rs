@@ -24,7 +24,7 @@ const NOT_THE_SENDER: Refused = Refused::new(
 
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
-    "the message was recalled: send a new one",
+    "the message was recalled or has expired: send a new one",
 );
 
 const TOO_OLD: Refused = Refused::new(

@@ -15,18 +15,26 @@ const NO_ANSWERED: Refused = Refused::new(
     "reply_to names no message of this conversation that you can see",
 );
 
+const TOO_LONG: Refused = Refused::new(
+    ErrorCode::LimitExceeded,
+    "ttl is longer than half of sync_life: send it with a shorter one",
+);
+
 impl Messages {
     /// Checks that the message with the sequence in `reply_to` is one that the caller sees, and that the
-    /// caller may mention whom the message mentions.
+    /// caller may mention whom the message mentions. Returns when the message expires, in steady time.
     #[cold]
     pub(super) fn check_extras(
         &self,
         batch: &OpenBatch,
         recent: &mut Recent,
         command: Asked<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Option<u64>, Refused> {
         let body = Body::read(command.body).ok_or(CORRUPT)?;
         let extras = body.extras();
+        if extras.ttl > self.most_ttl {
+            return Err(TOO_LONG);
+        }
         if !extras.mentions.is_empty() {
             mentions::check(batch, recent, command, &extras)?;
         }
@@ -37,7 +45,14 @@ impl Messages {
                 other => other,
             })?;
         }
-        Ok(())
+        if extras.ttl == 0 {
+            return Ok(None);
+        }
+        // The sender pays now for what removing the content will cost.
+        batch.count_read(command.body.len());
+        batch.count_read(0);
+        batch.count_read(0);
+        Ok(Some(batch.moment().steady + extras.ttl))
     }
 }
 

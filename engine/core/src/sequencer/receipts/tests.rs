@@ -35,6 +35,7 @@ const RULES: Messaging = Messaging {
     members_add: false,
     recall_window: Duration::from_secs(60),
     edit_window: Duration::from_secs(60),
+    most_ttl: Duration::from_secs(60),
     group_cache: 1_000,
     rewrites: false,
 };

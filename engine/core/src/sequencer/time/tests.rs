@@ -75,6 +75,7 @@ impl World {
             members_add: false,
             recall_window: DAY,
             edit_window: DAY,
+            most_ttl: DAY,
             group_cache: 1_000,
             rewrites: false,
         };

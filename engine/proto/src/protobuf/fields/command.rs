@@ -75,6 +75,7 @@ impl Fields for m::Send<'_> {
             to.optional_text(7, extras.kind.as_ref());
             put_json(to, 8, extras.meta.as_ref());
             to.texts(9, &extras.mentions);
+            to.optional_text(10, extras.ttl.as_ref());
         }
     }
 }

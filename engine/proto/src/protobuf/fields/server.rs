@@ -178,6 +178,8 @@ impl Fields for m::Message<'_> {
             put_json(to, 16, extras.meta.as_ref());
             to.optional_number(17, extras.edited);
             to.texts(18, &extras.mentions);
+            to.optional_number(19, extras.expires);
+            to.flag(20, extras.expired);
         }
     }
 }

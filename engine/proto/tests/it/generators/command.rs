@@ -38,13 +38,14 @@ fn send() -> impl Strategy<Value = m::Send<'static>> {
 
 /// Makes the fields that few messages have. Half of the messages have none of them.
 fn send_extras() -> impl Strategy<Value = Option<Box<m::SendExtras<'static>>>> {
-    let extras = (of(number()), of(text()), meta(), texts());
-    let extras = extras.prop_map(|(reply_to, kind, meta, mentions)| {
+    let extras = (of(number()), of(text()), meta(), texts(), of(text()));
+    let extras = extras.prop_map(|(reply_to, kind, meta, mentions, ttl)| {
         m::SendExtras {
             reply_to,
             kind,
             meta,
             mentions,
+            ttl,
         }
         .boxed()
     });

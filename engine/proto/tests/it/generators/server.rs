@@ -33,14 +33,18 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
 }
 
 fn message_extras() -> impl Strategy<Value = Option<Box<m::MessageExtras<'static>>>> {
-    let extras = (of(number()), of(text()), meta(), of(number()), texts());
-    let extras = extras.prop_map(|(reply_to, kind, meta, edited, mentions)| {
+    let times = (of(number()), of(number()), any::<bool>());
+    let extras = (of(number()), of(text()), meta(), texts(), times);
+    let extras = extras.prop_map(|(reply_to, kind, meta, mentions, times)| {
+        let (edited, expires, expired) = times;
         m::MessageExtras {
             reply_to,
             kind,
             meta,
             edited,
             mentions,
+            expires,
+            expired,
         }
         .boxed()
     });

@@ -1,0 +1,182 @@
+//! Ephemeral messages: they expire some time after they were sent.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use trunkline_tests::api::Api;
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait::until;
+
+const SECRET: &str = "quite unmistakable";
+
+fn gateway() -> Gateway {
+    // Groups of three members are pulled.
+    let setup = Setup::default().http().flag("fanout-limit", 2);
+    // Segments are read as a whole.
+    setup
+        .flag("shards", 3)
+        .flag("segment-bytes", "4MiB")
+        .start()
+}
+
+fn get(client: &mut Client, conversation: &str, seq: u64) -> Value {
+    let about = json!({"conversation": conversation, "seq": seq});
+    client.done("get", &about)["message"].clone()
+}
+
+/// Returns the next push of an event, and skips others.
+fn next(client: &mut Client, event: &str) -> Value {
+    loop {
+        let mut push = client.push();
+        if !push[event].is_null() {
+            return push[event].take();
+        }
+    }
+}
+
+/// Waits until a message has expired, and returns it.
+fn expired(client: &mut Client, conversation: &str, seq: u64) -> Value {
+    until("the message expires", || {
+        let found = get(client, conversation, seq);
+        (found["expired"] == true).then_some(found)
+    })
+}
+
+/// Returns whether a file of the folder has these bytes.
+fn is_in_files(folder: &Path, bytes: &[u8]) -> bool {
+    let files = std::fs::read_dir(folder).expect("a folder");
+    files.filter_map(Result::ok).any(|file| {
+        let content = std::fs::read(file.path()).unwrap_or_default();
+        content.windows(bytes.len()).any(|found| found == bytes)
+    })
+}
+
+#[test]
+fn what_has_expired_is_gone_from_reads_and_then_from_the_files() {
+    let mut gateway = gateway();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().proto().connect("bob", "phone");
+    for (group, members) in [("eng", &["bob"][..]), ("all", &["bob", "carol"])] {
+        let create = json!({"group": group, "members": members});
+        alice.done("group_create", &create);
+    }
+    let places = [
+        ("u:alice:bob", json!({"user": "bob"})),
+        ("g:eng", json!({"group": "eng"})),
+        ("g:all", json!({"group": "all"})),
+    ];
+    for (conversation, to) in &places {
+        let mut ask = to.clone();
+        ask["text"] = json!(SECRET);
+        ask["key"] = json!(format!("k-{conversation}"));
+        ask["mentions"] = json!(["bob"]);
+        ask["meta"] = json!(SECRET);
+        ask["ttl"] = json!("3s");
+        let sent = alice.done("send", &ask);
+        let told = next(&mut bob, "message");
+        assert_eq!(
+            (&told["text"], &told["expired"]),
+            (&json!(SECRET), &Value::Null)
+        );
+        let time = sent["time"].as_u64().expect("a time");
+        assert_eq!(told["expires"], time + 3_000);
+        let mut kept = to.clone();
+        kept["text"] = json!("this stays");
+        alice.done("send", &kept);
+        // The message stays the same one after an edit.
+        let edit =
+            json!({"conversation": conversation, "seq": 1, "text": format!("{SECRET}, edited")});
+        alice.done("edit", &edit);
+        assert_eq!(next(&mut bob, "edit")["expires"], time + 3_000);
+    }
+    for (conversation, to) in &places {
+        let gone = expired(&mut bob, conversation, 1);
+        let names: Vec<_> = gone.as_object().expect("a message").keys().collect();
+        let expected = [
+            "conversation",
+            "device",
+            "expired",
+            "expires",
+            "from",
+            "key",
+            "seq",
+            "time",
+        ];
+        assert_eq!(names, expected);
+        let history = bob.done("history", &json!({"conversation": conversation}));
+        assert_eq!(
+            (&history["messages"][0], &history["first"]),
+            (&gone, &json!(1))
+        );
+        assert_eq!(history["messages"][1]["text"], "this stays");
+        let about = json!({"conversation": conversation, "seq": 1, "text": "x"});
+        assert_eq!(alice.refused("edit", &about), 102);
+        let react = json!({"conversation": conversation, "seq": 1, "reaction": "like"});
+        assert_eq!(bob.refused("react", &react), 102);
+        // The key is still known.
+        let mut again = to.clone();
+        again["text"] = json!(SECRET);
+        again["key"] = json!(format!("k-{conversation}"));
+        let again = alice.done("send", &again);
+        assert_eq!(
+            (&again["seq"], &again["duplicate"]),
+            (&json!(1), &json!(true))
+        );
+    }
+    let synced = bob.done("sync", &json!({"since": "0"}));
+    assert!(!synced.to_string().contains(SECRET), "{synced}");
+    let page = Api::of(&gateway)
+        .user("bob")
+        .post("history", &json!({"conversation": "g:all"}));
+    assert_eq!(page["messages"][0]["expired"], true);
+    // The files follow within two minutes, also over a kill.
+    gateway.kill();
+    gateway.start_again();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    for (conversation, _) in &places {
+        assert_eq!(get(&mut bob, conversation, 1)["expired"], true);
+    }
+    until("the text is gone from the files", || {
+        (!is_in_files(gateway.data(), SECRET.as_bytes())).then_some(())
+    });
+    for (conversation, _) in &places {
+        assert_eq!(get(&mut bob, conversation, 1)["expired"], true);
+        assert_eq!(get(&mut bob, conversation, 2)["text"], "this stays");
+    }
+    // What has expired is no longer unread.
+    let list = bob.done("conversations", &json!({}));
+    for entry in list["conversations"].as_array().expect("a list") {
+        assert_eq!(
+            (&entry["unread"], &entry["mentions"]),
+            (&json!(1), &Value::Null)
+        );
+    }
+}
+
+#[test]
+fn how_long_messages_may_live() {
+    let gateway = Setup::default().flag("sync-life", "4d").start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    for (ttl, code) in [
+        (json!(""), 107),
+        (json!("h"), 107),
+        (json!("1"), 107),
+        (json!("1.5h"), 107),
+        (json!("-1h"), 107),
+        (json!("1 h"), 107),
+        (json!("1w"), 107),
+        (json!("999ms"), 107),
+        (json!("366d"), 107),
+        (json!("99999999999999999999d"), 107),
+        (json!(3_600), 107),
+        (json!("3d"), 106),
+        (json!("365d"), 106),
+    ] {
+        let ask = json!({"user": "bob", "text": "x", "ttl": ttl});
+        assert_eq!(alice.refused("send", &ask), code, "{ask}");
+    }
+    for ttl in ["1000ms", "1s", "60m", "48h", "2d"] {
+        alice.done("send", &json!({"user": "bob", "text": "x", "ttl": ttl}));
+    }
+}
