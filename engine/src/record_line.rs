@@ -4,9 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use trunkline_core::event::{
-    BLOCKS, Body, CONTACTS, Details, EXPIRED, LAST_SEEN, RecordKind,
-};
+use trunkline_core::event::{BLOCKS, Body, CONTACTS, Details, EXPIRED, LAST_SEEN, RecordKind};
 use trunkline_proto::message::{Joining, Role, Senders};
 use trunkline_storage::{Record, TimelineId};
 

@@ -265,6 +265,41 @@ fn members_who_cannot_see_a_message_are_not_told_of_its_edits() {
     }
 }
 
+#[test]
+fn who_has_left_does_not_get_what_was_edited_later() {
+    for others in [&["bob"][..], &["bob", "dave", "erin"]] {
+        let gateway = gateway();
+        let mut alice = gateway.dial().connect("alice", "phone");
+        alice.done("group_create", &json!({"group": "eng", "members": others}));
+        let since = gateway.dial().connect("bob", "phone").pos();
+        for text in ["first", "kept"] {
+            alice.done("send", &json!({"group": "eng", "text": text}));
+        }
+        alice.done("group_remove", &json!({"group": "eng", "members": ["bob"]}));
+        alice.done(
+            "edit",
+            &edit("g:eng", 1, json!({"text": "secret", "meta": "secret"})),
+        );
+        let mut bob = gateway.dial().connect("bob", "late");
+        for since in ["0", &since] {
+            let synced = format!("{:?}", events(&mut bob, since));
+            assert!(
+                !synced.contains("secret") && synced.contains("kept"),
+                "{synced}"
+            );
+            let (pushed, _) = gateway
+                .dial()
+                .since(since)
+                .connect("bob", "back")
+                .caught_up();
+            assert!(!format!("{pushed:?}").contains("secret"), "{pushed:?}");
+        }
+        // A member still gets it.
+        let synced = events(&mut alice, "0");
+        assert!(format!("{synced:?}").contains("secret"), "{synced:?}");
+    }
+}
+
 /// Returns whether a file of the folder has these bytes.
 fn is_in_files(folder: &Path, bytes: &[u8]) -> bool {
     let files = std::fs::read_dir(folder).expect("a folder");

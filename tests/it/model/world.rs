@@ -516,12 +516,13 @@ impl World {
         }
         Some(match &entry.content {
             Content::Message(id, seq) => {
-                json!({"message": self.conversations[id].render(id, *seq, user, false)})
+                json!({"message": self.conversations[id].render_event(id, *seq, user)})
             }
             Content::Edit(id, seq, revision) => {
                 let message = &self.conversations[id].messages[seq - 1];
                 // Devices that catch up get the last edit only.
-                if message.recalled || message.revision != *revision {
+                let is_closed = self.conversations[id].is_closed(*seq, user);
+                if message.recalled || message.revision != *revision || is_closed {
                     return None;
                 }
                 json!({"edit": self.conversations[id].render(id, *seq, user, false)})

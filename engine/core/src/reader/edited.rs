@@ -1,7 +1,9 @@
 //! The messages that edits are about, as they are now.
 
+use std::collections::HashMap;
+
 use trunkline_proto::message::Event;
-use trunkline_storage::{Page, Record};
+use trunkline_storage::{Page, Record, TimelineId};
 
 use super::reading::Reading;
 use crate::event::{Body, Placed};
@@ -18,7 +20,9 @@ use crate::owned;
 pub(super) struct Edited<'a> {
     reading: &'a Reading,
     page: Page,
-    /// The bytes of the messages so far.
+    /// The number of edits of each message that was read.
+    revisions: HashMap<(TimelineId, u64), u64>,
+    /// The bytes of the messages that were read.
     bytes: usize,
 }
 
@@ -27,6 +31,7 @@ impl<'a> Edited<'a> {
         Self {
             reading,
             page: Page::with_bytes(0),
+            revisions: HashMap::new(),
             bytes: 0,
         }
     }
@@ -48,18 +53,25 @@ impl<'a> Edited<'a> {
         let Some(edit) = Body::read(record.body) else {
             return Ok(None);
         };
+        let (own, place) = (edit.extras().revision, (record.timeline, edit.seq));
+        // A message is read for the last of its edits on a page, and once for all others.
+        let known = self.revisions.get(&place);
+        if known.is_some_and(|revision| *revision != own) {
+            return Ok(None);
+        }
         let (reading, page) = (self.reading, &mut self.page);
         reading.message(record.timeline, edit.seq, page)?;
         let Some(message) = page.records().next() else {
             return Ok(None);
         };
+        self.bytes += message.body.len();
         let body = Body::read(message.body);
+        let revision = body.as_ref().map_or(0, |body| body.extras().revision);
+        self.revisions.insert(place, revision);
         let body = body.filter(|body| !body.recalled && !reading.is_due(body, message.time));
-        let Some(body) = body.filter(|body| body.extras().revision == edit.extras().revision)
-        else {
+        let Some(body) = body.filter(|_| revision == own) else {
             return Ok(None);
         };
-        self.bytes += message.body.len();
         Ok(Some(Placed {
             event: Event::Edit(owned::message(body.message(&message))),
             position: record.position,

@@ -1,7 +1,7 @@
 //! A page of a user's events, for `sync` and for sessions that catch up.
 
-use trunkline_proto::message::{Event, Push, ReplyBody, SyncReply};
-use trunkline_storage::{Position, Record, Token};
+use trunkline_proto::message::{Event, Message, Push, ReplyBody, SyncReply};
+use trunkline_storage::{Position, Record, TimelineId, Token};
 
 use super::edited::Edited;
 use super::failure::failure;
@@ -100,8 +100,18 @@ impl<'f> Events<'f> {
             };
             if let (Some(kind), Some(placed)) = (kind, placed) {
                 let mut event = placed.event;
-                if let Event::Message(message) = &mut event {
-                    self.reading.expire(record.time, message);
+                match &mut event {
+                    Event::Message(message) => {
+                        if self.is_closed(record.timeline, message)? {
+                            message.remove_content();
+                        }
+                        self.reading.expire(record.time, message);
+                    }
+                    Event::Edit(message) if self.is_closed(record.timeline, message)? => {
+                        (last, left) = (Some(position), left - 1);
+                        continue;
+                    }
+                    _ => {}
                 }
                 if let Some(view) = &mut self.view {
                     view.conceal_event(record.timeline, &mut event)?;
@@ -123,6 +133,18 @@ impl<'f> Events<'f> {
             reached: last.filter(|_| self.more).unwrap_or(self.span.until),
             more: self.more,
         })
+    }
+
+    /// Returns whether a message was edited in a group in which the user does not see it any more. Its
+    /// record is among the user's events for ever, and has the newest content.
+    fn is_closed(&self, timeline: TimelineId, message: &Message<'_>) -> Result<bool, Failure> {
+        let extras = message.extras.as_deref();
+        let is_edited = extras.is_some_and(|extras| extras.edited.is_some());
+        if !is_edited || !message.conversation.starts_with("g:") {
+            return Ok(false);
+        }
+        let member = self.reading.member(timeline, self.span.user)?;
+        Ok(!member.is_in() || message.seq < member.first_seq)
     }
 
     /// Returns the events of all records that the user may see, and the end of each record.

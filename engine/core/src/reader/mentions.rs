@@ -9,9 +9,12 @@ use crate::event::Body;
 use crate::exchange::Failure;
 use crate::ids::UserId;
 
-/// The maximum number of unread mentions that are counted in one conversation. Each is a message that
-/// is read, so that others cannot make the list of conversations slow.
-pub(super) const MOST: usize = 100;
+/// The maximum number of unread mentions that are counted in one conversation.
+const MOST: u64 = 100;
+
+/// The maximum number of messages that are read to count them: some were recalled, for example. So
+/// others cannot make the list of conversations slow.
+const MOST_READ: usize = 1_000;
 
 /// Counts the unread messages of one conversation that mention a user.
 pub(super) struct Mentions<'a> {
@@ -25,8 +28,8 @@ pub(super) struct Mentions<'a> {
 }
 
 impl Mentions<'_> {
-    /// Counts the messages of others after `read` that mention the user and can still be read: the
-    /// last [`MOST`] at most.
+    /// Counts the messages of others after `read` that mention the user and can still be read,
+    /// up to [`MOST`] of them.
     ///
     /// # Errors
     /// The store could not be read, or holds a value of another form.
@@ -42,14 +45,17 @@ impl Mentions<'_> {
         if reading.bytes(all)?.is_none() {
             return Ok(0);
         }
-        let mut seqs = Stored::read(reading, all)?.above(read, MOST).await?;
+        let mut seqs = Stored::read(reading, all)?.above(read, MOST_READ).await?;
         let own = Stored::read(reading, ids.mentions(conversation, user))?;
-        seqs.extend(own.above(read, MOST).await?);
+        seqs.extend(own.above(read, MOST_READ).await?);
         seqs.sort_unstable_by(|one, other| other.cmp(one));
         seqs.dedup();
-        seqs.truncate(MOST);
+        seqs.truncate(MOST_READ);
         let (mut view, mut count) = (View::new(reading, user), 0);
         for seq in seqs {
+            if count == MOST {
+                break;
+            }
             reading.message(conversation, seq, page)?;
             let found = page.records().next();
             let is_unread = found.is_some_and(|record| {

@@ -34,7 +34,13 @@ impl Thread {
     pub(super) async fn read(self, reading: &Reading) -> LongReply {
         let conversation = self.access.conversation;
         let sight = reading.check(self.access)?;
-        if self.first < sight.first.max(1) || self.first > sight.last {
+        let oldest = match reading.first_seq(conversation)? {
+            0 => sight.last + 1,
+            oldest => oldest,
+        };
+        // What replies to a message that has not expired has not expired either.
+        let lowest = oldest.max(sight.first);
+        if self.first < lowest.max(1) || self.first > sight.last {
             return Err(NO_MESSAGE);
         }
         let key = reading.ids().thread(conversation, self.first);
@@ -89,13 +95,9 @@ impl Thread {
             shown.reverse();
             Cut::Front
         };
-        let oldest = match reading.first_seq(conversation)? {
-            0 => sight.last + 1,
-            oldest => oldest,
-        };
         let reply = ReplyBody::History(HistoryReply {
             messages: shown,
-            first: oldest.max(sight.first),
+            first: lowest,
             last: sight.last,
             more,
         });

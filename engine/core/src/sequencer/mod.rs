@@ -393,14 +393,20 @@ impl Sequencer {
                     names_media,
                     has_extras,
                 };
-                self.send(command, terms)
+                self.about_message(|messages, batch, recent| {
+                    messages.send(batch, recent, command, terms)
+                })
             }
             Action::Ack { delivered, read } => {
                 let acked = Acked { delivered, read };
                 return self.receipts.ack(batch, recent, command, acked);
             }
-            Action::Recall { seq } => self.recall(command, seq),
-            Action::Edit { seq, names_media } => self.edit(command, Edit { seq, names_media }),
+            Action::Recall { seq } => self.about_message(|messages, batch, recent| {
+                messages.recall(batch, recent, command, seq)
+            }),
+            Action::Edit { seq, names_media } => self.about_message(|messages, batch, recent| {
+                messages.edit(batch, recent, command, Edit { seq, names_media })
+            }),
             Action::Delete { seq } => self.messages.delete(batch, recent, command, seq),
             Action::React { seq, remove } => {
                 let change = ReactionChange { seq, remove };
@@ -432,36 +438,13 @@ impl Sequencer {
         decision.map(Some)
     }
 
-    /// Decides a recall, and commits the batch before if the message may be in it.
-    fn recall(&mut self, command: Asked<'_>, seq: u64) -> Result<Decision, Refused> {
+    /// Decides a command about a message, and commits the batch before if the decision needs that.
+    fn about_message(
+        &mut self,
+        decide: impl Fn(&mut Messages, &mut OpenBatch, &mut Recent) -> Result<Decision, Stop>,
+    ) -> Result<Decision, Refused> {
         loop {
-            let (batch, recent) = (&mut self.batch, &mut self.recent);
-            match self.messages.recall(batch, recent, command, seq) {
-                Ok(decision) => return Ok(decision),
-                Err(Stop::Refused(refused)) => return Err(refused),
-                Err(Stop::CommitFirst) => self.commit_first(),
-            }
-        }
-    }
-
-    /// Decides an edit, and commits the batch before if the message may be in it.
-    fn edit(&mut self, command: Asked<'_>, edit: Edit) -> Result<Decision, Refused> {
-        loop {
-            let (batch, recent) = (&mut self.batch, &mut self.recent);
-            match self.messages.edit(batch, recent, command, edit) {
-                Ok(decision) => return Ok(decision),
-                Err(Stop::Refused(refused)) => return Err(refused),
-                Err(Stop::CommitFirst) => self.commit_first(),
-            }
-        }
-    }
-
-    /// Decides a send, and commits the batch before if the send needs that.
-    fn send(&mut self, command: Asked<'_>, terms: SendTerms) -> Result<Decision, Refused> {
-        loop {
-            let (batch, recent) = (&mut self.batch, &mut self.recent);
-            let sent = self.messages.send(batch, recent, command, terms);
-            match sent {
+            match decide(&mut self.messages, &mut self.batch, &mut self.recent) {
                 Ok(decision) => return Ok(decision),
                 Err(Stop::Refused(refused)) => return Err(refused),
                 Err(Stop::CommitFirst) => self.commit_first(),

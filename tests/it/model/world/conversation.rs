@@ -41,6 +41,26 @@ impl Conversation {
             .collect()
     }
 
+    /// Returns whether an edited message is in a group in which the user does not see it any more.
+    pub(super) fn is_closed(&self, seq: usize, user: &str) -> bool {
+        let mut members = self.members.iter();
+        let sees = members.any(|member| member.user == user && member.first <= seq);
+        self.group.is_some() && self.messages[seq - 1].revision > 0 && !sees
+    }
+
+    /// Returns a message as an event shows it.
+    pub(super) fn render_event(&self, id: &str, seq: usize, user: &str) -> Value {
+        let mut shown = self.render(id, seq, user, false);
+        if self.is_closed(seq, user)
+            && let Some(fields) = shown.as_object_mut()
+        {
+            for name in ["text", "kind", "meta", "mentions", "edited"] {
+                fields.remove(name);
+            }
+        }
+        shown
+    }
+
     pub(super) fn render(&self, id: &str, seq: usize, user: &str, reactions: bool) -> Value {
         let message = &self.messages[seq - 1];
         let mut shown = json!({

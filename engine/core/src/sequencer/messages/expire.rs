@@ -14,7 +14,7 @@ use crate::ids::Side;
 use crate::sequencer::batch::{Changes, OpenBatch};
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{Refused, unreadable};
-use crate::sequencer::{reactions, tallies};
+use crate::sequencer::{pins, reactions, tallies};
 
 /// The milliseconds of which all messages that expire are in one timeline.
 const SPAN: u64 = 10_000;
@@ -220,6 +220,9 @@ impl Messages {
         let mut changes = tallies::uncount_expired(batch, recent, place, (author, side))?;
         let key = batch.ids().reactions(conversation, seq);
         reactions::remove_all(batch, key, &mut changes)?;
+        if side.is_none() {
+            pins::forget(batch, conversation, seq, &mut changes)?;
+        }
         batch.append(&draft, &mut changes)?;
         Ok(())
     }
