@@ -152,7 +152,18 @@ impl<'a> Body<'a> {
 
     /// Reads a body; `None` if the bytes are not a body.
     #[inline]
-    pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        Self::read_in_place(bytes)
+    }
+
+    /// Does what [`Body::read`] does, without a call: for the place that reads the body of each push. A body
+    /// is large, and a call returns a copy of it.
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler copies the body otherwise"
+    )]
+    #[inline(always)]
+    pub(super) fn read_in_place(mut bytes: &'a [u8]) -> Option<Self> {
         let mut body = Self::default();
         let whole = bytes.len();
         // Tags and lengths below 128 are letters too, so one check does for all fields of most short

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{
-    ChangeKind, ConversationSettings, Deleted, Event, GroupChanged, Media, Message, Push, Reacted,
-    Recalled, Receipt,
+    ChangeKind, ConversationSettings, Deleted, Event, GroupChanged, Media, Message, MessageExtras,
+    Push, Reacted, Recalled, Receipt,
 };
 use trunkline_storage::{Position, Record, TimelineId, Token};
 
@@ -15,7 +15,11 @@ use crate::position::Tokens;
 
 impl<'a> Body<'a> {
     /// Returns the message in a record.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler copies the body otherwise"
+    )]
+    #[inline(always)]
     pub fn message(self, record: &Record<'_>) -> Message<'a> {
         Message {
             conversation: self.conversation.into(),
@@ -31,12 +35,16 @@ impl<'a> Body<'a> {
                 url: self.url.map(Str::from),
                 size: self.size,
             }),
-            extras: self
-                .extras
-                .and_then(|_| self.extras().shown(self.happened(record))),
+            extras: self.extras.and_then(|_| self.shown_extras(record)),
             recalled: self.recalled,
             ..Message::default()
         }
+    }
+
+    /// Returns the fields of a message that few messages have, as clients see them.
+    #[inline(never)]
+    fn shown_extras(&self, record: &Record<'_>) -> Option<Box<MessageExtras<'a>>> {
+        self.extras().shown(self.happened(record))
     }
 
     /// Returns the change of a group in a record; `None` for a change of a later version.
@@ -172,10 +180,20 @@ pub(crate) struct Placed<'a> {
     pub(crate) position: Position,
 }
 
+/// Returns the new version of a message in the record of an edit.
+#[inline(never)]
+fn edited<'a>(record: &Record<'a>, seq: u64) -> Option<Message<'a>> {
+    let edited = Body::read(record.redaction()?.body)?;
+    Some(Message {
+        seq,
+        ..edited.message(record)
+    })
+}
+
 /// Returns one part of a stored event. `None` for a kind or body of a later version.
 #[inline]
 pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
-    let body = Body::read(record.body)?;
+    let body = Body::read_in_place(record.body)?;
     let (mut position, time) = (record.position, body.happened(record));
     let event = match RecordKind::of(record)? {
         RecordKind::Message => Event::Message(body.message(record)),
@@ -203,13 +221,7 @@ pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> 
             time,
         }),
         RecordKind::Group => Event::Group(body.group(record)?),
-        RecordKind::Edit => {
-            let edited = Body::read(record.redaction()?.body)?;
-            Event::Edit(Message {
-                seq: body.seq,
-                ..edited.message(record)
-            })
-        }
+        RecordKind::Edit => Event::Edit(edited(record, body.seq)?),
         RecordKind::Settings => Event::Settings(body.settings(record)?),
     };
     Some(Placed { event, position })

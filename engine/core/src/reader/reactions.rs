@@ -47,7 +47,7 @@ fn groups(stored: &StoredReactions) -> Vec<Group<'_>> {
 /// encoding: first each reaction with its count, then the first users of each.
 pub(super) fn show(message: &mut Message<'_>, stored: &StoredReactions, bytes: usize) {
     let all = groups(stored);
-    let mut left = bytes;
+    let (mut left, mut listed) = (bytes, Vec::new());
     for Group { reaction, users } in &all {
         let cost = AROUND_REACTION + trunkline_proto::json::text_bytes(reaction);
         if cost > left {
@@ -55,14 +55,14 @@ pub(super) fn show(message: &mut Message<'_>, stored: &StoredReactions, bytes: u
             break;
         }
         left -= cost;
-        message.reactions.push(MessageReaction {
+        listed.push(MessageReaction {
             reaction: Str::from((*reaction).to_owned()),
             users: Vec::new(),
             count: users.len() as u64,
             more: false,
         });
     }
-    for (shown, Group { users, .. }) in message.reactions.iter_mut().zip(&all) {
+    for (shown, Group { users, .. }) in listed.iter_mut().zip(&all) {
         for user in users.iter().take(SHOWN_USERS) {
             let cost = AROUND_USER + user.len();
             if cost > left {
@@ -73,6 +73,7 @@ pub(super) fn show(message: &mut Message<'_>, stored: &StoredReactions, bytes: u
         }
         shown.more = shown.users.len() < users.len();
     }
+    message.reactions = listed.into();
 }
 
 /// The reactions to one message, read from the store.

@@ -191,7 +191,7 @@ mod tests {
             extras: None,
             recalled: true,
             deleted: true,
-            reactions: Vec::new(),
+            reactions: Box::default(),
             more_reactions: true,
             too_large: true,
         };

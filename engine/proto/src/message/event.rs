@@ -65,7 +65,7 @@ pub struct Message<'a> {
     /// media.
     pub deleted: bool,
     /// The reactions to the message; empty on a live push.
-    pub reactions: Vec<MessageReaction<'a>>,
+    pub reactions: Box<[MessageReaction<'a>]>,
     /// Whether the message has reactions that `reactions` does not list.
     pub more_reactions: bool,
     /// Whether text and media are left out because they exceed the gateway's present limit.

@@ -27,8 +27,23 @@ pub struct SendExtras<'a> {
 
 impl<'a> SendExtras<'a> {
     /// Returns the fields in their box; `None` if all are absent.
+    #[inline]
     pub fn boxed(self) -> Option<Box<Self>> {
-        (self != Self::default()).then(|| Box::new(self))
+        // Most messages have none of them. Each field on its own, because then there is nothing to drop.
+        let Self {
+            reply_to: None,
+            kind: None,
+            meta: None,
+            ttl: None,
+            mentions,
+        } = &self
+        else {
+            return Some(Box::new(self));
+        };
+        if mentions.is_empty() {
+            return None;
+        }
+        Some(Box::new(self))
     }
 
     /// Returns a copy that borrows nothing.
@@ -298,7 +313,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
             .boxed(),
             recalled: form.recalled,
             deleted: form.deleted,
-            reactions: form.reactions,
+            reactions: form.reactions.into(),
             more_reactions: form.more_reactions,
             too_large: form.too_large,
         })

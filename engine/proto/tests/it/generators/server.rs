@@ -25,7 +25,7 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
             extras,
             recalled: fate.0[0],
             deleted: fate.0[1],
-            reactions: fate.1,
+            reactions: fate.1.into(),
             more_reactions: fate.0[2],
             too_large: fate.0[3],
         },
