@@ -42,7 +42,6 @@ impl Known {
     /// Returns the ids of the conversation of `caller` with the user `other` of the same namespace. Asks
     /// `make` for them unless they are known.
     #[inline]
-    #[inline]
     pub(super) fn ids(
         &self,
         caller: UserId,
