@@ -24,7 +24,6 @@ use trunkline_gateway::limits::Limits;
 use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_http::Http;
-use trunkline_http::admin::Admin;
 use trunkline_http::back::{Back, Secret};
 use trunkline_http::waiting::Post;
 use trunkline_storage::{CommitError, Reader};
@@ -34,7 +33,7 @@ use self::readers::{end_readers, job_queue, spawn_readers};
 use self::shards::{Seed, seed_shards};
 use self::store::{open_store, watch_store};
 use self::threads::{join, spawn};
-use crate::admin::{self, Exports, Program, Stats};
+use crate::admin::{self, Bell, Exports, Program, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::control::{self, Control};
@@ -52,7 +51,7 @@ pub struct Gateway {
     telling: Option<Telling>,
     metrics: Arc<Metrics>,
     control: Control,
-    admin: Arc<Admin>,
+    admin: admin::Served,
     http: Option<Http>,
     backups: Arc<Backups>,
     ready: Arc<AtomicBool>,
@@ -164,7 +163,7 @@ impl Gateway {
             telling,
             metrics,
             control,
-            admin: admin.admin,
+            admin,
             http,
             backups,
             ready,
@@ -265,7 +264,7 @@ impl Gateway {
             Ok(tokens) => {
                 metrics.reloaded.one();
                 tracing::info!(tokens = tokens.count(), "admin tokens read again");
-                self.admin.take_tokens(tokens);
+                self.admin.admin.take_tokens(tokens);
                 true
             }
             Err(error) => {
@@ -309,7 +308,8 @@ impl Gateway {
     /// are safe. Find the reason before the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
-        self.admin.close();
+        self.admin.admin.close();
+        self.admin.erasures.stop();
         if let Some(http) = self.http {
             http.stop();
         }
@@ -357,8 +357,8 @@ fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
     Ok(authority.transpose()?.map(Arc::new))
 }
 
-/// Makes the admin API. `owners` are the mailboxes of those who have sessions: the shards, and the client
-/// API if it has started.
+/// Makes the admin API, and starts the thread of the erasures. `owners` are the mailboxes of those who have
+/// sessions: the shards, and the client API if it has started.
 fn make_admin(
     serving: &Serving<'_>,
     shown: &control::Shown,
@@ -367,13 +367,17 @@ fn make_admin(
 ) -> anyhow::Result<admin::Served> {
     let (metrics, ready) = (Arc::clone(&shown.metrics), Arc::clone(&shown.ready));
     let ids = Ids(serving.store.key());
+    let bell = Arc::<Bell>::default();
+    let erasures = admin::start_erasures(serving, revoked.clone(), &bell)?;
     let program = Program {
         stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
         revoked,
         backups: Arc::clone(&shown.backups),
         exports: Exports::new(serving.config.data.clone(), ids),
+        store: serving.store.clone(),
+        bell,
     };
-    admin::of(serving, program, owners)
+    admin::of(serving, program, owners, erasures)
 }
 
 /// Raises the limits of the process as far as the gateway needs, and logs what they allow.

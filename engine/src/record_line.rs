@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use trunkline_core::event::{BLOCKS, Body, CONTACTS, Details, EXPIRED, LAST_SEEN, RecordKind};
+use trunkline_core::event::{
+    BLOCKS, Body, CONTACTS, Details, ERASURE, EXPIRED, LAST_SEEN, RecordKind,
+};
 use trunkline_proto::message::{Joining, Role, Senders};
 use trunkline_storage::{Record, TimelineId};
 
@@ -165,6 +167,7 @@ impl<'a> Line<'a> {
                 (None, BLOCKS) => Name::Known("blocks"),
                 (None, LAST_SEEN) => Name::Known("last_seen"),
                 (None, EXPIRED) => Name::Known("expired"),
+                (None, ERASURE) => Name::Known("erasure"),
                 (None, other) => Name::Unknown(other),
             },
             time: record.time,
@@ -178,7 +181,7 @@ impl<'a> Line<'a> {
         match (RecordKind::of(record), Body::read(record.body)) {
             (Some(RecordKind::Receipt), Some(body)) => line.receipt(&body),
             (Some(kind), Some(body)) => line.with(Some(kind), body),
-            (None, Some(body)) if [CONTACTS, BLOCKS].contains(&record.kind) => {
+            (None, Some(body)) if [CONTACTS, BLOCKS, ERASURE].contains(&record.kind) => {
                 line.with(None, body)
             }
             _ => Line {

@@ -37,6 +37,7 @@ mod drain;
 mod edits;
 mod envelope;
 mod ephemeral;
+mod erasure;
 mod examples;
 mod extras;
 mod failing_disk;

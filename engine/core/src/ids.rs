@@ -70,6 +70,9 @@ const SETTINGS: u8 = 52;
 const BLOCKED: u8 = 53;
 const BLOCK: u8 = 54;
 const BLOCK_FILTER: u8 = 55;
+const ERASURES: u8 = 70;
+const ERASED: u8 = 71;
+const SIGHT: u8 = 72;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -278,6 +281,21 @@ impl Ids {
     /// Returns the key of the span up to which the content of expired messages is removed.
     pub(crate) fn cleared(&self) -> TimelineId {
         self.0.id(CLEARED, &[])
+    }
+
+    /// Returns the key of the list of erasures under way.
+    pub(crate) fn erasures(&self) -> TimelineId {
+        self.0.id(ERASURES, &[])
+    }
+
+    /// Returns the key of the last erasure of a user.
+    pub(crate) fn erased(&self, user: UserId) -> TimelineId {
+        self.of(ERASED, &[user], 0)
+    }
+
+    /// Returns the key of what a user who was erased sees of a 1:1 conversation.
+    pub(crate) fn sight(&self, user: UserId, conversation: TimelineId) -> TimelineId {
+        self.of(SIGHT, &[user, conversation], 0)
     }
 
     /// Returns the key of a user's contacts.

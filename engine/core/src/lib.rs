@@ -16,12 +16,14 @@
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
 //! - [`media`] knows who may read media that messages name.
 //! - [`muting`] knows who has muted which conversation.
+//! - [`erasure`] knows what an erasure of a user has to remove.
 //! - [`call`] lets code in this process use the core as a client does.
 
 pub mod call;
 pub mod clock;
 pub mod cost;
 pub mod directory;
+pub mod erasure;
 pub mod event;
 pub mod exchange;
 mod failure;

@@ -30,6 +30,7 @@ pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
 pub use limits::HttpLimits;
 pub use media::{
     MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OpenedMedia, PLACE_WORDS,
+    erase_media,
 };
 pub use metrics::{HttpMetrics, ROUTES};
 pub use port::{Http, HttpParts};

@@ -1,6 +1,7 @@
 //! The admin API: what `trunkline_http` needs of the gateway for it.
 
 mod command;
+mod erasure;
 mod export;
 mod stats;
 
@@ -8,20 +9,27 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use serde_json::Value;
+use trunkline_core::call::{Service, Step};
+use trunkline_core::clock::system_ms;
+use trunkline_core::erasure as erasures;
 use trunkline_core::exchange::Mailbox;
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_gateway::auth::Authority;
 use trunkline_gateway::auth::revoked::{self, Revocation, Revocations};
 use trunkline_http::admin::{
-    Admin, AdminParts, AdminTokens, BackupRefused, Exported, Hands, NotRevoked, Person, Revoke,
+    Admin, AdminParts, AdminTokens, BackupRefused, Erasure, ErasureState, Exported, Hands,
+    NotErased, NotRevoked, Person, Revoke,
 };
+use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
 use crate::backup::{Backups, NotBegun};
 use crate::config::Config;
 use crate::http::Serving;
 pub(crate) use command::AdminTokenArgs;
+pub(crate) use erasure::{Bell, ErasureParts, Erasures};
 pub(crate) use export::Exports;
 pub(crate) use stats::{SECOND, Stats};
 
@@ -32,11 +40,38 @@ pub(crate) struct Program {
     pub(crate) revoked: Option<Arc<Revocations>>,
     pub(crate) backups: Arc<Backups>,
     pub(crate) exports: Exports,
+    pub(crate) store: Reader,
+    /// Wakes the thread of the erasures.
+    pub(crate) bell: Arc<Bell>,
+}
+
+/// Starts the thread of the erasures.
+///
+/// # Errors
+/// The system has no room for a thread.
+pub(crate) fn start_erasures(
+    serving: &Serving<'_>,
+    revoked: Option<Arc<Revocations>>,
+    bell: &Arc<Bell>,
+) -> anyhow::Result<Erasures> {
+    let config = serving.config;
+    let parts = ErasureParts {
+        folder: config.data.clone(),
+        media: config.media.clone(),
+        s3_file: config.media_s3_file.clone(),
+        store: serving.store.clone(),
+        service: serving.service(),
+        revoked,
+        metrics: Arc::clone(&serving.metrics.admin),
+        media_metrics: Arc::clone(&serving.metrics.http.media),
+    };
+    Erasures::start(parts, Arc::clone(bell)).context("cannot start the thread of the erasures")
 }
 
 /// The admin API, and the numbers that it shows.
 pub(crate) struct Served {
     pub(crate) admin: Arc<Admin>,
+    pub(crate) erasures: Erasures,
     pub(crate) stats: Arc<Stats>,
 }
 
@@ -74,6 +109,7 @@ pub(crate) fn of(
     serving: &Serving<'_>,
     program: Program,
     owners: &[Arc<Mailbox>],
+    erasures: Erasures,
 ) -> anyhow::Result<Served> {
     let config = serving.config;
     let tokens = { config.admin_tokens.as_deref() }
@@ -102,7 +138,11 @@ pub(crate) fn of(
         metrics: Arc::clone(&serving.metrics.admin),
     });
     let admin = Arc::new(admin);
-    Ok(Served { admin, stats })
+    Ok(Served {
+        admin,
+        erasures,
+        stats,
+    })
 }
 
 impl Hands for Program {
@@ -159,6 +199,59 @@ impl Hands for Program {
         each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
     ) -> Result<Exported, String> {
         self.exports.run(person, each)
+    }
+
+    fn begin_erasure(&self, person: &Person, service: &Service) -> Result<(), NotErased> {
+        let Person { namespace, user } = person;
+        // A gateway in development mode has no tokens to revoke.
+        if let Some(revoked) = &self.revoked {
+            let revocation = Revocation::User {
+                user: Ids(self.store.key()).user(namespace, user),
+                before_ms: system_ms(),
+                until_ms: None,
+            };
+            let done = revoked.revoke(revocation);
+            done.map_err(|error| match error {
+                revoked::NotRevoked::Full => NotErased::Full(error.to_string()),
+                revoked::NotRevoked::Failed { .. } => NotErased::Failed(error.to_string()),
+            })?;
+        }
+        let failed = |error: trunkline_core::call::CallError| {
+            let text = error.message.to_string();
+            match error.code == ErrorCode::TooManyRequests.code() {
+                true => NotErased::Busy(text),
+                false => NotErased::Failed(text),
+            }
+        };
+        let eraser = service.eraser(namespace, user).map_err(failed)?;
+        eraser.carry_out(&[Step::Begin]).map_err(failed)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    fn erasure(&self, person: &Person) -> Result<Option<Erasure>, String> {
+        let failed = |error: trunkline_storage::ReadError| error.to_string();
+        let running = erasures::running(&self.store).map_err(failed)?;
+        let is_it =
+            |one: &&erasures::Running| one.namespace == person.namespace && one.user == person.user;
+        if let Some(running) = running.iter().find(is_it) {
+            return Ok(Some(Erasure {
+                state: ErasureState::Running,
+                began: Some(running.began),
+                ended: None,
+                complete: running.complete,
+                parts: erasure::PARTS,
+            }));
+        }
+        let id = Ids(self.store.key()).user(&person.namespace, &person.user);
+        let ended = erasures::ended(&self.store, id).map_err(failed)?;
+        Ok(ended.map(|ended| Erasure {
+            state: ErasureState::Complete,
+            began: None,
+            ended: Some(ended),
+            complete: erasure::PARTS,
+            parts: erasure::PARTS,
+        }))
     }
 
     fn backup_report(&self) -> Option<Value> {

@@ -48,6 +48,22 @@ impl Exporter {
             "Sessions that operators ended",
             admin.ended.get(),
         )?;
+        to.gauge(
+            "trunkline_admin_erasures_running",
+            "Erasures of users under way",
+            admin.erasing.get(),
+        )?;
+        to.labelled(
+            (
+                "trunkline_admin_erasures",
+                "Erasures that ended, and attempts to go on that failed",
+            ),
+            "result",
+            [
+                ("ok", admin.erased.get()),
+                ("failed", admin.erasures_failed.get()),
+            ],
+        )?;
         to.labelled(
             (
                 "trunkline_admin_token_reloads",

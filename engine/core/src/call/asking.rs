@@ -26,7 +26,7 @@ use crate::turns::Flow;
 /// The milliseconds after which a full queue probably has room again.
 const RETRY_MS: u64 = 100;
 
-const STOPPING: Failure = (
+pub(super) const STOPPING: Failure = (
     ErrorCode::StorageUnavailable,
     "the gateway is stopping: a change may have been carried out or not; ask again later, with the same key if there is one",
 );

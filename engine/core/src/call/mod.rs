@@ -13,6 +13,7 @@
 
 mod asking;
 mod client;
+mod eraser;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::ids::{DeviceMark, Ids, UserId};
 use crate::request::{ContentLimits, Names};
 
 pub use client::{Carried, Client, no_answer};
+pub use eraser::{Eraser, Step};
 
 /// The error of a failed call: the error reply that a session would get.
 pub type CallError = ErrorReply<'static>;
@@ -103,6 +105,20 @@ impl Service {
 }
 
 impl Service {
+    /// Returns what carries out the steps of the erasure of this user.
+    ///
+    /// # Errors
+    /// A name does not have 1 to 64 bytes of `[A-Za-z0-9._@-]`.
+    pub fn eraser<'s>(
+        &'s self,
+        namespace: &'s str,
+        user: &'s str,
+    ) -> Result<Eraser<'s>, CallError> {
+        self.client(namespace, user, user)?;
+        let id = self.ids.user(namespace, user);
+        Ok(Eraser::new(self, id, namespace, user))
+    }
+
     /// Returns the position of the last published event, as clients get it.
     pub fn head(&self) -> String {
         let position = self.parts.directory.head();

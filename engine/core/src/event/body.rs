@@ -44,6 +44,8 @@ pub struct Body<'a> {
     pub removed: bool,
     /// Whether the sender recalled the message. Its content is gone then.
     pub recalled: bool,
+    /// Whether the message was erased with its sender. It is recalled then, too.
+    pub erased: bool,
     /// The change of a group, by its name in the protocol.
     pub change: Option<&'a str>,
     /// The display name of the group.
@@ -89,6 +91,7 @@ mod tag {
     pub(super) const EXTRAS: u8 = 22;
     pub(super) const TIME: u8 = 40;
     pub(super) const DETAILS: u8 = 41;
+    pub(super) const ERASED: u8 = 60;
 }
 
 /// The length of a body in bytes below which all its fields are checked together.
@@ -125,7 +128,11 @@ impl<'a> Body<'a> {
         if self.seq != 0 {
             number(out, tag::SEQ, self.seq);
         }
-        for (tag, set) in [(tag::REMOVED, self.removed), (tag::RECALLED, self.recalled)] {
+        for (tag, set) in [
+            (tag::REMOVED, self.removed),
+            (tag::RECALLED, self.recalled),
+            (tag::ERASED, self.erased),
+        ] {
             if set {
                 field(out, tag, &[]);
             }
@@ -202,6 +209,7 @@ impl<'a> Body<'a> {
                 tag::REACTION => body.reaction = Some(text()?),
                 tag::REMOVED => body.removed = true,
                 tag::RECALLED => body.recalled = true,
+                tag::ERASED => body.erased = true,
                 tag::CHANGE => body.change = Some(text()?),
                 tag::NAME => body.name = Some(text()?),
                 tag::MEMBER => body.members.push(text()?),
@@ -336,6 +344,7 @@ mod tests {
             reaction: Some("like"),
             removed: true,
             recalled: true,
+            erased: true,
             change: Some("added"),
             name: Some("Engineering"),
             members: vec!["carol", "dave"],

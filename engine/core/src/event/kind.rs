@@ -40,6 +40,9 @@ pub const BLOCKS: u8 = 12;
 /// to no client.
 pub const LAST_SEEN: u8 = 9;
 
+/// The kind of a record with a step of the erasure of a user. The gateway pushes it to no client.
+pub const ERASURE: u8 = 60;
+
 impl RecordKind {
     /// All kinds of events.
     pub const ALL: [Self; 8] = [

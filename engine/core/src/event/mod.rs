@@ -17,7 +17,7 @@ use trunkline_proto::names::Conversation;
 pub use body::{Body, conversation, with_time, write_receipt};
 pub use details::Details;
 pub use extras::{Extras, milliseconds};
-pub use kind::{BLOCKS, CONTACTS, EXPIRED, LAST_SEEN, RecordKind};
+pub use kind::{BLOCKS, CONTACTS, ERASURE, EXPIRED, LAST_SEEN, RecordKind};
 pub use names::{BodyNames, ConversationName};
 pub use push::{PartsFor, parts_for, push};
 pub(crate) use push::{Placed, event};

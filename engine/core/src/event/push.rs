@@ -194,6 +194,10 @@ fn edited<'a>(record: &Record<'a>, seq: u64) -> Option<Message<'a>> {
 #[inline]
 pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
     let body = Body::read_in_place(record.body)?;
+    if body.conversation.is_empty() {
+        // The record was erased with its user.
+        return None;
+    }
     let (mut position, time) = (record.position, body.happened(record));
     let event = match RecordKind::of(record)? {
         RecordKind::Message => Event::Message(body.message(record)),

@@ -76,7 +76,10 @@ impl CommandBatch {
             || command.body.len() > LONG_BODY
             || matches!(
                 command.action,
-                Action::Group(_) | Action::Contacts { .. } | Action::Block { .. }
+                Action::Group(_)
+                    | Action::Contacts { .. }
+                    | Action::Block { .. }
+                    | Action::Erase(_)
             );
         self.commands.push(command);
     }
@@ -214,6 +217,48 @@ pub enum Action {
         /// Whether to block the user no longer.
         remove: bool,
     },
+    /// Erases something of the caller.
+    Erase(EraseStep),
+}
+
+/// A step of the erasure of a user, who is the caller. The body names the user, and the conversation if the
+/// step is about one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EraseStep {
+    /// Commands of the user are refused from now on.
+    Begin,
+    /// The content of a message of the user goes.
+    Message {
+        /// The sequence of the message.
+        seq: u64,
+    },
+    /// A reaction of the user goes. The body has it.
+    Reaction {
+        /// The sequence of the message.
+        seq: u64,
+    },
+    /// The user has deleted no message near this one from the own view.
+    Hidden {
+        /// The sequence of the message.
+        seq: u64,
+    },
+    /// A new user of the name sees nothing of the 1:1 conversation so far.
+    Conversation,
+    /// The user leaves the group.
+    Leave,
+    /// What a former member of a group has acknowledged goes.
+    Membership,
+    /// The position of a device goes. The body has the device.
+    Device,
+    /// The contacts and the last-seen time go.
+    Contacts,
+    /// Notes how many parts of the erasure are complete.
+    Phase {
+        /// The number of parts.
+        complete: u8,
+    },
+    /// A new user of the name may begin.
+    End,
 }
 
 /// A change of a group.

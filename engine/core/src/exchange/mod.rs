@@ -30,7 +30,7 @@ pub use back::{
     Deliver, Judged, SendTurn, Topics, Verdict,
 };
 pub use command::{
-    Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Items, Members,
+    Action, Change, Command, CommandBatch, Committed, ConnRef, EraseStep, Item, Items, Members,
 };
 pub use jobs::{JobRefused, Jobs, JobsForm, Take, ToReaders, jobs};
 #[cfg(test)]

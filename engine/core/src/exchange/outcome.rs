@@ -86,6 +86,8 @@ pub enum Done {
     Unblock,
     /// The conversation has the settings.
     Settings,
+    /// The step of the erasure is complete.
+    Erase,
 }
 
 impl Outcome {
@@ -168,7 +170,8 @@ impl Done {
         let nothing = Nothing {};
         match self {
             Self::Ack => ReplyBody::Ack(AckReply {}),
-            Self::Recall => ReplyBody::Recall(nothing),
+            // No client asks for a step of an erasure: the reply says nothing.
+            Self::Recall | Self::Erase => ReplyBody::Recall(nothing),
             Self::Edit => ReplyBody::Edit(nothing),
             Self::Delete => ReplyBody::Delete(nothing),
             Self::React => ReplyBody::React(nothing),

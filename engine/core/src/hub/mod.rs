@@ -179,6 +179,12 @@ impl Hub {
         self.directory.devices(user) == 0
     }
 
+    /// Forgets when a user was last seen.
+    pub(crate) fn forget(&self, user: UserId) {
+        self.presence.forget(user);
+        self.unsaved.forget(user);
+    }
+
     /// Tells `shard` from now on when the user's state may have changed. Read the state after this
     /// call: the shard learns of all later changes.
     pub fn watch(&self, user: UserId, shard: usize) {

@@ -164,6 +164,14 @@ impl Presence {
         stripe.left.insert(key, now);
     }
 
+    /// Forgets when a user's last connection ended.
+    pub(super) fn forget(&self, user: UserId) {
+        let mut stripe = self.stripe(user).lock();
+        let key = Half::of(user);
+        stripe.left.remove(&key);
+        stripe.left_before.remove(&key);
+    }
+
     /// Returns when a user's last connection ended, if the hub remembers it.
     pub(super) fn left(&self, user: UserId) -> Option<u64> {
         let stripe = self.stripe(user).lock();

@@ -72,6 +72,18 @@ impl Unsaved {
         found.or_else(|| stripe.storing.get(&user)).copied()
     }
 
+    /// Forgets when a user left.
+    pub(super) fn forget(&self, user: UserId) {
+        let mut stripe = self.stripes[stripe_of(user)].lock();
+        let gathered = stripe.gathered.remove(&user).is_some();
+        let storing = stripe.storing.contains_key(&user);
+        if storing {
+            Arc::make_mut(&mut stripe.storing).remove(&user);
+        }
+        let forgotten = usize::from(gathered) + usize::from(storing);
+        self.users.fetch_sub(forgotten, Ordering::Relaxed);
+    }
+
     /// Returns whether the store knows of every departure.
     pub fn is_empty(&self) -> bool {
         self.users.load(Ordering::Relaxed) == 0
@@ -111,6 +123,10 @@ mod tests {
         assert!(unsaved.is_empty() && unsaved.left(user).is_none());
         assert!(unsaved.note(user, 1) && unsaved.note(user, 2));
         assert_eq!(unsaved.begin(0), [(user, 2)]);
+        let other = TimelineId(9);
+        assert!(unsaved.note(other, 1));
+        unsaved.forget(other);
+        assert_eq!(unsaved.left(other), None);
         // What comes meanwhile is of the next time.
         assert!(unsaved.note(user, 3) && unsaved.note(TimelineId(8), 4));
         assert_eq!(unsaved.begin(0), [(user, 2)]);

@@ -249,6 +249,10 @@ impl Owner<'_> {
         let last = reading.last_seq(id)?;
         // The user sees nothing before there is a message from after joining.
         let has_message = last >= first;
+        if !has_message && matches!(place, InboxEntry::Direct(_)) {
+            // An erased user of this name had the conversation.
+            return Ok(None);
+        }
         let at = if has_message {
             reading.message(id, last, page)?;
             // A message without a record has expired: it sorts behind all other messages.
@@ -288,7 +292,7 @@ impl Owner<'_> {
             name: pair.write_into(&mut name).to_owned(),
             id,
             read: reading.direct(id)?.marks[side].read,
-            first: 1,
+            first: reading.first_of_direct(id, self.user)?,
             members: 1 + u64::from(lesser != greater),
         }))
     }

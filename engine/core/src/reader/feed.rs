@@ -101,10 +101,22 @@ impl Feed {
         self.part(reading, own, span.limit)?;
         let windows = Windows::read(reading, span.user)?;
         self.hides = windows.hides;
-        if span.since.0 < windows.floor {
-            return Err(ReadError::Expired {
-                oldest: Position(windows.floor),
-            });
+        let floor = Position(windows.floor);
+        if span.since < floor {
+            // The events of a user begin with the user. Others were of an erased user of this name.
+            let begins =
+                span.since == Position::ZERO && reading.erased_at(span.user)? == Some(floor);
+            if !begins {
+                return Err(ReadError::Expired { oldest: floor });
+            }
+            (self.used, self.bytes) = (0, 0);
+            return self.read(
+                reading,
+                Span {
+                    since: floor,
+                    ..span
+                },
+            );
         }
         for group in &windows.list {
             let window = Window {

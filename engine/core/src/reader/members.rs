@@ -158,14 +158,18 @@ impl About {
         let Some(Conversation::Direct(lesser, greater)) = name else {
             return Err(NO_MESSAGE);
         };
-        let marks = reading.direct(self.access.conversation)?.marks;
-        let of = |user, marks| MemberMarks {
-            user,
-            first: 1,
-            marks,
+        let id = self.access.conversation;
+        let marks = reading.direct(id)?.marks;
+        let of = |user, marks| {
+            let own = reading.ids().user(&self.listing.namespace, user);
+            let first = reading.first_of_direct(id, own)?;
+            Ok::<_, Failure>(MemberMarks { user, first, marks })
         };
-        let other = (lesser != greater).then(|| of(greater, marks[1]));
-        Ok([Some(of(lesser, marks[0])), other])
+        let other = match lesser != greater {
+            true => Some(of(greater, marks[1])?),
+            false => None,
+        };
+        Ok([Some(of(lesser, marks[0])?), other])
     }
 
     /// Returns the marks of these members of a group.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trunkline_proto::message::Message;
-use trunkline_storage::{Epochs, Order, Page, ReadError, Reader, TimelineId};
+use trunkline_storage::{Epochs, Order, Page, Position, ReadError, Reader, TimelineId};
 
 use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
 use crate::clock::Clock;
@@ -14,7 +14,9 @@ use crate::event::Body;
 use crate::exchange::slices::{Meter, pause};
 use crate::exchange::{Access, Failure, NOT_A_MEMBER};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Advance, Direct, Entry as RosterEntry, Form, Head, Member, Roster};
+use crate::state::{
+    self, Advance, Direct, Entry as RosterEntry, Erased, FirstSeen, Form, Head, Member, Roster,
+};
 
 /// The cost of finding a record or a value, in the index and in a file that is in memory. Calibrated
 /// with a release build; values of one record cost less, because it is read once.
@@ -237,6 +239,17 @@ impl Reading {
         Ok(value)
     }
 
+    /// Returns the position behind which the events of a user begin, because an earlier user of the name
+    /// was erased; `None` if there was none.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn erased_at(&self, user: UserId) -> Result<Option<Position>, ReadError> {
+        let value = self.stored(self.ids.erased(user))?;
+        let erased = value.and_then(|value| state::decode::<Erased>(&value));
+        Ok(erased.map(|erased| Position(erased.position)))
+    }
+
     /// Returns the bytes of the values under many keys, in the order of the keys.
     ///
     /// # Errors
@@ -365,13 +378,28 @@ impl Reading {
             let member = self.value::<Member>(key)?.filter(Member::is_in);
             member.ok_or(NOT_A_MEMBER)?.first_seq
         } else {
-            1
+            self.first_of_direct(conversation, access.user)?
         };
         let last = self.last_seq(conversation)?;
-        if last == 0 && !access.group {
+        // A conversation of which nothing is left for the user is none.
+        if last < first && !access.group {
             return Err(UNKNOWN);
         }
         Ok(Sight { first, last })
+    }
+
+    /// Returns the sequence of the first message that a user sees of a 1:1 conversation: a later one than
+    /// the first if an earlier user of the name was erased.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn first_of_direct(
+        &self,
+        conversation: TimelineId,
+        user: UserId,
+    ) -> Result<u64, Failure> {
+        let seen = self.value::<FirstSeen>(self.ids.sight(user, conversation))?;
+        Ok(seen.map_or(1, |seen| seen.first))
     }
 
     /// Reads a message into `page`, if the user may see it.

@@ -99,6 +99,28 @@ pub(super) fn stored(batch: &OpenBatch, key: TimelineId) -> Result<Buckets<'_, C
     }
 }
 
+/// Adds the removal of all contacts under a key to `changes`.
+///
+/// # Errors
+/// The store could not be read, or has contacts of another form.
+pub(super) fn remove_all(
+    batch: &OpenBatch,
+    key: TimelineId,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    if batch.value(key)?.is_none() {
+        return Ok(());
+    }
+    let mut contacts = stored(batch, key)?;
+    for contact in contacts.all()? {
+        let hash = Contact::hash_of(batch.ids(), &contact.0);
+        contacts.take(hash, |other| other.0 == contact.0)?;
+    }
+    contacts.write(changes)?;
+    changes.push((key, Vec::new()));
+    Ok(())
+}
+
 /// A user whom a command names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wanted<'a> {

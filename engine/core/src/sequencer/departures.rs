@@ -120,6 +120,12 @@ impl Departures {
         }
     }
 
+    /// Forgets when a user left.
+    pub(super) fn forget(&mut self, user: UserId) {
+        self.list.retain(|(other, _)| *other != user);
+        self.hub.forget(user);
+    }
+
     /// Notes that the batch was given up. Another round stores all users of this one.
     pub(super) fn given_up(&mut self) {
         self.in_records.clear();

@@ -164,6 +164,27 @@ pub(super) fn mark_hiding(
     Ok(())
 }
 
+/// Adds an inbox to `changes` in which no event up to `position` is left, and no message is deleted from the
+/// own view.
+///
+/// # Errors
+/// The store could not be read.
+pub(super) fn begin_anew(
+    batch: &OpenBatch,
+    user: UserId,
+    position: u64,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    let key = batch.ids().inbox(user);
+    let value = read(batch, changes, key)?;
+    let mut inbox = decode(&value)?;
+    inbox.open = open_windows(batch, key, &mut inbox, changes)?.write(changes)?;
+    inbox.floor = inbox.floor.max(position);
+    inbox.hides = false;
+    changes.push((key, state::encode(&inbox)));
+    Ok(())
+}
+
 /// Decodes an inbox. A damaged inbox is an error: an empty one must not replace it.
 fn decode(value: &[u8]) -> Result<Inbox<'_>, Refused> {
     if value.is_empty() {

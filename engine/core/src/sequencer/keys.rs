@@ -74,6 +74,8 @@ impl Keys {
         let mut page = Page::default();
         batch.read_message(place.timeline, place.seq, &mut page)?;
         match page.records().next() {
+            // The message of a user of this name who was erased is none of this user's.
+            Some(record) if is_erased(&record) => Ok(None),
             Some(record) => self.check_same(command, &record).map(|()| Some(place)),
             // Keys and messages expire in files of different windows, and the message expired
             // first. Only the owner of the key can ask, and the promised time is over.
@@ -101,6 +103,11 @@ impl Keys {
             Err(REUSED)
         }
     }
+}
+
+/// Returns whether a message was erased with its sender.
+fn is_erased(record: &Record<'_>) -> bool {
+    Body::read(record.body).is_some_and(|body| body.erased)
 }
 
 #[cfg(test)]

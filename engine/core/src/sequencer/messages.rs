@@ -1,6 +1,7 @@
 //! Messages: sends, recalls, edits, deletions and reactions.
 
 mod edit;
+mod erase;
 mod expire;
 mod extras;
 
@@ -268,6 +269,7 @@ impl Messages {
         if let Members::Group = command.members {
             pins::forget(batch, command.conversation, seq, &mut changes)?;
         }
+        shares::remove(batch, command, message.url, &mut changes)?;
         let position = batch.append(&draft, &mut changes)?;
         self.subjects.recall(command.conversation, seq);
         Ok(Decision::done(Done::Recall, position, reach.audience()))

@@ -24,6 +24,7 @@ mod conversations;
 mod counts;
 mod decision;
 mod departures;
+mod erasures;
 #[cfg(test)]
 mod fixture;
 mod groups;
@@ -73,6 +74,7 @@ use batch::{OpenBatch, TICK};
 use contacts::ContactChange;
 use conversations::Conversations;
 use decision::Decision;
+use erasures::{BEING_ERASED, Erasures};
 use groups::Groups;
 use intake::Intake;
 use membership::{GroupCommand, Membership};
@@ -118,6 +120,7 @@ pub struct Sequencer {
     receipts: Receipts,
     membership: Membership,
     departures: Departures,
+    erasures: Erasures,
     outbox: Outbox,
     /// The changes of blocks in the batch under construction.
     blocking: Vec<BlockChange>,
@@ -178,6 +181,7 @@ impl Sequencer {
             receipts: Receipts::new(&rules, Arc::clone(&metrics)),
             membership: Membership::new(rules),
             departures,
+            erasures: Erasures::load(&batch),
             outbox: Outbox::new(directory, mailboxes, Arc::clone(&metrics)),
             blocking: Vec::new(),
             batch,
@@ -381,6 +385,9 @@ impl Sequencer {
     /// # Errors
     /// The command is refused and changes nothing.
     fn decide(&mut self, command: Asked<'_>) -> Result<Option<Decision>, Refused> {
+        if self.erasures.forbid(command) {
+            return Err(BEING_ERASED);
+        }
         let (batch, recent) = (&mut self.batch, &mut self.recent);
         let decision = match command.action {
             Action::Send {
@@ -434,6 +441,7 @@ impl Sequencer {
                 self.blocking.extend(decided.change);
                 Ok(decided.decision)
             }
+            Action::Erase(step) => self.erase(command, step),
         };
         decision.map(Some)
     }
@@ -583,6 +591,7 @@ impl Sequencer {
             self.recent.forget_all();
             self.messages.given_up();
             self.departures.given_up();
+            self.erasures = Erasures::load(&self.batch);
         }
     }
 }

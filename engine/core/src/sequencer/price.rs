@@ -101,7 +101,8 @@ pub(super) fn estimate(action: &Action, body: usize) -> Cost {
         | Action::Delete { .. }
         | Action::React { .. }
         | Action::Pin { .. }
-        | Action::Settings => READ.times(4),
+        | Action::Settings
+        | Action::Erase(_) => READ.times(4),
         Action::Block { .. } => READ.times(8),
         Action::Group(_) => Cost::nanos((body as u64).saturating_mul(NAMED_BYTE)),
         Action::Contacts { .. } => Cost::nanos((body as u64).saturating_mul(CONTACT_BYTE)),

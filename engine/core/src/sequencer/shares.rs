@@ -28,15 +28,7 @@ pub(super) fn of_message(
     let Some(id) = body.url.and_then(media::id_in) else {
         return Ok(());
     };
-    let with = match command.members {
-        Members::Direct { other, .. } => Place::User(other.0),
-        Members::Group => Place::Group(command.conversation.0),
-    };
-    let share = Share {
-        by: command.user.0,
-        with,
-    };
-    add(batch, id, share, changes)
+    add(batch, id, share(command), changes)
 }
 
 /// Notes one more conversation in which media with this id are named.
@@ -57,4 +49,43 @@ pub(super) fn add(
         Added::Full => return Err(TOO_MANY_SHARES),
     }
     Ok(())
+}
+
+/// Notes that a message of the caller with this URL is gone. Media that no message names any more are
+/// removed.
+///
+/// # Errors
+/// The store could not be read.
+pub(super) fn remove(
+    batch: &OpenBatch,
+    command: Asked<'_>,
+    url: Option<&str>,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    let Some(id) = url.and_then(media::id_in) else {
+        return Ok(());
+    };
+    let key = batch.ids().media(id);
+    let mut shares: Shares = batch.decoded(key)?.unwrap_or_default();
+    if shares.remove(share(command)) {
+        let value = match shares.0.is_empty() {
+            true => Vec::new(),
+            false => state::encode(&shares),
+        };
+        changes.push((key, value));
+    }
+    Ok(())
+}
+
+/// Returns the entry of a message in the command's conversation.
+fn share(command: Asked<'_>) -> Share {
+    let with = match command.members {
+        Members::Direct { other, .. } => Place::User(other.0),
+        Members::Group => Place::Group(command.conversation.0),
+    };
+    Share {
+        by: command.user.0,
+        with,
+        messages: 1,
+    }
 }

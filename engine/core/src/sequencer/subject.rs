@@ -11,6 +11,7 @@ use super::refused::{CORRUPT, NO_CONVERSATION, NO_MESSAGE, Refused, unreadable};
 use super::route::Reach;
 use crate::event::Body;
 use crate::exchange::Members;
+use crate::state::FirstSeen;
 
 /// A message that the caller can see.
 pub(super) struct Subject {
@@ -40,6 +41,11 @@ impl Subjects {
     /// Notes that a record of the batch recalls a message.
     pub(super) fn recall(&mut self, conversation: TimelineId, seq: u64) {
         self.recalling.insert(Changing { conversation, seq });
+    }
+
+    /// Returns whether a record of the batch recalls a message.
+    pub(super) fn is_recalling(&self, conversation: TimelineId, seq: u64) -> bool {
+        self.recalling.contains(&Changing { conversation, seq })
     }
 
     /// Notes that a record of the batch edits a message.
@@ -101,7 +107,11 @@ impl Subjects {
         seq: u64,
     ) -> Result<bool, Refused> {
         let is_visible = match command.members {
-            Members::Direct { .. } => true,
+            Members::Direct { .. } => {
+                let key = batch.ids().sight(command.user, command.conversation);
+                let seen = batch.decoded::<FirstSeen>(key)?;
+                seen.is_none_or(|seen| seen.first <= seq)
+            }
             Members::Group => recent.group_of(batch, command)?.sees(command.user, seq),
         };
         let last = recent.conversation(command.conversation)?.last_seq();

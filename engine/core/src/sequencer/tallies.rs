@@ -145,9 +145,13 @@ pub(super) fn uncount(
     let last = conversation.last_seq();
     match command.members {
         Members::Direct { side, .. } => conversation.uncount(seq, side),
-        Members::Group => recent
-            .group_of(batch, command)?
-            .uncount(seq, last, command.user),
+        // Its author may have left the group.
+        Members::Group => {
+            let (namespace, id) = (command.namespace()?, command.conversation);
+            if let Some(group) = recent.groups().get(batch, namespace, id)? {
+                group.uncount(seq, last, command.user);
+            }
+        }
     }
     Ok(changes)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Form;
 
-/// The most entries of one list: up to 39 bytes each.
+/// The most entries of one list: up to 44 bytes each.
 const MOST: usize = 256;
 
 /// The most entries that one user makes in a list. So nobody who learns an id can fill the list alone.
@@ -25,6 +25,15 @@ pub(crate) struct Share {
     /// The sender of the message.
     pub(crate) by: u128,
     pub(crate) with: Place,
+    /// The number of messages; 0 in an entry of an earlier version, which stays.
+    pub(crate) messages: u32,
+}
+
+/// An entry of an earlier version.
+#[derive(Deserialize)]
+struct ShareBefore {
+    by: u128,
+    with: Place,
 }
 
 /// All conversations in which messages name one file, in the order of the first such message of each
@@ -32,26 +41,49 @@ pub(crate) struct Share {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shares(pub(crate) Vec<Share>);
 
-impl Form<'_> for Shares {
-    const TAG: u8 = 28;
+impl<'a> Form<'a> for Shares {
+    const TAG: u8 = 63;
+
+    fn earlier(tag: u8, rest: &'a [u8]) -> Option<Self> {
+        if tag != 28 {
+            return None;
+        }
+        let list: Vec<ShareBefore> = postcard::from_bytes(rest).ok()?;
+        let share = |before: ShareBefore| Share {
+            by: before.by,
+            with: before.with,
+            messages: 0,
+        };
+        Some(Self(list.into_iter().map(share).collect()))
+    }
 }
 
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// The entry was there before.
+    /// The entry was there before, and stays as it is.
     Already,
-    /// The entry is new.
+    /// The entry is new, or counts one more message.
     New,
     /// There is no room.
     Full,
 }
 
 impl Shares {
-    /// Adds an entry, unless it is there or there is no room.
+    fn place(&self, share: Share) -> Option<usize> {
+        let is_it = |other: &Share| (other.by, other.with) == (share.by, share.with);
+        self.0.iter().position(is_it)
+    }
+
+    /// Adds an entry of one message, unless there is no room.
     pub(crate) fn add(&mut self, share: Share) -> Added {
-        if self.0.contains(&share) {
-            return Added::Already;
+        if let Some(at) = self.place(share) {
+            let messages = &mut self.0[at].messages;
+            if *messages == 0 {
+                return Added::Already;
+            }
+            *messages = messages.saturating_add(1);
+            return Added::New;
         }
         let own = self.0.iter().filter(|other| other.by == share.by).count();
         if self.0.len() >= MOST || own >= MOST_BY_ONE {
@@ -59,6 +91,20 @@ impl Shares {
         }
         self.0.push(share);
         Added::New
+    }
+
+    /// Takes one message out of its entry, and removes an entry without messages. Returns whether that
+    /// changed the list.
+    pub(crate) fn remove(&mut self, share: Share) -> bool {
+        let Some(at) = self.place(share) else {
+            return false;
+        };
+        match self.0[at].messages {
+            0 => return false,
+            1 => drop(self.0.remove(at)),
+            _ => self.0[at].messages -= 1,
+        }
+        true
     }
 }
 
@@ -73,19 +119,21 @@ mod tests {
         let share = |by: u128, with: u128| Share {
             by,
             with: Place::Group(with),
+            messages: 1,
         };
         assert_eq!(shares.add(share(1, 1)), Added::New);
-        assert_eq!(shares.add(share(1, 1)), Added::Already);
+        assert_eq!(shares.add(share(1, 1)), Added::New, "a second message");
         let user = Share {
             by: 1,
             with: Place::User(1),
+            messages: 1,
         };
         assert_eq!(shares.add(user), Added::New);
         for with in 2..MOST_BY_ONE as u128 {
             assert_eq!(shares.add(share(1, with)), Added::New);
         }
         assert_eq!(shares.add(share(1, 0)), Added::Full);
-        assert_eq!(shares.add(share(1, 1)), Added::Already);
+        assert_eq!(shares.add(share(1, 1)), Added::New);
         for by in 2..5 {
             for with in 0..MOST_BY_ONE as u128 {
                 assert_eq!(shares.add(share(by, with)), Added::New);
@@ -96,5 +144,37 @@ mod tests {
             (MOST, Added::Full)
         );
         assert_eq!(decode(&encode(&shares)), Some(shares));
+    }
+
+    #[test]
+    fn an_entry_goes_with_the_last_of_its_messages() {
+        let share = |with| Share {
+            by: 1,
+            with: Place::User(with),
+            messages: 1,
+        };
+        let mut shares = Shares::default();
+        for with in [2, 3, 2] {
+            assert_eq!(shares.add(share(with)), Added::New);
+        }
+        assert!(shares.remove(share(2)) && shares.place(share(2)).is_some());
+        assert!(shares.remove(share(2)) && shares.place(share(2)).is_none());
+        assert!(!shares.remove(share(2)));
+        assert_eq!(shares.0, [share(3)]);
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_version_stays() {
+        let before = vec![(1_u128, Place::User(2))];
+        let bytes = postcard::to_extend(&before, vec![28]).unwrap();
+        let mut shares: Shares = decode(&bytes).unwrap();
+        let share = Share {
+            by: 1,
+            with: Place::User(2),
+            messages: 1,
+        };
+        assert_eq!(shares.add(share), Added::Already);
+        assert!(!shares.remove(share));
+        assert_eq!(shares.0.len(), 1);
     }
 }

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde_json::Value;
+use trunkline_core::call::Service;
 use trunkline_core::ids::UserId;
 
 /// Tokens of clients to be revoked.
@@ -66,6 +68,42 @@ pub struct Exported {
     pub damaged: usize,
 }
 
+/// The reason why no erasure was begun. The texts say what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotErased {
+    /// There are as many erasures as there may be.
+    Busy(String),
+    /// There are as many revocations as there may be.
+    Full(String),
+    /// The disk does not take it.
+    Failed(String),
+}
+
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Erasure {
+    /// Whether it is under way.
+    pub state: ErasureState,
+    /// When it began, in milliseconds since 1970 UTC; `None` if it has ended.
+    pub began: Option<u64>,
+    /// When it ended, in milliseconds since 1970 UTC; `None` if it is under way.
+    pub ended: Option<u64>,
+    /// The number of complete parts.
+    pub complete: u8,
+    /// The number of all parts.
+    pub parts: u8,
+}
+
+/// The state of an erasure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasureState {
+    /// It is under way, or waits for others.
+    Running,
+    /// It has ended.
+    Complete,
+}
+
 /// What the program does for the admin API.
 pub trait Hands: Send + Sync + 'static {
     /// Returns the numbers of the gateway.
@@ -102,6 +140,20 @@ pub trait Hands: Send + Sync + 'static {
         person: &Person,
         each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
     ) -> Result<Exported, String>;
+
+    /// Revokes the tokens of a user, and begins the erasure of the user: when it returns, both are durable.
+    /// Has no effect on an erasure under way. It may block its thread for writes to the disk.
+    ///
+    /// # Errors
+    /// No erasure was begun.
+    fn begin_erasure(&self, person: &Person, service: &Service) -> Result<(), NotErased>;
+
+    /// Returns how far the erasure of a user is, or the last one was; `None` if there was none. It may block
+    /// its thread for a read of the disk.
+    ///
+    /// # Errors
+    /// The store could not be read. The text says why.
+    fn erasure(&self, person: &Person) -> Result<Option<Erasure>, String>;
 
     /// Returns the report of the last backup; `None` if none was begun.
     fn backup_report(&self) -> Option<Value>;

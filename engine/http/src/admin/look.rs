@@ -14,7 +14,7 @@ use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
 
 use super::act::{DEVICE, carry_out};
-use super::{Admin, At, Scope};
+use super::{Admin, At, Erasure, Person, Scope};
 use crate::api::json;
 use crate::problem::Problem;
 
@@ -155,6 +155,7 @@ struct User {
     devices: u32,
     last_seen: Option<u64>,
     revoked_before: Option<u64>,
+    erasure: Option<Erasure>,
     sessions: Vec<Shown>,
     after: Option<String>,
 }
@@ -202,11 +203,17 @@ pub(super) async fn user(
         ..Which::default()
     };
     let Page { sessions, after } = admin.page(&which, Place::BEGIN, PAGE).await?;
+    let person = Person {
+        namespace: namespace.clone(),
+        user: user.clone(),
+    };
+    let erasure = admin.erasure(person).await?;
     let shown = User {
         online: presence.is_some_and(|presence| presence.online),
         devices: presence.map_or(0, |presence| presence.devices),
         last_seen: presence.and_then(|presence| presence.last_seen),
         revoked_before: admin.hands.revoked_before(id),
+        erasure,
         namespace,
         user,
         sessions,

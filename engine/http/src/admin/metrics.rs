@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use trunkline_core::metrics::Counter;
 
 /// The routes that are counted apart.
-pub const ADMIN_ROUTES: [&str; 11] = [
+pub const ADMIN_ROUTES: [&str; 12] = [
     "stats",
     "events",
     "sessions",
     "users",
     "export",
+    "erase",
     "as",
     "publish",
     "disconnect",
@@ -34,6 +36,12 @@ pub struct AdminMetrics {
     pub streams: Counter,
     /// The sessions that operators ended.
     pub ended: Counter,
+    /// The erasures under way.
+    pub erasing: Counter,
+    /// The erasures that ended.
+    pub erased: Counter,
+    /// The attempts to go on with an erasure that failed.
+    pub erasures_failed: Counter,
     /// The readings of the file of tokens that succeeded.
     pub reloaded: Counter,
     /// The readings of the file of tokens that failed.
@@ -42,12 +50,14 @@ pub struct AdminMetrics {
 
 impl AdminMetrics {
     /// Counts an answer.
-    pub(super) fn answered(&self, path: &str, time: Duration) {
+    pub(super) fn answered(&self, method: &Method, path: &str, time: Duration) {
         let word = { path.strip_prefix("/admin/v1/") }
             .and_then(|rest| rest.split('/').next())
             .unwrap_or_default();
         let word = if path.ends_with("/export") {
             "export"
+        } else if *method == Method::DELETE {
+            "erase"
         } else {
             word
         };

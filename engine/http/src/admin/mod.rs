@@ -10,10 +10,12 @@
 mod act;
 mod backup;
 mod end;
+mod erase;
 mod export;
 mod hands;
 mod look;
 mod metrics;
+mod openapi;
 mod orders;
 mod stream;
 mod tokens;
@@ -39,7 +41,9 @@ use trunkline_core::ids::Ids;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::origin::Host;
 
-pub use self::hands::{BackupRefused, Exported, Hands, NotRevoked, Person, Revoke};
+pub use self::hands::{
+    BackupRefused, Erasure, ErasureState, Exported, Hands, NotErased, NotRevoked, Person, Revoke,
+};
 pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
 pub use self::tokens::{AdminTokens, NewToken, Scope, Scopes};
 use crate::api::body::{Bodies, ReadBody};
@@ -264,7 +268,11 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/admin/v1/stats", get(look::stats))
         .route("/admin/v1/events", get(stream::handle))
         .route("/admin/v1/sessions", get(look::sessions))
-        .route("/admin/v1/users/{user}", get(look::user))
+        .route(
+            "/admin/v1/users/{user}",
+            get(look::user).delete(erase::handle),
+        )
+        .route("/admin/v1/openapi.json", get(openapi::handle))
         .route("/admin/v1/users/{user}/export", post(export::handle))
         .route("/admin/v1/as/{user}/{command}", post(act::command))
         .route("/admin/v1/publish", post(act::publish))
@@ -281,7 +289,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
 /// client goes away.
 async fn around(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let path = request.uri().path().to_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // A request goes on when its connection has ended: the number of connections does not bound them.
     let Ok(permit) = Arc::clone(&admin.running).try_acquire_owned() else {
         let text = "too many admin requests at a time: wait for the answer of some of them";
@@ -296,7 +304,7 @@ async fn around(State(admin): State<Arc<Admin>>, request: Request, next: Next) -
     let mut response = served.unwrap_or_else(|_| {
         Problem::new(ErrorCode::Internal, "the request failed").into_response()
     });
-    admin.metrics.answered(&path, began.elapsed());
+    admin.metrics.answered(&method, &path, began.elapsed());
     // A request that holds its connection writes its own head.
     if response.extensions().get::<TakeOver>().is_none() {
         let fresh = HeaderValue::from_static("no-store");

@@ -1,5 +1,6 @@
 //! Media that clients upload: where they are kept, what is known of each, and links to them.
 
+mod erase;
 mod link;
 mod place;
 mod range;
@@ -18,6 +19,7 @@ use trunkline_core::ids::UserId;
 use trunkline_core::media::Access;
 use trunkline_core::metrics::Counter;
 
+pub use self::erase::erase_media;
 pub(crate) use self::link::Links;
 pub use self::place::{MediaPlace, Opened as OpenedMedia, PLACE_WORDS};
 pub(crate) use self::range::{Part, part};

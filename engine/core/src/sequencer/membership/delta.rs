@@ -270,6 +270,7 @@ impl<'a> Delta<'a> {
                 let share = Share {
                     by: command.user.0,
                     with: Place::Group(group.id().0),
+                    messages: 1,
                 };
                 shares::add(batch, id, share, &mut self.changes)?;
             }

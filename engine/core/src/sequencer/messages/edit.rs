@@ -89,8 +89,11 @@ impl Messages {
             return Ok(Decision::unchanged(Done::Edit));
         }
         let mut changes = Changes::new();
-        if edit.names_media {
-            shares::of_message(batch, command, &mut changes)?;
+        if new.url != message.url {
+            if edit.names_media {
+                shares::of_message(batch, command, &mut changes)?;
+            }
+            shares::remove(batch, command, message.url, &mut changes)?;
         }
         let revision = old.revision + 1;
         let extras = Extras {

@@ -1,0 +1,179 @@
+//! The erasure of a user: what of the store is the user's, and what has to go.
+//!
+//! An erasure has these parts. Each can begin again, and then changes nothing that is done:
+//!
+//! 1. [`Step::Begin`]: the user's commands are refused from here on.
+//! 2. Each record of the log is looked at ([`Search::step`]). Messages are redacted, reactions taken back.
+//! 3. The user leaves all conversations ([`conversations`]), and contacts, positions of devices and the
+//!    last-seen time go.
+//! 4. Each record is looked at again ([`Search::is_leftover`]): what no redaction reaches is overwritten in
+//!    the files ([`Reader::erase`]).
+//! 5. [`Step::End`]: a new user of the name may begin.
+//!
+//! Others see the user's messages as recalled, and sequences stay. Names of users and of groups stay, and so
+//! do the changes of groups that the user made. Values that records of the log have set, such as reactions
+//! and contacts, stay in these records, although nobody reads them any more.
+
+use trunkline_storage::{ReadError, Reader, Record, TimelineId};
+
+use crate::call::Step;
+use crate::event::{Body, ERASURE, LAST_SEEN, RecordKind};
+use crate::ids::{Ids, UserId};
+use crate::state::{self, Erased, Erasings, Inbox, InboxChunk, InboxEntry};
+use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
+
+/// An erasure that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The namespace of the user; empty without one.
+    pub namespace: String,
+    /// The name of the user.
+    pub user: String,
+    /// When it began, in milliseconds since 1970 UTC.
+    pub began: u64,
+    /// The number of parts of it that are complete.
+    pub complete: u8,
+}
+
+/// Returns the erasures under way, in the order in which they began.
+///
+/// # Errors
+/// The store could not be read.
+pub fn running(store: &Reader) -> Result<Vec<Running>, ReadError> {
+    let value = store.state(Ids(store.key()).erasures())?;
+    let list: Erasings = match &value {
+        Some(value) => state::decode(value).ok_or(ReadError::NoRecord)?,
+        None => Erasings::default(),
+    };
+    let running = list.0.into_iter().map(|one| Running {
+        namespace: one.namespace,
+        user: one.user,
+        began: one.began,
+        complete: one.phase,
+    });
+    Ok(running.collect())
+}
+
+/// Returns when the last erasure of a user ended, in milliseconds since 1970 UTC; `None` if there was none.
+///
+/// # Errors
+/// The store could not be read.
+pub fn ended(store: &Reader, user: UserId) -> Result<Option<u64>, ReadError> {
+    let value = store.state(Ids(store.key()).erased(user))?;
+    let erased = value.and_then(|value| state::decode::<Erased>(&value));
+    Ok(erased.map(|erased| erased.at))
+}
+
+/// Gives the names of all conversations that a user ever was in to `each`, some at a time. A group can come
+/// twice.
+///
+/// # Errors
+/// The store could not be read, or the error of `each`.
+pub fn conversations<E: From<ReadError>>(
+    store: &Reader,
+    (namespace, user): (&str, &str),
+    each: &mut dyn FnMut(Vec<String>) -> Result<(), E>,
+) -> Result<(), E> {
+    let ids = Ids(store.key());
+    let id = ids.user(namespace, user);
+    let Some(value) = store.state(ids.inbox(id))? else {
+        return Ok(());
+    };
+    let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+    let names = |places: &[InboxEntry<'_>]| places.iter().map(|place| name(user, place)).collect();
+    for number in 0..inbox.chunks {
+        let value = store
+            .state(ids.inbox_chunk(id, number))?
+            .unwrap_or_default();
+        let chunk: InboxChunk<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+        each(names(&chunk.places))?;
+    }
+    each(names(&inbox.places))
+}
+
+fn name(user: &str, place: &InboxEntry<'_>) -> String {
+    match place {
+        InboxEntry::Direct(other) => {
+            let mut bytes = [0; MAX_CONVERSATION_BYTES];
+            Conversation::between(user, other)
+                .write_into(&mut bytes)
+                .to_owned()
+        }
+        InboxEntry::Group(group) => format!("g:{group}"),
+    }
+}
+
+/// Knows which records are of a user.
+pub struct Search<'a> {
+    namespace: &'a str,
+    user: &'a str,
+    contacts: TimelineId,
+}
+
+impl<'a> Search<'a> {
+    /// Returns the search for records of this user.
+    pub fn new(ids: &Ids, namespace: &'a str, user: &'a str) -> Self {
+        let contacts = ids.contacts(ids.user(namespace, user));
+        Self {
+            namespace,
+            user,
+            contacts,
+        }
+    }
+
+    fn is_own(&self, body: &Body<'_>) -> bool {
+        body.user == self.user && body.namespace == self.namespace
+    }
+
+    /// Returns the step that a record makes necessary, if there is one.
+    pub fn step(&self, record: &Record<'_>) -> Option<Step> {
+        let body = Body::read(record.body).filter(|body| self.is_own(body))?;
+        let conversation = body.conversation.to_owned();
+        match RecordKind::of(record)? {
+            RecordKind::Message if !body.erased => Some(Step::Message {
+                conversation,
+                seq: record.seq,
+            }),
+            RecordKind::Reaction if !body.removed => Some(Step::Reaction {
+                conversation,
+                seq: body.seq,
+                reaction: body.reaction?.to_owned(),
+            }),
+            RecordKind::Delete => Some(Step::Hidden {
+                conversation,
+                seq: body.seq,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Returns the device of the user from which a record came, if there is one.
+    pub fn device<'r>(&self, record: &Record<'r>) -> Option<&'r str> {
+        let body = Body::read(record.body).filter(|body| self.is_own(body))?;
+        (!body.device.is_empty()).then_some(body.device)
+    }
+
+    /// Returns whether the body of a record is still the user's in the files, after all
+    /// [steps](Self::step), and nobody needs it any more.
+    pub fn is_leftover(&self, record: &Record<'_>) -> bool {
+        if record.timeline == self.contacts {
+            return !record.body.is_empty();
+        }
+        let Some(body) = Body::read(record.body) else {
+            return false;
+        };
+        match RecordKind::of(record) {
+            // Messages are redacted. Others need to know of recalls and of changes of groups.
+            Some(RecordKind::Message | RecordKind::Recall | RecordKind::Group) => false,
+            // A receipt may have marks of several members.
+            Some(RecordKind::Receipt) => {
+                let mut parts = body.parts().peekable();
+                body.namespace == self.namespace
+                    && parts.peek().is_some()
+                    && parts.all(|part| part.user == self.user)
+            }
+            None if record.kind == ERASURE || record.kind == LAST_SEEN => false,
+            _ => record.seq == 0 && self.is_own(&body),
+        }
+    }
+}
