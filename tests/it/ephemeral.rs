@@ -52,6 +52,34 @@ fn is_in_files(folder: &Path, bytes: &[u8]) -> bool {
     })
 }
 
+/// Sends a message that expires, edits it, and sends one that stays, in each of these conversations.
+fn say_what_expires(alice: &mut Client, bob: &mut Client, places: &[(&str, Value)]) {
+    for (conversation, to) in places {
+        let mut ask = to.clone();
+        ask["text"] = json!(SECRET);
+        ask["key"] = json!(format!("k-{conversation}"));
+        ask["mentions"] = json!(["bob"]);
+        ask["meta"] = json!(SECRET);
+        ask["ttl"] = json!("3s");
+        let sent = alice.done("send", &ask);
+        let told = next(bob, "message");
+        assert_eq!(
+            (&told["text"], &told["expired"]),
+            (&json!(SECRET), &Value::Null)
+        );
+        let time = sent["time"].as_u64().expect("a time");
+        assert_eq!(told["expires"], time + 3_000);
+        let mut kept = to.clone();
+        kept["text"] = json!("this stays");
+        alice.done("send", &kept);
+        // The message stays the same one after an edit.
+        let edit =
+            json!({"conversation": conversation, "seq": 1, "text": format!("{SECRET}, edited")});
+        alice.done("edit", &edit);
+        assert_eq!(next(bob, "edit")["expires"], time + 3_000);
+    }
+}
+
 #[test]
 fn what_has_expired_is_gone_from_reads_and_then_from_the_files() {
     let mut gateway = gateway();
@@ -66,30 +94,7 @@ fn what_has_expired_is_gone_from_reads_and_then_from_the_files() {
         ("g:eng", json!({"group": "eng"})),
         ("g:all", json!({"group": "all"})),
     ];
-    for (conversation, to) in &places {
-        let mut ask = to.clone();
-        ask["text"] = json!(SECRET);
-        ask["key"] = json!(format!("k-{conversation}"));
-        ask["mentions"] = json!(["bob"]);
-        ask["meta"] = json!(SECRET);
-        ask["ttl"] = json!("3s");
-        let sent = alice.done("send", &ask);
-        let told = next(&mut bob, "message");
-        assert_eq!(
-            (&told["text"], &told["expired"]),
-            (&json!(SECRET), &Value::Null)
-        );
-        let time = sent["time"].as_u64().expect("a time");
-        assert_eq!(told["expires"], time + 3_000);
-        let mut kept = to.clone();
-        kept["text"] = json!("this stays");
-        alice.done("send", &kept);
-        // The message stays the same one after an edit.
-        let edit =
-            json!({"conversation": conversation, "seq": 1, "text": format!("{SECRET}, edited")});
-        alice.done("edit", &edit);
-        assert_eq!(next(&mut bob, "edit")["expires"], time + 3_000);
-    }
+    say_what_expires(&mut alice, &mut bob, &places);
     for (conversation, to) in &places {
         let gone = expired(&mut bob, conversation, 1);
         let names: Vec<_> = gone.as_object().expect("a message").keys().collect();
