@@ -67,7 +67,8 @@ class Browser {
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));
     this.#process.kill("SIGKILL");
     await ended;
-    rmSync(this.#folder, { recursive: true, force: true });
+    // Other processes of the browser may still write to the folder for a moment.
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
   }
 }
 
