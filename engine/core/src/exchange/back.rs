@@ -111,6 +111,15 @@ impl BackQuestion {
         })
     }
 
+    /// Asks about an edit of a user. Returns `None` for an edit in a conversation whose name is not valid,
+    /// or of two other users: the gateway refuses it itself.
+    pub fn about_edit(user: &str, edit: &Edit<'_>) -> Option<Self> {
+        match Conversation::parse(&edit.conversation)? {
+            Conversation::Direct(one, other) if user != one && user != other => None,
+            _ => Some(Self::Edit(Box::new(edit.clone().into_owned()))),
+        }
+    }
+
     /// Returns the kind of the question.
     pub const fn kind(&self) -> BackKind {
         match self {

@@ -173,7 +173,11 @@ impl Core {
                 }
             }
             CommandBody::Edit(edit) if self.backs.asks(BackKind::Send) => {
-                BackQuestion::Edit(Box::new((**edit).clone().into_owned()))
+                let names = conn.session().map(|session| &session.names);
+                match names.and_then(|names| BackQuestion::about_edit(names.user(), edit)) {
+                    Some(question) => question,
+                    None => return false,
+                }
             }
             // What is refused anyway is not asked about.
             CommandBody::Subscribe(subscribe)

@@ -201,7 +201,9 @@ impl Api {
                 self.carry_out(visitor, &CommandBody::Send(send)).await
             }
             CommandBody::Edit(edit) if self.asks(BackKind::Send) => {
-                let question = BackQuestion::Edit(Box::new(edit.into_owned()));
+                let Some(question) = BackQuestion::about_edit(visitor.names().user(), &edit) else {
+                    return self.carry_out(visitor, &CommandBody::Edit(edit)).await;
+                };
                 let _ = self.door.book(&visitor.payer(), question.cost());
                 let judged = self.ask_back(visitor.names().into(), question).await?;
                 let _turn = judged.turn;
