@@ -93,6 +93,18 @@ fn nothing_of_a_blocked_user_arrives() {
         "group_create",
         &json!({"group": "eng", "members": ["mallory"]}),
     );
+    // No new group brings them together, unless the one who blocks wants it.
+    let with = json!({"group": "mine", "members": ["bob", "alice"]});
+    assert_eq!(mallory.refused("group_create", &with), 103);
+    mallory.done(
+        "group_create",
+        &json!({"group": "mine", "members": ["bob"]}),
+    );
+    assert_eq!(mallory.refused("group_add", &with), 103);
+    mallory.done(
+        "group_add",
+        &json!({"group": "mine", "members": ["bob", "carol"]}),
+    );
     mallory.done("send", &json!({"group": "eng", "text": "all"}));
     assert_eq!(alice.push_of("message")["text"], "all");
     mallory.done("recall", &about);

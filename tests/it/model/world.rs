@@ -358,7 +358,14 @@ impl World {
     }
 
     fn create(&mut self, by: (&str, &str), id: &str, ask: &Value, names: &[String]) -> Answer {
+        let blocks = &self.blocks;
         let conversation = self.conversations.entry(id.to_owned()).or_default();
+        if names
+            .iter()
+            .any(|name| blocks.contains(&(name.clone(), by.0.to_owned())))
+        {
+            return Err(103);
+        }
         if !conversation.members.is_empty() {
             return Err(118);
         }
@@ -457,17 +464,21 @@ impl World {
     }
 
     fn add(&mut self, by: (&str, &str), id: &str, names: &[String]) -> Answer {
-        self.managed(by.0, id)?;
+        let members = self.managed(by.0, id)?.names();
+        let new = names.iter().filter(|name| !members.contains(name));
+        if { new }.any(|name| self.is_blocked(by.0, name)) {
+            return Err(103);
+        }
         Ok(json!({"members": self.admit(by, id, names, "added", None)}))
     }
 
     fn remove(&mut self, by: (&str, &str), id: &str, names: &[String]) -> Answer {
         let conversation = self.managed(by.0, id)?;
         let is_owner = conversation.member(by.0).role == "owner";
+        if names.iter().any(|name| name == by.0) {
+            return Err(107);
+        }
         for name in names {
-            if name == by.0 {
-                return Err(107);
-            }
             let named = conversation.members.iter().find(|one| one.user == *name);
             if !is_owner && named.is_some_and(|named| named.role != "member") {
                 return Err(103);

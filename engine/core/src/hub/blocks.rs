@@ -4,34 +4,31 @@
 //! more than they cost now. The filter has a fixed size, and answers "certainly not" for nearly all
 //! pairs of users in a few instructions. Only for the others somebody looks into the store.
 //!
-//! The filter is in the store too, in chunks. A block stores the chunk that it changes. A block that
-//! ends leaves its bits: they cost look-ups and change no answer.
+//! The filter counts the blocks that share a place, so that a block that ends leaves nothing. It is in the
+//! store too, in chunks: a change of a block stores the chunk that it changes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use trunkline_storage::{Reader, TimelineId};
 
 use crate::ids::{Ids, UserId};
 
 /// The number of chunks. A block changes one of them.
-const CHUNKS: usize = 512;
+const CHUNKS: usize = 8_192;
 
-/// The words of a chunk.
-const WORDS: usize = 32;
+/// The counters of a chunk.
+const COUNTERS: usize = 128;
 
-/// The bits of a chunk.
-const BITS: u64 = 64 * WORDS as u64;
-
-/// The bits of the filter that a block sets.
+/// The counters that a block raises.
 const HASHES: usize = 3;
 
-/// The length of a stored chunk in bytes.
-const CHUNK_BYTES: usize = 8 * WORDS;
+/// The count at which a counter stays: nobody knows how many blocks it stands for.
+const FULL: u8 = u8::MAX;
 
-/// The filter of all blocks of a store: 128 KiB, however many there are. With 100,000 blocks it sends
+/// The filter of all blocks of a store: 1 MiB, however many there are. With 100,000 blocks it sends
 /// about one of fifty other pairs into the store, with a million nearly all.
 pub struct BlockFilter {
-    chunks: Box<[[AtomicU64; WORDS]]>,
+    chunks: Box<[[AtomicU8; COUNTERS]]>,
 }
 
 /// A user blocks another one, or no longer does.
@@ -48,21 +45,21 @@ pub struct BlockChange {
 /// The place of a pair of users in the filter.
 struct Place {
     chunk: usize,
-    bits: [usize; HASHES],
+    counters: [usize; HASHES],
 }
 
 impl Place {
     /// Returns the place of a pair. The ids are keyed hashes, so nobody can choose pairs that share
-    /// bits.
+    /// counters.
     fn of(blocker: UserId, blocked: UserId) -> Self {
         let mixed = blocker.0.rotate_left(37) ^ blocked.0;
-        let (chunk, mut rest) = ((mixed >> 64) as usize % CHUNKS, mixed as u64);
-        let bits = [(); HASHES].map(|()| {
-            let bit = (rest % BITS) as usize;
-            rest /= BITS;
-            bit
+        let (chunk, mut rest) = ((mixed >> 64) as usize % CHUNKS, mixed as usize);
+        let counters = [(); HASHES].map(|()| {
+            let counter = rest % COUNTERS;
+            rest /= COUNTERS;
+            counter
         });
-        Self { chunk, bits }
+        Self { chunk, counters }
     }
 }
 
@@ -70,7 +67,7 @@ impl Default for BlockFilter {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNKS)
-                .map(|_| [const { AtomicU64::new(0) }; WORDS])
+                .map(|_| [const { AtomicU8::new(0) }; COUNTERS])
                 .collect(),
         }
     }
@@ -84,9 +81,9 @@ impl BlockFilter {
         let place = Place::of(blocker, blocked);
         let chunk = &self.chunks[place.chunk];
         place
-            .bits
+            .counters
             .iter()
-            .all(|bit| chunk[bit / 64].load(Ordering::Acquire) >> (bit % 64) & 1 == 1)
+            .all(|counter| chunk[*counter].load(Ordering::Acquire) > 0)
     }
 
     /// Returns the number of the chunk that a pair is in.
@@ -94,19 +91,39 @@ impl BlockFilter {
         Place::of(blocker, blocked).chunk as u64
     }
 
-    /// Notes a block, and adds it to the stored form of its chunk. Returns whether the stored form
-    /// changed.
-    pub(crate) fn note(&self, blocker: UserId, blocked: UserId, stored: &mut Vec<u8>) -> bool {
-        stored.resize(CHUNK_BYTES, 0);
-        let place = Place::of(blocker, blocked);
-        let mut changed = false;
-        for bit in place.bits {
-            self.chunks[place.chunk][bit / 64].fetch_or(1 << (bit % 64), Ordering::AcqRel);
-            let byte = &mut stored[bit / 8];
-            changed |= *byte >> (bit % 8) & 1 == 0;
-            *byte |= 1 << (bit % 8);
+    /// Changes the stored form of a chunk as a block asks. A block that begins counts in the filter at
+    /// once; one that ends counts until [`sync`](Self::sync).
+    pub(crate) fn note(&self, change: BlockChange, stored: &mut Vec<u8>) {
+        stored.resize(COUNTERS, 0);
+        let place = Place::of(change.blocker, change.blocked);
+        for counter in place.counters {
+            let count = &mut stored[counter];
+            if *count != FULL {
+                *count = match change.begins {
+                    true => *count + 1,
+                    false => count.saturating_sub(1),
+                };
+            }
+            if change.begins {
+                self.chunks[place.chunk][counter].fetch_max(*count, Ordering::AcqRel);
+            }
         }
-        changed
+    }
+
+    /// Takes over the stored form of the chunk of a change, once a commit has stored it or was given up.
+    pub(crate) fn sync(&self, store: &Reader, ids: &Ids, change: BlockChange) {
+        let number = Self::chunk(change.blocker, change.blocked);
+        // What cannot be read counts as before, which changes no answer.
+        if let Ok(stored) = store.state(ids.block_filter(number)) {
+            self.set(number as usize, stored.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn set(&self, chunk: usize, stored: &[u8]) {
+        for (at, counter) in self.chunks[chunk].iter().enumerate() {
+            let count = stored.get(at).copied().unwrap_or_default();
+            counter.store(count, Ordering::Release);
+        }
     }
 
     /// Adds all blocks of a store. If the store cannot be read, every pair is looked up from now on.
@@ -116,17 +133,16 @@ impl BlockFilter {
             .collect();
         match store.states(&keys) {
             Ok(stored) => {
-                for (chunk, stored) in self.chunks.iter().zip(stored) {
-                    let words = stored.as_deref().unwrap_or_default().as_chunks::<8>().0;
-                    for (word, bytes) in chunk.iter().zip(words) {
-                        word.fetch_or(u64::from_le_bytes(*bytes), Ordering::AcqRel);
+                for (chunk, stored) in stored.iter().enumerate() {
+                    if let Some(stored) = stored {
+                        self.set(chunk, stored);
                     }
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "the filter of blocked users could not be read");
-                for word in self.chunks.iter().flatten() {
-                    word.store(u64::MAX, Ordering::Release);
+                for counter in self.chunks.iter().flatten() {
+                    counter.store(FULL, Ordering::Release);
                 }
             }
         }
@@ -144,12 +160,19 @@ mod tests {
         TimelineId(wide.rotate_left(64) ^ wide)
     }
 
+    fn change(blocker: u64, blocked: u64, begins: bool) -> BlockChange {
+        BlockChange {
+            blocker: user(blocker),
+            blocked: user(blocked),
+            begins,
+        }
+    }
+
     #[test]
     fn a_block_is_never_missed_and_others_seldom_are_taken_for_one() {
         let filter = BlockFilter::default();
-        let mut stored = Vec::new();
         for n in 0..1_000 {
-            assert!(filter.note(user(n), user(n + 1_000_000), &mut Vec::new()));
+            filter.note(change(n, n + 1_000_000, true), &mut Vec::new());
         }
         assert!((0..1_000).all(|n| filter.may_block(user(n), user(n + 1_000_000))));
         let taken = (0..10_000)
@@ -159,20 +182,32 @@ mod tests {
         // It goes one way.
         let back = (0..1_000).filter(|n| filter.may_block(user(n + 1_000_000), user(*n)));
         assert!(back.count() < 10);
-        assert!(filter.note(user(1), user(2), &mut stored));
-        assert!(!filter.note(user(1), user(2), &mut stored));
     }
 
     #[test]
-    fn a_filter_without_a_store_that_can_be_read_is_empty_and_the_stored_form_fits() {
+    fn blocks_that_end_leave_nothing() {
+        let filter = BlockFilter::default();
+        let mut chunks = std::collections::BTreeMap::<u64, Vec<u8>>::new();
+        for begins in [true, false] {
+            for n in 0..5_000 {
+                let change = change(7, n + 100, begins);
+                let chunk = BlockFilter::chunk(change.blocker, change.blocked);
+                filter.note(change, chunks.entry(chunk).or_default());
+            }
+            let counted: usize = chunks.values().flatten().map(|one| usize::from(*one)).sum();
+            assert_eq!(counted, if begins { 5_000 * HASHES } else { 0 });
+        }
+        for (chunk, stored) in chunks {
+            filter.set(chunk as usize, &stored);
+        }
+        assert!((0..5_000).all(|n| !filter.may_block(user(7), user(n + 100))));
+    }
+
+    #[test]
+    fn the_filter_of_a_store_without_blocks_is_empty() {
         let (_folder, store) = open();
         let filter = BlockFilter::default();
         filter.load(&store, &Ids(store.key()));
         assert!(!filter.may_block(user(1), user(2)));
-        let mut stored = Vec::new();
-        filter.note(user(1), user(2), &mut stored);
-        assert_eq!(stored.len(), CHUNK_BYTES);
-        let ones: u32 = stored.iter().map(|byte| byte.count_ones()).sum();
-        assert!((1..=HASHES as u32).contains(&ones), "{ones}");
     }
 }

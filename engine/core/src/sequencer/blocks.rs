@@ -67,15 +67,20 @@ pub(super) fn change(
     }
     let mut changes = contacts::write(blocked, key)?;
     changes.push((pair, if remove { Vec::new() } else { vec![1] }));
-    if !remove {
-        let chunk = batch
-            .ids()
-            .block_filter(BlockFilter::chunk(command.user, other));
-        let mut stored = batch.value(chunk)?.unwrap_or_default();
-        if filter.note(command.user, other, &mut stored) {
-            changes.push((chunk, stored));
-        }
+    let change = BlockChange {
+        blocker: command.user,
+        blocked: other,
+        begins: !remove,
+    };
+    let chunk = batch
+        .ids()
+        .block_filter(BlockFilter::chunk(command.user, other));
+    let mut stored = batch.value(chunk)?.unwrap_or_default();
+    filter.note(change, &mut stored);
+    if stored.iter().all(|count| *count == 0) {
+        stored.clear();
     }
+    changes.push((chunk, stored));
     let draft = Draft {
         kind: BLOCKS,
         timeline: key,
@@ -86,11 +91,7 @@ pub(super) fn change(
     Ok(BlockDecision {
         // No device is told: the record is nobody's event.
         decision: Decision::private(Outcome::Done(done, None)),
-        change: Some(BlockChange {
-            blocker: command.user,
-            blocked: other,
-            begins: !remove,
-        }),
+        change: Some(change),
     })
 }
 

@@ -7,12 +7,14 @@ use trunkline_storage::TimelineId;
 
 use super::asked::Asked;
 use super::batch::OpenBatch;
+use super::blocks;
 use super::decision::Decision;
 use super::groups::Group;
 use super::recent::Recent;
 use super::refused::{CORRUPT, NOT_A_MEMBER, Refused};
 use crate::event::Body;
 use crate::exchange::{Change, Done, Outcome};
+use crate::ids::UserId;
 use crate::messaging::Messaging;
 use crate::state::{self, Advance, Created, Profile, Role};
 use delta::Delta;
@@ -124,22 +126,73 @@ impl Membership {
             if let Some(key) = asked.created_before(batch)? {
                 return Ok(Some(Decision::private(Outcome::Made(key))));
             }
+            check_accepted(batch, recent, asked, &others_named(batch, asked))?;
             begin_group(batch, recent, asked, all_history)?;
             return Ok(None);
         }
         if asked.change == Change::Join {
-            return admit_newcomer(batch, recent, asked).map(|()| None);
+            return self.admit_newcomer(batch, recent, asked).map(|()| None);
         }
         let (namespace, user) = (asked.body.namespace, asked.command.user);
         let groups = recent.groups();
         let group = groups.of_member(batch, namespace, asked.id(), user)?;
         match (asked.change, group.role(user)) {
-            (Change::Leave, _) | (_, Role::Owner) => Ok(None),
-            (Change::Add | Change::Remove, Role::Admin) => Ok(None),
-            (Change::Add, _) if self.rules.members_add => Ok(None),
-            (Change::Add | Change::Remove, _) => Err(NOT_AN_ADMIN),
-            _ => Err(NOT_AN_OWNER),
+            (Change::Leave, _) | (_, Role::Owner) => {}
+            (Change::Add | Change::Remove, Role::Admin) => {}
+            (Change::Add, _) if self.rules.members_add => {}
+            (Change::Add | Change::Remove, _) => return Err(NOT_AN_ADMIN),
+            _ => return Err(NOT_AN_OWNER),
         }
+        // Before anything changes in memory: a group that is refused a change stays there.
+        let mut named = others_named(batch, asked);
+        match asked.change {
+            Change::Add => {
+                named.retain(|named| !group.has(*named));
+                if group.len() + named.len() > self.rules.group_members {
+                    return Err(TOO_MANY);
+                }
+                check_accepted(batch, recent, asked, &named)?;
+            }
+            Change::Remove => delta::check_removal(group, asked, &named)?,
+            Change::Role(role) => {
+                let user = named.first().copied().unwrap_or(user);
+                delta::check_role(group, user, role.into())?;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Checks that anybody may join the group, and that there is room.
+    ///
+    /// For a user who is not a member, the cost is two look-ups, whether the group exists or not. So
+    /// neither the answer nor its time reveals a group that nobody may join.
+    ///
+    /// # Errors
+    /// The caller is no member and the group is not open or is full, or the store could not be read.
+    fn admit_newcomer(
+        &self,
+        batch: &OpenBatch,
+        recent: &mut Recent,
+        asked: GroupCommand<'_>,
+    ) -> Result<(), Refused> {
+        let (ids, id) = (batch.ids(), asked.id());
+        let is_in = batch.member(ids.member(id, asked.command.user))?.is_in();
+        let profile = batch.value(ids.profile(id))?.unwrap_or_default();
+        let is_open = match &*profile {
+            [] => false,
+            profile => state::decode::<Profile<'_>>(profile).ok_or(CORRUPT)?.open,
+        };
+        if !is_in && !is_open {
+            return Err(NOT_A_MEMBER);
+        }
+        let group = recent.groups().get(batch, asked.body.namespace, id)?;
+        // A group that everybody has left is none.
+        let group = group.filter(|group| group.len() > 0).ok_or(NOT_A_MEMBER)?;
+        if !is_in && group.len() >= self.rules.group_members {
+            return Err(TOO_MANY);
+        }
+        Ok(())
     }
 
     /// Changes a group, after [`admit`](Self::admit).
@@ -203,34 +256,33 @@ impl Membership {
     }
 }
 
-/// Checks that anybody may join the group.
-///
-/// For a user who is not a member, the cost is two look-ups, whether the group exists or not. So neither
-/// the answer nor its time reveals a group that nobody may join.
+/// Returns the users whom a command names, each once. The caller is left out of a creation and of new
+/// members.
+fn others_named(batch: &OpenBatch, asked: GroupCommand<'_>) -> Vec<UserId> {
+    let names = asked.body.members.iter();
+    let users = names.map(|name| batch.ids().user(asked.body.namespace, name));
+    let adds = matches!(asked.change, Change::Create { .. } | Change::Add);
+    let mut users: Vec<_> = users
+        .filter(|user| !adds || *user != asked.command.user)
+        .collect();
+    users.sort_unstable();
+    users.dedup();
+    users
+}
+
+/// Checks that none of these users, who would become members, blocks the caller.
 ///
 /// # Errors
-/// The caller is no member and the group is not open, or the store could not be read.
-fn admit_newcomer(
+/// One of them does, or the store could not be read.
+fn check_accepted(
     batch: &OpenBatch,
-    recent: &mut Recent,
+    recent: &Recent,
     asked: GroupCommand<'_>,
+    users: &[UserId],
 ) -> Result<(), Refused> {
-    let (ids, id) = (batch.ids(), asked.id());
-    let is_in = batch.member(ids.member(id, asked.command.user))?.is_in();
-    let profile = batch.value(ids.profile(id))?.unwrap_or_default();
-    let is_open = match &*profile {
-        [] => false,
-        profile => state::decode::<Profile<'_>>(profile).ok_or(CORRUPT)?.open,
-    };
-    if !is_in && !is_open {
-        return Err(NOT_A_MEMBER);
-    }
-    let group = recent.groups().get(batch, asked.body.namespace, id)?;
-    // A group that everybody has left is none.
-    match group {
-        Some(group) if group.len() > 0 => Ok(()),
-        _ => Err(NOT_A_MEMBER),
-    }
+    let (blocks, caller) = (recent.blocks(), asked.command.user);
+    let mut users = users.iter();
+    users.try_for_each(|user| blocks::check(batch, blocks, caller, *user))
 }
 
 /// Puts a group without members into memory, under a name that no group with members has.

@@ -568,6 +568,8 @@ impl Sequencer {
         self.messages.clear();
         self.departures.committed();
         for change in self.blocking.drain(..) {
+            let (store, ids) = (self.batch.store(), self.batch.ids());
+            self.recent.blocks().sync(store, ids, change);
             self.departures.hub().block_changed(change);
         }
         self.outbox.publish(Published {
@@ -586,7 +588,10 @@ impl Sequencer {
             CommitError::Refused { full: false, .. } => STORE_SHORT,
             _ => OUTCOME_UNKNOWN,
         });
-        self.blocking.clear();
+        for change in self.blocking.drain(..) {
+            let (store, ids) = (self.batch.store(), self.batch.ids());
+            self.recent.blocks().sync(store, ids, change);
+        }
         if !error.is_final() {
             self.recent.forget_all();
             self.messages.given_up();

@@ -33,6 +33,38 @@ pub(super) const LAST_OWNER: Refused = Refused::new(
     "a group has an owner: make another member an owner first",
 );
 
+/// Checks that the caller may remove these members.
+///
+/// # Errors
+/// One of them is the caller, or is an owner or admin and the caller is no owner.
+pub(super) fn check_removal(
+    group: &Group,
+    asked: GroupCommand<'_>,
+    named: &[UserId],
+) -> Result<(), Refused> {
+    let caller = asked.command.user;
+    let is_owner = group.role(caller) == Role::Owner;
+    if named.contains(&caller) {
+        return Err(NOT_ONESELF);
+    }
+    if !is_owner && named.iter().any(|named| group.role(*named).manages()) {
+        return Err(NOT_AN_OWNER);
+    }
+    Ok(())
+}
+
+/// Checks that a member may get another role.
+///
+/// # Errors
+/// The user is not a member, or the group would have no owner.
+pub(super) fn check_role(group: &Group, user: UserId, role: Role) -> Result<(), Refused> {
+    match group.role(user) {
+        Role::Left => Err(NO_MEMBER),
+        now if now != role && group.is_only_owner(user) => Err(LAST_OWNER),
+        _ => Ok(()),
+    }
+}
+
 /// A user whose membership a command changes.
 #[derive(Clone, Copy)]
 struct Named<'a> {
@@ -126,7 +158,7 @@ impl<'a> Delta<'a> {
     /// Changes the group in memory. `last_seq` is its last message.
     ///
     /// # Errors
-    /// The caller removes the own account, or the store could not be read.
+    /// The store could not be read.
     pub(super) fn apply(
         &mut self,
         batch: &OpenBatch,
@@ -169,13 +201,6 @@ impl<'a> Delta<'a> {
             }
             Change::Remove => {
                 for named in named {
-                    if named.user == caller.user {
-                        return Err(NOT_ONESELF);
-                    }
-                    let is_owner = group.role(caller.user) == Role::Owner;
-                    if group.role(named.user).manages() && !is_owner {
-                        return Err(NOT_AN_OWNER);
-                    }
                     self.remove(group, named);
                 }
                 self.crown(batch, group)?;
@@ -209,9 +234,6 @@ impl<'a> Delta<'a> {
     ) -> Result<(), Refused> {
         if group.role(named.user) == role {
             return Ok(());
-        }
-        if group.is_only_owner(named.user) {
-            return Err(LAST_OWNER);
         }
         let chunk = group.set_role(named.user, role).ok_or(NO_MEMBER)?;
         self.change_member(batch, group, named.user, role)?;

@@ -43,6 +43,13 @@ const HIDDEN: u32 = u32::MAX;
 /// What a watcher was told, while the store is asked whether the user blocks the watcher: nothing.
 const CHECKING: u32 = u32::MAX - 1;
 
+/// What a watcher was told, if the store said that the user blocks the watcher. A later answer of the store
+/// may say otherwise.
+const FOUND_BLOCKED: u32 = u32::MAX - 2;
+
+/// What a watcher was told, if that is not known: it is told how the user is now.
+const UNKNOWN: u32 = u32::MAX - 3;
+
 /// A connection that watches a user.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watcher {
@@ -57,7 +64,7 @@ pub(super) struct Watcher {
 /// A user whom a connection watches.
 struct Watched {
     name: CompactString,
-    /// The watchers, each with the number of devices that it was told, or [`HIDDEN`] or [`CHECKING`].
+    /// The watchers, each with the number of devices that it was told, or one of the constants above.
     watchers: Listeners<u32>,
     change: Change,
     is_settling: bool,
@@ -90,6 +97,15 @@ impl PresenceWalk {
     pub(super) const fn push(&mut self) -> Option<&mut SharedPush> {
         self.push.as_mut()
     }
+}
+
+/// What the store answered about a user whom a connection watches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoreAnswer {
+    /// Whether the user blocks the watcher.
+    pub(super) blocks: bool,
+    /// Whether the connection is shown the state. Otherwise a push tells it.
+    pub(super) is_shown: bool,
 }
 
 /// The result of a request to watch a user.
@@ -170,8 +186,11 @@ impl Watching {
         let told = if may_block { CHECKING } else { state.shown() };
         let known = known.and_then(|key| Some((key, watched.watchers.get_mut(key)?)));
         let key = match known {
+            // What the shard learned of a block is newer than any answer of the store.
             Some((key, watcher)) => {
-                watcher.note = told;
+                if watcher.note != HIDDEN {
+                    watcher.note = told;
+                }
                 key
             }
             None => watched.watchers.add(slot, told),
@@ -198,15 +217,16 @@ impl Watching {
         }
     }
 
-    /// Notes that a watcher is being shown this state of a user. `blocks`: the store said that the user
-    /// blocks the watcher. Returns whether that is still so: then the state must not be shown.
+    /// Notes that a watcher is being shown this state of a user, as the store answered. Returns whether the
+    /// user blocks the watcher: then the state must not be shown.
     pub(super) fn note_shown(
         &mut self,
         user: UserId,
         key: u32,
         state: UserState,
-        blocks: bool,
+        answer: StoreAnswer,
     ) -> bool {
+        let StoreAnswer { blocks, is_shown } = answer;
         let Some(watched) = self.users.get_mut(&user) else {
             return blocks;
         };
@@ -215,12 +235,21 @@ impl Watching {
             return blocks;
         };
         // What the shard learned since the store was asked is newer than the answer.
-        let hidden = match watcher.note {
+        let told = watcher.note;
+        let hidden = match told {
             HIDDEN => true,
-            CHECKING => blocks,
+            CHECKING | FOUND_BLOCKED => blocks,
             _ => false,
         };
-        watcher.note = if hidden { HIDDEN } else { state.shown() };
+        watcher.note = match (hidden, is_shown) {
+            (true, _) if told == HIDDEN => HIDDEN,
+            (true, _) => FOUND_BLOCKED,
+            (false, true) => state.shown(),
+            (false, false) => UNKNOWN,
+        };
+        if !hidden && !is_shown {
+            self.changed(std::iter::once(user));
+        }
         hidden
     }
 
@@ -239,13 +268,13 @@ impl Watching {
             watcher.note = HIDDEN;
             let now = self.hub.clock.now();
             let shown = UserState::HIDDEN.shown_as(&watched.name, now);
-            let saw_devices = (1..CHECKING).contains(&told);
+            let saw_devices = (1..FOUND_BLOCKED).contains(&told);
             return saw_devices.then(|| {
                 let frames = PushFrames::new(Event::Presence(shown));
                 SharedPush::new(Arc::new(frames))
             });
         }
-        if matches!(told, HIDDEN | CHECKING) {
+        if matches!(told, HIDDEN | CHECKING | FOUND_BLOCKED) {
             watcher.note = 0;
             self.changed(std::iter::once(user));
         }
@@ -329,7 +358,7 @@ impl Watching {
             *left -= 1;
             let watcher = watched.watchers.get_mut(walk.next);
             walk.next += 1;
-            let is_told = |told: u32| told < CHECKING && walk.state.is_news(told);
+            let is_told = |told: u32| told < FOUND_BLOCKED && walk.state.is_news(told);
             let Some(watcher) = watcher.filter(|watcher| is_told(watcher.note)) else {
                 continue;
             };
@@ -452,10 +481,17 @@ mod tests {
         assert_eq!(world.told(9), [0; 0]);
         // What the store said before the block changes nothing.
         let state = world.watching.state(ALICE);
-        assert!(world.watching.note_shown(ALICE, watch.key, state, false));
+        let shown = |world: &mut World, blocks, is_shown| {
+            let answer = StoreAnswer { blocks, is_shown };
+            world.watching.note_shown(ALICE, watch.key, state, answer)
+        };
+        assert!(shown(&mut world, false, true));
         assert!(!changed(&mut world, false));
-        assert!(!world.watching.note_shown(ALICE, watch.key, state, true));
+        assert!(!shown(&mut world, true, true));
         assert_eq!(world.told(9), [0; 0], "shown in the reply");
+        // Whom the answer does not show is told by a push.
+        assert!(!shown(&mut world, false, false));
+        assert_eq!(world.told(9), [3]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use trunkline_proto::message::{
 
 use super::super::turn::Turn;
 use super::Ephemeral;
-use super::presence::{Watch, Watcher};
+use super::presence::{StoreAnswer, Watch, Watcher};
 use super::requests::Sender;
 use crate::metrics::Limit;
 
@@ -214,7 +214,11 @@ impl Ephemeral {
             if (n < asked.watched || user.is_unlisted)
                 && let Some(key) = self.listening.watch(slot, user.id)
             {
-                blocks = self.watching.note_shown(user.id, key, state, blocks);
+                let answer = StoreAnswer {
+                    blocks,
+                    is_shown: !user.is_unlisted,
+                };
+                blocks = self.watching.note_shown(user.id, key, state, answer);
             }
             if blocks {
                 state = UserState::HIDDEN;
