@@ -533,7 +533,7 @@ fn another_store_begins_at_its_end_and_without_the_webhook_nothing_is_kept() {
     assert_eq!(what(&told[1]), ("bob".to_owned(), "later".to_owned()));
     gateway.stop();
     // A damaged file is not taken for an empty one.
-    std::fs::write(two.join("webhooks"), "trunkline webhooks 1\nposi").unwrap();
+    std::fs::write(two.join("webhooks"), "trunkline webhooks 2\nposi").unwrap();
     let exit = setup(&back).flag("data", two.display()).run("serve");
     assert!(
         !exit.status.success() && exit.stderr.contains("remove it"),

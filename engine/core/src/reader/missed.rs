@@ -45,8 +45,11 @@ pub struct Missed {
     pub conversation: Arc<str>,
     /// The sequence of the message.
     pub seq: u64,
-    /// The time of the message's record, in milliseconds since 1970 UTC.
+    /// The time of the message's record, in milliseconds since 1970 UTC. It is steady time: it names the
+    /// record, and is compared with no other time.
     pub time: u64,
+    /// When the message was sent, in milliseconds since 1970 UTC, as clients see it.
+    pub sent: u64,
 }
 
 /// A message as its recipient sees it.
@@ -96,6 +99,11 @@ impl MissedMessages {
             page: Page::default(),
             counted: HashMap::default(),
         }
+    }
+
+    /// Returns the time as clients see it, in milliseconds since 1970 UTC: that of [`Missed::sent`].
+    pub fn now(&self) -> u64 {
+        self.hub.clock.now()
     }
 
     /// Returns the position of the last record of the log.
@@ -182,17 +190,19 @@ impl MissedMessages {
         let Some(body) = body.filter(|body| !body.recalled) else {
             return Ok(());
         };
+        let sent = body.happened(record);
         let missed = |user: &str| Missed {
             namespace: body.namespace.into(),
             user: user.into(),
             conversation: body.conversation.into(),
             seq: record.seq,
             time: record.time,
+            sent,
         };
         match Conversation::parse(body.conversation) {
             Some(Conversation::Direct(lesser, greater)) if lesser != greater => {
                 let other = if body.user == lesser { greater } else { lesser };
-                if self.is_away(self.user(body.namespace, other), record.time) {
+                if self.is_away(self.user(body.namespace, other), sent) {
                     found.push(missed(other));
                 }
                 Ok(())
@@ -224,6 +234,7 @@ impl MissedMessages {
         each: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let (reading, group) = (&self.reading, record.timeline);
+        let sent = body.happened(record);
         let ids = reading.ids();
         let Some(value) = reading.bytes(ids.head(group))? else {
             return Ok(());
@@ -241,7 +252,7 @@ impl MissedMessages {
             };
             for member in chunk.members()? {
                 let user = ids.user(body.namespace, member.user);
-                if member.user == body.user || !self.is_away(user, record.time) {
+                if member.user == body.user || !self.is_away(user, sent) {
                     continue;
                 }
                 let was_in = if is_pulled {
@@ -257,15 +268,15 @@ impl MissedMessages {
         Ok(())
     }
 
-    /// Returns whether a user has no device connected, and had none after `time`, as far as the hub
-    /// remembers. A user who leaves before the log is followed to a message has received it.
-    fn is_away(&self, user: UserId, time: u64) -> bool {
+    /// Returns whether a user has no device connected, and had none after a message was `sent`, as far as
+    /// the hub remembers. A user who leaves before the log is followed to a message has received it.
+    fn is_away(&self, user: UserId, sent: u64) -> bool {
         self.hub.is_gone(user)
             && self
                 .hub
                 .state(user, None)
                 .left
-                .is_none_or(|left| left <= time)
+                .is_none_or(|left| left <= sent)
     }
 
     fn ids(&self, missed: &Missed) -> Option<MissedIds> {
@@ -396,12 +407,13 @@ fn finish<T>(look_up: impl Future<Output = T>) -> T {
 #[cfg(test)]
 mod tests {
     use trunkline_storage::backend::sim::SimDisk;
-    use trunkline_storage::{Draft, Options, Redaction, Store};
+    use trunkline_storage::{Draft, Opened, Options, Redaction, Store};
 
     use super::*;
     use crate::directory::Directory;
+    use crate::event::with_time;
     use crate::hub::HubLimits;
-    use crate::ids::Ids;
+    use crate::ids::{DeviceMark, Ids};
 
     fn body(text: Option<&str>, recalled: bool) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -417,8 +429,9 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled() {
+    /// Returns a store in memory, and the thread's part of the gateway that follows it.
+    fn opened() -> (Opened, Arc<Hub>, MissedMessages) {
+        let disk = Arc::new(SimDisk::new(1));
         let options = Options {
             segment_bytes: 1 << 20,
             max_record_bytes: 64 << 10,
@@ -427,8 +440,48 @@ mod tests {
             background: false,
             ..Options::default()
         };
-        let disk = Arc::new(SimDisk::new(1));
-        let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+        let opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+        let directory = Arc::new(Directory::new(opened.reader.head()));
+        let hub = Hub::new(&HubLimits::of_tests(), 10, directory, Vec::new());
+        let hub = Arc::new(hub);
+        let missed = MissedMessages::new(&opened.reader, Arc::clone(&hub), 500, 64 << 10);
+        (opened, hub, missed)
+    }
+
+    #[test]
+    fn who_left_before_a_message_is_found_also_where_the_steady_time_lags() {
+        let (mut opened, hub, missed) = opened();
+        let ids = Ids(opened.reader.key());
+        let body = with_time(&body(Some("hello"), false), 5_000_000);
+        let draft = Draft {
+            kind: RecordKind::Message as u8,
+            time: 1_000,
+            timeline: ids.direct("", "alice", "bob"),
+            seq: 1,
+            fanout: &[ids.user("", "alice"), ids.user("", "bob")],
+            body: &body,
+            ..Draft::default()
+        };
+        opened.writer.append(&draft).unwrap();
+        opened.writer.commit().unwrap();
+        let left_at = |wire| {
+            hub.clock.set(Duration::from_millis(wire), Duration::ZERO);
+            hub.leave(ids.user("", "bob"), 0, DeviceMark::default());
+            let mut found = Vec::new();
+            missed
+                .follow(Position::ZERO, 10, &mut |one| found.push(one))
+                .unwrap();
+            found
+        };
+        let found = left_at(4_000_000);
+        assert_eq!(found.len(), 1, "bob left long before");
+        assert_eq!((found[0].time, found[0].sent), (1_000, 5_000_000));
+        assert_eq!(left_at(6_000_000), []);
+    }
+
+    #[test]
+    fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled() {
+        let (mut opened, _, missed) = opened();
         let ids = Ids(opened.reader.key());
         let timeline = ids.direct("", "alice", "bob");
         let fanout = [ids.user("", "alice"), ids.user("", "bob")];
@@ -460,10 +513,6 @@ mod tests {
             let redaction = Redaction { seq, body: &rest };
             append(RecordKind::Edit as u8, 0, b"", Some(redaction));
         }
-        let directory = Arc::new(Directory::new(opened.reader.head()));
-        let hub = Hub::new(&HubLimits::of_tests(), 10, directory, Vec::new());
-        let hub = Arc::new(hub);
-        let missed = MissedMessages::new(&opened.reader, hub, 500, 64 << 10);
         let found = |missed: &MissedMessages| {
             let mut found = Vec::new();
             let reached = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));

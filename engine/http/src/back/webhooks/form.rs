@@ -79,7 +79,8 @@ mod tests {
             user: "bob".into(),
             conversation: "u:alice:bob".into(),
             seq: 7,
-            time: 1_709_164_800_045,
+            time: 5,
+            sent: 1_709_164_800_045,
         };
         let shown = Shown {
             message: Message {

@@ -17,7 +17,7 @@ use super::super::{BackMetrics, id_of};
 use super::hook::{Hook, Said};
 use super::queue::{Queue, longest_pause};
 use super::state::{State, StateFile, Unreadable, Waiting};
-use super::{Told, WAITING_HOOKS, form, share};
+use super::{Told, WAITING_HOOKS, form, is_over, share};
 
 /// The shortest time between two writes of the file.
 const SAVE: Duration = Duration::from_secs(1);
@@ -217,8 +217,8 @@ impl Offline {
     /// Tries the head of a recipient again later, or gives it up.
     fn put_off(&mut self, user: UserId, now: Instant) {
         self.is_changed = true;
-        let age = |missed: &Missed| Duration::from_millis(system_ms().saturating_sub(missed.time));
-        let is_over = |missed: &Missed| age(missed) >= self.give_up;
+        let now_ms = self.missed.now();
+        let is_over = |missed: &Missed| is_over(missed.sent, now_ms, self.give_up);
         if self.queue.head(user).is_some_and(is_over) {
             self.hook.gave_up(now);
             self.queue.finish(user, now);
@@ -236,7 +236,7 @@ impl Offline {
     fn show(&self) {
         // The head of a line is its oldest entry.
         let heads = self.queue.lines().filter_map(|line| line.entries.front());
-        let oldest = heads.map(|missed| missed.time).min();
+        let oldest = heads.map(|missed| missed.sent).min();
         let behind = self.missed.head().0.saturating_sub(self.followed.0);
         let metrics = &self.metrics.webhooks;
         metrics.set_log(oldest.unwrap_or(0), behind);

@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkline_core::clock::system_ms;
 use trunkline_core::hub::{Hub, News};
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::request::Names;
@@ -18,7 +17,7 @@ use super::super::failed::Failed;
 use super::super::{BackMetrics, random_id};
 use super::hook::Hook;
 use super::queue::Queue;
-use super::{Told, WAITING_HOOKS, form, share};
+use super::{Told, WAITING_HOOKS, form, is_over, share};
 
 /// The maximum number of requests that are made in one turn.
 const PER_TURN: usize = 256;
@@ -173,10 +172,8 @@ impl Presence {
     /// Takes the result of a try.
     pub(super) fn take(&mut self, user: UserId, result: &Result<(), Failed>, now: Instant) {
         self.hook.take(result, now);
-        let give_up = self.give_up;
-        let is_over = |change: &Change| {
-            Duration::from_millis(system_ms().saturating_sub(change.time)) >= give_up
-        };
+        let (now_ms, give_up) = (self.hub.clock.now(), self.give_up);
+        let is_over = |change: &Change| is_over(change.time, now_ms, give_up);
         match result {
             Ok(()) => drop(self.queue.finish(user, now)),
             Err(_) if self.queue.head(user).is_some_and(is_over) => {

@@ -15,7 +15,7 @@ use trunkline_core::reader::Missed;
 pub(super) const NAME: &str = "webhooks";
 
 /// The first line of the file.
-const HEAD: &str = "trunkline webhooks 1";
+const HEAD: &str = "trunkline webhooks 2";
 
 /// The file could not be read.
 #[derive(Debug)]
@@ -139,11 +139,12 @@ fn text(state: &State) -> String {
             conversation,
             seq,
             time,
+            sent,
         } = missed;
         // Names have no blanks. The namespace is the last field, because it may be empty.
         let line = writeln!(
             text,
-            "{time} {failures} {due_ms} {conversation} {seq} {user} {namespace}"
+            "{time} {sent} {failures} {due_ms} {conversation} {seq} {user} {namespace}"
         );
         debug_assert!(line.is_ok(), "a String grows");
     }
@@ -176,9 +177,10 @@ fn parse(text: &str) -> Result<State, String> {
 }
 
 fn entry(line: &str) -> Option<Waiting> {
-    let mut fields = line.splitn(7, ' ');
+    let mut fields = line.splitn(8, ' ');
     let mut next = || fields.next();
     let time = next()?.parse().ok()?;
+    let sent = next()?.parse().ok()?;
     let failures = next()?.parse().ok()?;
     let due_ms = next()?.parse().ok()?;
     let conversation = next()?.into();
@@ -192,6 +194,7 @@ fn entry(line: &str) -> Option<Waiting> {
             conversation,
             seq,
             time,
+            sent,
         },
         failures,
         due_ms,
@@ -210,6 +213,7 @@ mod tests {
                 conversation: "g:eng".into(),
                 seq,
                 time: 5,
+                sent: 6,
             },
             failures: 2,
             due_ms: 9,
@@ -249,7 +253,7 @@ mod tests {
             );
         }
         for (from, to) in [
-            ("webhooks 1", "webhooks 2"),
+            ("webhooks 2", "webhooks 1"),
             (" 2 9 ", " x 9 "),
             ("end 2", "end 1"),
         ] {
