@@ -33,9 +33,15 @@ impl Breaker {
 
     /// Returns whether [`admits`](Self::admits) would return true now.
     pub(super) fn would_admit(&self, now: Instant) -> bool {
+        self.opens_at(now).is_some_and(|at| at <= now)
+    }
+
+    /// Returns when a request may go out: `now` or later; `None` if first another one has to end.
+    pub(super) fn opens_at(&self, now: Instant) -> Option<Instant> {
         match self.rest {
-            None => true,
-            Some((until, _)) => now >= until && !self.probing,
+            None => Some(now),
+            Some(_) if self.probing => None,
+            Some((until, _)) => Some(until.max(now)),
         }
     }
 
@@ -89,10 +95,13 @@ mod tests {
         let mut rest = FIRST;
         for _ in 0..10 {
             assert!(!breaker.admits(now));
+            // Nobody has to look again before the end of the rest.
+            assert_eq!(breaker.opens_at(now), Some(now + rest));
             // A request from before the rest.
             assert!(!breaker.failed(now));
             now += rest;
             assert!(breaker.admits(now) && !breaker.admits(now));
+            assert_eq!(breaker.opens_at(now), None);
             assert!(!breaker.failed(now));
             rest = (rest * 2).min(LONGEST);
         }

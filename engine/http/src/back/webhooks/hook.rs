@@ -73,6 +73,18 @@ impl Hook {
         told < TOLD_AT_ONCE && self.breaker.would_admit(now)
     }
 
+    /// Returns when something that is due at `due` may be told, while `told` things are: at its time or
+    /// at the end of the rest. `None` if first a result has to come, which wakes the thread.
+    pub(super) fn next(&self, due: Option<Instant>, told: usize, now: Instant) -> Option<Instant> {
+        let opens = self.breaker.opens_at(now).filter(|_| told < TOLD_AT_ONCE)?;
+        due.map(|due| due.max(opens))
+    }
+
+    /// Returns whether the back end rests, because it does not answer.
+    pub(super) const fn rests(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     /// Sends a request about a user. The result comes as an [`Event`].
     pub(super) fn tell(&mut self, user: UserId, id: String, body: Vec<u8>, now: Instant) {
         self.breaker.admits(now);
@@ -130,5 +142,39 @@ impl Hook {
                 "the back end could not be told in the time of webhooks.give_up: giving up"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::super::super::{Callbacks, Secret};
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_not_looked_at_during_a_rest_and_while_all_requests_are_out() {
+        let key = "whsec_c2l4dHkgZm91ciBieXRlcyBvZiBhIHNlY3JldA==";
+        let secret = Secret::parse(key).unwrap();
+        let back = Back::start(&Callbacks::default(), secret, None, 64 << 10).unwrap();
+        let url = "http://127.0.0.1:9/offline".parse().unwrap();
+        let mut hook = Hook::new(Told::Offline, &url, &back, channel().0);
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(hook.next(Some(now), 0, now), Some(now));
+        assert_eq!(hook.next(None, 0, now), None);
+        assert_eq!(hook.next(Some(now), TOLD_AT_ONCE, now), None);
+        assert!(!hook.rests());
+        for _ in 0..5 {
+            hook.take(&Err(Failed::Late), now);
+        }
+        assert!(hook.rests() && !hook.is_open(0, now));
+        assert_eq!(hook.next(Some(now), 0, now), Some(now + second));
+        let later = now + 7 * second;
+        assert_eq!(hook.next(Some(later), 0, now), Some(later));
+        // A request that finds out whether it answers wakes the thread when it ends.
+        assert!(hook.breaker.admits(now + second));
+        assert_eq!(hook.next(Some(now), 1, now + second), None);
+        back.stop();
     }
 }

@@ -130,7 +130,9 @@ impl Offline {
         metrics.set_waiting(Told::Offline, self.queue.len());
         match goes_on {
             true => Some(now),
-            false => self.queue.next_due(),
+            false => self
+                .hook
+                .next(self.queue.next_due(), self.queue.told(), now),
         }
     }
 

@@ -97,7 +97,11 @@ impl Presence {
         let settled = self.settled.first().map(|(at, _)| *at);
         match goes_on {
             true => Some(now),
-            false => self.queue.next_due().into_iter().chain(settled).min(),
+            false => {
+                let (due, told) = (self.queue.next_due(), self.queue.told());
+                let due = self.hook.next(due, told, now);
+                due.into_iter().chain(settled).min()
+            }
         }
     }
 
