@@ -13,6 +13,9 @@ use trunkline_tests::process::Process;
 use trunkline_tests::scripts;
 use trunkline_tests::wait;
 
+/// A time long after each test, in milliseconds since 1970.
+const MUTED: u64 = 9_000_000_000_000;
+
 type Seen = Arc<Mutex<Vec<Asked>>>;
 
 /// Starts a back end that remembers what it is told.
@@ -113,7 +116,7 @@ fn messages_to_users_without_a_device_are_told_and_others_are_not() {
         "conversation": "u:alice:bob", "seq": 1, "from": "alice", "device": "phone",
         "time": sent["time"], "text": "one",
     });
-    let expected = json!({"namespace": "", "user": "bob", "unread": 1, "message": message});
+    let expected = json!({"namespace": "", "user": "bob", "unread": 1, "mentioned": false, "message": message});
     assert_eq!(data(first), &expected);
     assert_eq!(first.body["type"], "message.offline");
     let time = first.body["timestamp"].as_str().expect("a time");
@@ -150,6 +153,59 @@ fn messages_to_users_without_a_device_are_told_and_others_are_not() {
     assert_eq!(seen.lock().unwrap().len(), 5);
     let log = gateway.process().stderr();
     assert!(!log.contains("again") && !log.contains("msg_"), "{log}");
+}
+
+#[test]
+fn a_muted_recipient_is_told_of_mentions_only() {
+    let (back, seen) = recording(ok);
+    let gateway = setup(&back).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let members = ["bob", "carol"];
+    alice.done("group_create", &json!({"group": "eng", "members": members}));
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let mute = |until: u64| json!({"conversation": "g:eng", "muted_until": until});
+    bob.done("settings", &mute(MUTED));
+    bob.close();
+    wait::until("bob is away", || {
+        let page = alice.done("presence", &json!({"query": ["bob"]}));
+        (page["users"][0]["online"] == false).then_some(())
+    });
+    let none: [&str; 0] = [];
+    for (text, mentions) in [
+        ("hush", &none[..]),
+        ("you", &["bob"][..]),
+        ("not you", &["carol"][..]),
+        ("all", &["*"][..]),
+    ] {
+        let send = json!({"group": "eng", "text": text, "mentions": mentions});
+        alice.done("send", &send);
+    }
+    alice.send("bob", "another conversation");
+    told(&seen, 7);
+    settled(&gateway, 7.0);
+    let seen = seen.lock().unwrap();
+    let of = |name: &str| {
+        let of_user = seen.iter().filter(|asked| data(asked)["user"] == name);
+        let shown = of_user.map(|asked| (what(asked).1, data(asked)["mentioned"] == true));
+        shown.collect::<Vec<_>>()
+    };
+    let expected = |all: &[(&str, bool)]| {
+        let owned = all.iter().map(|(text, is)| ((*text).to_owned(), *is));
+        owned.collect::<Vec<_>>()
+    };
+    let bob = [
+        ("you", true),
+        ("all", true),
+        ("another conversation", false),
+    ];
+    assert_eq!(of("bob"), expected(&bob));
+    let carol = [
+        ("hush", false),
+        ("you", false),
+        ("not you", true),
+        ("all", true),
+    ];
+    assert_eq!(of("carol"), expected(&carol));
 }
 
 #[test]

@@ -13,14 +13,15 @@ use trunkline_proto::message::{Message, ReplyBody};
 use trunkline_proto::names::Conversation;
 use trunkline_storage::{Page, Position, Reader, Record, TimelineId};
 
-use super::failure::CORRUPT;
+use super::failure::{CORRUPT, failure};
 use super::messages::Messages;
 use super::reading::Reading;
 use super::unread::Unread;
-use crate::event::{Body, RecordKind};
+use crate::event::{Body, Extras, RecordKind};
 use crate::exchange::{Access, Failure};
 use crate::hub::Hub;
 use crate::ids::UserId;
+use crate::muting::Muting;
 use crate::owned;
 use crate::state::{self, Head, Inbox};
 
@@ -59,6 +60,8 @@ pub struct Shown {
     pub message: Message<'static>,
     /// The number of messages of the conversation that the recipient has not read, up to this one.
     pub unread: u64,
+    /// Whether the message mentions the recipient, by name or with all members.
+    pub mentioned: bool,
 }
 
 /// The ids of a missed message.
@@ -81,6 +84,7 @@ struct Counted {
 pub struct MissedMessages {
     reading: Reading,
     hub: Arc<Hub>,
+    muting: Muting,
     largest_group: u64,
     message_bytes: usize,
     page: Page,
@@ -94,6 +98,7 @@ impl MissedMessages {
         Self {
             reading: Reading::new(store, &hub.clock),
             hub,
+            muting: Muting::new(store),
             largest_group,
             message_bytes,
             page: Page::default(),
@@ -295,7 +300,8 @@ impl MissedMessages {
     }
 
     /// Returns a message as its recipient sees it; `None` if the recipient cannot see it any more: it was
-    /// recalled, deleted or has expired, or the recipient has left the group.
+    /// recalled, deleted or has expired, or the recipient has left the group; `None` also if the recipient mutes
+    /// the conversation and is not mentioned.
     ///
     /// # Errors
     /// Says why the store cannot be read.
@@ -332,8 +338,23 @@ impl MissedMessages {
         if stored != Some(missed.time) || is_gone {
             return Ok(None);
         }
+        let is_of = |name: &str| *name == *missed.user || name == Extras::ALL;
+        let mentioned = extras.is_some_and(|extras| extras.mentions.iter().any(|name| is_of(name)));
+        if !mentioned && self.is_muted(&ids)? {
+            return Ok(None);
+        }
         let unread = self.unread(missed, &ids)?;
-        Ok(Some(Shown { message, unread }))
+        Ok(Some(Shown {
+            message,
+            unread,
+            mentioned,
+        }))
+    }
+
+    /// Returns whether the recipient mutes the conversation now.
+    fn is_muted(&self, ids: &MissedIds) -> Result<bool, Failure> {
+        let muted = self.muting.is_muted(ids.user, ids.conversation, self.now());
+        muted.map_err(|error| failure(&error))
     }
 
     /// Returns the number of unread messages up to a missed one. Counts on from the last count for the

@@ -18,6 +18,7 @@ struct OfflineForm<'a> {
     namespace: &'a str,
     user: &'a str,
     unread: u64,
+    mentioned: bool,
     message: &'a Message<'a>,
 }
 
@@ -37,6 +38,7 @@ pub(super) fn offline(missed: &Missed, shown: &Shown) -> Vec<u8> {
             namespace: &missed.namespace,
             user: &missed.user,
             unread: shown.unread,
+            mentioned: shown.mentioned,
             message: &shown.message,
         },
     )
@@ -93,12 +95,13 @@ mod tests {
                 ..Message::default()
             },
             unread: 3,
+            mentioned: true,
         };
         let text = String::from_utf8(offline(&missed, &shown)).unwrap();
         assert_eq!(
             text,
             "{\"type\":\"message.offline\",\"timestamp\":\"2024-02-29T00:00:00.045Z\",\"data\":{\
-             \"namespace\":\"\",\"user\":\"bob\",\"unread\":3,\"message\":{\
+             \"namespace\":\"\",\"user\":\"bob\",\"unread\":3,\"mentioned\":true,\"message\":{\
              \"conversation\":\"u:alice:bob\",\"seq\":7,\"from\":\"alice\",\"device\":\"phone\",\
              \"time\":1709164800045,\"text\":\"hi\"}}}"
         );
