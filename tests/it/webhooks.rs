@@ -543,6 +543,28 @@ fn what_a_back_end_is_not_told_in_time_is_given_up() {
 }
 
 #[test]
+fn a_back_end_that_is_gone_does_not_keep_what_is_over() {
+    const USERS: usize = 80;
+    let (back, _) = recording(ok);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let gateway = setup(&back)
+        .flag("webhooks-offline", format!("http://{nobody}/offline"))
+        .flag("webhooks-give-up", "2s")
+        .start();
+    send_many(&gateway.dial(), USERS, 0..3);
+    let given_up = "trunkline_webhooks_given_up_total{webhook=\"offline\"}";
+    wait::until("all are given up", || {
+        (gateway.metric(given_up) >= (USERS * 3) as f64).then_some(())
+    });
+    // The first ones are tried until the back end rests, and later one at a time.
+    assert!(tries(&gateway, "unreachable") < (USERS * 3) as f64);
+    settled(&gateway, 0.0);
+}
+
+#[test]
 fn another_store_begins_at_its_end_and_without_the_webhook_nothing_is_kept() {
     let (back, seen, healed) = sick();
     let folder = tempfile::tempdir().unwrap();

@@ -121,6 +121,7 @@ impl Offline {
         let goes_on = self.follow(now) | self.try_some(now);
         if now.saturating_duration_since(self.saved) >= SAVE {
             self.saved = now;
+            self.drop_over(now);
             self.show();
             if self.is_changed {
                 self.save(now);
@@ -226,6 +227,21 @@ impl Offline {
             self.queue.finish(user, now);
         } else {
             self.queue.fail(user, now, share());
+        }
+    }
+
+    /// Gives up what is over without another try while the back end does not answer: it is tried seldom
+    /// then, and what waits would keep the log from being followed.
+    fn drop_over(&mut self, now: Instant) {
+        if !self.hook.rests() {
+            return;
+        }
+        let (now_ms, give_up) = (self.missed.now(), self.give_up);
+        let is_over = |missed: &Missed| is_over(missed.sent, now_ms, give_up);
+        let count = self.queue.drop_over(now, is_over);
+        self.is_changed |= count > 0;
+        for _ in 0..count {
+            self.hook.gave_up(now);
         }
     }
 

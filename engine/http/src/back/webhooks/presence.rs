@@ -22,6 +22,9 @@ use super::{Told, WAITING_HOOKS, form, is_over, share};
 /// The maximum number of requests that are made in one turn.
 const PER_TURN: usize = 256;
 
+/// The shortest time between two looks for what is over.
+const CLEAR: Duration = Duration::from_secs(1);
+
 /// A change of a user's presence.
 #[derive(Debug)]
 struct Change {
@@ -49,6 +52,8 @@ pub(super) struct Presence {
     settled: BTreeSet<(Instant, UserId)>,
     queue: Queue<Change>,
     give_up: Duration,
+    /// When it was last looked for what is over.
+    cleared: Instant,
     metrics: Arc<BackMetrics>,
 }
 
@@ -75,6 +80,7 @@ impl Presence {
             settled: BTreeSet::new(),
             queue: Queue::default(),
             give_up: parts.give_up,
+            cleared: Instant::now(),
             metrics: parts.metrics,
         }
     }
@@ -91,6 +97,7 @@ impl Presence {
         let lost = self.news.lost();
         self.metrics.webhooks.full(lost - self.lost);
         self.lost = lost;
+        self.drop_over(now);
         let goes_on = self.try_some(now);
         let metrics = &self.metrics.webhooks;
         metrics.set_waiting(Told::Presence, self.queue.len());
@@ -171,6 +178,19 @@ impl Presence {
             self.hook.tell(user, id, body, now);
         }
         true
+    }
+
+    /// Gives up what is over without another try, while the back end does not answer.
+    fn drop_over(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.cleared) < CLEAR || !self.hook.rests() {
+            return;
+        }
+        self.cleared = now;
+        let (now_ms, give_up) = (self.hub.clock.now(), self.give_up);
+        let is_over = |change: &Change| is_over(change.time, now_ms, give_up);
+        for _ in 0..self.queue.drop_over(now, is_over) {
+            self.hook.gave_up(now);
+        }
     }
 
     /// Takes the result of a try.

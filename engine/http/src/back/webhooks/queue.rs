@@ -141,6 +141,21 @@ impl<E> Queue<E> {
         entry
     }
 
+    /// Removes the heads for which `is_over` returns true, and the entries behind them for which it does
+    /// too, unless they are being told. Returns their number.
+    pub(super) fn drop_over(&mut self, now: Instant, is_over: impl Fn(&E) -> bool) -> usize {
+        let has_some = |line: &Line<E>| !line.is_told && line.entries.front().is_some_and(&is_over);
+        let lines = self.lines.iter().filter(|(_, line)| has_some(line));
+        let users: Vec<UserId> = lines.map(|(user, _)| *user).collect();
+        let before = self.count;
+        for user in users {
+            while self.head(user).is_some_and(&is_over) {
+                self.finish(user, now);
+            }
+        }
+        before - self.count
+    }
+
     /// Notes that the head of a recipient was not told. It is tried again after a pause, which is `share`
     /// of the longest one for this number of failures: from 0.5 to 1.
     pub(super) fn fail(&mut self, user: UserId, now: Instant, share: f64) {
@@ -243,6 +258,25 @@ mod tests {
         queue.finish(ALICE, now);
         queue.fail(ALICE, now, 0.5);
         assert_eq!(queue.next_due(), Some(now + FIRST / 2));
+    }
+
+    #[test]
+    fn what_is_over_goes_unless_it_is_being_told() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for entry in [1, 2, 3, 1] {
+            queue.push(ALICE, entry, now);
+        }
+        queue.push(BOB, 1, now);
+        queue.fail(ALICE, now, 1.0);
+        queue.begin(BOB);
+        assert_eq!(queue.drop_over(now, |entry| *entry <= 2), 2);
+        assert_eq!((queue.len(), queue.told()), (3, 1));
+        // The next entry is due at once, and keeps those behind it.
+        assert_eq!(queue.next(now), Some((ALICE, &3)));
+        assert_eq!(queue.head(BOB), Some(&1));
+        assert_eq!(queue.finish(BOB, now), Some(1));
+        assert_eq!(queue.drop_over(now, |_| true), 2);
+        assert_eq!((queue.len(), queue.next_due()), (0, None));
     }
 
     #[test]
