@@ -64,6 +64,18 @@ pub struct Shown {
     pub mentioned: bool,
 }
 
+/// How far [`MissedMessages::follow`] came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The position of the last record that was looked at.
+    pub reached: Position,
+    /// The number of records that were passed because they, or what the store has of their group, cannot be
+    /// decoded.
+    pub undecodable: u64,
+    /// Why the store cannot be read after `reached`, if it cannot.
+    pub failed: Option<String>,
+}
+
 /// The ids of a missed message.
 struct MissedIds {
     user: UserId,
@@ -144,39 +156,43 @@ impl MissedMessages {
     }
 
     /// Gives the missed messages after a position to `each`, in the order of the log. Reads at most 1,000
-    /// records, and no more once `each` got `most` messages; of the last record `each` gets all. Returns
-    /// the position up to which the log was read.
+    /// records, and no more once `each` got `most` messages; of the last record `each` gets all.
     ///
     /// Recipients who have a device connected now, or had one after the message was stored, are left out.
-    ///
-    /// # Errors
-    /// Says why the store cannot be read. `each` got nothing then.
-    pub fn follow(
-        &self,
-        after: Position,
-        most: usize,
-        each: &mut dyn FnMut(Missed),
-    ) -> Result<Position, String> {
+    /// A record that the store returns and that cannot be decoded is counted, and the next one is read:
+    /// reading it again would change nothing.
+    pub fn follow(&self, after: Position, most: usize, each: &mut dyn FnMut(Missed)) -> Followed {
         let (mut found, mut records) = (Vec::new(), 0);
-        let mut failed = None;
-        let reached = self.reading.store().follow(after, &mut |record| {
+        let mut followed = Followed {
+            reached: after,
+            undecodable: 0,
+            failed: None,
+        };
+        let read = self.reading.store().follow(after, &mut |record| {
             records += 1;
-            if let Err(failure) = self.find(record, &mut found) {
-                failed = Some(failure);
-                return ControlFlow::Break(());
+            let before = found.len();
+            match self.find(record, &mut found) {
+                Ok(()) => {}
+                Err((ErrorCode::Internal, _)) => followed.undecodable += 1,
+                Err((_, why)) => {
+                    // All of this record is looked at again.
+                    found.truncate(before);
+                    followed.failed = Some(why.to_owned());
+                    return ControlFlow::Break(());
+                }
             }
+            followed.reached = record.position;
             match records < RECORDS && found.len() < most {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
         });
         self.reading.meter().take();
-        let reached = reached.map_err(|error| error.to_string())?;
-        if let Some((_, why)) = failed {
-            return Err(why.to_owned());
+        if let Err(error) = read {
+            followed.failed = Some(error.to_string());
         }
         found.into_iter().for_each(each);
-        Ok(reached)
+        followed
     }
 
     /// Adds the recipients of a record who have no device connected.
@@ -191,10 +207,14 @@ impl MissedMessages {
                 .message(record.timeline, record.seq, &mut page)?;
         }
         let latest = page.records().next();
-        let body = Body::read(latest.map_or(record.body, |latest| latest.body));
-        let Some(body) = body.filter(|body| !body.recalled) else {
+        let bytes = latest.map_or(record.body, |latest| latest.body);
+        if bytes.is_empty() {
             return Ok(());
-        };
+        }
+        let body = Body::read(bytes).ok_or(CORRUPT)?;
+        if body.recalled {
+            return Ok(());
+        }
         let sent = body.happened(record);
         let missed = |user: &str| Missed {
             namespace: body.namespace.into(),
@@ -426,123 +446,4 @@ fn finish<T>(look_up: impl Future<Output = T>) -> T {
 }
 
 #[cfg(test)]
-mod tests {
-    use trunkline_storage::backend::sim::SimDisk;
-    use trunkline_storage::{Draft, Opened, Options, Redaction, Store};
-
-    use super::*;
-    use crate::directory::Directory;
-    use crate::event::with_time;
-    use crate::hub::HubLimits;
-    use crate::ids::{DeviceMark, Ids};
-
-    fn body(text: Option<&str>, recalled: bool) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let body = Body {
-            conversation: "u:alice:bob",
-            user: "alice",
-            device: "phone",
-            text,
-            recalled,
-            ..Body::default()
-        };
-        body.write(&mut bytes);
-        bytes
-    }
-
-    /// Returns a store in memory, and the thread's part of the gateway that follows it.
-    fn opened() -> (Opened, Arc<Hub>, MissedMessages) {
-        let disk = Arc::new(SimDisk::new(1));
-        let options = Options {
-            segment_bytes: 1 << 20,
-            max_record_bytes: 64 << 10,
-            reserve_bytes: 0,
-            runs: true,
-            background: false,
-            ..Options::default()
-        };
-        let opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
-        let directory = Arc::new(Directory::new(opened.reader.head()));
-        let hub = Hub::new(&HubLimits::of_tests(), 10, directory, Vec::new());
-        let hub = Arc::new(hub);
-        let missed = MissedMessages::new(&opened.reader, Arc::clone(&hub), 500, 64 << 10);
-        (opened, hub, missed)
-    }
-
-    #[test]
-    fn who_left_before_a_message_is_found_also_where_the_steady_time_lags() {
-        let (mut opened, hub, missed) = opened();
-        let ids = Ids(opened.reader.key());
-        let body = with_time(&body(Some("hello"), false), 5_000_000);
-        let draft = Draft {
-            kind: RecordKind::Message as u8,
-            time: 1_000,
-            timeline: ids.direct("", "alice", "bob"),
-            seq: 1,
-            fanout: &[ids.user("", "alice"), ids.user("", "bob")],
-            body: &body,
-            ..Draft::default()
-        };
-        opened.writer.append(&draft).unwrap();
-        opened.writer.commit().unwrap();
-        let left_at = |wire| {
-            hub.clock.set(Duration::from_millis(wire), Duration::ZERO);
-            hub.leave(ids.user("", "bob"), 0, DeviceMark::default());
-            let mut found = Vec::new();
-            missed
-                .follow(Position::ZERO, 10, &mut |one| found.push(one))
-                .unwrap();
-            found
-        };
-        let found = left_at(4_000_000);
-        assert_eq!(found.len(), 1, "bob left long before");
-        assert_eq!((found[0].time, found[0].sent), (1_000, 5_000_000));
-        assert_eq!(left_at(6_000_000), []);
-    }
-
-    #[test]
-    fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled() {
-        let (mut opened, _, missed) = opened();
-        let ids = Ids(opened.reader.key());
-        let timeline = ids.direct("", "alice", "bob");
-        let fanout = [ids.user("", "alice"), ids.user("", "bob")];
-        let mut append = |kind: u8, seq: u64, body: &[u8], redacts: Option<Redaction<'_>>| {
-            let draft = Draft {
-                kind,
-                time: 1_000 + seq,
-                timeline,
-                seq,
-                fanout: &fanout,
-                body,
-                redacts,
-                ..Draft::default()
-            };
-            opened.writer.append(&draft).unwrap();
-            opened.writer.commit().unwrap();
-        };
-        for seq in 1..=3 {
-            let text = format!("number {seq}");
-            append(
-                RecordKind::Message as u8,
-                seq,
-                &body(Some(&text), false),
-                None,
-            );
-        }
-        for (seq, text, recalled) in [(1, Some("edited"), false), (2, None, true)] {
-            let rest = body(text, recalled);
-            let redaction = Redaction { seq, body: &rest };
-            append(RecordKind::Edit as u8, 0, b"", Some(redaction));
-        }
-        let found = |missed: &MissedMessages| {
-            let mut found = Vec::new();
-            let reached = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));
-            assert_eq!(reached.unwrap(), missed.head());
-            found
-        };
-        // A recall is looked for only where the body is overwritten; showing a message looks for it too.
-        assert_eq!(found(&missed), [1, 2, 3]);
-        opened.writer.tick(1);
-        assert_eq!(found(&missed), [1, 3]);
-    }
-}
+mod tests;

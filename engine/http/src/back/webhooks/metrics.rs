@@ -30,7 +30,7 @@ impl Told {
 const RESULTS: [&str; 5] = ["told", "status", "unreachable", "broken", "late"];
 
 /// The reasons why something is not told, in the order of their counters.
-const DROPS: [&str; 2] = ["unseen", "full"];
+const DROPS: [&str; 3] = ["unseen", "full", "undecodable"];
 
 /// The counters of webhooks.
 #[derive(Debug, Default)]
@@ -111,5 +111,10 @@ impl WebhookMetrics {
     /// Counts changes of presence for which there was no room.
     pub(super) fn full(&self, count: u64) {
         self.dropped[1].fetch_add(count, Relaxed);
+    }
+
+    /// Counts messages that cannot be decoded.
+    pub(super) fn undecodable(&self, count: u64) {
+        self.dropped[2].fetch_add(count, Relaxed);
     }
 }

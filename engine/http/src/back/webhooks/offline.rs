@@ -45,6 +45,7 @@ pub(super) struct Offline {
     saved: Instant,
     unsaved: Said,
     unread: Said,
+    undecodable: Said,
     metrics: Arc<BackMetrics>,
 }
 
@@ -79,6 +80,7 @@ impl Offline {
             saved: now,
             unsaved: Said::default(),
             unread: Said::default(),
+            undecodable: Said::default(),
             metrics: parts.metrics,
         };
         if let Some(state) = offline.file.read()? {
@@ -144,26 +146,31 @@ impl Offline {
             return false;
         }
         let mut found = Vec::new();
-        let reached = self
+        let followed = self
             .missed
             .follow(self.followed, room, &mut |missed| found.push(missed));
-        match reached {
-            Ok(reached) => {
-                for missed in found {
-                    let user = self.missed.user(&missed.namespace, &missed.user);
-                    self.queue.push(user, missed, now);
-                }
-                self.is_changed |= reached != self.followed;
-                let has_more = reached != self.followed;
-                self.followed = reached;
-                has_more && self.queue.len() < WAITING_HOOKS
-            }
-            Err(error) => {
-                self.not_before = now + UNREADABLE;
-                self.cannot_read(&error, now);
-                false
+        for missed in found {
+            let user = self.missed.user(&missed.namespace, &missed.user);
+            self.queue.push(user, missed, now);
+        }
+        let has_more = followed.reached != self.followed;
+        self.is_changed |= has_more;
+        self.followed = followed.reached;
+        if followed.undecodable > 0 {
+            self.metrics.webhooks.undecodable(followed.undecodable);
+            if let Some(times) = self.undecodable.count(now) {
+                tracing::error!(
+                    times,
+                    "messages that cannot be decoded are left out of the webhook offline: check the store with trunkline store verify"
+                );
             }
         }
+        if let Some(error) = followed.failed {
+            self.not_before = now + UNREADABLE;
+            self.cannot_read(&error, now);
+            return false;
+        }
+        has_more && self.queue.len() < WAITING_HOOKS
     }
 
     fn cannot_read(&mut self, error: &str, now: Instant) {

@@ -1,0 +1,169 @@
+use trunkline_storage::backend::sim::SimDisk;
+use trunkline_storage::{Draft, Opened, Options, Redaction, Store};
+
+use super::*;
+use crate::directory::Directory;
+use crate::event::with_time;
+use crate::hub::HubLimits;
+use crate::ids::{DeviceMark, Ids};
+
+fn body(text: Option<&str>, recalled: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let body = Body {
+        conversation: "u:alice:bob",
+        user: "alice",
+        device: "phone",
+        text,
+        recalled,
+        ..Body::default()
+    };
+    body.write(&mut bytes);
+    bytes
+}
+
+/// Returns a store in memory, and the thread's part of the gateway that follows it.
+fn opened() -> (Opened, Arc<Hub>, MissedMessages) {
+    let disk = Arc::new(SimDisk::new(1));
+    let options = Options {
+        segment_bytes: 1 << 20,
+        max_record_bytes: 64 << 10,
+        reserve_bytes: 0,
+        runs: true,
+        background: false,
+        ..Options::default()
+    };
+    let opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+    let directory = Arc::new(Directory::new(opened.reader.head()));
+    let hub = Hub::new(&HubLimits::of_tests(), 10, directory, Vec::new());
+    let hub = Arc::new(hub);
+    let missed = MissedMessages::new(&opened.reader, Arc::clone(&hub), 500, 64 << 10);
+    (opened, hub, missed)
+}
+
+#[test]
+fn who_left_before_a_message_is_found_also_where_the_steady_time_lags() {
+    let (mut opened, hub, missed) = opened();
+    let ids = Ids(opened.reader.key());
+    let body = with_time(&body(Some("hello"), false), 5_000_000);
+    let draft = Draft {
+        kind: RecordKind::Message as u8,
+        time: 1_000,
+        timeline: ids.direct("", "alice", "bob"),
+        seq: 1,
+        fanout: &[ids.user("", "alice"), ids.user("", "bob")],
+        body: &body,
+        ..Draft::default()
+    };
+    opened.writer.append(&draft).unwrap();
+    opened.writer.commit().unwrap();
+    let left_at = |wire| {
+        hub.clock.set(Duration::from_millis(wire), Duration::ZERO);
+        hub.leave(ids.user("", "bob"), 0, DeviceMark::default());
+        let mut found = Vec::new();
+        missed.follow(Position::ZERO, 10, &mut |one| found.push(one));
+        found
+    };
+    let found = left_at(4_000_000);
+    assert_eq!(found.len(), 1, "bob left long before");
+    assert_eq!((found[0].time, found[0].sent), (1_000, 5_000_000));
+    assert_eq!(left_at(6_000_000), []);
+}
+
+#[test]
+fn a_record_that_cannot_be_decoded_is_passed_and_counted() {
+    let (mut opened, _, missed) = opened();
+    let ids = Ids(opened.reader.key());
+    let group = ids.group("", "eng");
+    let mut in_group = Vec::new();
+    Body {
+        conversation: "g:eng",
+        user: "alice",
+        device: "phone",
+        text: Some("hello"),
+        ..Body::default()
+    }
+    .write(&mut in_group);
+    let direct = ids.direct("", "alice", "bob");
+    let whole = body(Some("hello"), false);
+    for (seq, timeline, body) in [
+        (1, direct, &whole[..]),
+        (2, direct, &[0xff, 0xff, 0xff][..]),
+        (1, group, &in_group[..]),
+        (3, direct, &whole[..]),
+    ] {
+        let draft = Draft {
+            kind: RecordKind::Message as u8,
+            time: 1_000,
+            timeline,
+            seq,
+            fanout: &[ids.user("", "bob")],
+            body,
+            ..Draft::default()
+        };
+        opened.writer.append(&draft).unwrap();
+    }
+    opened
+        .writer
+        .set_state(ids.head(group), &[0xff; 9])
+        .unwrap();
+    opened.writer.commit().unwrap();
+    let mut found = Vec::new();
+    let followed = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));
+    assert_eq!(found, [1, 3]);
+    let expected = Followed {
+        reached: missed.head(),
+        undecodable: 2,
+        failed: None,
+    };
+    assert_eq!(followed, expected);
+    // What lies beyond the log cannot be read.
+    let beyond = Position(missed.head().0 + 1);
+    let followed = missed.follow(beyond, 10, &mut |_| panic!("there is none"));
+    assert!(followed.reached == beyond && followed.failed.is_some());
+}
+
+#[test]
+fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled() {
+    let (mut opened, _, missed) = opened();
+    let ids = Ids(opened.reader.key());
+    let timeline = ids.direct("", "alice", "bob");
+    let fanout = [ids.user("", "alice"), ids.user("", "bob")];
+    let mut append = |kind: u8, seq: u64, body: &[u8], redacts: Option<Redaction<'_>>| {
+        let draft = Draft {
+            kind,
+            time: 1_000 + seq,
+            timeline,
+            seq,
+            fanout: &fanout,
+            body,
+            redacts,
+            ..Draft::default()
+        };
+        opened.writer.append(&draft).unwrap();
+        opened.writer.commit().unwrap();
+    };
+    for seq in 1..=3 {
+        let text = format!("number {seq}");
+        append(
+            RecordKind::Message as u8,
+            seq,
+            &body(Some(&text), false),
+            None,
+        );
+    }
+    for (seq, text, recalled) in [(1, Some("edited"), false), (2, None, true)] {
+        let rest = body(text, recalled);
+        let redaction = Redaction { seq, body: &rest };
+        append(RecordKind::Edit as u8, 0, b"", Some(redaction));
+    }
+    let found = |missed: &MissedMessages| {
+        let mut found = Vec::new();
+        let reached = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));
+        assert_eq!((reached.reached, reached.failed), (missed.head(), None));
+        found
+    };
+    // A recall is looked for only where the body is overwritten; showing a message looks for it too.
+    assert_eq!(found(&missed), [1, 2, 3]);
+    opened.writer.tick(1);
+    assert_eq!(found(&missed), [1, 3]);
+}
