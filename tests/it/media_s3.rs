@@ -245,6 +245,51 @@ fn a_store_that_misbehaves_gets_503_and_nobody_else_notices() {
     assert!(!log.contains("s3cr3t") && log.len() < 10_000, "{log}");
 }
 
+/// Stores put tokens and what was signed into their answers.
+#[test]
+fn the_log_has_the_code_of_an_answer_and_no_other_text_of_it() {
+    let store = BackEnd::start(|asked| {
+        let body = "<Error><Code>InvalidToken</Code><Message>m3ssage</Message>\
+                    <Token-0>t0ken</Token-0><StringToSign>s1gned</StringToSign></Error>";
+        let status = if asked.method == "PUT" {
+            "400 Bad Request"
+        } else {
+            "403 Forbidden"
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        Says::Raw([head.as_bytes(), body.as_bytes()].concat())
+    });
+    let (_folder, file) = variables(&store.url(""));
+    let start = || {
+        Setup::default()
+            .http()
+            .flag("log", "trace")
+            .flag("media", "s3://chat")
+            .flag("media-s3-file", file.display())
+            .start()
+    };
+    let path = "/api/v1/media/AAAAAAAAAAAAAAAAAAAAAA";
+    for (is_upload, said) in [
+        (true, "PUT gets 400 Bad Request (InvalidToken)"),
+        (false, "GET gets 403 Forbidden (InvalidToken)"),
+    ] {
+        let gateway = start();
+        let answer = match is_upload {
+            true => upload(&gateway, b"x"),
+            false => get(&gateway, path, ""),
+        };
+        assert_eq!(problem(&answer), (503, 115));
+        gateway.logged(said);
+        let log = gateway.process().stderr();
+        for text in ["t0ken", "s1gned", "m3ssage", "s3cr3t", "AAAAAAAA"] {
+            assert!(!log.contains(text), "{text}: {log}");
+        }
+    }
+}
+
 #[test]
 fn a_bucket_that_cannot_be_meant_is_refused_at_the_start() {
     let said = |setup: Setup| {

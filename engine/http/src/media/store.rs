@@ -38,7 +38,7 @@ const LARGE_ONES: usize = 64;
 /// The time between two lines of the log about a place that cannot be reached.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// The most bytes of a reason in the log. Some stores answer whole pages.
+/// The most bytes of a reason in the log.
 const REASON: usize = 500;
 
 /// The end of the names of files that say what is known of another one.
@@ -140,7 +140,7 @@ impl Store {
         let mut reported = self.reported.lock();
         if reported.is_none_or(|at| at.elapsed() >= REPORT) {
             *reported = Some(Instant::now());
-            let mut error = error.to_string();
+            let mut error = self.place.reason(error);
             let end = (0..=REASON).rev().find(|end| error.is_char_boundary(*end));
             error.truncate(end.unwrap_or_default());
             let place = &self.place.shown;

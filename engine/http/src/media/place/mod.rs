@@ -1,6 +1,7 @@
 //! Places where media are kept: a folder, or a bucket that speaks S3.
 
 mod answer;
+mod refusal;
 mod remote;
 mod variables;
 
@@ -160,6 +161,16 @@ impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Secrets of the store are in no log.
         f.debug_tuple("Opened").field(&self.shown).finish()
+    }
+}
+
+impl Opened {
+    /// Returns the reason of a failure, for the log.
+    pub(super) fn reason(&self, error: &object_store::Error) -> String {
+        if self.is_remote {
+            return refusal::reason(error);
+        }
+        error.to_string()
     }
 }
 

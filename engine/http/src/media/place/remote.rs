@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, Line};
+use super::refusal;
 use crate::dial::{NoAnswer, Origin, Pool, Trust};
 
 /// The maximum number of requests to the store at a time. Further ones wait, within their time.
@@ -114,7 +115,10 @@ impl Remote {
             };
             match pauses.next() {
                 Some(pause) if has_failed => tokio::time::sleep(*pause).await,
-                _ => return answer,
+                // The services that give out credentials are asked without a signature. The status of their
+                // answers says how to go on.
+                _ if !parts.headers.contains_key(header::AUTHORIZATION) => return answer,
+                _ => return refusal::checked(&parts.method, answer?).await,
             }
         }
     }
