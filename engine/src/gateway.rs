@@ -79,8 +79,7 @@ impl Gateway {
     /// # Errors
     /// The store does not open, an address cannot be bound, a thread cannot be started.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let tls = config.tls.as_ref().map(Acceptor::load).transpose()?;
-        let tls = tls.map(Arc::new);
+        let tls = acceptor(config)?;
         let authority = authority(config)?;
         let tables = fit_limits(config)?;
         // Before the tables are private: shards wake its thread.
@@ -489,4 +488,10 @@ fn make_hub(config: &Config, directory: &Arc<Directory>, mailboxes: &[Arc<Mailbo
         directory,
         mailboxes,
     ))
+}
+
+/// Returns what takes TLS connections; `None` without a certificate.
+fn acceptor(config: &Config) -> anyhow::Result<Option<Arc<Acceptor>>> {
+    let acceptor = config.tls.as_ref().map(Acceptor::load).transpose()?;
+    Ok(acceptor.map(Arc::new))
 }

@@ -122,4 +122,5 @@ mod unread;
 mod versions;
 mod web_pages;
 mod webhooks;
+mod webhooks_muted;
 mod webhooks_presence;

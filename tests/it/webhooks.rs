@@ -13,13 +13,12 @@ use trunkline_tests::process::Process;
 use trunkline_tests::scripts;
 use trunkline_tests::wait;
 
-/// A time long after each test, in milliseconds since 1970.
-const MUTED: u64 = 9_000_000_000_000;
-
-type Seen = Arc<Mutex<Vec<Asked>>>;
+pub(super) type Seen = Arc<Mutex<Vec<Asked>>>;
 
 /// Starts a back end that remembers what it is told.
-fn recording(answers: impl Fn(&Asked) -> Says + Send + Sync + 'static) -> (BackEnd, Seen) {
+pub(super) fn recording(
+    answers: impl Fn(&Asked) -> Says + Send + Sync + 'static,
+) -> (BackEnd, Seen) {
     let seen = Seen::default();
     let kept = Arc::clone(&seen);
     let back = BackEnd::start(move |asked| {
@@ -29,12 +28,12 @@ fn recording(answers: impl Fn(&Asked) -> Says + Send + Sync + 'static) -> (BackE
     (back, seen)
 }
 
-fn ok(_: &Asked) -> Says {
+pub(super) fn ok(_: &Asked) -> Says {
     Says::Json(json!({}))
 }
 
 /// Returns the flags of a gateway that tells this back end of missed messages.
-fn setup(back: &BackEnd) -> Setup {
+pub(super) fn setup(back: &BackEnd) -> Setup {
     back.asked_by(Setup::default(), &["offline"])
         .flag("presence-grace", "0ms")
         .flag("rate-messages", 0)
@@ -44,19 +43,19 @@ fn setup(back: &BackEnd) -> Setup {
 }
 
 /// Waits until the back end was told so often, and returns what it was told.
-fn told(seen: &Seen, count: usize) -> Vec<Asked> {
+pub(super) fn told(seen: &Seen, count: usize) -> Vec<Asked> {
     wait::until("so many requests", || {
         let seen = seen.lock().expect("nobody panicked");
         (seen.len() >= count).then(|| seen.clone())
     })
 }
 
-fn data(asked: &Asked) -> &Value {
+pub(super) fn data(asked: &Asked) -> &Value {
     &asked.body["data"]
 }
 
 /// Returns who was told of which message: the user, and the text or the sequence.
-fn what(asked: &Asked) -> (String, String) {
+pub(super) fn what(asked: &Asked) -> (String, String) {
     let data = data(asked);
     let user = data["user"].as_str().expect("a user");
     let text = data["message"]["text"].as_str().expect("a text");
@@ -67,14 +66,14 @@ fn id(asked: &Asked) -> &str {
     &asked.headers["webhook-id"]
 }
 
-fn tries(gateway: &Gateway, result: &str) -> f64 {
+pub(super) fn tries(gateway: &Gateway, result: &str) -> f64 {
     gateway.metric(&format!(
         "trunkline_webhooks_tries_total{{result=\"{result}\"}}"
     ))
 }
 
 /// Waits until nothing waits to be told. So many must have been told then.
-fn settled(gateway: &Gateway, told: f64) {
+pub(super) fn settled(gateway: &Gateway, told: f64) {
     wait::until("nothing waits", || {
         let waiting = gateway.metric("trunkline_webhooks_waiting");
         (waiting == 0.0 && tries(gateway, "told") >= told).then_some(())
@@ -153,59 +152,6 @@ fn messages_to_users_without_a_device_are_told_and_others_are_not() {
     assert_eq!(seen.lock().unwrap().len(), 5);
     let log = gateway.process().stderr();
     assert!(!log.contains("again") && !log.contains("msg_"), "{log}");
-}
-
-#[test]
-fn a_muted_recipient_is_told_of_mentions_only() {
-    let (back, seen) = recording(ok);
-    let gateway = setup(&back).start();
-    let mut alice = gateway.dial().connect("alice", "phone");
-    let members = ["bob", "carol"];
-    alice.done("group_create", &json!({"group": "eng", "members": members}));
-    let mut bob = gateway.dial().connect("bob", "phone");
-    let mute = |until: u64| json!({"conversation": "g:eng", "muted_until": until});
-    bob.done("settings", &mute(MUTED));
-    bob.close();
-    wait::until("bob is away", || {
-        let page = alice.done("presence", &json!({"query": ["bob"]}));
-        (page["users"][0]["online"] == false).then_some(())
-    });
-    let none: [&str; 0] = [];
-    for (text, mentions) in [
-        ("hush", &none[..]),
-        ("you", &["bob"][..]),
-        ("not you", &["carol"][..]),
-        ("all", &["*"][..]),
-    ] {
-        let send = json!({"group": "eng", "text": text, "mentions": mentions});
-        alice.done("send", &send);
-    }
-    alice.send("bob", "another conversation");
-    told(&seen, 7);
-    settled(&gateway, 7.0);
-    let seen = seen.lock().unwrap();
-    let of = |name: &str| {
-        let of_user = seen.iter().filter(|asked| data(asked)["user"] == name);
-        let shown = of_user.map(|asked| (what(asked).1, data(asked)["mentioned"] == true));
-        shown.collect::<Vec<_>>()
-    };
-    let expected = |all: &[(&str, bool)]| {
-        let owned = all.iter().map(|(text, is)| ((*text).to_owned(), *is));
-        owned.collect::<Vec<_>>()
-    };
-    let bob = [
-        ("you", true),
-        ("all", true),
-        ("another conversation", false),
-    ];
-    assert_eq!(of("bob"), expected(&bob));
-    let carol = [
-        ("hush", false),
-        ("you", false),
-        ("not you", true),
-        ("all", true),
-    ];
-    assert_eq!(of("carol"), expected(&carol));
 }
 
 #[test]
@@ -320,7 +266,7 @@ fn what_was_recalled_or_deleted_meanwhile_is_not_told() {
 }
 
 /// Sends messages to the users `u0`, `u1` and so on, by turns. The text is the number for the user.
-fn send_many(dial: &Dial, users: usize, each: std::ops::Range<usize>) {
+pub(super) fn send_many(dial: &Dial, users: usize, each: std::ops::Range<usize>) {
     let mut alice = dial.connect("alice", "phone");
     for user in 0..users {
         let texts = each.clone().map(|number| number.to_string());
@@ -539,28 +485,6 @@ fn what_a_back_end_is_not_told_in_time_is_given_up() {
     let line = gateway.logged("giving up");
     assert!(line.contains("offline") && !line.contains("bob"), "{line}");
     assert!(!gateway.process().stderr().contains("a-secret-word"));
-    settled(&gateway, 0.0);
-}
-
-#[test]
-fn a_back_end_that_is_gone_does_not_keep_what_is_over() {
-    const USERS: usize = 80;
-    let (back, _) = recording(ok);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let gateway = setup(&back)
-        .flag("webhooks-offline", format!("http://{nobody}/offline"))
-        .flag("webhooks-give-up", "2s")
-        .start();
-    send_many(&gateway.dial(), USERS, 0..3);
-    let given_up = "trunkline_webhooks_given_up_total{webhook=\"offline\"}";
-    wait::until("all are given up", || {
-        (gateway.metric(given_up) >= (USERS * 3) as f64).then_some(())
-    });
-    // The first ones are tried until the back end rests, and later one at a time.
-    assert!(tries(&gateway, "unreachable") < (USERS * 3) as f64);
     settled(&gateway, 0.0);
 }
 
