@@ -36,6 +36,7 @@ mod mentions;
 mod messages;
 mod outbox;
 mod pace;
+mod parts;
 mod pins;
 mod positions;
 mod price;
@@ -57,18 +58,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::RecvTimeoutError;
-use trunkline_storage::{Batch, CommitError, Reader, Writer};
+use trunkline_storage::{Batch, CommitError};
 
 use crate::clock::{Clock, Look};
 use crate::cost::Cost;
-use crate::directory::Directory;
 use crate::event::Body;
-use crate::exchange::{Action, CommandBatch, Commands, Mailbox};
+use crate::exchange::{Action, CommandBatch, Commands};
 use crate::hub::BlockChange;
-use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::state::Acked;
-use crate::turns::Weights;
 use asked::Asked;
 use batch::{OpenBatch, TICK};
 use contacts::ContactChange;
@@ -89,6 +87,7 @@ use time::Time;
 
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
+pub use parts::SequencerParts;
 pub use price::probable;
 
 /// The cost of the commands that one commit takes in the order of their arrival. What waits beyond it
@@ -126,28 +125,6 @@ pub struct Sequencer {
     blocking: Vec<BlockChange>,
     time: Time,
     metrics: Arc<SequencerMetrics>,
-}
-
-/// Everything that a new sequencer needs.
-pub struct SequencerParts {
-    /// The writer of the store.
-    pub writer: Writer,
-    /// A reader of the same store.
-    pub store: Reader,
-    /// The maximum number of conversations in memory; at least [`MIN_CONVERSATIONS`].
-    pub conversation_cache: usize,
-    /// The rules for all conversations.
-    pub rules: Messaging,
-    /// The shards of all users with sessions.
-    pub directory: Arc<Directory>,
-    /// The last-seen times to store.
-    pub departures: Departures,
-    /// The mailboxes of all shards, by the number of the shard.
-    pub mailboxes: Vec<Arc<Mailbox>>,
-    /// The shares of namespaces in the work of the sequencer.
-    pub weights: Arc<Weights>,
-    /// The counters of the sequencer.
-    pub metrics: Arc<SequencerMetrics>,
 }
 
 impl Sequencer {
