@@ -137,8 +137,13 @@ fn messages_to_users_without_a_device_are_told_and_others_are_not() {
     // Once the messages are read, they do not count. While a device is there, nothing is told.
     let mut bob = gateway.dial().connect("bob", "phone");
     bob.ack("u:alice:bob", &json!({"read": 3}));
-    alice.send("bob", "live");
+    let live = alice.send("bob", "live")["time"].as_u64();
     bob.push_of("message");
+    // Who leaves in the millisecond of a message counts as away: some time passes first.
+    wait::until("a later time", || {
+        let later = alice.send("carol", "tick")["time"].as_u64();
+        (later > live.map(|live| live + 50)).then_some(())
+    });
     bob.close();
     wait::until("bob is away", || {
         let page = alice.done("presence", &json!({"query": ["bob"]}));
