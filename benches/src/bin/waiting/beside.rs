@@ -1,4 +1,4 @@
-//! Everything that is beside the messages: those who wait, a back end that hangs, and metrics that are
+//! The load beside the messages: waiting clients, a back end that hangs, and metrics that are
 //! read each second.
 
 use std::io::Read;
@@ -25,14 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The time in which the memory of the gateway settles.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The number of those who wait.
+/// The number of waiting clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) polls: usize,
     pub(crate) streams: usize,
 }
 
-/// The resident memory of the gateway for each of those who wait, in bytes.
+/// The resident memory of the gateway for each waiting client, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) poll: f64,

@@ -1,4 +1,4 @@
-//! What those who wait by HTTP cost those who send: latency and rate of messages with very many waiting
+//! What waiting HTTP clients cost senders: latency and rate of messages with very many waiting
 //! polls and streams, a callback back end that hangs and metrics that are read each second, against
 //! without. And the memory of each poll and stream.
 //!
@@ -55,7 +55,7 @@ struct Args {
     /// Shards of the gateway
     #[arg(long, default_value_t = 2)]
     shards: usize,
-    /// The most that a median may be worse beside those who wait, as a factor
+    /// The most that a median may be worse beside the waiting clients, as a factor
     #[arg(long, default_value_t = 1.05)]
     bound: f64,
 }
@@ -125,7 +125,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         say(round, "alone", &turn);
         alone.push(turn);
         let others = Beside::begin(&gateway, counts)?;
-        let turn = measure(args, &gateway).context("beside those who wait")?;
+        let turn = measure(args, &gateway).context("beside the waiting clients")?;
         say(round, "beside", &turn);
         beside.push(turn);
         memory.push(others.memory);
