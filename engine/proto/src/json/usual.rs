@@ -1,7 +1,8 @@
 //! Reads the frequent commands in their usual form, without serde.
 //!
-//! The usual form is the output of `JSON.stringify`: no white space, no escapes, the id first. The
-//! general reader handles everything else, valid or not, so this reader affects only the speed.
+//! The usual form is the output of `JSON.stringify` or of Python's `json.dumps`: no escapes, the id first,
+//! and no white space or one space behind each colon and comma. The general reader handles everything
+//! else, valid or not, so this reader affects only the speed.
 
 use crate::json_text::string::plain_prefix;
 use crate::message::{Ack, Command, CommandBody, Send};
@@ -13,14 +14,17 @@ pub(super) fn read(payload: &[u8]) -> Option<(Command<'_>, &[u8])> {
     let mut cursor = Cursor(payload);
     cursor.eat(b"{")?;
     let mut id = 0;
-    if cursor.eat(br#""id":"#).is_some() {
+    if cursor.part(br#""id":"#).is_some() {
         id = u32::try_from(cursor.number()?).ok()?;
-        cursor.eat(b",")?;
+        cursor.part(b",")?;
     }
-    let body = if cursor.eat(br#""send":{"#).is_some() {
+    let body = if cursor.part(br#""send":"#).is_some() {
+        cursor.eat(b"{")?;
         CommandBody::Send(cursor.send()?)
     } else {
-        cursor.eat(br#""ack":{"conversation":"#)?;
+        cursor.part(br#""ack":"#)?;
+        cursor.eat(b"{")?;
+        cursor.part(br#""conversation":"#)?;
         CommandBody::Ack(cursor.ack()?)
     };
     cursor.eat(b"}")?;
@@ -40,11 +44,30 @@ impl<'a> Cursor<'a> {
         (start == expected).then(|| self.0 = rest)
     }
 
+    /// Consumes `expected`, which ends with a colon or a comma, and one space behind it.
+    fn part<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
+        self.eat(expected)?;
+        if let [b' ', rest @ ..] = self.0 {
+            self.0 = rest;
+        }
+        Some(())
+    }
+
     fn string(&mut self) -> Option<Str<'a>> {
         self.eat(b"\"")?;
         let (text, rest) = self.0.split_at(plain_prefix(self.0));
         self.0 = rest.strip_prefix(b"\"")?;
         simdutf8::basic::from_utf8(text).ok().map(Str::from)
+    }
+
+    /// Consumes a comma and the field's name; nothing if another name or the end follows.
+    fn field<const N: usize>(&mut self, name: &[u8; N]) -> Option<()> {
+        let start = self.0;
+        let found = self.part(b",").and_then(|()| self.part(name));
+        if found.is_none() {
+            self.0 = start;
+        }
+        found
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -64,14 +87,14 @@ impl<'a> Cursor<'a> {
     fn send(&mut self) -> Option<Send<'a>> {
         let mut send = Send::default();
         loop {
-            let field = if self.eat(br#""user":"#).is_some() {
+            let field = if self.part(br#""user":"#).is_some() {
                 &mut send.user
-            } else if self.eat(br#""text":"#).is_some() {
+            } else if self.part(br#""text":"#).is_some() {
                 &mut send.text
-            } else if self.eat(br#""key":"#).is_some() {
+            } else if self.part(br#""key":"#).is_some() {
                 &mut send.key
             } else {
-                self.eat(br#""group":"#)?;
+                self.part(br#""group":"#)?;
                 &mut send.group
             };
             // A field that stands twice is an error, which the general reader words.
@@ -79,7 +102,7 @@ impl<'a> Cursor<'a> {
                 return None;
             }
             *field = Some(self.string()?);
-            if self.eat(b",").is_none() {
+            if self.part(b",").is_none() {
                 self.eat(b"}")?;
                 return Some(send);
             }
@@ -92,10 +115,10 @@ impl<'a> Cursor<'a> {
             conversation: self.string()?,
             ..Ack::default()
         };
-        if self.eat(br#","delivered":"#).is_some() {
+        if self.field(br#""delivered":"#).is_some() {
             ack.delivered = Some(self.number()?);
         }
-        if self.eat(br#","read":"#).is_some() {
+        if self.field(br#""read":"#).is_some() {
             ack.read = Some(self.number()?);
         }
         self.eat(b"}")?;

@@ -29,6 +29,21 @@ pub(crate) fn decode(encoding: Encoding, payload: &[u8]) -> Vec<Result<Command<'
     all
 }
 
+/// Returns the same JSON with a space behind each colon and comma that is outside of strings.
+fn with_spaces(json: &[u8]) -> Vec<u8> {
+    let (mut spaced, mut in_string, mut escaped) = (Vec::new(), false, false);
+    for &byte in json {
+        spaced.push(byte);
+        match byte {
+            b'"' if !escaped => in_string = !in_string,
+            b':' | b',' if !in_string => spaced.push(b' '),
+            _ => {}
+        }
+        escaped = byte == b'\\' && !escaped;
+    }
+    spaced
+}
+
 fn decode_server(encoding: Encoding, payload: &[u8]) -> Vec<ServerMessage<'_>> {
     let mut all = Vec::new();
     let decoded = encoding.decode_server(payload, |message| all.push(message));
@@ -63,6 +78,31 @@ fn a_reader_stops_after_a_command_and_goes_on_with_the_rest() {
         Some(Err(_))
     ));
     assert!(Encoding::Proto.next_command(&mut rest).is_none());
+}
+
+/// A byte more at each place of a command in its usual form: both readers of JSON agree.
+#[test]
+fn a_byte_more_changes_both_readers_alike() {
+    let commands = [
+        r#"{"id":2,"send":{"user":"bob","text":"hello","key":"k"}}"#,
+        r#"{"id":3,"ack":{"conversation":"u:alice:bob","delivered":2,"read":1}}"#,
+    ];
+    for command in commands {
+        for json in [command.as_bytes().to_vec(), with_spaces(command.as_bytes())] {
+            for (at, &byte) in json
+                .iter()
+                .enumerate()
+                .flat_map(|(at, _)| b" \t\",:{}1\\".iter().map(move |byte| (at, byte)))
+            {
+                let changed = [&json[..at], &[byte], &json[at..]].concat();
+                let general = [b" ", &changed[..]].concat();
+                let quick = decode(Encoding::Json, &changed);
+                let general = decode(Encoding::Json, &general);
+                let shown = String::from_utf8_lossy(&changed);
+                assert_eq!(outline(&quick), outline(&general), "{shown}");
+            }
+        }
+    }
 }
 
 proptest! {
@@ -108,16 +148,20 @@ proptest! {
         prop_assert_eq!(generated.encode_length_delimited_to_vec(), out);
     }
 
-    /// The quick readers take commands in their usual form. White space in JSON, or an unknown
+    /// The quick readers take commands in their usual form. White space at the start of JSON, or an unknown
     /// field in protobuf, leaves a command to the general readers: the answers must agree, on
-    /// broken commands too.
+    /// broken commands too, and with the spaces that some JSON writers add.
     #[test]
     fn quick_and_general_readers_agree(
         command in prop_oneof![usual_command(), command()],
         broken in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        spaced in any::<bool>(),
     ) {
         let mut json = Vec::new();
         Encoding::Json.encode_command(&command, &mut json);
+        if spaced {
+            json = with_spaces(&json);
+        }
         if let Some((at, byte)) = &broken {
             let at = at.index(json.len());
             json[at] = *byte;
