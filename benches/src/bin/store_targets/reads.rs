@@ -1,4 +1,4 @@
-//! Reads: of a timeline and of a user's list, warm and cold.
+//! Reads of a timeline and of a user's list.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use trunkline_benches::figures::{percentile, short};
-use trunkline_benches::{machine, ours};
+use trunkline_benches::ours;
 use trunkline_contender::{READ, Work};
 use trunkline_storage::{Opened, Options, Order, Page, Position, Reader, Store, TimelineId};
 
-use crate::counting::{Counting, Reads, ReadsTaken};
+use crate::cold;
+use crate::counting::{Counting, Reads};
 use crate::{Args, Row};
 
 /// Events in a page of a user's list.
@@ -62,7 +63,7 @@ pub(crate) fn rows(args: &Args, store: &Path) -> anyhow::Result<Vec<Row>> {
         short(percentile(&mut history, 0.5))
     );
     let sync_more = format!(" (p50 {})", short(percentile(&mut sync, 0.5)));
-    Ok(vec![
+    let mut rows = vec![
         Row::at_most(
             "100 messages of a timeline, warm, p99",
             percentile(&mut history, 0.99),
@@ -70,7 +71,6 @@ pub(crate) fn rows(args: &Args, store: &Path) -> anyhow::Result<Vec<Row>> {
             "µs",
             &history_more,
         ),
-        cold(args, store, &mut work)?,
         Row::at_most(
             "sync page of 500 events, p99",
             percentile(&mut sync, 0.99),
@@ -78,40 +78,18 @@ pub(crate) fn rows(args: &Args, store: &Path) -> anyhow::Result<Vec<Row>> {
             "µs",
             &sync_more,
         ),
-    ])
-}
-
-/// Measures reads right after an opening, of files that the kernel does not have in memory.
-fn cold(args: &Args, store: &Path, work: &mut Work) -> anyhow::Result<Row> {
-    let reads = Arc::new(Reads::default());
-    let (mut of_runs, mut of_log, mut micros, mut files) = (0, 0, Vec::new(), 0);
-    for _ in 0..args.cold {
-        let opened = open(store, Some(&reads))?;
-        // Work after an opening does not count as part of the read.
-        ours::settle(&opened)?;
-        machine::forget(store)?;
-        files = opened.reader.stats().runs;
-        let (timeline, last) = work.draw_read();
-        reads.take();
-        micros.push(range(&opened.reader, timeline, last, &mut Page::new())?);
-        let ReadsTaken { runs, log } = reads.take();
-        (of_runs, of_log) = (of_runs.max(runs), of_log.max(log));
-    }
-    let more = format!(
-        " at most, and {of_log} of the log; p50 {} µs",
-        short(percentile(&mut micros, 0.5))
-    );
-    let what = "100 messages of a timeline, cold, block reads";
-    let row = Row::at_most(what, of_runs as f64, 4.0, "", &more);
-    Ok(match files {
-        // All records are still in the log, which has no blocks.
-        0 => Row { pass: None, ..row },
-        _ => row,
-    })
+    ];
+    rows.extend(cold::rows(args, store, &mut work)?);
+    Ok(rows)
 }
 
 /// Reads the last messages of a timeline. Returns the time in microseconds.
-fn range(reader: &Reader, timeline: u128, last: u64, page: &mut Page) -> anyhow::Result<f64> {
+pub(crate) fn range(
+    reader: &Reader,
+    timeline: u128,
+    last: u64,
+    page: &mut Page,
+) -> anyhow::Result<f64> {
     let seqs = last + 1 - READ..=last;
     let began = Instant::now();
     let timeline = TimelineId(timeline);
