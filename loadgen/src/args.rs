@@ -1,7 +1,7 @@
 //! The command line as typed. This module only parses; `settings` resolves the result.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -9,6 +9,8 @@ use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
 use crate::local_gateway::durability;
 use crate::local_gateway::manual::{CompletionsArgs, ManArgs};
 use crate::scenario::chaos::Fault;
+use crate::scenario::threshold::Wanted;
+use crate::scenario::variables::Variable;
 use crate::units::{Compress, Rate, Share, Span};
 
 /// The Trunkline load lab: replay scenarios of a messaging service against a gateway, check every
@@ -70,7 +72,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run a scenario and check every message
-    Run(Box<RunArgs>),
+    Run(Box<RunVerb>),
     /// Find the highest message rate that holds the thresholds of a scenario
     FindMax(Box<FindMaxArgs>),
     /// Open many sessions, hold them with light traffic, and measure memory and CPU per session
@@ -97,6 +99,9 @@ pub(crate) enum Verb {
     Validate {
         /// The name of a preset, a TOML file, or - for standard input
         scenario: String,
+        /// The value of a variable in the scenario, where it has ${NAME}; may be given several times
+        #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+        variables: Vec<Variable>,
     },
     /// Print the script that completes this command line in a shell
     Completions(CompletionsArgs),
@@ -127,6 +132,36 @@ pub(crate) struct TlsArgs {
     /// private key as PEM, or the bytes of a secret (HS256)
     #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) token_key: Option<PathBuf>,
+}
+
+/// The command line of `run`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct RunVerb {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) told: ToldArgs,
+}
+
+/// The options for what a run tells other programs.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ToldArgs {
+    /// Print the results as JSON, with the content of summary.json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write each check and threshold as a test into a file that CI systems read (JUnit XML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write a line of JSON each second; - is standard output, where nothing else is printed then
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+}
+
+impl ToldArgs {
+    /// Returns whether the lines of events take standard output.
+    pub(crate) fn events_take_output(&self) -> bool {
+        self.events.as_deref() == Some(Path::new("-"))
+    }
 }
 
 /// The options of `run`; each overrides the scenario.
@@ -179,6 +214,16 @@ pub(crate) struct RunArgs {
     /// The durability of the local gateway: sync, interval:MS or os [default: that of the gateway]
     #[arg(long, value_name = "LEVEL", conflicts_with = "target", value_parser = durability)]
     pub(crate) durability: Option<String>,
+    /// The value of a variable in the scenario, where it has ${NAME}; may be given several times
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<Variable>,
+    /// A further threshold, such as 'e2e=p(99)<50ms', or 'e2e=p(99)<=110%' of the run at --baseline; may be
+    /// given several times
+    #[arg(long, value_name = "METRIC=CONDITION")]
+    pub(crate) threshold: Vec<Wanted>,
+    /// The folder with the results of an earlier run, to which thresholds with a percentage are relative
+    #[arg(long, value_name = "DIR")]
+    pub(crate) baseline: Option<PathBuf>,
     /// Break the local gateway at a time after the start of sending: kill-gateway@30s,
     /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
     #[arg(long, value_name = "WHAT@TIME")]
@@ -213,6 +258,9 @@ pub(crate) struct ViewArgs {
     /// Print plain progress lines, on a terminal too
     #[arg(long)]
     pub(crate) no_tui: bool,
+    /// Print the verdict and its reasons alone: no progress and no figures
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// When to use colours
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: ColorArg,
@@ -324,6 +372,9 @@ pub(crate) struct CheckArgs {
     /// Judge by the thresholds of another scenario: the name of a preset or a TOML file
     #[arg(long, value_name = "SCENARIO")]
     pub(crate) by: Option<String>,
+    /// The folder with the results of an earlier run, to which thresholds with a percentage are relative
+    #[arg(long, value_name = "DIR", requires = "by")]
+    pub(crate) baseline: Option<PathBuf>,
 }
 
 /// The options of `compare`.
@@ -437,10 +488,14 @@ mod tests {
             panic!("not run")
         };
         assert_eq!(
-            (args.scenario.as_str(), args.connections, args.view.no_tui),
+            (
+                args.run.scenario.as_str(),
+                args.run.connections,
+                args.run.view.no_tui
+            ),
             ("smoke", Some(100), true)
         );
-        assert_eq!(args.rate, Some(Rate(50.0)));
+        assert_eq!(args.run.rate, Some(Rate(50.0)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Verb};
+use crate::args::{Args, RunVerb, Verb};
 use crate::compare;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
@@ -18,8 +18,9 @@ use crate::output::{self, say};
 use crate::plan;
 use crate::recheck;
 use crate::report;
-use crate::run::conduct;
+use crate::run::{conduct, prepare};
 use crate::scenario::sizing::Sizing;
+use crate::scenario::variables::Variable;
 use crate::scenario::{load, presets};
 use crate::settings;
 
@@ -42,7 +43,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match parsed.verb {
-        Verb::Run(args) => settings::resolve(*args).and_then(|run| conduct::run(&run)),
+        Verb::Run(args) => run_scenario(*args),
         Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Compare(args) => compare::run(&args),
@@ -52,7 +53,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Report(args) => report::run(&args),
         Verb::Presets => list_presets(),
         Verb::Init { file } => init(&file),
-        Verb::Validate { scenario } => validate(&scenario),
+        Verb::Validate {
+            scenario,
+            variables,
+        } => validate(&scenario, &variables),
         Verb::Completions(args) => {
             output::note(std::io::stdout().write_all(&args.script::<Args>()));
             Ok(Exit::Ok)
@@ -83,6 +87,16 @@ fn ended(done: Outcome<Exit>) -> ExitCode {
         (Exit::Ok, Some(_)) => Exit::Aborted.code(),
         (exit, _) => exit.code(),
     })
+}
+
+fn run_scenario(RunVerb { run, told }: RunVerb) -> Outcome<Exit> {
+    if told.json && told.events_take_output() {
+        return Err(Failure::scenario(
+            "--json and --events - both want standard output: the last line of the events has the summary, or name a file at --events",
+        ));
+    }
+    let loaded = prepare::load(&run)?;
+    conduct::run(&settings::resolve_loaded(loaded, run)?, &told)
 }
 
 /// Prints what this machine can carry with the generator and the gateway on it, as for a run
@@ -140,8 +154,8 @@ fn init(file: &Path) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-fn validate(scenario: &str) -> Outcome<Exit> {
-    let loaded = load::load(scenario)?;
+fn validate(scenario: &str, variables: &[Variable]) -> Outcome<Exit> {
+    let loaded = load::load_with(scenario, variables)?;
     say(&[format!("{}: the scenario is valid", loaded.origin)]);
     say(&Sizing::of(&loaded.scenario).explain(&loaded.scenario));
     if let Err(why) = loaded.runnable() {

@@ -69,7 +69,16 @@ pub(crate) fn shown(text: &str) -> String {
 /// Returns a JSON value over several lines, with controlling characters as JSON escapes: the same
 /// value to programs, and harmless on a terminal.
 pub(crate) fn json(value: &serde_json::Value) -> String {
-    let text = format!("{value:#}");
+    harmless(&format!("{value:#}"))
+}
+
+/// Returns a JSON value in one line, like [`json`].
+pub(crate) fn json_line(value: &serde_json::Value) -> String {
+    harmless(&value.to_string())
+}
+
+/// Returns JSON with controlling characters as escapes.
+fn harmless(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if acts(c) && c != '\n' {

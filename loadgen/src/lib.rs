@@ -9,7 +9,8 @@
 //! | `cli` | picks the command and turns its outcome into an exit code |
 //! | `find_max`, `hold`, `recheck`, `compare`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compute a plan without a run |
 //! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results |
-//! | `live`, `prometheus`, `report` | show a run: on the terminal, to scrapers, as files |
+//! | `baseline` | puts figures of an earlier run in the place of relative thresholds |
+//! | `live`, `prometheus`, `events`, `report` | show a run: on the terminal, to scrapers, line by line, as files |
 //! | `verdict` | judges what the threads measured |
 //! | `settings` | merges command line and scenario, and checks them against this machine |
 //! | `client` | plays the users of one thread over sockets: one thread, one epoll |
@@ -19,6 +20,7 @@
 //! | `course`, `stats`, `health` | measure |
 
 mod args;
+mod baseline;
 mod check;
 mod cli;
 mod client;
@@ -27,6 +29,7 @@ mod compare;
 mod control_port;
 mod course;
 mod curve;
+mod events;
 mod exit;
 mod files;
 mod find_max;

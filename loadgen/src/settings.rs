@@ -8,7 +8,7 @@ use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
 use crate::control_port;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::Setup;
-use crate::scenario::load::{self, Loaded};
+use crate::scenario::load::Loaded;
 use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{ExecutorKind, Scenario, WireEncoding, limits};
@@ -83,14 +83,6 @@ impl Target {
         let name = self.host.rsplit_once(':').map_or(&*self.host, |it| it.0);
         name.trim_start_matches('[').trim_end_matches(']')
     }
-}
-
-/// Reads the scenario of a command line and applies its options.
-///
-/// # Errors
-/// The scenario or an option is wrong (exit 104). The message says what to change.
-pub(crate) fn resolve(args: RunArgs) -> Outcome<RunSettings> {
-    resolve_loaded(load::load(&args.scenario)?, args)
 }
 
 /// Applies the options of a command line to a scenario that was read.
@@ -264,6 +256,11 @@ pub(crate) fn default_folder(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::load;
+
+    fn resolve(args: RunArgs) -> Outcome<RunSettings> {
+        resolve_loaded(load::load(&args.scenario)?, args)
+    }
 
     fn resolved(args: RunArgs) -> Outcome<RunSettings> {
         resolve(RunArgs {

@@ -118,8 +118,9 @@ pub(crate) struct Job {
     pub(crate) connect_timeout: Nanos,
     /// A session that is not open again after this time does not come back.
     pub(crate) reconnect_timeout: Nanos,
-    /// Whether the run breaks the gateway. Broken sessions then come back.
-    pub(crate) chaos: bool,
+    /// Whether broken sessions come back also if the gateway did not ask for it: the run breaks the
+    /// gateway, or the scenario wants it.
+    pub(crate) comes_back: bool,
     /// The time from arrival to reading; `None` if recipients acknowledge nothing.
     pub(crate) receipts: Option<Nanos>,
     /// The time to wait for messages under way after the executors have ended.
@@ -179,8 +180,8 @@ struct Limits {
     connect_timeout: Nanos,
     /// The time to wait for messages under way after the executors have ended.
     drain: Nanos,
-    /// Whether the run breaks the gateway. Every broken session then comes back.
-    chaos: bool,
+    /// Whether every broken session comes back.
+    comes_back: bool,
 }
 
 /// An event loop made by the main thread, before any descriptor table is unshared.
@@ -258,7 +259,7 @@ impl Client {
             limits: Limits {
                 connect_timeout: job.connect_timeout,
                 drain: job.drain,
-                chaos: job.chaos,
+                comes_back: job.comes_back,
             },
             poll: event_loop.poll,
             timer: event_loop.timer,

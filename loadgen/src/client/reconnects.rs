@@ -37,6 +37,8 @@ pub(super) enum Cause {
     Chaos,
     /// The gateway asked the client to reconnect.
     Requested,
+    /// The session broke without such a request, and not because of the run.
+    Broken,
 }
 
 /// A session that is away.
@@ -215,15 +217,16 @@ impl Reconnects {
     /// Notes that an open session broke; `excused` if the run broke the gateway. Returns whether
     /// the session reconnects: `always`, or because the gateway asked for it.
     pub(super) fn broke(&mut self, now: Nanos, device: u32, excused: bool, always: bool) -> bool {
-        if !always && !self.named.contains_key(&device) {
+        let asked = self.named.contains_key(&device);
+        if !always && !asked {
             return false;
         }
         let longest = self.longest(device).unwrap_or(LONGEST);
         let delay = self.delay(device, 0, longest);
-        let cause = if excused {
-            Cause::Chaos
-        } else {
-            Cause::Requested
+        let cause = match (excused, asked) {
+            (true, _) => Cause::Chaos,
+            (false, true) => Cause::Requested,
+            (false, false) => Cause::Broken,
         };
         self.leaves(now, device, cause, None);
         if let Some(away) = self.away.get_mut(&device) {
@@ -243,7 +246,7 @@ impl Reconnects {
         if let Some(position) = position {
             away.since = position;
         }
-        away.cause != Cause::Requested
+        !matches!(away.cause, Cause::Requested | Cause::Broken)
     }
 
     /// Notes that an attempt to reopen an away session failed. Returns what follows.

@@ -61,7 +61,7 @@ impl Client {
     fn broke(&mut self, now: Nanos, device: u32, ended: Ended) -> bool {
         let excused = self.board.is_chaos(now);
         self.count().disconnects_excused += u64::from(excused);
-        let always = self.limits.chaos;
+        let always = self.limits.comes_back;
         if self.phases.is_judging() || !self.reconnects.broke(now, device, excused, always) {
             return false;
         }

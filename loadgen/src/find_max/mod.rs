@@ -19,8 +19,9 @@ use crate::live::Live;
 use crate::output::{self, say};
 use crate::report::results::{SEARCH as TABLE, is_summary};
 use crate::run::conduct::{GatewayAccess, Watch, conduct};
+use crate::run::prepare;
 use crate::run::publish::publish;
-use crate::scenario::load::{self, Loaded};
+use crate::scenario::load::Loaded;
 use crate::scenario::threshold::{LATENCIES, OF_RETURNS};
 use crate::scenario::validate::bounds;
 use crate::scenario::{Executor, ExecutorKind};
@@ -116,8 +117,8 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     };
     let mut search = Search::new(range, args.precision, args.confirm);
     let mut trials: Vec<Trial> = Vec::new();
-    say(&report::header(&loaded, args, assumed));
-    let mut live = Live::new(args.run.view.no_tui, args.run.view.color).staying();
+    let mut live = Live::new(&args.run.view).staying();
+    live.say(&report::header(&loaded, args, assumed));
     let end = loop {
         let rate = match search.next() {
             Next::Try(rate) => rate,
@@ -159,7 +160,7 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     let (exit, lines) = report::verdict(end, &trials);
     let written = write_table(&folder, &loaded, (end, exit), &trials);
     say(&lines);
-    say(&[format!("results: {}", folder.display())]);
+    live.say(&[format!("results: {}", folder.display())]);
     written.map(|()| exit)
 }
 
@@ -278,7 +279,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
             "--chaos: find-max does not break its gateway; use --chaos with `run`",
         ));
     }
-    let mut loaded = load::load(&args.run.scenario)?;
+    let mut loaded = prepare::load(&args.run)?;
     loaded.runnable()?;
     let scenario = &mut loaded.scenario;
     scenario

@@ -14,6 +14,7 @@ use crate::exit::{Exit, Outcome};
 use crate::foreign;
 use crate::live::Live;
 use crate::output::say;
+use crate::report::verdict;
 use crate::run::conduct::conduct;
 use crate::run::publish::{publish, published};
 use crate::verdict::JudgedRun;
@@ -26,8 +27,8 @@ use watch::Watcher;
 /// The run cannot start or go on.
 pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
     let (run, times) = plan::resolve(args)?;
-    let mut watcher = Watcher::new(times, run.sizing.sessions, args.json);
-    let mut live = Live::new(run.view.no_tui, run.view.color);
+    let mut watcher = Watcher::new(times, run.sizing.sessions, args.json || run.view.quiet);
+    let mut live = Live::new(&run.view);
     let mut judged = conduct(&run, &mut watcher, &mut live)?;
     let seen = watcher.seen;
     let told = |judged: &JudgedRun| {
@@ -44,6 +45,8 @@ pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
     }
     if args.json {
         say(&[foreign::json(&json)]);
+    } else if run.view.quiet {
+        say(&verdict(&judged));
     } else {
         say(&text);
         say(&[format!("results: {}", run.out.display())]);

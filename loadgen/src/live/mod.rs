@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::args::ColorArg;
+use crate::args::{ColorArg, ViewArgs};
 use crate::client::Board;
 use crate::clock::{Nanos, SECOND};
 use crate::output::{Aside, say};
@@ -77,6 +77,8 @@ fn coloured(asked: ColorArg, no_color: &str, able: bool) -> bool {
 #[derive(Debug)]
 pub(crate) struct Live {
     output: Output,
+    /// Nothing is shown.
+    silent: bool,
     screen: Option<Screen>,
     lines: Lines,
     /// The output of lines.
@@ -102,10 +104,11 @@ struct Running {
 }
 
 impl Live {
-    /// Makes a view that shows nothing yet. With `no_tui` it writes lines, on a terminal too.
-    pub(crate) fn new(no_tui: bool, colour: ColorArg) -> Self {
+    /// Makes a view that shows nothing yet.
+    pub(crate) fn new(args: &ViewArgs) -> Self {
         Self {
-            output: Output::find(no_tui, colour),
+            output: Output::find(args.no_tui || args.quiet, args.color),
+            silent: args.quiet,
             screen: None,
             lines: Lines::new(),
             aside: Aside::stderr(),
@@ -125,6 +128,9 @@ impl Live {
 
     /// Begins to show a run.
     pub(crate) fn begin(&mut self, about: About) {
+        if self.silent {
+            return;
+        }
         let mut model = Model::new(about);
         model.notes.clone_from(&self.kept);
         self.lines = Lines::new();
@@ -191,6 +197,7 @@ impl Live {
     /// Prints lines at once, or after the screen is closed.
     pub(crate) fn say(&mut self, lines: &[String]) {
         match self.screen {
+            _ if self.silent => {}
             Some(_) => self.kept.extend_from_slice(lines),
             None => say(lines),
         }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::CheckArgs;
+use crate::baseline;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::foreign::{quoted, safe_line};
 use crate::output::say;
@@ -103,10 +104,13 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome<Exit> {
 
 /// Returns the scenario whose thresholds judge: the given one, or that of the run.
 fn scenario(args: &CheckArgs) -> Outcome<Loaded> {
-    match &args.by {
-        Some(scenario) => load::load(scenario),
-        None => load::load(&args.dir.join("scenario.lock.toml").to_string_lossy()),
-    }
+    let Some(scenario) = &args.by else {
+        return load::load(&args.dir.join("scenario.lock.toml").to_string_lossy());
+    };
+    let mut loaded = load::load(scenario)?;
+    baseline::resolve(&mut loaded, args.baseline.as_deref())?;
+    baseline::all_known(&loaded)?;
+    Ok(loaded)
 }
 
 /// Reads the kept violations; an empty list without a file.

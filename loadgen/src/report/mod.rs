@@ -5,6 +5,7 @@ mod broke;
 mod chart;
 mod files;
 mod html;
+mod junit;
 mod page;
 pub(crate) mod results;
 mod scale;
@@ -15,6 +16,7 @@ mod text;
 mod whole;
 
 pub(crate) use files::{keep, make_room, may_make_room};
+pub(crate) use junit::junit;
 pub(crate) use page::{page_of, run};
 pub(crate) use summary::summary;
-pub(crate) use text::{header, text};
+pub(crate) use text::{header, text, verdict};

@@ -64,6 +64,7 @@ pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     lines.push("              ack, e2e and send_lag count from the intended send time".into());
     lines.push(String::new());
     lines.extend(sides(judged));
+    lines.push(String::new());
     lines.extend(verdict(judged));
     lines
 }
@@ -186,8 +187,9 @@ fn sides(judged: &JudgedRun) -> Vec<String> {
     lines
 }
 
-fn verdict(judged: &JudgedRun) -> Vec<String> {
-    let mut lines = vec![String::new()];
+/// Returns the verdict and its reasons.
+pub(crate) fn verdict(judged: &JudgedRun) -> Vec<String> {
+    let mut lines = Vec::new();
     for (kind, count) in &judged.violations {
         lines.push(format!("VIOLATION     {kind}: {count}"));
     }

@@ -12,11 +12,15 @@ use super::jobs::{Crew, Surroundings};
 use super::preflight::{self, Fit, Need};
 use super::publish::{publish, published};
 use super::signals;
+use crate::args::ToldArgs;
 use crate::client::{self, Board, Loop, Measured};
 use crate::clock::{Clock, Nanos};
 use crate::control_port::{self, Metrics};
 use crate::course::Course;
+use crate::events::Events;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::files;
+use crate::foreign;
 use crate::health::Cpu;
 use crate::live::Live;
 use crate::live::about::About;
@@ -62,25 +66,64 @@ pub(crate) trait Watch {
     fn end(&mut self, _aborted: bool) {}
 }
 
-/// A watch that does nothing.
-struct Unwatched;
-impl Watch for Unwatched {}
+/// Tells people and programs of a run while it lasts.
+struct Teller {
+    /// Nothing is printed for people before the end.
+    quiet: bool,
+    events: Option<Events>,
+}
+
+impl Watch for Teller {
+    fn say(&mut self, lines: &[String]) {
+        if !self.quiet {
+            say(lines);
+        }
+    }
+    fn look(&mut self, now: Nanos, board: &Board) {
+        if let Some(events) = &mut self.events {
+            events.look(now, board);
+        }
+    }
+}
 
 /// Conducts a run and reports it.
 ///
 /// # Errors
 /// It could not start or go on.
-pub(crate) fn run(run: &RunSettings) -> Outcome<Exit> {
-    let mut live = Live::new(run.view.no_tui, run.view.color);
-    let mut judged = conduct(run, &mut Unwatched, &mut live)?;
-    let (mut text, summary) = (report::text(run, &judged), report::summary(run, &judged));
-    let done = publish(run, &judged, "summary", &text, &summary);
+pub(crate) fn run(run: &RunSettings, told: &ToldArgs) -> Outcome<Exit> {
+    let events = told.events.as_deref();
+    let events = events.map(|path| Events::begin(path, run)).transpose()?;
+    let mut teller = Teller {
+        quiet: run.view.quiet || told.json || told.events_take_output(),
+        events,
+    };
+    let mut judged = conduct(run, &mut teller, &mut Live::new(&run.view))?;
+    let (text, mut summary) = (report::text(run, &judged), report::summary(run, &judged));
+    let mut done = publish(run, &judged, "summary", &text, &summary);
+    if let (Ok(()), Some(path)) = (&done, &told.junit) {
+        let xml = report::junit(run, &judged);
+        done = files::put(path, xml.as_bytes()).map_err(|why| files::unwritten(path, &why));
+    }
     if let Err(why) = &done {
         judged.without_results(why);
-        text = report::text(run, &judged);
+        summary = report::summary(run, &judged);
     }
-    say(&text);
-    say(&[format!("results: {}", run.out.display())]);
+    if let Some(events) = teller.events {
+        let ended = events.end(&judged, &summary);
+        if let (Err(why), Ok(())) = (&ended, &done) {
+            judged.without_results(why);
+            summary = report::summary(run, &judged);
+        }
+        done = done.and(ended);
+    }
+    if told.json {
+        say(&[foreign::json(&summary)]);
+    } else if run.view.quiet && !told.events_take_output() {
+        say(&report::verdict(&judged));
+    } else if !told.events_take_output() {
+        say(&report::text(run, &judged));
+        say(&[format!("results: {}", run.out.display())]);
+    }
     published(&judged, done)
 }
 

@@ -109,7 +109,7 @@ impl<'a> Crew<'a> {
             connecting_max: connecting_max.max(1) as usize,
             connect_timeout: to_nanos(client.connect_timeout.0.0),
             reconnect_timeout: to_nanos(client.reconnect_timeout.0.0),
-            chaos: !scenario.chaos.is_empty(),
+            comes_back: !scenario.chaos.is_empty() || client.reconnect,
             receipts: scenario
                 .traffic
                 .receipts

@@ -5,5 +5,6 @@ pub(crate) mod conduct;
 mod groups;
 mod jobs;
 pub(crate) mod preflight;
+pub(crate) mod prepare;
 pub(crate) mod publish;
 mod signals;

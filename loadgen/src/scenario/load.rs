@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::variables::{self, Variable};
 use super::{ExecutorKind, Scenario, locate, presets, strict, validate};
 use crate::exit::{Failure, Outcome};
 use crate::suggest::similar;
@@ -30,16 +31,23 @@ const TEXT_MAX: u64 = 1 << 20;
 /// # Errors
 /// The scenario is wrong (exit 104): file, line and what to change.
 pub(crate) fn load(what: &str) -> Outcome<Loaded> {
+    load_with(what, &[])
+}
+
+/// Reads a scenario like [`load`], with the values of variables in its text.
+///
+/// # Errors
+/// The scenario is wrong (exit 104): file, line and what to change.
+pub(crate) fn load_with(what: &str, variables: &[Variable]) -> Outcome<Loaded> {
     if let Some(preset) = presets::find(what) {
-        return parse(
-            what.to_owned(),
-            format!("preset {what}"),
-            preset.text.to_owned(),
-        );
+        let origin = format!("preset {what}");
+        let text = filled(&origin, preset.text.to_owned(), variables)?;
+        return parse(what.to_owned(), origin, text);
     }
     if what == "-" {
         let fail = |why| Failure::scenario(format!("standard input cannot be read: {why}"));
         let text = read_whole(io::stdin().lock()).map_err(fail)?;
+        let text = filled("standard input", text, variables)?;
         return parse("stdin".into(), "standard input".into(), text);
     }
     let path = Path::new(what);
@@ -56,7 +64,17 @@ pub(crate) fn load(what: &str) -> Outcome<Loaded> {
         .file_stem()
         .map_or("scenario".into(), |stem| stem.to_string_lossy());
     let folder = path.parent().unwrap_or(Path::new(""));
+    let text = filled(what, text, variables)?;
     parse_in(folder, name.into_owned(), what.to_owned(), text)
+}
+
+/// Returns the text with the values of its variables.
+fn filled(origin: &str, text: String, variables: &[Variable]) -> Outcome<String> {
+    variables::fill(&text, variables).map_err(|mistakes| {
+        let all = mistakes.iter();
+        let all = all.map(|(offset, why)| locate::describe(origin, &text, *offset, why));
+        Failure::scenario(all.collect::<Vec<_>>().join("\n"))
+    })
 }
 
 /// Reads a text of at most [`TEXT_MAX`] bytes.

@@ -17,6 +17,7 @@ pub(crate) mod sizing;
 mod strict;
 pub(crate) mod threshold;
 pub(crate) mod validate;
+pub(crate) mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,7 +89,7 @@ impl Scenario {
     /// Returns whether sessions of this scenario end and come back.
     pub(crate) fn has_returns(&self) -> bool {
         let mut kinds = self.scenarios.values().map(|it| it.executor);
-        kinds.any(ExecutorKind::cuts) || !self.chaos.is_empty()
+        kinds.any(ExecutorKind::cuts) || !self.chaos.is_empty() || self.client.reconnect
     }
 }
 
@@ -173,6 +174,18 @@ pub(crate) struct Client {
     pub(crate) connect_timeout: ConnectTimeout,
     /// A session that is not open again after this time does not come back.
     pub(crate) reconnect_timeout: ReconnectTimeout,
+    /// Sessions that the target ended are opened again, also if it did not ask for it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) reconnect: bool,
+}
+
+/// Returns whether a setting has its default, which is not written.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_false(setting: &bool) -> bool {
+    !setting
 }
 
 /// The time that a session may take to come back; 300 s by default.

@@ -1,4 +1,5 @@
-//! Thresholds in the syntax of k6: `p(99)<250ms`, `count==0`, `rate>=1990/s`.
+//! Thresholds in the syntax of k6: `p(99)<250ms`, `count==0`, `rate>=1990/s`. `p(99)<=110%` is relative to
+//! an earlier run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,8 +16,10 @@ pub(crate) struct Threshold {
     pub(crate) statistic: Statistic,
     /// The comparison.
     pub(crate) comparison: Comparison,
-    /// The limit in microseconds, as a count, or as a rate per second.
+    /// The limit in microseconds, as a count, as a rate per second, or in percent.
     pub(crate) limit: f64,
+    /// The limit is a part of the figure of an earlier run, and not a figure.
+    pub(crate) is_relative: bool,
 }
 
 /// The statistic of a metric that is compared.
@@ -108,6 +111,11 @@ pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
         Statistic::Rate => RATES.contains(&metric),
         _ => LATENCIES.contains(&metric),
     };
+    if fits && threshold.is_relative && threshold.figure_of(metric).is_none() {
+        return Err(format!(
+            "{threshold}: the results of an earlier run have p(50), p(90), p(99), p(99.9), max, count and rate, and not this"
+        ));
+    }
     if fits {
         return Ok(());
     }
@@ -123,13 +131,56 @@ pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
     })
 }
 
+/// A threshold of the command line: `METRIC=CONDITION`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    /// The metric.
+    pub(crate) metric: String,
+    /// The condition.
+    pub(crate) threshold: Threshold,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (metric, threshold) = text.split_once('=').ok_or_else(|| {
+            format!(
+                "`{text}` is not METRIC=CONDITION: write e2e=p(99)<50ms, in quotes for the shell"
+            )
+        })?;
+        let threshold = threshold.parse()?;
+        check(metric, &threshold)?;
+        Ok(Self {
+            metric: metric.to_owned(),
+            threshold,
+        })
+    }
+}
+
 impl Threshold {
     /// The threshold `count==0`: the event must never happen.
     pub(crate) const NONE: Self = Self {
         statistic: Statistic::Count,
         comparison: Comparison::Equal,
         limit: 0.0,
+        is_relative: false,
     };
+
+    /// Returns where the summary of a run has the figure of `metric` that is compared; `None` if it has none.
+    pub(crate) fn figure_of(&self, metric: &str) -> Option<String> {
+        let percentile = match self.statistic {
+            Statistic::Count => return Some(format!("counts.{metric}")),
+            Statistic::Rate => return Some(format!("rates.{metric}")),
+            Statistic::Mean => return None,
+            Statistic::Max => "max",
+            Statistic::Percentile(50.0) => "p50",
+            Statistic::Percentile(90.0) => "p90",
+            Statistic::Percentile(99.0) => "p99",
+            Statistic::Percentile(99.9) => "p999",
+            Statistic::Percentile(_) => return None,
+        };
+        Some(format!("latency_us.{metric}.{percentile}"))
+    }
 
     /// Returns whether `value` meets the condition.
     pub(crate) fn holds(&self, value: f64) -> bool {
@@ -148,7 +199,7 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
             format!(
-                "`{text}` is not a threshold; write \"p(99)<250ms\", \"count==0\" or \"rate>=1990/s\""
+                "`{text}` is not a threshold; write \"p(99)<250ms\", \"count==0\" or \"rate>=1990/s\", or \"p(99)<=110%\" of an earlier run"
             )
         };
         let (at, symbol, comparison) = COMPARISONS
@@ -173,6 +224,18 @@ impl FromStr for Threshold {
                 Statistic::Percentile(percentile)
             }
         };
+        if let Some(percent) = limit.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().map_err(|_| form())?;
+            if !(0.0..=1e6).contains(&percent) {
+                return Err(format!("`{text}`: a percentage is 0 or more"));
+            }
+            return Ok(Self {
+                statistic,
+                comparison,
+                limit: percent,
+                is_relative: true,
+            });
+        }
         let limit = match statistic {
             Statistic::Count => limit.replace('_', "").parse().map_err(|_| form())?,
             Statistic::Rate => limit.parse::<Rate>()?.0,
@@ -182,6 +245,7 @@ impl FromStr for Threshold {
             statistic,
             comparison,
             limit,
+            is_relative: false,
         })
     }
 }
@@ -200,6 +264,7 @@ impl fmt::Display for Threshold {
             .find(|(_, c)| *c == self.comparison)
             .map_or("", |(s, _)| s);
         match self.statistic {
+            _ if self.is_relative => write!(f, "{symbol}{}%", self.limit),
             Statistic::Count => write!(f, "{symbol}{}", self.limit),
             Statistic::Rate => write!(f, "{symbol}{}/s", self.limit),
             _ => {
@@ -245,8 +310,54 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "p99<5ms", "p(101)<5ms", "count==", "p(99)<5", "count=0"] {
+        for text in [
+            "",
+            "p99<5ms",
+            "p(101)<5ms",
+            "count==",
+            "p(99)<5",
+            "count=0",
+            "p(99)<%",
+            "p(99)<-5%",
+            "p(99)<nan%",
+        ] {
             assert!(text.parse::<Threshold>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn thresholds_of_the_command_line() {
+        let wanted: Wanted = "e2e=p(99)<50ms".parse().unwrap();
+        assert_eq!((&*wanted.metric, wanted.threshold.limit), ("e2e", 50_000.0));
+        let wanted: Wanted = "unknown=count==0".parse().unwrap();
+        assert_eq!(wanted.threshold, Threshold::NONE);
+        for (text, words) in [
+            ("e2e", "METRIC=CONDITION"),
+            ("e2f=p(99)<5ms", "did you mean `e2e`?"),
+            ("e2e=count==0", "`e2e` is a latency"),
+            ("e2e=p(99)<5", "no unit"),
+            ("e2e=p(75)<=110%", "p(99.9)"),
+        ] {
+            let why = text.parse::<Wanted>().unwrap_err();
+            assert!(why.contains(words), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_earlier_figure() {
+        for (text, metric, figure) in [
+            ("p(99)<=110%", "e2e", Some("latency_us.e2e.p99")),
+            ("p(99.9)<150%", "ack", Some("latency_us.ack.p999")),
+            ("max<200%", "ack", Some("latency_us.ack.max")),
+            ("rate>=95%", "achieved", Some("rates.achieved")),
+            ("count<=100%", "gaps", Some("counts.gaps")),
+            ("p(75)<=110%", "e2e", None),
+            ("avg<=110%", "e2e", None),
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert!(threshold.is_relative, "{text}");
+            assert_eq!(threshold.to_string(), text);
+            assert_eq!(threshold.figure_of(metric).as_deref(), figure);
         }
     }
 }

@@ -15,6 +15,7 @@ mod fake_world;
 mod figures;
 mod find_max;
 mod groups;
+mod habits;
 mod harness;
 mod hold;
 mod live;

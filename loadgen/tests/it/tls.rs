@@ -1,7 +1,7 @@
 //! Gateways that speak TLS: one of the run's own, and one that runs already.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -32,12 +32,36 @@ impl Target {
     /// data.
     pub(crate) fn launch(folder: TempDir, flags: &[&str]) -> Self {
         let free = "127.0.0.1:0";
+        let (child, [url, control]) = Self::spawn(folder.path(), [free, free], flags);
+        Self {
+            child,
+            folder,
+            url,
+            control,
+        }
+    }
+
+    /// Kills the gateway, and starts it again at the same addresses with its data.
+    pub(crate) fn kill_and_start_again(&mut self, flags: &[&str]) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let at = |url: &str| {
+            let host = url.split("//").nth(1).unwrap_or(url);
+            host.split('/').next().unwrap_or(host).to_owned()
+        };
+        let (listen, control) = (at(&self.url), at(&self.control));
+        let (child, _) = Self::spawn(self.folder.path(), [&listen, &control], flags);
+        self.child = child;
+    }
+
+    /// Starts a gateway in a folder. Returns its process, and the URLs of its ports.
+    fn spawn(folder: &Path, [listen, control]: [&str; 2], flags: &[&str]) -> (Child, [String; 2]) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
             .args(["__gateway", &std::process::id().to_string()])
-            .args(["serve", "--listen", free, "--control", free])
+            .args(["serve", "--listen", listen, "--control", control])
             .args(["--http", "off", "--data", "data"])
             .args(flags)
-            .current_dir(folder.path())
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -51,12 +75,8 @@ impl Target {
             let found = words.find_map(|word| word.strip_prefix(key));
             found.expect("the gateway is ready").to_owned()
         };
-        Self {
-            url: word("ws="),
-            control: word("control="),
-            child,
-            folder,
-        }
+        let urls = [word("ws="), word("control=")];
+        (child, urls)
     }
 
     fn cert(&self) -> String {

@@ -119,6 +119,10 @@ fn a_broken_session_comes_back_only_where_asked_to() {
     assert!(!reconnects.ended(1, None), "the gateway's own doing");
     assert!(reconnects.broke(0, 2, true, true));
     assert!(reconnects.ended(2, None), "the run's doing");
+    assert!(reconnects.broke(0, 3, false, true));
+    assert!(!reconnects.ended(3, None), "the gateway's own doing");
+    let given_up = reconnects.give_up(3).map(|it| it.cause);
+    assert_eq!(given_up, Some(Cause::Broken));
     let due = reconnects.due().unwrap();
     assert!(due <= BASE, "{due}");
 }
