@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::control::{self, Control};
 use crate::file_sizes;
 use crate::http::{self, Serving};
-use crate::metrics::Metrics;
+use crate::metrics::{Measured, Metrics};
 use crate::store_watch::StoreWatch;
 
 /// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
@@ -98,7 +98,7 @@ impl Gateway {
         let watch = watch_store(config, &store)?;
         let revoked = admin::revocations(config, &store, authority.as_deref())?;
         let tls_watch = watch_certificate(tls.as_ref())?;
-        let metrics = Arc::new(Metrics::new(config.shards, tls.clone(), back.as_ref()));
+        let metrics = make_metrics(config, &tables, tls.as_ref(), back.as_ref(), &watch);
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
         let hub = make_hub(config, &directory, &mailboxes);
@@ -488,6 +488,23 @@ fn make_hub(config: &Config, directory: &Arc<Directory>, mailboxes: &[Arc<Mailbo
         directory,
         mailboxes,
     ))
+}
+
+/// Returns the counters of a gateway.
+fn make_metrics(
+    config: &Config,
+    tables: &descriptors::Tables,
+    acceptor: Option<&Arc<Acceptor>>,
+    back: Option<&Back>,
+    watch: &StoreWatch,
+) -> Arc<Metrics> {
+    Arc::new(Metrics::new(Measured {
+        shards: config.shards,
+        tables,
+        acceptor: acceptor.map(Arc::clone),
+        back,
+        free: watch.free(),
+    }))
 }
 
 /// Returns what takes TLS connections; `None` without a certificate.

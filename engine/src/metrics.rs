@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
+use trunkline_core::clock::system_ms;
 use trunkline_core::metrics::{Counter, SequencerMetrics};
 use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
+use trunkline_gateway::shard::descriptors::Tables;
 use trunkline_gateway::tls::Acceptor;
 use trunkline_http::HttpMetrics;
 use trunkline_http::admin::AdminMetrics;
@@ -17,6 +19,7 @@ use trunkline_http::server::ServerMetrics;
 mod admin;
 mod back;
 mod backup;
+mod families;
 mod form;
 mod http;
 mod process;
@@ -43,6 +46,11 @@ pub(crate) struct Metrics {
     pub(crate) back: Arc<BackMetrics>,
     pub(crate) backups: Arc<BackupMetrics>,
     pub(crate) config: ConfigMetrics,
+    /// The free space of the disk of the store, in bytes: by the thread that watches the store.
+    pub(crate) free: Arc<Counter>,
+    /// The time at which the gateway started, in seconds since 1970.
+    started: u64,
+    descriptors: Descriptors,
     acceptor: Option<Arc<Acceptor>>,
 }
 
@@ -55,12 +63,57 @@ pub(crate) struct ConfigMetrics {
     pub(crate) reload_failed: Counter,
 }
 
+/// What the metrics of a gateway are made from.
+pub(crate) struct Measured<'a> {
+    /// The number of shards.
+    pub(crate) shards: usize,
+    /// The descriptor tables.
+    pub(crate) tables: &'a Tables,
+    /// The certificate; `None` without TLS.
+    pub(crate) acceptor: Option<Arc<Acceptor>>,
+    /// The back ends; `None` without any.
+    pub(crate) back: Option<&'a Back>,
+    /// The free space of the disk of the store, in bytes.
+    pub(crate) free: Arc<Counter>,
+}
+
+/// The descriptor tables of the process.
+#[derive(Debug, Clone, Copy)]
+struct Descriptors {
+    /// The most descriptors of one table.
+    limit: u64,
+    /// Each shard has a table of its own, beside that of the process.
+    private: bool,
+    shards: usize,
+}
+
+impl Descriptors {
+    /// Returns the most descriptors of all tables.
+    const fn most(self) -> u64 {
+        let tables = if self.private { self.shards as u64 } else { 0 };
+        self.limit.saturating_mul(tables + 1)
+    }
+}
+
 impl Metrics {
-    /// Returns the counters of a gateway with `shards` shards. `acceptor` knows the certificate;
-    /// `None` without TLS.
-    pub(crate) fn new(shards: usize, acceptor: Option<Arc<Acceptor>>, back: Option<&Back>) -> Self {
+    /// Returns the counters of a gateway.
+    pub(crate) fn new(measured: Measured<'_>) -> Self {
+        let Measured {
+            shards,
+            tables,
+            acceptor,
+            back,
+            free,
+        } = measured;
         Self {
             acceptor,
+            free,
+            started: system_ms() / 1_000,
+            descriptors: Descriptors {
+                limit: tables.limit,
+                private: tables.private,
+                shards,
+            },
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
             sequencer: Arc::default(),
             tls: Arc::default(),

@@ -4,10 +4,12 @@
 //! lines about the disk, and the store needs no log.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{self, RecvTimeoutError, Sender};
+use trunkline_core::metrics::Counter;
 use trunkline_storage::{Health, Reader};
 
 use crate::control::Condition;
@@ -19,6 +21,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 pub(crate) struct StoreWatch {
     stop: Sender<()>,
     thread: JoinHandle<()>,
+    /// The free space of the disk in bytes, as of the last look.
+    free: Arc<Counter>,
 }
 
 impl StoreWatch {
@@ -28,6 +32,10 @@ impl StoreWatch {
     /// The thread cannot be started.
     pub(crate) fn start(store: Reader, data: PathBuf, reserve: u64) -> std::io::Result<Self> {
         let (stop, stopped) = channel::bounded::<()>(1);
+        // Whoever asks for the metrics waits for no disk.
+        let free = Arc::new(Counter::default());
+        free.set(store.free_bytes().unwrap_or(0));
+        let shown = Arc::clone(&free);
         let thread = std::thread::Builder::new().name("store-watch".into());
         let thread = thread.spawn(move || {
             let mut log = Log {
@@ -43,12 +51,18 @@ impl StoreWatch {
             loop {
                 let over = stopped.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout);
                 log.look();
+                shown.set(log.free());
                 if over {
                     return;
                 }
             }
         })?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread, free })
+    }
+
+    /// Returns the free space of the disk in bytes, as the thread last saw it; 0 if it is unknown.
+    pub(crate) fn free(&self) -> Arc<Counter> {
+        Arc::clone(&self.free)
     }
 
     /// Looks at the store once more and ends the thread.

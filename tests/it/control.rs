@@ -106,6 +106,75 @@ fn metrics_come_in_the_form_that_is_asked_for() {
     }
 }
 
+/// In OpenMetrics every family has its help, and its unit if its name ends in one.
+#[test]
+fn every_family_has_help_and_a_unit() {
+    let gateway = Gateway::start();
+    let accept = "Accept: application/openmetrics-text\r\n";
+    let metrics = metrics_as(&gateway, accept).body;
+    assert!(metrics.ends_with("# EOF\n") && metrics.matches("# EOF").count() == 1);
+    let families: Vec<_> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    assert!(families.len() > 90, "{}", families.len());
+    for (name, kind) in families {
+        assert!(!name.ends_with("_total"), "{name}");
+        let help = format!("\n# HELP {name} ");
+        assert!(format!("\n{metrics}").contains(&help), "{name} has no help");
+        for unit in ["seconds", "bytes"] {
+            let said = metrics.contains(&format!("\n# UNIT {name} {unit}\n"));
+            assert_eq!(said, name.ends_with(&format!("_{unit}")), "{name} {kind}");
+        }
+    }
+}
+
+/// What the process is and has, and how long sends take.
+#[test]
+fn numbers_of_the_process_and_times_of_sends() {
+    let before = trunkline_tests::tokens::now() as f64;
+    let setup = Setup::default().descriptors(2_000);
+    let gateway = setup.flag("max-connections", 1_000).start();
+    let after = trunkline_tests::tokens::now() as f64;
+    let began = gateway.metric("process_start_time_seconds");
+    assert!(
+        (before..=after).contains(&began),
+        "{before} {began} {after}"
+    );
+    assert_eq!(gateway.metric("process_max_fds"), 2_000.0);
+    assert!(gateway.metric("trunkline_store_free_bytes") > 1e6);
+    let version = format!(
+        "trunkline_build_info{{version=\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
+    check(&gateway, &version, 1);
+
+    let dial = gateway.dial();
+    let open = gateway.metric("process_open_fds");
+    let idle: Vec<_> = (0..100).map(|_| dial.open()).collect();
+    check_becomes(&gateway, "trunkline_connections", 100);
+    // The store may open or close a few files meanwhile.
+    let more = gateway.metric("process_open_fds") - open;
+    assert!((80.0..120.0).contains(&more), "{open} {more}");
+    drop(idle);
+
+    let mut alice = dial.connect("alice", "phone");
+    alice.send_all("bob", (0..20).map(|i| i.to_string()));
+    // Once stored, once known: a duplicate is answered from the store.
+    for _ in 0..2 {
+        alice.done("send", &json!({"user": "bob", "key": "k", "text": "once"}));
+    }
+    check(&gateway, "trunkline_send_reply_seconds_count", 21);
+    let sum = gateway.metric("trunkline_send_reply_seconds_sum");
+    let took = trunkline_tests::tokens::now() as f64 + 1.0 - began;
+    assert!(sum > 0.0 && sum < 21.0 * took, "{sum}");
+    check(
+        &gateway,
+        "trunkline_send_reply_seconds_bucket{le=\"+Inf\"}",
+        21,
+    );
+}
+
 /// `promtool` finds nothing wrong with the metrics.
 #[test]
 fn promtool_is_content() {

@@ -37,6 +37,13 @@ fn more_connections_than_one_table_holds() {
         clients[i].send(&format!("user{to}"), "hello");
         assert_eq!(clients[to].push_of("message")["from"], format!("user{i}"));
     }
+    // The tables of four shards, and that of the process.
+    assert_eq!(gateway.metric("process_max_fds"), 5.0 * LIMIT as f64);
+    let open = gateway.metric("process_open_fds");
+    assert!(
+        open > CONNECTIONS as f64 && open < 1.5 * CONNECTIONS as f64,
+        "{open}"
+    );
     let log = gateway.stop().stderr;
     assert!(
         log.contains(PRIVATE) && log.contains("limit=1000") && log.contains("room=1952"),

@@ -28,7 +28,7 @@ const PAGES: [&str; 16] = [
 /// Words with an underscore that are declared in none of the sources below: metrics, and words of
 /// other protocols.
 fn others(text: &str) -> bool {
-    let start = ["trunkline_", "loadgen_"];
+    let start = ["trunkline_", "loadgen_", "process_"];
     // Alerts of TLS, the beginning of secrets, and the name of errors of back ends.
     let other = ["internal_error", "access_denied", "whsec_", "back_end"];
     start.iter().any(|start| text.starts_with(start)) || other.contains(&text)

@@ -30,6 +30,40 @@ impl Counter {
     }
 }
 
+/// The number of buckets of [`Times`].
+pub const TIME_BUCKETS: usize = 25;
+
+/// A histogram of times in microseconds. One thread writes it, and any thread reads it.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// Bucket N counts the times below 2^N µs that no earlier bucket counts. The last one counts all
+    /// longer times.
+    buckets: [Counter; TIME_BUCKETS],
+    /// The sum of all times.
+    micros: Counter,
+}
+
+impl Times {
+    /// Counts a time in microseconds.
+    #[inline]
+    pub fn note(&self, micros: u32) {
+        let bucket = (u32::BITS - micros.leading_zeros()) as usize;
+        self.buckets[bucket.min(TIME_BUCKETS - 1)].one();
+        self.micros.add(micros.into());
+    }
+
+    /// Returns the counts: bucket N counts the times from 2^(N-1) to 2^N µs, the last one all longer
+    /// times.
+    pub fn counts(&self) -> [u64; TIME_BUCKETS] {
+        std::array::from_fn(|bucket| self.buckets[bucket].get())
+    }
+
+    /// Returns the sum of all times in microseconds.
+    pub fn sum(&self) -> u64 {
+        self.micros.get()
+    }
+}
+
 /// The counters of the sequencer.
 #[derive(Debug, Default)]
 pub struct SequencerMetrics {
@@ -61,4 +95,23 @@ pub struct SequencerMetrics {
     pub clock_behind: Counter,
     /// The number of times that the sequencer waited for room in a shard's mailbox.
     pub mailbox_waits: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_time_counts_in_the_first_bucket_that_it_is_below() {
+        let times = Times::default();
+        for micros in [0, 1, 2, 3, 1_000, 1_024, u32::MAX] {
+            times.note(micros);
+        }
+        let mut expected = [0; TIME_BUCKETS];
+        for (bucket, count) in [(0, 1), (1, 1), (2, 2), (10, 1), (11, 1), (24, 1)] {
+            expected[bucket] = count;
+        }
+        assert_eq!(times.counts(), expected);
+        assert_eq!(times.sum(), 2_030 + u64::from(u32::MAX));
+    }
 }

@@ -51,6 +51,11 @@ impl Wheel {
         ((now - self.began).as_millis() / TICK.as_millis()) as Tick
     }
 
+    /// Returns the microseconds from the beginning to `now`, modulo 2^32.
+    pub(crate) fn micros(&self, now: Instant) -> u32 {
+        (now - self.began).as_micros() as u32
+    }
+
     /// Lets `slot` fire at tick `at`, or at the next tick if `at` has passed.
     pub(crate) fn schedule(&mut self, slot: u32, at: Tick) {
         let bucket = at.max(self.done + 1) as usize % BUCKETS;

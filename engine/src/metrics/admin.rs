@@ -2,7 +2,8 @@
 
 use trunkline_http::admin::ADMIN_ROUTES;
 
-use super::text::{Exporter, Families, Written};
+use super::families::{Families, Written};
+use super::text::Exporter;
 
 impl Exporter {
     /// Writes the counters of the admin API.

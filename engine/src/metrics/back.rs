@@ -2,9 +2,10 @@
 
 use trunkline_core::clock::system_ms;
 use trunkline_core::exchange::BackKind;
-use trunkline_http::back::{KindNumbers, WebhookMetrics};
+use trunkline_http::back::{ANSWER_BOUNDS_MS, KindNumbers, WebhookMetrics};
 
-use super::text::{Exporter, Families, Written};
+use super::families::{Families, Written};
+use super::text::Exporter;
 
 impl Exporter {
     /// Writes the counters of back ends.
@@ -58,6 +59,20 @@ impl Exporter {
             ),
             "callback",
             each(|numbers| numbers.nanos),
+        )?;
+        let answers = back.answers().map(|times| {
+            let bounds = ANSWER_BOUNDS_MS.iter().map(|&ms| ms as f64 / 1e3);
+            let bounds = bounds.chain([f64::INFINITY]);
+            let buckets = bounds.zip(times.counts).collect();
+            (times.result, buckets, times.nanos as f64 / 1e9)
+        });
+        to.histograms(
+            (
+                "trunkline_back_end_answer_seconds",
+                "Time until back ends had answered a question or a webhook, or failed to",
+            ),
+            "result",
+            answers,
         )?;
         webhooks(&back.webhooks, to)
     }

@@ -1,11 +1,11 @@
 //! The store's numbers in the text of /metrics.
 
-use trunkline_storage::{BUCKETS, Health, Reader, Stats};
+use trunkline_storage::{Health, Reader, Stats};
 
-use super::text::{Families, Written};
+use super::families::{Families, Written, buckets};
 
-/// Writes the store's counters.
-pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
+/// Writes the store's counters. `free` is the free space of its disk in bytes.
+pub(super) fn write(store: &Reader, free: u64, to: &mut Families<'_, '_>) -> Written {
     let stats = store.stats();
     let counters = [
         ("commits", "Batches committed", stats.commits),
@@ -32,6 +32,11 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
         to.counter(&format!("trunkline_store_{name}"), help, value)?;
     }
     gauges(store, &stats, to)?;
+    to.gauge(
+        "trunkline_store_free_bytes",
+        "Free space of the disk of the store",
+        free,
+    )?;
     to.histogram(
         "trunkline_store_batch_records",
         "Records per commit",
@@ -112,30 +117,4 @@ fn gauges(store: &Reader, stats: &Stats, to: &mut Families<'_, '_>) -> Written {
         to.gauge(&format!("trunkline_store_{name}"), help, value)?;
     }
     Ok(())
-}
-
-/// Returns the store's buckets with their upper bounds. Each bucket counts the values below a power
-/// of two.
-fn buckets(counts: &[u64; BUCKETS], bound: impl Fn(f64) -> f64) -> Vec<(f64, u64)> {
-    let bounds = (0..BUCKETS).map(|i| match i + 1 {
-        BUCKETS => f64::INFINITY,
-        _ => bound((1u64 << i) as f64),
-    });
-    bounds.zip(counts.iter().copied()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_bucket_has_no_bound() {
-        let mut counts = [0; BUCKETS];
-        (counts[0], counts[3], counts[BUCKETS - 1]) = (1, 2, 3);
-        let found = buckets(&counts, |power| power - 1.0);
-        assert_eq!(found[0], (0.0, 1));
-        assert_eq!(found[3], (7.0, 2));
-        assert_eq!(found[BUCKETS - 2], (4_194_303.0, 0));
-        assert_eq!(found[BUCKETS - 1], (f64::INFINITY, 3));
-    }
 }

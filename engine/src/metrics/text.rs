@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+use trunkline_core::metrics::TIME_BUCKETS;
 use trunkline_gateway::auth::Reason;
 use trunkline_gateway::metrics::{CLOSES, Limit, Throttle, TlsFailure, Work};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
+use super::families::{Families, Written, buckets};
+use super::process::open_descriptors;
 use super::{Counter, Form, Metrics, Process, ShardMetrics, store};
 
 /// Writes the text.
@@ -39,80 +40,16 @@ impl Exporter {
     }
 }
 
-/// One family after the other, in a form short enough to read as a table.
-pub(super) struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
-
-pub(super) type Written = Result<(), std::fmt::Error>;
-
-impl Families<'_, '_> {
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> Written {
-        let metric = ConstCounter::new(value);
-        metric.encode(
-            self.0
-                .encode_descriptor(name, help, None, metric.metric_type())?,
-        )
-    }
-
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> Written {
-        let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        metric.encode(
-            self.0
-                .encode_descriptor(name, help, None, metric.metric_type())?,
-        )
-    }
-
-    pub(super) fn labelled<'l>(
-        &mut self,
-        (name, help): (&str, &str),
-        label: &str,
-        values: impl IntoIterator<Item = (&'l str, u64)>,
-    ) -> Written {
-        let kind = ConstCounter::new(0u64).metric_type();
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (value, count) in values {
-            ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a counter of seconds for each label value, from nanoseconds.
-    pub(super) fn times<'l>(
-        &mut self,
-        (name, help): (&str, &str),
-        label: &str,
-        values: impl IntoIterator<Item = (&'l str, u64)>,
-    ) -> Written {
-        let kind = ConstCounter::new(0f64).metric_type();
-        let unit = Some(&Unit::Seconds);
-        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
-        for (value, nanos) in values {
-            let seconds = ConstCounter::new(nanos as f64 / 1e9);
-            seconds.encode(family.encode_family(&[(label, value)])?)?;
-        }
-        Ok(())
-    }
-
-    /// Returns a histogram of buckets, each with its upper bound, and the sum of all that it
-    /// counts.
-    pub(super) fn histogram(
-        &mut self,
-        name: &str,
-        help: &str,
-        buckets: &[(f64, u64)],
-        sum: f64,
-    ) -> Written {
-        let count = buckets.iter().map(|(_, n)| n).sum();
-        let kind = prometheus_client::metrics::MetricType::Histogram;
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        family
-            .encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, count, buckets, None)
-    }
-}
-
 impl Collector for Exporter {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Written {
-        let mut families = Families(&mut encoder);
+        let mut families = Families::new(&mut encoder);
+        families.info(
+            "trunkline_build",
+            "The version of the gateway",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+        )?;
         self.shards(&mut families)?;
+        self.sends(&mut families)?;
         self.system_calls(&mut families)?;
         self.tls(&mut families)?;
         self.tokens(&mut families)?;
@@ -123,8 +60,8 @@ impl Collector for Exporter {
         self.backups(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;
-        store::write(&self.store, &mut families)?;
-        process(&mut families)
+        store::write(&self.store, self.metrics.free.get(), &mut families)?;
+        self.process(&mut families)
     }
 }
 
@@ -468,15 +405,51 @@ impl Exporter {
             m.conversations.get(),
         )
     }
-}
 
-/// Writes the kernel's figures about this process.
-fn process(to: &mut Families<'_, '_>) -> Written {
-    let process = Process::read();
-    let cpu = ConstCounter::new(process.cpu_seconds);
-    let (name, help) = ("process_cpu", "User and system CPU time");
-    cpu.encode(to.0.encode_descriptor(name, help, Some(&Unit::Seconds), cpu.metric_type())?)?;
-    let memory = ConstGauge::new(i64::try_from(process.resident_bytes).unwrap_or(i64::MAX));
-    let (name, help) = ("process_resident_memory", "Resident memory");
-    memory.encode(to.0.encode_descriptor(name, help, Some(&Unit::Bytes), memory.metric_type())?)
+    /// Writes the times from a command `send` to its reply.
+    fn sends(&self, to: &mut Families<'_, '_>) -> Written {
+        let mut counts = [0; TIME_BUCKETS];
+        let mut micros = 0;
+        for shard in &self.metrics.shards {
+            let each = shard.sends.counts();
+            counts.iter_mut().zip(each).for_each(|(sum, n)| *sum += n);
+            micros += shard.sends.sum();
+        }
+        to.histogram(
+            "trunkline_send_reply_seconds",
+            "Time from reading a command send to the reply that the message is stored",
+            &buckets(&counts, |power| power / 1e6),
+            micros as f64 / 1e6,
+        )
+    }
+
+    /// Writes the kernel's figures about this process.
+    fn process(&self, to: &mut Families<'_, '_>) -> Written {
+        let process = Process::read();
+        to.seconds(
+            "process_cpu_seconds",
+            "User and system CPU time",
+            process.cpu_seconds,
+        )?;
+        to.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            process.resident_bytes,
+        )?;
+        to.gauge(
+            "process_start_time_seconds",
+            "When the gateway started, in seconds since 1970",
+            self.metrics.started,
+        )?;
+        to.gauge(
+            "process_open_fds",
+            "Open descriptors, in all descriptor tables",
+            open_descriptors(self.metrics.descriptors.private),
+        )?;
+        to.gauge(
+            "process_max_fds",
+            "The most open descriptors, in all descriptor tables",
+            self.metrics.descriptors.most(),
+        )
+    }
 }

@@ -96,6 +96,7 @@ impl<'c, 's> Asking<'c, 's> {
                 known: None,
                 limits: &parts.limits,
                 reply_to: ReplyTo::Call(call),
+                read_at: 0,
             };
             let mut batch = parts.sequencer.spare();
             let asked = request::ask(&ask, command, &mut batch);

@@ -170,6 +170,7 @@ impl<'s> Eraser<'s> {
             body: start..batch.bodies.len(),
             names: BodyNames::of(&body),
             action: Action::Erase(part),
+            read_at: 0,
         });
         Ok(pending)
     }

@@ -134,6 +134,9 @@ pub struct Command {
     pub names: BodyNames,
     /// The action of the command.
     pub action: Action,
+    /// The time at which the shard read the command, in microseconds since the gateway began, modulo
+    /// 2^32; 0 for a call.
+    pub read_at: u32,
 }
 
 /// The members of the conversation of a command.
@@ -365,6 +368,9 @@ pub enum Item {
         cost: Cost,
         /// The length of the command's body in bytes; 0 for an acknowledgement.
         bytes: u32,
+        /// The time at which the shard read the command, as in [`Command::read_at`]; 0 for an
+        /// acknowledgement.
+        read_at: u32,
     },
     /// Push a record to the connections of a user.
     Deliver {

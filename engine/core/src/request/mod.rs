@@ -68,6 +68,9 @@ pub struct Ask<'a> {
     pub limits: &'a ContentLimits,
     /// The receiver of the answer.
     pub reply_to: ReplyTo,
+    /// The time at which the shard read the command, in microseconds since the gateway began, modulo
+    /// 2^32; 0 for a call.
+    pub read_at: u32,
 }
 
 /// The next step for a checked command.
@@ -183,6 +186,7 @@ impl Ask<'_> {
             body: start..batch.bodies.len(),
             names: BodyNames::of(body),
             action,
+            read_at: self.read_at,
         });
         Prepared::Queued
     }

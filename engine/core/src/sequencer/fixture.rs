@@ -146,6 +146,7 @@ pub(super) fn push_command(
         body: start..batch.bodies.len(),
         names: BodyNames::of(&body),
         action,
+        read_at: 0,
     });
 }
 

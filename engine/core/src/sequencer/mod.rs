@@ -353,7 +353,8 @@ impl Sequencer {
         decision.cost += cost;
         decision.bytes = if is_ack { 0 } else { command.body.len() as u32 };
         let reply_to = command.reply_to.clone();
-        self.outbox.answer(reply_to, command.user, decision);
+        let (user, read_at) = (command.user, command.read_at);
+        self.outbox.answer(reply_to, user, read_at, decision);
         cost
     }
 

@@ -35,6 +35,7 @@ pub(super) struct Outbox {
 struct Decided {
     reply_to: ReplyTo,
     user: UserId,
+    read_at: u32,
     decision: Decision,
 }
 
@@ -78,11 +79,18 @@ impl Outbox {
     }
 
     /// Adds the answer to a command of `user`. The cost of the pushes comes beside that of the
-    /// decision.
-    pub(super) fn answer(&mut self, reply_to: ReplyTo, user: UserId, decision: Decision) {
+    /// decision. `read_at` is that of the command, and 0 for an acknowledgement.
+    pub(super) fn answer(
+        &mut self,
+        reply_to: ReplyTo,
+        user: UserId,
+        read_at: u32,
+        decision: Decision,
+    ) {
         self.decided.push(Decided {
             reply_to,
             user,
+            read_at,
             decision,
         });
     }
@@ -154,6 +162,7 @@ impl Outbox {
         let Decided {
             ref reply_to,
             user,
+            read_at,
             decision:
                 Decision {
                     outcome,
@@ -174,6 +183,7 @@ impl Outbox {
                     outcome,
                     cost,
                     bytes,
+                    read_at,
                 });
                 Some(shard)
             }
@@ -257,7 +267,7 @@ mod tests {
             cost: Cost::NONE,
             bytes: 2 << 10,
         };
-        outbox.answer(conn(1), ALICE, sent);
+        outbox.answer(conn(1), ALICE, 0, sent);
         outbox.tell(PartRecipients {
             position,
             part: 0,
@@ -265,7 +275,7 @@ mod tests {
             device: None,
             others: [ALICE].into_iter().collect(),
         });
-        outbox.answer(conn(2), BOB, Decision::unchanged(Done::Ack));
+        outbox.answer(conn(2), BOB, 0, Decision::unchanged(Done::Ack));
         (outbox, mailbox)
     }
 
@@ -324,7 +334,8 @@ mod tests {
         let (mut outbox, _mailbox) = outbox(Position(64));
         outbox.refuse(REFUSED);
         let (call, pending) = Call::new();
-        outbox.answer(ReplyTo::Call(call), ALICE, Decision::unchanged(Done::Ack));
+        let done = Decision::unchanged(Done::Ack);
+        outbox.answer(ReplyTo::Call(call), ALICE, 0, done);
         let store = Fixture::new().batch;
         outbox.publish(Published {
             batch: &Arc::default(),

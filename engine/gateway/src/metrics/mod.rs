@@ -10,7 +10,7 @@ use std::ops::Index;
 
 use trunkline_core::cost::Cost;
 use trunkline_core::event::RecordKind;
-use trunkline_core::metrics::Counter;
+use trunkline_core::metrics::{Counter, Times};
 use trunkline_proto::ErrorCode;
 
 pub use limit::Limit;
@@ -59,6 +59,9 @@ pub struct ShardMetrics {
     pub commands: Counter,
     /// Replies to `send`.
     pub acks: Counter,
+    /// Times from the turn that read a command `send` to the turn that answers it. Each answer to a
+    /// stored message counts.
+    pub sends: Times,
     /// Pushes of messages.
     pub pushed_messages: Counter,
     /// Pushes of receipts.

@@ -506,6 +506,7 @@ impl Core {
             known: Some(&self.known),
             limits: &limits.content,
             reply_to: conn.reply_to(self.parts.index, slot, id),
+            read_at: self.turn.micros(),
         };
         match self.handoff.ask(&who, command) {
             Ok(Prepared::Queued) => {

@@ -31,6 +31,8 @@ struct Decided {
     cost: Cost,
     /// The length of the command's body in bytes.
     bytes: u32,
+    /// The time at which this shard read the command, as [`Turn::micros`](super::turn::Turn::micros).
+    read_at: u32,
 }
 
 /// The number of recipients from which on the flushes of an event wait for each other, and let those
@@ -100,6 +102,7 @@ impl Core {
                     outcome,
                     cost,
                     bytes,
+                    read_at,
                 } => {
                     let decided = Decided {
                         conn,
@@ -108,6 +111,7 @@ impl Core {
                         outcome,
                         cost,
                         bytes,
+                        read_at,
                     };
                     self.decided(conns, committed, &decided);
                     if let Some(position) = outcome.position() {
@@ -169,7 +173,10 @@ impl Core {
         match outcome.next(user, commit, &mut self.frames.tokens, &mut pos) {
             Some(Next::Reply(body)) => {
                 if matches!(outcome, Outcome::Sent(_)) {
-                    self.parts.metrics.acks.one();
+                    let metrics = &self.parts.metrics;
+                    metrics.acks.one();
+                    let took = self.turn.micros().wrapping_sub(decided.read_at);
+                    metrics.sends.note(took);
                 }
                 self.reply(slot, conn, id, body);
             }

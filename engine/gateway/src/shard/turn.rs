@@ -70,6 +70,8 @@ pub(crate) struct Turn {
     number: u64,
     began: Instant,
     now: Tick,
+    /// The time of the turn in microseconds since the gateway began, modulo 2^32.
+    micros: u32,
     wheel: Wheel,
     to_flush: Vec<u32>,
     to_flush_in_turn: VecDeque<u32>,
@@ -93,6 +95,7 @@ impl Turn {
             number: 0,
             began,
             now: 0,
+            micros: 0,
             wheel: Wheel::new(began),
             to_flush: Vec::new(),
             to_flush_in_turn: VecDeque::new(),
@@ -110,6 +113,7 @@ impl Turn {
         self.number += 1;
         self.began = now;
         self.now = self.wheel.tick(now);
+        self.micros = self.wheel.micros(now);
         self.room = ROOM;
         self.debtors = DEBTORS;
     }
@@ -133,6 +137,11 @@ impl Turn {
     /// The time of the turn, in ticks since the gateway began.
     pub(super) const fn now(&self) -> Tick {
         self.now
+    }
+
+    /// The time of the turn in microseconds since the gateway began, modulo 2^32: 71 minutes.
+    pub(super) const fn micros(&self) -> u32 {
+        self.micros
     }
 
     /// The time at which the turn began.

@@ -37,7 +37,7 @@ use self::failed::Failed;
 use self::target::{Asker, NotAsked, Room, Target};
 
 pub use self::failed::ANSWER_BYTES;
-pub use self::metrics::{BackMetrics, KindNumbers};
+pub use self::metrics::{ANSWER_BOUNDS_MS, AnswerTimes, BackMetrics, KindNumbers};
 pub use self::secret::Secret;
 pub use self::target::{AT_ONCE, SHARES, WAITING, WAITING_BYTES};
 pub use self::url::{BackUrl, URL_WORDS};

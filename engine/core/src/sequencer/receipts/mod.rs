@@ -192,7 +192,7 @@ impl Receipts {
         for reader in receipt.readers {
             for reply_to in &reader.commands {
                 let decision = Decision::private(outcome);
-                outbox.answer(reply_to.clone(), reader.user, decision);
+                outbox.answer(reply_to.clone(), reader.user, 0, decision);
             }
         }
         Ok(())

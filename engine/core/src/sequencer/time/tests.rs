@@ -163,6 +163,7 @@ impl World {
             body: 0..bodies.len(),
             names: BodyNames::of(&body),
             action,
+            read_at: 0,
         };
         let mut batch = CommandBatch::default();
         batch.bodies = bodies;

@@ -93,7 +93,12 @@ impl Hook {
         self.runtime.spawn(async move {
             let request = signed(&shared.secret.read(), &url, &id, body);
             let result = match request {
-                Ok(request) => failed::tell(&pool, request, shared.timeout).await,
+                Ok(request) => {
+                    let began = Instant::now();
+                    let result = failed::tell(&pool, request, shared.timeout).await;
+                    shared.metrics.told(&result, began.elapsed());
+                    result
+                }
                 Err(why) => Err(why),
             };
             // Nobody is there any more when the gateway stops.
