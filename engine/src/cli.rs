@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `check-config`, `settings`, `doctor`, `admin-token`, `store`, `completions`, `man`.
+//! The command line: `trunkline serve`, `check-config`, `settings`, `health`, `doctor`, `admin-token`, `store`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -17,9 +17,10 @@ use crate::file_sizes;
 use crate::gateway::Gateway;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::reload::Reloader;
+use crate::service::{self, State};
 use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
-use crate::{causes, heap, log, print};
+use crate::{causes, health, heap, log, print};
 
 /// The most time for the last sync of the store, after the connections are closed.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
@@ -44,8 +45,22 @@ enum Command {
     /// Print every setting with its forms, default, range and meaning, as JSON
     Settings {
         /// Print the page docs/settings.md instead
-        #[arg(long)]
+        #[arg(long, conflicts_with = "toml")]
         markdown: bool,
+        /// Print a file with every setting in a comment instead
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Ask the control port of a running gateway whether the gateway works
+    ///
+    /// Takes the flags, the variables and the file of `serve`, and uses the address of the control port only.
+    /// Exit codes: 0 it works, 1 it does not, 2 the address is wrong.
+    Health {
+        /// Ask whether clients can connect and the store takes messages, too
+        #[arg(long)]
+        ready: bool,
+        #[command(flatten)]
+        source: Source,
     },
     /// Show what this machine can carry, limit by limit, with the commands that raise each limit
     Doctor(DoctorArgs),
@@ -101,7 +116,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
         Command::CheckConfig(source) => start(&source, None),
-        Command::Settings { markdown } => done(print_settings(markdown).map_err(Into::into)),
+        Command::Settings { markdown, toml } => {
+            done(print_settings(markdown, toml).map_err(Into::into))
+        }
+        Command::Health { ready, source } => ask_health(&source, ready),
         Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),
         Command::AdminToken(args) => done(args.print()),
         Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
@@ -144,11 +162,11 @@ fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
 }
 
 /// Prints the table of settings.
-fn print_settings(markdown: bool) -> std::io::Result<()> {
-    if markdown {
-        print::text(&config::as_markdown())
-    } else {
-        print::text(&format!("{:#}\n", config::as_json()))
+fn print_settings(markdown: bool, toml: bool) -> std::io::Result<()> {
+    match (markdown, toml) {
+        (true, _) => print::text(&config::as_markdown()),
+        (_, true) => print::text(&config::as_toml()),
+        _ => print::text(&format!("{:#}\n", config::as_json())),
     }
 }
 
@@ -168,6 +186,17 @@ fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
         .transpose()?;
     let warnings = certificate.into_iter().chain(keys).flatten();
     Ok(warnings.collect())
+}
+
+/// Asks a running gateway whether it works, and prints what it says.
+fn ask_health(source: &Source, ready: bool) -> ExitCode {
+    match source.settings.control(source.config.as_deref()) {
+        Ok(control) => {
+            let said = health::ask(control, ready);
+            done(said.and_then(|text| print::text(&text).map_err(Into::into)))
+        }
+        Err(error) => report(&error.into(), 2),
+    }
 }
 
 /// Prints the errors in the arguments, or the help or the version that they ask for.
@@ -206,12 +235,14 @@ fn serve(source: &Source, config: Config, requests: &Requests) -> anyhow::Result
         config.shards,
         config.durability
     ))?;
+    service::tell(State::Ready);
     let bound = config.limits.drain_timeout + LAST_SYNC;
     let file = source.config.is_some();
     let mut reloader = Reloader::new(file.then_some(|| source.resolve()), config);
     while requests.next() == Request::Reload {
         reloader.reload(&gateway, &log);
     }
+    service::tell(State::Stopping);
     if let Err(error) = guard_the_end(bound) {
         // No reason to leave anybody without an answer.
         tracing::warn!(%error, "cannot start the thread that guards the end: stopping without");

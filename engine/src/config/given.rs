@@ -1,6 +1,8 @@
 //! Flags and environment variables of all settings, as the command line takes them.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
@@ -24,16 +26,33 @@ impl Given {
     ///
     /// # Errors
     /// The file cannot be read, or settings cannot work: the error names all that are wrong.
-    pub fn resolve(&self, file: Option<&std::path::Path>) -> Result<Config, ConfigError> {
-        let mut layers = Layers::default();
-        for (index, value, origin) in &self.values {
-            layers.add_given(*index, value, origin.clone());
-        }
+    pub fn resolve(&self, file: Option<&Path>) -> Result<Config, ConfigError> {
+        let mut layers = self.layers();
         layers.check_variables(std::env::vars_os().map(|(name, _)| name));
         if let Some(file) = file {
             layers.add_file(file)?;
         }
         resolve::resolve(layers)
+    }
+
+    /// Returns the address of the control port, by the same precedence. Other settings may be wrong.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the address is wrong.
+    pub(crate) fn control(&self, file: Option<&Path>) -> Result<SocketAddr, ConfigError> {
+        let mut layers = self.layers();
+        if let Some(file) = file {
+            layers.add_file(file)?;
+        }
+        resolve::control(layers)
+    }
+
+    fn layers(&self) -> Layers {
+        let mut layers = Layers::default();
+        for (index, value, origin) in &self.values {
+            layers.add_given(*index, value, origin.clone());
+        }
+        layers
     }
 }
 

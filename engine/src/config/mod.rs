@@ -3,10 +3,11 @@
 //! `table` declares each setting once, `row` is what is declared, `form` reads and writes values.
 //! `given` and `layers` collect the values of all sources, `resolve` makes a [`Config`] of them, with
 //! the rules between settings in `rules` and `auth`. Every problem is kept until the end, so that one
-//! run names all of them. `page` prints the reference.
+//! run names all of them. `page` prints the reference, `example` a file with every setting.
 
 mod auth;
 mod back_ends;
+mod example;
 mod form;
 mod given;
 mod layers;
@@ -37,6 +38,7 @@ use trunkline_http::back::{Callbacks, Hooks};
 use trunkline_http::server::ServerLimits;
 use trunkline_http::{HttpLimits, MediaLimits, MediaPlace};
 
+pub use example::as_toml;
 pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
 pub use page::{as_json, as_markdown};

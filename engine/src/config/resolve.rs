@@ -1,5 +1,6 @@
 //! Turns settings into a configuration: defaults, ranges, and the rules between settings.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use trunkline_core::directory::MAX_SHARDS;
@@ -28,6 +29,21 @@ const MOST_DELAY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The longest text of a message by default, in bytes.
 const TEXT_BYTES: u64 = 64 << 10;
+
+/// Returns the address of the control port. Problems of other settings do not count.
+///
+/// # Errors
+/// The address is wrong.
+pub(super) fn control(mut layers: Layers) -> Result<SocketAddr, ConfigError> {
+    layers
+        .problems
+        .retain(|problem| problem.setting == "control");
+    fill(&mut layers, false);
+    match &*layers.problems {
+        [] => Ok(of(&layers.settings.control).0),
+        _ => Err(ConfigError::Settings(layers.problems)),
+    }
+}
 
 /// Returns the configuration of these settings before the defaults.
 ///

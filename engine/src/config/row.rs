@@ -41,6 +41,8 @@ pub(super) struct Row {
     pub(super) least: Option<&'static str>,
     pub(super) most: Option<&'static str>,
     pub(super) limit: Option<Limit>,
+    /// A value as a file has it, for a setting without a fixed default.
+    pub(super) example: Option<&'static str>,
     /// Whether SIGHUP puts a new value into effect. Otherwise the next start does.
     pub(super) is_reloaded: bool,
 }
@@ -75,6 +77,7 @@ impl Row {
             least: None,
             most: None,
             limit: None,
+            example: None,
             is_reloaded: false,
         }
     }
@@ -121,6 +124,11 @@ impl Row {
 
     pub(super) const fn limits(mut self, what: &'static str, beyond: &'static str) -> Self {
         self.limit = Some(Limit { what, beyond });
+        self
+    }
+
+    pub(super) const fn example(mut self, value: &'static str) -> Self {
+        self.example = Some(value);
         self
     }
 

@@ -77,10 +77,10 @@ settings! {
     listen: Address { default("127.0.0.1:7700") }
     /// The file with the certificate for TLS, followed by the certificates up to the root, in PEM.
     /// With it clients connect with wss://. SIGHUP reads it again.
-    tls_cert: FilePath { reloaded() }
+    tls_cert: FilePath { example("\"/etc/trunkline/fullchain.pem\""), reloaded() }
     /// The file with the private key of the certificate, in PEM: PKCS#8, SEC1 or PKCS#1. SIGHUP
     /// reads it again.
-    tls_key: FilePath { reloaded() }
+    tls_key: FilePath { example("\"/etc/trunkline/privkey.pem\""), reloaded() }
     /// The address for HTTP requests about health and metrics: an IP address or a name, and a port.
     /// Port 0 picks a free port.
     control: Address { default("127.0.0.1:7701") }
@@ -93,7 +93,7 @@ settings! {
     /// The file with the tokens of operators for the admin API on the control port: a line
     /// `name scopes sha256-of-token` for each, as `trunkline admin-token` makes it. Without it the API
     /// exists on a loopback address only, and needs no token. SIGHUP reads it again.
-    admin_tokens: FilePath { reloaded() }
+    admin_tokens: FilePath { example("\"/etc/trunkline/admin-tokens\""), reloaded() }
     /// The address for the client API over HTTP: an IP address or a name, and a port. Port 0 picks a
     /// free port, off closes the API. With a certificate the API speaks https://. If the setting
     /// is not given and another program has the default address, the gateway starts without the API and
@@ -111,10 +111,10 @@ settings! {
     http_body_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of the bodies of all requests to the client API that have no answer yet", "error 115: HTTP 503") }
     /// The place of media that clients upload: a folder, which the gateway makes if it is missing, or
     /// `s3://bucket/prefix` for a bucket that speaks S3.
-    media: MediaPlace { computed("the folder media in the data folder") }
+    media: MediaPlace { example("\"/var/lib/trunkline/media\""), computed("the folder media in the data folder") }
     /// The file with the address and the credentials of the bucket of media: a line `AWS_NAME=value` for
     /// each, such as `AWS_ENDPOINT_URL`. They win over variables of the environment with the same names.
-    media_s3_file: FilePath {  }
+    media_s3_file: FilePath { example("\"/etc/trunkline/media.env\"") }
     /// The largest file that clients may upload.
     media_max: ByteSize { default("25MiB"), range("1KiB", "1GiB"), limits("a file that a client uploads", "error 106: HTTP 413") }
     /// The types of files that clients may upload: a list such as `image/*,application/pdf`, or `*/*`
@@ -125,26 +125,26 @@ settings! {
     /// The web pages that may connect, beside those of the host of the gateway: a list such as
     /// `https://chat.example.com,https://example.com:8443`, or `*` for any page and any Host. With
     /// --dev-auth, pages of this machine may connect too.
-    allowed_origins: AllowedOrigins {  }
+    allowed_origins: AllowedOrigins { example("\"https://chat.example.com\"") }
     /// The addresses of reverse proxies whose word counts: a list such as `10.0.0.0/8,2001:db8::7`. A
     /// connection or request that comes through one of them counts for its client in all limits and
     /// logs of addresses. What others say about their address is ignored. SIGHUP reads the list again, for
     /// connections that come from then on.
-    trusted_proxies: TrustedProxies { reloaded() }
+    trusted_proxies: TrustedProxies { example("\"10.0.0.0/8,2001:db8::7\""), reloaded() }
     /// How the trusted proxies name the client: x-forwarded-for, forwarded (RFC 7239), any of both
     /// headers, or proxy-protocol (version 1 or 2 before the first byte of each connection, also before
     /// TLS). With any, a request whose two headers name different clients gets HTTP 400.
     proxy_header: Naming { default("any"), reloaded() }
     /// The back end that is asked before a session opens. Without keys for tokens it alone says who the
     /// clients are.
-    callbacks_connect: BackUrl {  }
+    callbacks_connect: BackUrl { example("\"http://127.0.0.1:9000/connect\"") }
     /// The back end that is asked before a message is stored.
-    callbacks_send: BackUrl {  }
+    callbacks_send: BackUrl { example("\"http://127.0.0.1:9000/send\"") }
     /// The back end that is asked before a subscription begins.
-    callbacks_subscribe: BackUrl {  }
+    callbacks_subscribe: BackUrl { example("\"http://127.0.0.1:9000/subscribe\"") }
     /// The back ends that answer rpc, each with the beginning of its methods: the longest wins. A flag
     /// has a list such as `orders.=http://127.0.0.1:9001/rpc,=http://127.0.0.1:9000/rpc`.
-    callbacks_rpc: Routes {  }
+    callbacks_rpc: Routes { example("{ \"orders.\" = \"http://127.0.0.1:9001/rpc\", \"\" = \"http://127.0.0.1:9000/rpc\" }") }
     /// The time for the answer of a back end, also of one that is told by a webhook.
     callbacks_timeout: Duration { default("2s"), range("50ms", "30s"), limits("time for the answer of a back end", "`rpc` gets error 100; what else was asked about follows `callbacks_on_failure`") }
     /// What happens to what a back end is asked about when it does not answer: it is denied with a
@@ -152,14 +152,14 @@ settings! {
     callbacks_on_failure: OnFailure { default("deny") }
     /// The file with the certificates of authorities that vouch for back ends with https:// addresses, in
     /// PEM. Without it those of the system do.
-    callbacks_ca_file: FilePath {  }
+    callbacks_ca_file: FilePath { example("\"/etc/trunkline/back-ends.pem\"") }
     /// The file with the secret that signs requests to back ends: `whsec_` and base64. SIGHUP reads it
     /// again.
-    callbacks_secret_file: FilePath { reloaded() }
+    callbacks_secret_file: FilePath { example("\"/etc/trunkline/webhook.secret\""), reloaded() }
     /// The back end that is told of each message whose recipient has no device connected, until it answers.
-    webhooks_offline: BackUrl {  }
+    webhooks_offline: BackUrl { example("\"http://127.0.0.1:9000/offline\"") }
     /// The back end that is told of each user who comes, and of each user who has left for presence-grace.
-    webhooks_presence: BackUrl {  }
+    webhooks_presence: BackUrl { example("\"http://127.0.0.1:9000/presence\"") }
     /// The time after which a back end is not told any more of what it did not answer to.
     webhooks_give_up: Duration { default("3d"), range("1s", "30d"), limits("time to tell a back end of a message or of a change of presence", "it is not told") }
     /// The maximum number of members of a group whose messages the back end is told of.
@@ -167,7 +167,7 @@ settings! {
     /// The folder of the store. The gateway makes it if it is missing.
     data: FilePath { default("trunkline-data"), value("DIR") }
     /// The number of event loops. Each has a thread.
-    shards: usize { computed("one per core"), range("1", "127") }
+    shards: usize { example("4"), computed("one per core"), range("1", "127") }
     /// When a message counts as stored: sync (after fdatasync), `interval:<ms>` (once written; a
     /// thread syncs at this interval, from 1 to 60000 ms) or os (once written; the kernel decides
     /// when to sync).
@@ -176,17 +176,17 @@ settings! {
     dev_auth: bool { default("false") }
     /// The file with the key that the tokens of clients (JWT) are signed with: a public key in PEM,
     /// or with --jwt-algorithm=HS256 the bytes of a secret. SIGHUP reads it again.
-    jwt_key: FilePath { reloaded() }
+    jwt_key: FilePath { example("\"/etc/trunkline/token.key\""), reloaded() }
     /// The algorithm that tokens are signed with, if the key does not say so: HS256, RS256, ES256
     /// or EdDSA.
-    jwt_algorithm: TokenAlgorithm { reloaded() }
+    jwt_algorithm: TokenAlgorithm { example("\"HS256\""), reloaded() }
     /// The file with a set of keys (JWKS) for the tokens of clients. Each token names one of them
     /// by `kid`. SIGHUP reads it again.
-    jwks: FilePath { reloaded() }
+    jwks: FilePath { example("\"/etc/trunkline/jwks.json\""), reloaded() }
     /// The audience (`aud`) that each token must name.
-    jwt_audience: Text { reloaded() }
+    jwt_audience: Text { example("\"chat\""), reloaded() }
     /// The issuer (`iss`) that each token must name.
-    jwt_issuer: Text { reloaded() }
+    jwt_issuer: Text { example("\"https://id.example.com\""), reloaded() }
     /// How much the clock of the issuer and that of the gateway may differ, for `exp` and `nbf` of
     /// tokens.
     jwt_leeway: Duration { default("5s"), most("10m"), reloaded() }
@@ -199,7 +199,7 @@ settings! {
     /// The longest WebSocket message, in both directions, all fragments together.
     message_bytes: ByteSize { default("1MiB"), range("1KiB", "32MiB"), limits("a WebSocket message from a client, all fragments together; the size that its headers announce counts", "close 1009") }
     /// The longest text of a message; at most message-bytes.
-    text_bytes: ByteSize { computed("64KiB, or message-bytes if that is less"), least("1B"), limits("the text of a message", "error 106") }
+    text_bytes: ByteSize { example("\"64KiB\""), computed("64KiB, or message-bytes if that is less"), least("1B"), limits("the text of a message", "error 106") }
     /// The longest idempotency key; at most message-bytes.
     key_bytes: ByteSize { default("128B"), least("1B"), limits("an idempotency key", "error 106") }
     /// The output that may wait for one connection. Beyond it, one gap replaces live pushes.
@@ -233,11 +233,11 @@ settings! {
     /// The commands that a connection may send per second. 0: no limit.
     rate_commands: u32 { default("500"), dev("0"), limits("commands of a connection per second", "error 111") }
     /// The messages that all connections of a user may send per second. 0: no limit.
-    user_rate_messages: u32 { computed("twice rate-messages"), limits("messages of all connections of a user per second", "error 111") }
+    user_rate_messages: u32 { example("200"), computed("twice rate-messages"), limits("messages of all connections of a user per second", "error 111") }
     /// The bytes that all connections of a user may send per second. 0B: no limit.
-    user_rate_bytes: ByteSize { computed("twice rate-bytes"), limits("bytes of all connections of a user per second", "error 111") }
+    user_rate_bytes: ByteSize { example("\"2MiB\""), computed("twice rate-bytes"), limits("bytes of all connections of a user per second", "error 111") }
     /// The commands that all connections of a user may send per second. 0: no limit.
-    user_rate_commands: u32 { computed("twice rate-commands"), limits("commands of all connections of a user per second", "error 111") }
+    user_rate_commands: u32 { example("1000"), computed("twice rate-commands"), limits("commands of all connections of a user per second", "error 111") }
     /// How much unused rate a client can save up, as a time: rate-messages × rate-burst messages
     /// may come at once.
     rate_burst: Duration { default("10s"), range("1s", "1h"), limits("how much unused rate a client can save up: a burst of `rate_messages` × `rate_burst` messages (100 × 10 = 1,000)", "") }
@@ -290,7 +290,7 @@ settings! {
     receipt_delay: Duration { default("250ms"), most("10s"), limits("how long a receipt waits for others of its conversation, to share one record; 0s: not at all; at most 10s", "it is stored, pushed and answered") }
     /// How long a receipt that says only that a message was delivered waits for others of its
     /// conversation.
-    delivered_delay: Duration { computed("2s, or 8 times receipt-delay if that is given"), most("10s"), limits("how long a receipt that says only \"delivered\" waits for others of its conversation; at most 10s", "it is stored, pushed and answered") }
+    delivered_delay: Duration { example("\"2s\""), computed("2s, or 8 times receipt-delay if that is given"), most("10s"), limits("how long a receipt that says only \"delivered\" waits for others of its conversation; at most 10s", "it is stored, pushed and answered") }
     /// The most members of one group.
     group_members: usize { default("200000"), range("2", "1000000"), limits("members of a group", "error 106, nobody is added") }
     /// Lets every member of a group add members, not only its owners and admins.
@@ -343,7 +343,7 @@ settings! {
     /// The shares of namespaces in the work of the gateway, while several have work waiting: a list
     /// such as `acme=4,*=1`, from 1 to 1000. A namespace with weight 4 gets 4 times the work of one
     /// with weight 1. `*` stands for all namespaces that are not named; without it they have weight 1.
-    namespace_weights: NamespaceWeights {  }
+    namespace_weights: NamespaceWeights { example("\"acme=4,*=1\"") }
     /// How log lines look: text, or json with one object per line.
     log_format: LogFormat { default("text") }
     /// Which log lines are written, such as info or trunkline=debug,info. SIGHUP reads it again
