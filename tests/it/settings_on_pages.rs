@@ -6,9 +6,10 @@ use toml::Table;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::{Process, workspace};
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 17] = [
     "README.md",
     "docs/getting-started.md",
+    "docs/installing.md",
     "docs/operating.md",
     "docs/security.md",
     "docs/settings.md",

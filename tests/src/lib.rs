@@ -20,6 +20,7 @@
 pub mod api;
 pub mod back_end;
 pub mod client;
+pub mod debian;
 pub mod dial;
 pub mod gateway;
 pub mod http;

@@ -247,6 +247,15 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| built(&["--package", "trunkline", "--bins"], "trunkline"))
 }
 
+/// Returns the `loadgen` program, built from the sources as they are, once per test process.
+///
+/// # Panics
+/// The program does not build.
+pub fn loadgen() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| built(&["--package", "trunkline-loadgen", "--bins"], "loadgen"))
+}
+
 /// Returns an example in Rust of the folder `examples/`, built from the sources as they are.
 ///
 /// # Panics
