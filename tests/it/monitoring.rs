@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use trunkline_tests::gateway::Setup;
+use trunkline_tests::api::Api;
+use trunkline_tests::back_end::{BackEnd, Says};
+use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
+use trunkline_tests::tls::Authority;
 use trunkline_tests::{port, wait};
 
 const DASHBOARD: &str = "deploy/grafana/trunkline.json";
@@ -78,6 +82,22 @@ fn the_page_has_every_alert() {
     assert_eq!(alerts, listed);
 }
 
+#[test]
+fn each_alert_is_raised_in_a_test() {
+    let rules = read(RULES);
+    let tests = read("deploy/prometheus/trunkline.rules.test.yml");
+    let mut alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    assert!(alerts.clone().count() > 20);
+    let raised = |alert: &str| {
+        let expected = format!("alertname: {alert}\n        exp_alerts:\n          - exp_labels");
+        tests.contains(&expected)
+    };
+    let without = alerts.find(|alert| !raised(alert));
+    assert_eq!(without, None, "no test raises it");
+}
+
 /// Returns whether a tool of Debian's package prometheus is there, and says so if it is not.
 #[allow(clippy::print_stdout, reason = "says why a test does nothing")]
 fn is_there(tool: &str) -> bool {
@@ -119,29 +139,30 @@ fn in_url(text: &str) -> String {
     text.bytes().map(part).collect()
 }
 
-/// Returns whether a query has a result.
+/// Returns whether a query has a result that is a number.
 fn has_data(prometheus: SocketAddr, query: &str) -> bool {
     let query = query.replace("$__rate_interval", "10s");
     let query = query.replace("$instance", ".*");
     let path = format!("/api/v1/query?query={}", in_url(&query));
     let answer = http::get(prometheus, &path);
     assert_eq!(answer.status, 200, "{query}: {}", answer.body);
-    !answer.body.contains("\"result\":[]")
+    let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let samples = answer["data"]["result"].as_array().expect("a vector");
+    // The quantile of nothing is no number.
+    samples.iter().any(|sample| sample["value"][1] != "NaN")
 }
 
-#[test]
-fn every_panel_shows_data_of_a_gateway_under_load() {
-    if !is_there("prometheus") {
-        return;
-    }
-    let gateway = Setup::default().http().patient().start();
-    let folder = tempfile::tempdir().expect("a folder can be made");
+/// Starts a Prometheus that scrapes these gateways. Returns its address.
+fn start_prometheus(folder: &Path, gateways: &[&Gateway]) -> (Process, SocketAddr) {
+    let targets: Vec<_> = gateways
+        .iter()
+        .map(|gateway| gateway.control().to_string())
+        .collect();
     let config = format!(
         "global: {{ scrape_interval: 500ms }}\nscrape_configs:\n  - job_name: trunkline\n    \
-         static_configs: [{{ targets: [\"{}\"] }}]\n",
-        gateway.control()
+         static_configs: [{{ targets: {targets:?} }}]\n"
     );
-    let file = folder.path().join("prometheus.yml");
+    let file = folder.join("prometheus.yml");
     std::fs::write(&file, config).expect("a file can be written");
     let kept = port::keep(0);
     let address = kept.address;
@@ -149,10 +170,10 @@ fn every_panel_shows_data_of_a_gateway_under_load() {
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!(
         "--storage.tsdb.path={}",
-        folder.path().join("data").display()
+        folder.join("data").display()
     ));
     command.arg(format!("--web.listen-address={address}"));
-    let _prometheus = Process::start(&mut command);
+    let prometheus = Process::start(&mut command);
     wait::until("Prometheus to listen", || {
         std::net::TcpStream::connect(address).ok()
     });
@@ -160,6 +181,37 @@ fn every_panel_shows_data_of_a_gateway_under_load() {
     wait::until("Prometheus to be ready", || {
         (http::get(address, "/-/ready").status == 200).then_some(())
     });
+    (prometheus, address)
+}
+
+/// Uploads a file as alice, and downloads it again.
+fn exchange_media(gateway: &Gateway) {
+    let api = Api::of(gateway)
+        .user("alice")
+        .header("Content-Type", "text/plain");
+    let answer = api.ask("POST", "/api/v1/media", Some("hello"));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let media: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let path = media["url"].as_str().expect("a path");
+    assert_eq!(api.ask("GET", path, None).status, 200);
+}
+
+#[test]
+fn every_panel_shows_data_of_a_gateway_under_load() {
+    if !is_there("prometheus") {
+        return;
+    }
+    let back_end = BackEnd::start(|_| Says::Json(json!({})));
+    let setup = back_end.asked_by(Setup::default().http().patient(), &["send", "offline"]);
+    let gateway = setup.start();
+    let authority = Authority::new();
+    let files = authority.issue("server");
+    let with_tls = Setup::default()
+        .patient()
+        .tls(&files, &authority.trust())
+        .start();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (_prometheus, address) = start_prometheus(folder.path(), &[&gateway, &with_tls]);
 
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut bob = gateway.dial().connect("bob", "phone");
@@ -167,14 +219,17 @@ fn every_panel_shows_data_of_a_gateway_under_load() {
         .into_iter()
         .flat_map(|(title, queries)| queries.into_iter().map(move |query| (title.clone(), query)))
         .collect();
-    assert!(waiting.len() > 40);
+    assert!(waiting.len() > 80, "{}", waiting.len());
     wait::until("every panel to have data", || {
         alice.done("send", &json!({"user": "bob", "text": "hello"}));
         bob.push_of("message");
+        alice.done("send", &json!({"user": "carol", "text": "you are away"}));
+        exchange_media(&gateway);
         waiting.retain(|(_, query)| !has_data(address, query));
         waiting.is_empty().then_some(())
     });
     // The query of the variable, and one that has none.
     assert!(has_data(address, "trunkline_sessions == 2"));
     assert!(!has_data(address, "trunkline_nothing"));
+    assert!(!has_data(address, "trunkline_sessions / 0 * 0"));
 }
