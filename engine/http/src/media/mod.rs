@@ -2,12 +2,14 @@
 
 mod erase;
 mod link;
+mod owner;
 mod place;
 mod range;
 mod store;
 mod sweep;
 mod types;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +68,8 @@ pub struct MediaParts {
     pub place: OpenedMedia,
     /// The limits.
     pub limits: MediaLimits,
+    /// The file beside the store that says which place of media is its own.
+    pub owner_file: PathBuf,
     /// Looks up who may read media.
     pub access: Access,
     /// Returns the free bytes of the disk with the folder of the store.
@@ -80,6 +84,7 @@ pub(crate) struct Media {
     pub(crate) metrics: Arc<MediaMetrics>,
     /// The memory of uploads.
     pub(crate) room: Turns<UserId>,
+    owner_file: PathBuf,
     access: Access,
     free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
 }
@@ -93,6 +98,7 @@ impl Media {
             links: Links::new(parts.access.link_secret()),
             metrics,
             room: Turns::new(UPLOADS, UPLOADS / 4),
+            owner_file: parts.owner_file,
             access: parts.access,
             free_bytes: parts.free_bytes,
         }

@@ -17,6 +17,7 @@ use object_store::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trunkline_core::media::is_id;
 
 use super::MediaMetrics;
 use super::place::Opened;
@@ -43,6 +44,12 @@ const REASON: usize = 500;
 
 /// The end of the names of files that say what is known of another one.
 const ABOUT: &str = ".json";
+
+/// The name of the file that says whose place this is.
+const OWNER: &str = "trunkline-owner";
+
+/// The most bytes of it that are read.
+const OWNER_BYTES: u64 = 1 << 10;
 
 /// A part of a file, piece by piece.
 pub(crate) type Pieces = BoxStream<'static, object_store::Result<Bytes>>;
@@ -90,13 +97,17 @@ fn about_path(id: &str) -> Path {
     Path::from_iter([folder.to_owned(), format!("{id}{ABOUT}")])
 }
 
-/// Returns the id of a listed file, and whether it says what is known of another one.
+/// Returns the id of a listed file, and whether it says what is known of another one; `None` if the gateway
+/// did not put it there.
 pub(super) fn id_of(listed: &ObjectMeta) -> Option<(&str, bool)> {
-    let name = listed.location.as_ref().rsplit('/').next()?;
-    Some(match name.strip_suffix(ABOUT) {
+    let place = &listed.location;
+    let name = place.as_ref().rsplit('/').next()?;
+    let (id, is_about) = match name.strip_suffix(ABOUT) {
         Some(id) => (id, true),
         None => (name, false),
-    })
+    };
+    let is_own = is_id(id) && *place == if is_about { about_path(id) } else { path(id) };
+    is_own.then_some((id, is_about))
 }
 
 impl Store {
@@ -248,6 +259,46 @@ impl Store {
         Ok(())
     }
 
+    /// Returns the token of the gateway whose place this is; `None` if nobody's.
+    ///
+    /// # Errors
+    /// The place cannot be reached.
+    pub(super) async fn owner(&self) -> Result<Option<String>, Unreachable> {
+        let path = Path::from(OWNER);
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(0..OWNER_BYTES)),
+            ..GetOptions::default()
+        };
+        let got = async { self.objects().get_opts(&path, options).await?.bytes().await };
+        let got = self.within(got);
+        match got.await {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Puts a token there.
+    ///
+    /// # Errors
+    /// The place cannot be reached.
+    pub(super) async fn set_owner(&self, token: &str) -> Result<(), Unreachable> {
+        let (path, token) = (Path::from(OWNER), token.to_owned());
+        let put = self.within(self.objects().put(&path, token.into())).await;
+        put.map(|_| ()).map_err(|error| self.failed(&error))
+    }
+
+    /// Logs that others use the place too.
+    pub(super) fn is_shared(&self) {
+        let (place, object) = (&self.place.shown, OWNER);
+        tracing::warn!(
+            place,
+            object,
+            "media that no message names stay: another gateway uses this place, or did so before this store \
+             was restored; give each gateway its own place, and then remove the object"
+        );
+    }
+
     /// Lists all files, of both sorts.
     pub(super) fn list(&self) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
         self.objects().list(None)
@@ -374,6 +425,46 @@ impl Writer {
             tokio::spawn(async move {
                 let _ = self.store.within(upload.abort()).await;
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Store {
+        pub(crate) async fn remove_owner(&self) {
+            self.objects().delete(&Path::from(OWNER)).await.unwrap();
+        }
+    }
+
+    #[test]
+    fn files_of_others_have_no_id() {
+        let of = |place: &str| {
+            let listed = ObjectMeta {
+                location: Path::from(place),
+                last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+                size: 1,
+                e_tag: None,
+                version: None,
+            };
+            id_of(&listed).map(|(id, is_about)| (id.to_owned(), is_about))
+        };
+        let id = "AbCdEfGhIjKlMnOpQrSt-_";
+        assert_eq!(of(&format!("Ab/{id}")), Some((id.to_owned(), false)));
+        assert_eq!(of(&format!("Ab/{id}.json")), Some((id.to_owned(), true)));
+        for other in [
+            id,
+            OWNER,
+            "Ab/owner",
+            "photos/cat.jpg",
+            &format!("Xy/{id}"),
+            &format!("other/Ab/{id}"),
+            &format!("Ab/{id}.json.json"),
+            &format!("Ab/{id}x"),
+        ] {
+            assert_eq!(of(other), None, "{other}");
         }
     }
 }

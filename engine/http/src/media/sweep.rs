@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 
+use super::owner::Owner;
 use super::store::id_of;
 use super::{Media, Unreachable};
 
@@ -29,9 +30,13 @@ pub(crate) async fn run(media: Arc<Media>) {
     // When a file was first seen without a message that names it. A clock that leaps is not enough to
     // remove one.
     let mut unnamed = HashMap::new();
+    let mut owner = Owner::new(media.owner_file.clone());
     loop {
         tokio::time::sleep(pause).await;
-        // The log has the reason. The next look tries again.
+        // The log has the reasons. The next look tries again.
+        if !matches!(owner.may_remove(&media.store).await, Ok(true)) {
+            continue;
+        }
         let _ = look(&media, &mut unnamed, pause).await;
     }
 }

@@ -1,0 +1,191 @@
+//! Whose place of media this is. A gateway removes what no message of its own store names, so two gateways
+//! at one place would remove each other's media.
+//!
+//! An object at the place has a token, which a file beside the store has too. Every start makes a new one,
+//! so a copy of the store is noticed when both gateways have run. Whoever finds another token than its own
+//! puts [`SHARED`] there, and then nobody removes anything.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use trunkline_core::media::is_id;
+
+use super::{Media, Store, Unreachable};
+
+/// The object at a place that more than one gateway uses. It is no token.
+const SHARED: &str = "shared";
+
+/// The most bytes of the file with the tokens.
+const FILE: u64 = 1 << 10;
+
+/// What a gateway knows of the owner of its place.
+pub(super) struct Owner {
+    /// The file with the tokens that may be at the place: the one before this start, and the last.
+    file: PathBuf,
+    /// The token of this start, once it is at the place.
+    token: Option<String>,
+    /// Whether the log says that others use the place.
+    is_reported: bool,
+}
+
+impl Owner {
+    pub(super) const fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            token: None,
+            is_reported: false,
+        }
+    }
+
+    /// Returns whether files at the place may be removed. The first time after a start they may not, so
+    /// that another gateway has time to notice.
+    ///
+    /// # Errors
+    /// The place cannot be reached, or the file not be read or written.
+    pub(super) async fn may_remove(&mut self, store: &Store) -> Result<bool, Unreachable> {
+        let there = store.owner().await?;
+        if there.is_some() && there == self.token {
+            return Ok(true);
+        }
+        if there
+            .as_deref()
+            .is_some_and(|text| text != SHARED && !is_id(text))
+        {
+            // No gateway has put it there.
+            self.report(store);
+            return Ok(false);
+        }
+        let claimed = self.claim(there.clone()).await?;
+        let Some(token) = claimed else {
+            self.token = None;
+            if there.as_deref() != Some(SHARED) {
+                store.set_owner(SHARED).await?;
+            }
+            self.report(store);
+            return Ok(false);
+        };
+        store.set_owner(&token).await?;
+        (self.token, self.is_reported) = (Some(token), false);
+        Ok(false)
+    }
+
+    /// Says once that the place is not this gateway's alone.
+    fn report(&mut self, store: &Store) {
+        if !std::mem::replace(&mut self.is_reported, true) {
+            store.is_shared();
+        }
+    }
+
+    /// Returns a new token, and writes it into the file; `None` if the token at the place is that of
+    /// somebody else.
+    async fn claim(&self, there: Option<String>) -> Result<Option<String>, Unreachable> {
+        let (file, is_lost) = (self.file.clone(), self.token.is_some());
+        let claim = move || {
+            let known = read(&file)?;
+            if let Some(there) = &there
+                && (is_lost || !known.lines().any(|line| line == there))
+            {
+                return Ok(None);
+            }
+            let token = Media::new_id().map_err(|_| io::Error::other("no random numbers"))?;
+            // Both: the gateway may end before the new one is at the place.
+            write(&file, &format!("{}\n{token}\n", there.unwrap_or_default()))?;
+            Ok(Some(token))
+        };
+        let done = tokio::task::spawn_blocking(claim).await;
+        let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+        done.map_err(|error| {
+            let file = self.file.display();
+            tracing::warn!(%file, %error, "media that no message names stay: the file cannot be read or written");
+            Unreachable
+        })
+    }
+}
+
+/// Reads the file with tokens. It may be missing.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    match fs::File::open(file) {
+        Ok(file) => file.take(FILE).read_to_string(&mut text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(text)
+}
+
+/// Writes the file with tokens, whole or not at all.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    let mut written = fs::File::create(&new)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    fs::rename(&new, file)?;
+    // The token at the place must not outlive the file.
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::media::OpenedMedia;
+
+    async fn look(owner: &mut Owner, store: &Store) -> bool {
+        owner.may_remove(store).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_two_gateways_at_a_place_none_removes_anything() {
+        let place = OpenedMedia {
+            objects: Arc::new(InMemory::new()),
+            piece: 1,
+            is_remote: false,
+            shown: String::new(),
+        };
+        let store = &Store::new(place, Duration::from_secs(9), Arc::default());
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let mut first = Owner::new(file("first"));
+        assert!(!look(&mut first, store).await);
+        assert!(look(&mut first, store).await && look(&mut first, store).await);
+        // After a restart it is still the owner.
+        let mut first = Owner::new(file("first"));
+        assert!(!look(&mut first, store).await && look(&mut first, store).await);
+        // A copy of its store runs too.
+        fs::copy(file("first"), file("copy")).unwrap();
+        let mut copy = Owner::new(file("copy"));
+        assert!(!look(&mut copy, store).await && look(&mut copy, store).await);
+        for owner in [&mut first, &mut copy, &mut Owner::new(file("first"))] {
+            assert!(!look(owner, store).await && !look(owner, store).await);
+        }
+        // Something else has the name.
+        store.set_owner("a file of somebody else").await.unwrap();
+        assert!(!look(&mut first, store).await && !look(&mut first, store).await);
+        let there = store.owner().await.unwrap();
+        assert_eq!(there.as_deref(), Some("a file of somebody else"));
+        // Somebody removes the object, and one gateway.
+        store.remove_owner().await;
+        assert!(!look(&mut first, store).await && look(&mut first, store).await);
+        // Another store, or a backup of this one.
+        let mut other = Owner::new(file("other"));
+        assert!(!look(&mut other, store).await);
+        assert!(!look(&mut first, store).await && !look(&mut other, store).await);
+    }
+
+    #[tokio::test]
+    async fn a_start_that_ends_between_file_and_place_is_no_other_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let owner = Owner::new(file.clone());
+        let token = owner.claim(None).await.unwrap().unwrap();
+        owner.claim(Some(token.clone())).await.unwrap().unwrap();
+        assert!(owner.claim(Some(token)).await.unwrap().is_some());
+        assert!(owner.claim(Some("another".into())).await.unwrap().is_none());
+    }
+}
