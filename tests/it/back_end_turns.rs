@@ -160,6 +160,56 @@ fn messages_of_a_sender_keep_their_order_while_others_go_on() {
     );
 }
 
+/// With `allow` a message passes while its back end rests, but not before an earlier one of its sender.
+#[test]
+fn a_message_that_passes_unasked_does_not_overtake_those_of_its_sender() {
+    let gates = Arc::new(Gates::default());
+    let held = Arc::clone(&gates);
+    let back = BackEnd::start(move |asked| match asked.body["text"].as_str() {
+        Some("fail") => Says::Close,
+        Some("first") => {
+            held.pass("first");
+            Says::Json(json!({}))
+        }
+        _ => Says::Json(json!({})),
+    });
+    let setup = Setup::default()
+        .http()
+        .flag("callbacks-on-failure", "allow");
+    let gateway = back.asked_by(setup, &["send"]).start();
+    let dial = gateway.dial();
+    let (mut phone, mut laptop, mut carol) = (
+        dial.connect("alice", "phone"),
+        dial.connect("alice", "laptop"),
+        dial.connect("carol", "phone"),
+    );
+    let message = |text: &str| json!({"user": "bob", "text": text});
+    let first = phone.post("send", &message("first"));
+    gates.wait_for("first");
+    // The back end begins to rest. Whoever has nothing on the way passes at once.
+    for _ in 0..8 {
+        carol.done("send", &message("fail"));
+    }
+    let later: Vec<_> = ["second", "third"]
+        .map(|text| laptop.post("send", &message(text)))
+        .into();
+    wait::until("the messages to wait", || {
+        (gateway.metric("trunkline_callbacks_waiting") == 3.0).then_some(())
+    });
+    gates.open("first");
+    assert!(phone.reply(first)["send"]["seq"].is_u64());
+    for id in later {
+        assert!(laptop.reply(id)["send"]["seq"].is_u64());
+    }
+    assert_eq!(
+        texts(&gateway, "bob", "u:alice:bob"),
+        ["first", "second", "third"]
+    );
+    wait::until("nothing to wait", || {
+        (gateway.metric("trunkline_callbacks_waiting") == 0.0).then_some(())
+    });
+}
+
 #[test]
 fn a_repeated_message_is_the_stored_one_whatever_the_back_end_makes_of_it_now() {
     let count = Mutex::new(0);

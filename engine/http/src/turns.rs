@@ -59,18 +59,28 @@ impl<K: Eq + Hash + Copy> Turns<K> {
     }
 
     /// Takes room for a user, and waits until there is some. An amount beyond the share of a user stands
-    /// for the share.
+    /// for the share. The place among those who wait is taken at once, before anybody polls the future.
     ///
     /// The caller bounds the number of those who wait.
-    pub(crate) async fn take(&self, key: K, amount: usize) -> Turn<K> {
+    pub(crate) fn take(&self, key: K, amount: usize) -> impl Future<Output = Turn<K>> + use<K> {
         let mut place = self.stand(key, amount);
-        // The other end is dropped with a place only.
-        let _ = (&mut place.told).await;
-        Turn {
-            key,
-            amount: place.amount,
-            state: Arc::clone(&self.0),
+        async move {
+            // The other end is dropped with a place only.
+            let _ = (&mut place.told).await;
+            Turn {
+                key,
+                amount: place.amount,
+                state: Arc::clone(&place.state),
+            }
         }
+    }
+
+    /// Returns whether a user has room or waits for it.
+    pub(crate) fn has(&self, key: K) -> bool {
+        let state = self.0.lock();
+        state.users.get(&key).is_some_and(|user| {
+            user.held > 0 || user.waiting.iter().any(|(_, one)| !one.is_closed())
+        })
     }
 
     /// Takes a place among those who wait.
@@ -208,6 +218,19 @@ mod tests {
         assert!(poll(fourth.as_mut()).is_some());
         drop((third_turn, others));
         assert!(is_empty(&turns, 4));
+    }
+
+    #[test]
+    fn who_asks_first_is_first_whoever_is_polled_first() {
+        let turns = Turns::new(2, 1);
+        assert!(!turns.has(1));
+        let (mut first, mut second) = (pin!(turns.take(1, 1)), pin!(turns.take(1, 1)));
+        assert!(turns.has(1) && !turns.has(2));
+        assert!(poll(second.as_mut()).is_none());
+        drop(poll(first.as_mut()).unwrap());
+        assert!(turns.has(1));
+        drop(poll(second.as_mut()).unwrap());
+        assert!(!turns.has(1));
     }
 
     #[test]

@@ -17,11 +17,13 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
+use futures_util::future::OptionFuture;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request};
 use parking_lot::RwLock;
@@ -331,15 +333,28 @@ impl BackEnds for Asking {
             });
         };
         let asker = self.asker(&job);
+        let mut passes = false;
         let room = match target.enter(asker, job.question.bytes()) {
             Ok(room) => room,
             Err(why) => {
                 self.shared.metrics.turned_away(kind);
-                return Some(Judged {
-                    verdict: self.shared.without(kind, why),
-                    question: job.question,
-                    turn: SendTurn::default(),
-                });
+                let mut verdict = self.shared.without(kind, why);
+                let is_message = matches!((kind, &verdict), (BackKind::Send, Verdict::Pass));
+                // It would overtake those that the sender has on their way.
+                passes = is_message && target.in_order.has(asker);
+                let room = passes.then(|| target.pass(asker, job.question.bytes()));
+                if let Some(Some(room)) = room {
+                    room
+                } else {
+                    if passes {
+                        verdict = Verdict::Refuse(too_many());
+                    }
+                    return Some(Judged {
+                        verdict,
+                        question: job.question,
+                        turn: SendTurn::default(),
+                    });
+                }
             }
         };
         let pending = Pending {
@@ -347,13 +362,24 @@ impl BackEnds for Asking {
             rest: Some((job.question, job.deliver)),
             _room: room,
         };
+        // Its place is behind all that came before it, whichever task runs first.
+        let line = (kind == BackKind::Send).then(|| target.in_order.take(asker, 1));
+        let line = OptionFuture::from(line);
+        if passes {
+            let passing = async move {
+                let order = line.await;
+                pending.deliver(Verdict::Pass, turn_of(order)).await;
+            };
+            self.runtime.spawn(passing);
+            return None;
+        }
         let request = Outgoing {
             body: Vec::new(),
             shared: Arc::clone(&self.shared),
             target: Arc::clone(target),
             asker,
         };
-        self.runtime.spawn(request.run(job.user, pending));
+        self.runtime.spawn(request.run(job.user, pending, line));
         None
     }
 }
@@ -365,11 +391,7 @@ impl Shared {
             return Verdict::Pass;
         }
         Verdict::Refuse(match why {
-            NotAsked::Full => ErrorReply::beyond(
-                "callbacks",
-                RETRY_MS,
-                "too many questions to the back end wait: try again",
-            ),
+            NotAsked::Full => too_many(),
             NotAsked::Resting => no_answer(),
         })
     }
@@ -382,6 +404,16 @@ impl Shared {
         }
         Verdict::Refuse(no_answer())
     }
+}
+
+fn too_many() -> ErrorReply<'static> {
+    let text = "too many questions to the back end wait: try again";
+    ErrorReply::beyond("callbacks", RETRY_MS, text)
+}
+
+/// Returns the turn of a sender, which ends when the message is on its way into the store.
+fn turn_of(order: Option<Turn<Asker>>) -> SendTurn {
+    order.map_or_else(SendTurn::default, SendTurn::new)
 }
 
 fn no_answer() -> ErrorReply<'static> {
@@ -438,11 +470,22 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn run(mut self, user: BackUser, pending: Pending) {
+    /// Asks, and delivers the verdict. `line` is the place of a message behind the earlier ones of its sender.
+    async fn run(
+        mut self,
+        user: BackUser,
+        pending: Pending,
+        line: impl Future<Output = Option<Turn<Asker>>>,
+    ) {
         let kind = pending.kind;
-        let waited = tokio::time::timeout(self.shared.timeout, self.wait(kind)).await;
-        let (order, turn) = match waited {
-            Ok(turns) if self.target.admits() => turns,
+        let target = Arc::clone(&self.target);
+        let (mut line, mut order) = (pin!(line), None);
+        let waited = tokio::time::timeout(self.shared.timeout, async {
+            order = Some(line.as_mut().await);
+            target.at_once.take(self.asker, 1).await
+        });
+        let turn = match waited.await {
+            Ok(turn) if target.admits() => turn,
             waited => {
                 // The back end has done nothing wrong if others take all turns.
                 let why = match waited {
@@ -451,7 +494,13 @@ impl Outgoing {
                 };
                 self.shared.metrics.turned_away(kind);
                 let verdict = self.shared.without(kind, why);
-                return pending.deliver(verdict, SendTurn::default()).await;
+                let order = match order {
+                    Some(order) => order,
+                    // Those before it are asked about, or pass, within their own time.
+                    None if matches!(verdict, Verdict::Pass) => line.await,
+                    None => None,
+                };
+                return pending.deliver(verdict, turn_of(order)).await;
             }
         };
         let began = Instant::now();
@@ -473,19 +522,7 @@ impl Outgoing {
                 self.shared.failed(kind, &why)
             }
         };
-        let order = order.map_or_else(SendTurn::default, SendTurn::new);
-        pending.deliver(verdict, order).await;
-    }
-
-    /// Waits for the turn of the question: that of a sender's message behind those before, and one of the
-    /// requests at a time.
-    async fn wait(&self, kind: BackKind) -> (Option<Turn<Asker>>, Turn<Asker>) {
-        let target = &self.target;
-        let order = match kind {
-            BackKind::Send => Some(target.in_order.take(self.asker, 1).await),
-            _ => None,
-        };
-        (order, target.at_once.take(self.asker, 1).await)
+        pending.deliver(verdict, turn_of(order.flatten())).await;
     }
 
     /// Sends the request, and returns the body of the answer.

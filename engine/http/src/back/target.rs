@@ -41,6 +41,8 @@ pub(super) struct Target {
     /// Senders whose message is asked about, one at a time for each.
     pub(super) in_order: Turns<Asker>,
     waiting: Mutex<Waiting>,
+    /// Messages that pass unasked, behind the earlier ones of their sender.
+    passing: Mutex<Waiting>,
     breaker: Mutex<Breaker>,
     said: Mutex<Said>,
     metrics: Arc<BackMetrics>,
@@ -72,6 +74,34 @@ struct Waiting {
     of: HashMap<Asker, Load>,
 }
 
+impl Waiting {
+    /// Takes room; returns `false` if there is none.
+    fn enter(&mut self, asker: Asker, bytes: usize) -> bool {
+        let own = self.of.get(&asker).copied().unwrap_or_default();
+        if !self.all.fits(bytes, 1) || !own.fits(bytes, SHARES) {
+            return false;
+        }
+        self.all.count += 1;
+        self.all.bytes += bytes;
+        let own = self.of.entry(asker).or_default();
+        own.count += 1;
+        own.bytes += bytes;
+        true
+    }
+
+    fn leave(&mut self, asker: Asker, bytes: usize) {
+        self.all.count -= 1;
+        self.all.bytes -= bytes;
+        if let Some(load) = self.of.get_mut(&asker) {
+            load.count -= 1;
+            load.bytes -= bytes;
+            if load.count == 0 {
+                self.of.remove(&asker);
+            }
+        }
+    }
+}
+
 /// What the log says of a back end.
 #[derive(Debug, Default)]
 struct Said {
@@ -95,21 +125,15 @@ pub(super) struct Room {
     target: Arc<Target>,
     asker: Asker,
     bytes: usize,
+    /// Whether the back end is not asked.
+    passes: bool,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
         self.target.metrics.waiting.fetch_sub(1, Relaxed);
-        let mut waiting = self.target.waiting.lock();
-        waiting.all.count -= 1;
-        waiting.all.bytes -= self.bytes;
-        if let Some(load) = waiting.of.get_mut(&self.asker) {
-            load.count -= 1;
-            load.bytes -= self.bytes;
-            if load.count == 0 {
-                waiting.of.remove(&self.asker);
-            }
-        }
+        let place = self.target.place(self.passes);
+        place.lock().leave(self.asker, self.bytes);
     }
 }
 
@@ -125,8 +149,10 @@ impl Target {
             pool: Pool::new(url.origin(), trust),
             url,
             at_once: Turns::new(AT_ONCE, AT_ONCE / SHARES),
-            in_order: Turns::new(WAITING, 1),
+            // Senders whose messages pass unasked wait here too.
+            in_order: Turns::new(2 * WAITING, 1),
             waiting: Mutex::default(),
+            passing: Mutex::default(),
             breaker: Mutex::default(),
             said: Mutex::default(),
             metrics,
@@ -141,23 +167,30 @@ impl Target {
         if !self.breaker.lock().would_admit(Instant::now()) {
             return Err(NotAsked::Resting);
         }
-        let mut waiting = self.waiting.lock();
-        let own = waiting.of.get(&asker).copied().unwrap_or_default();
-        if !waiting.all.fits(bytes, 1) || !own.fits(bytes, SHARES) {
-            return Err(NotAsked::Full);
+        self.room(asker, bytes, false).ok_or(NotAsked::Full)
+    }
+
+    /// Takes room for a message that passes unasked, and waits for earlier ones of its sender; `None` if
+    /// too many do so.
+    pub(super) fn pass(self: &Arc<Self>, asker: Asker, bytes: usize) -> Option<Room> {
+        self.room(asker, bytes, true)
+    }
+
+    fn room(self: &Arc<Self>, asker: Asker, bytes: usize, passes: bool) -> Option<Room> {
+        if !self.place(passes).lock().enter(asker, bytes) {
+            return None;
         }
-        waiting.all.count += 1;
-        waiting.all.bytes += bytes;
-        let own = waiting.of.entry(asker).or_default();
-        own.count += 1;
-        own.bytes += bytes;
-        drop(waiting);
         self.metrics.waiting.fetch_add(1, Relaxed);
-        Ok(Room {
+        Some(Room {
             target: Arc::clone(self),
             asker,
             bytes,
+            passes,
         })
+    }
+
+    const fn place(&self, passes: bool) -> &Mutex<Waiting> {
+        if passes { &self.passing } else { &self.waiting }
     }
 
     /// Lets a question out whose turn it is. Returns `false` if the back end rests meanwhile.
@@ -233,6 +266,20 @@ mod tests {
         drop(large);
         assert_eq!(target.metrics.waiting(), 0);
         assert!(target.waiting.lock().of.is_empty());
+    }
+
+    #[test]
+    fn messages_that_pass_unasked_have_bounded_room_of_their_own() {
+        let target = target();
+        let asked = target.enter(1, 1).unwrap();
+        let most = WAITING / SHARES;
+        let passing: Vec<_> = (0..most).map(|_| target.pass(1, 1).unwrap()).collect();
+        assert!(target.pass(1, 1).is_none() && target.pass(2, 1).is_some());
+        assert!(target.enter(1, 1).is_ok());
+        assert_eq!(target.metrics.waiting(), 1 + most as u64);
+        drop((asked, passing));
+        assert_eq!(target.metrics.waiting(), 0);
+        assert!(target.passing.lock().of.is_empty() && target.waiting.lock().of.is_empty());
     }
 
     #[test]
