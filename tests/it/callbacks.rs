@@ -63,7 +63,7 @@ fn messages_pass_are_changed_or_refused_on_every_way() {
         assert_eq!(alice.refused("send", &message("bad")), 4_003);
         assert_eq!(alice.refused("send", &message("no")), 103);
         assert_eq!(alice.refused("send", &message("long")), 106);
-        assert_eq!(alice.refused("send", &message("fail")), 100);
+        assert_eq!(alice.refused("send", &message("fail")), 120);
         let image = json!({"type": "image/png", "url": "https://h/i.png", "size": 5});
         let keyed = json!({"user": "bob", "key": "k-1", "media": image});
         alice.done("send", &keyed);
@@ -83,7 +83,7 @@ fn messages_pass_are_changed_or_refused_on_every_way() {
     api.post("send", &message("word one"));
     assert_eq!(bob.push_of("message")["text"], "*** one");
     assert_eq!(api.refused("send", &message("bad")), (422, 4_003));
-    assert_eq!(api.refused("send", &message("fail")), (500, 100));
+    assert_eq!(api.refused("send", &message("fail")), (503, 120));
     api.post("rtm.send", &json!({"targetID": "bob", "text": "word two"}));
     assert_eq!(bob.push_of("message")["text"], "*** two");
     let refused = api.refused("rtm.send", &json!({"targetID": "bob", "text": "no"}));
@@ -174,12 +174,12 @@ fn without_an_answer_messages_are_denied_or_allowed() {
                 assert!(sent["send"]["seq"].is_u64(), "{sent}");
                 assert!(subscribed["subscribe"].is_object(), "{subscribed}");
             } else {
-                assert_eq!((error_code(&sent), error_code(&subscribed)), (100, 100));
+                assert_eq!((error_code(&sent), error_code(&subscribed)), (120, 120));
                 assert_eq!(sent["error"]["temporary"], true);
             }
         }
         let answer = api.ask("POST", "/api/v1/send", Some(&message.to_string()));
-        assert_eq!(answer.status, if passes { 200 } else { 500 });
+        assert_eq!(answer.status, if passes { 200 } else { 503 });
     }
 }
 
@@ -375,7 +375,7 @@ fn sessions_that_wait_for_a_back_end_keep_nobody_waiting() {
     let mut bob = gateway.dial().connect("bob", "phone");
     bob.ping();
     for client in &mut waiting {
-        assert_eq!(error_code(&client.reply(1)), 100);
+        assert_eq!(error_code(&client.reply(1)), 120);
         assert_eq!(ended(client), 3_013);
     }
     bob.send("carol", "hi");
@@ -451,7 +451,7 @@ fn back_ends_with_tls_show_a_certificate_that_is_trusted() {
     let gateway = doubting.start();
     let mut alice = gateway.dial().connect("alice", "phone");
     let refused = alice.refused("send", &json!({"user": "bob", "text": "three"}));
-    assert_eq!(refused, 100);
+    assert_eq!(refused, 120);
     let said = gateway.logged("a back end fails");
     assert!(said.contains("certificate"), "{said}");
 }

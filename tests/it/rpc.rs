@@ -110,7 +110,7 @@ fn methods_without_a_back_end_and_bad_ones_are_refused() {
     assert_eq!(alice.refused("rpc", &question("")), 107);
     assert_eq!(alice.refused("rpc", &question(&"x".repeat(256))), 107);
     // A code that is none of a back end's is a failure of the back end.
-    assert_eq!(alice.refused("rpc", &question("orders.odd")), 100);
+    assert_eq!(alice.refused("rpc", &question("orders.odd")), 120);
     let api = Api::of(&gateway).user("alice");
     assert_eq!(api.refused("rpc", &question("users.list")), (404, 104));
     let without = Setup::default().http().start();
@@ -199,11 +199,11 @@ fn who_leaves_gets_no_answer_and_a_stopping_gateway_refuses_what_waits() {
     alice.post("rpc", &hang);
     alice.close();
     let mut bob = gateway.dial().connect("bob", "phone");
-    assert_eq!(bob.refused("rpc", &hang), 100);
+    assert_eq!(bob.refused("rpc", &hang), 120);
     let waits = bob.post("rpc", &hang);
     gateway.ask_to_stop();
     let answer = bob.reply(waits);
-    assert_eq!(error_code(&answer), 100, "{answer}");
+    assert_eq!(error_code(&answer), 120, "{answer}");
     assert!(gateway.ended().status.success());
 }
 
@@ -283,7 +283,7 @@ fn a_hostile_back_end_is_a_failure_that_nobody_else_notices() {
     for way in WAYS {
         for _ in 0..5 {
             let answer = alice.ask("rpc", &question(way));
-            assert_eq!(error_code(&answer), 100, "{way}: {answer}");
+            assert_eq!(error_code(&answer), 120, "{way}: {answer}");
         }
     }
     let failed = "trunkline_callbacks_failed_total{callback=\"rpc\"}";
@@ -294,7 +294,7 @@ fn a_hostile_back_end_is_a_failure_that_nobody_else_notices() {
     // not make a back end rest for all.
     assert_eq!(gateway.metric("trunkline_callbacks_resting"), 5.0);
     let answer = alice.ask("rpc", &question("h.hang"));
-    assert_eq!(error_code(&answer), 100);
+    assert_eq!(error_code(&answer), 120);
     // The others do not notice.
     let good = wait::until("the good back end answers", || {
         let answer = alice.ask("rpc", &question("good"));
@@ -321,7 +321,7 @@ fn a_back_end_that_comes_back_is_asked_again() {
     let question = json!({"method": "x", "data": 0});
     let away = "trunkline_callbacks_turned_away_total{callback=\"rpc\"}";
     wait::until("it rests, and is not asked", || {
-        assert_eq!(alice.refused("rpc", &question), 100);
+        assert_eq!(alice.refused("rpc", &question), 120);
         (gateway.metric(away) > 0.0).then_some(())
     });
     *good.lock().unwrap() = true;

@@ -170,8 +170,8 @@ export class Commands {
   }
 
   #failed(command, error) {
-    // After 111 nothing was done. After 115 and 100 it is not known, so only what can be repeated is.
-    const again = error.code === 111 || ((error.code === 115 || error.code === 100) && command.tries++ < TRIES);
+    // After 111 nothing was done. After the others it may not be known, so only what can be repeated is.
+    const again = error.code === 111 || ([100, 115, 120].includes(error.code) && command.tries++ < TRIES);
     if (!again || !command.isRepeatable) return this.#finish(command, new TrunklineError(error));
     const range = Math.min(100 * 2 ** command.tries, LONGEST_WAIT);
     const delay = (error.retry_ms ?? 0) + this.#random() * range;

@@ -179,6 +179,9 @@ played("keeps the order of a conversation when a message is refused for the mome
   socket.refuse("send", { code: 111, name: "too_many_requests", temporary: true, limit: "rate_messages", retry_ms: 1 });
   socket.answer("send", { conversation: "g:eng", seq: 1 });
   await other;
+  // A back end that has to be asked fails for the moment.
+  while (socket.sent.length === 0) await setImmediate();
+  assert.equal(socket.refuse("send", { code: 120, name: "back_end_unavailable", temporary: true }).text, "1");
   while (socket.sent.length === 0) await setImmediate();
   assert.equal(socket.answer("send", { conversation: "u:alice:bob", seq: 1 }).text, "1");
   assert.equal(socket.answer("send", { conversation: "u:alice:bob", seq: 2 }).text, "2");

@@ -207,6 +207,9 @@ class Client(unittest.IsolatedAsyncioTestCase):
             sending = asyncio.gather(*(client.send(user="bob", text=text) for text in "12"))
             refusal = {"code": 111, "name": "too_many_requests", "message": "no", "temporary": True, "retry_ms": 1}
             self.assertEqual((await socket.answer("send", refusal, "error"))["text"], "1")
+            # A back end that has to be asked fails for the moment.
+            refusal = {"code": 120, "name": "back_end_unavailable", "message": "no", "temporary": True}
+            self.assertEqual((await socket.answer("send", refusal, "error"))["text"], "1")
             for seq, text in enumerate("12", 1):
                 reply = {"conversation": "u:alice:bob", "seq": seq}
                 self.assertEqual((await socket.answer("send", reply))["text"], text)

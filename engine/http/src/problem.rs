@@ -132,7 +132,7 @@ fn status(code: u16) -> StatusCode {
         111 => StatusCode::TOO_MANY_REQUESTS,
         112 => StatusCode::GONE,
         114 | 117 | 118 | 119 => StatusCode::CONFLICT,
-        115 => StatusCode::SERVICE_UNAVAILABLE,
+        115 | 120 => StatusCode::SERVICE_UNAVAILABLE,
         116 => StatusCode::INSUFFICIENT_STORAGE,
         // A refusal of the operator's own programs.
         4000..=4999 => StatusCode::UNPROCESSABLE_ENTITY,
@@ -200,6 +200,7 @@ mod tests {
             (ErrorCode::KeyReused, 409),
             (ErrorCode::NameTaken, 409),
             (ErrorCode::EditWindowPassed, 409),
+            (ErrorCode::BackEndUnavailable, 503),
         ] {
             let problem = Problem::new(code, "why");
             assert_eq!(problem.status().as_u16(), expected, "{code:?}");

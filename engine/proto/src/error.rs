@@ -24,11 +24,12 @@ pub enum ErrorCode {
     KeyReused = 117,
     NameTaken = 118,
     EditWindowPassed = 119,
+    BackEndUnavailable = 120,
 }
 
 impl ErrorCode {
     /// All codes, in ascending order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Internal,
         Self::Unauthorized,
         Self::Unknown,
@@ -45,6 +46,7 @@ impl ErrorCode {
         Self::KeyReused,
         Self::NameTaken,
         Self::EditWindowPassed,
+        Self::BackEndUnavailable,
     ];
 
     /// Returns the code's number on the wire.
@@ -71,6 +73,7 @@ impl ErrorCode {
             Self::KeyReused => "key_reused",
             Self::NameTaken => "name_taken",
             Self::EditWindowPassed => "edit_window_passed",
+            Self::BackEndUnavailable => "back_end_unavailable",
         }
     }
 
@@ -78,7 +81,11 @@ impl ErrorCode {
     pub const fn temporary(self) -> bool {
         matches!(
             self,
-            Self::Internal | Self::TooManyRequests | Self::StorageUnavailable | Self::StorageFull
+            Self::Internal
+                | Self::TooManyRequests
+                | Self::StorageUnavailable
+                | Self::StorageFull
+                | Self::BackEndUnavailable
         )
     }
 }

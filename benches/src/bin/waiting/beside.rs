@@ -165,7 +165,7 @@ fn ask(server: SocketAddr, number: usize, over: &AtomicBool) -> anyhow::Result<(
     let question = json!({"method": "hang", "data": number});
     while !over.load(SeqCst) {
         let answer = talk.answer("rpc", &question)?;
-        if answer["error"]["code"] != 100 {
+        if answer["error"]["code"] != 120 {
             bail!("the back end hangs, and the gateway answers {answer}");
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -175,8 +175,8 @@ class Commands:
 
     def _failed(self, command: Command, error: Fields) -> None:
         code = error["code"]
-        # After 111 nothing was done. After 115 and 100 it is not known, so only what can be repeated is.
-        again = code == 111 or (code in (115, 100) and command.tries < TRIES)
+        # After 111 nothing was done. After the others it may not be known, so only what can be repeated is.
+        again = code == 111 or (code in (100, 115, 120) and command.tries < TRIES)
         if not again or not command.is_repeatable:
             return self._finish(command, error=TrunklineError(error))
         command.tries += code != 111

@@ -418,7 +418,7 @@ fn turn_of(order: Option<Turn<Asker>>) -> SendTurn {
 
 fn no_answer() -> ErrorReply<'static> {
     let text = "the back end that has to be asked does not answer: try again later";
-    ErrorReply::new(ErrorCode::Internal, text)
+    ErrorReply::new(ErrorCode::BackEndUnavailable, text)
 }
 
 /// A question that waits for its verdict. It gets one in any case.
