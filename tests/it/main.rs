@@ -128,3 +128,4 @@ mod web_pages;
 mod webhooks;
 mod webhooks_muted;
 mod webhooks_presence;
+mod webhooks_kept;

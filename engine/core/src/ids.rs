@@ -272,6 +272,12 @@ impl Ids {
         self.0.id(WEBHOOK, &[user, conversation, seq, time]).0
     }
 
+    /// Returns the number that stands for this store in files beside it, after so many restores. Another store
+    /// has another one.
+    pub(crate) fn history(&self, restores: u32) -> u128 {
+        self.0.id(WEBHOOK, &[&restores.to_le_bytes()]).0
+    }
+
     /// Returns the id of the timeline of the ephemeral messages that expire in one span of time: the records
     /// name it beside their recipients.
     pub(crate) fn due(&self, span: u64) -> TimelineId {

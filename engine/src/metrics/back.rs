@@ -95,6 +95,11 @@ fn webhooks(webhooks: &WebhookMetrics, to: &mut Families<'_, '_>) -> Written {
         "Bytes of the log that were not looked through for missed messages yet",
         webhooks.behind(),
     )?;
+    to.gauge(
+        "trunkline_webhooks_recipients_with_more",
+        "Recipients of whom more messages wait in the log than in memory",
+        webhooks.later(),
+    )?;
     to.labelled(
         (
             "trunkline_webhooks_tries",

@@ -129,6 +129,12 @@ impl Epochs {
         self.tag(position) == tag
     }
 
+    /// Returns the number of backups between this store and the first one.
+    #[must_use]
+    pub fn restores(&self) -> u32 {
+        self.0.restores
+    }
+
     /// Returns the text of a position that also proves `detail`.
     #[must_use]
     pub fn token_with(&self, position: Position, detail: &[u8]) -> Token {

@@ -70,6 +70,31 @@ fn every_record_comes_once_in_order_from_segments_and_kept_ones_and_after_openin
 }
 
 #[test]
+fn from_near_any_place_the_later_records_come() {
+    let disk = SimDisk::new(8);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    for round in 0..40 {
+        opened.writer.set_state(user(9), &[round]).unwrap();
+        commit(&mut opened, &mut log, 5);
+    }
+    let head = opened.reader.head();
+    for place in (0..head.0 + 100).step_by(101).chain([u64::MAX]) {
+        let near = opened.reader.near(Position(place)).unwrap();
+        assert!(near <= Position(place) && near <= head, "{place}");
+        let (found, _) = follow(&opened, near.0, usize::MAX);
+        let later = log.partition_point(|event| event.position <= place);
+        assert!(found.ends_with(&log[later..]), "{place}");
+        // Not much comes again.
+        assert!(found.len() <= log.len() - later + 2, "{place}");
+    }
+    for event in &log {
+        let position = Position(event.position);
+        assert_eq!(opened.reader.near(position).unwrap(), position);
+    }
+}
+
+#[test]
 fn the_growing_end_is_read_and_nothing_that_is_not_committed() {
     let disk = SimDisk::new(4);
     let (mut opened, _) = open(&disk, small_runs()).unwrap();

@@ -1,6 +1,6 @@
 //! Messages whose recipients had no device connected, in the order of the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Message, ReplyBody};
 use trunkline_proto::names::Conversation;
-use trunkline_storage::{Page, Position, Reader, Record, TimelineId};
+use trunkline_storage::{IdBuildHasher, Page, Position, Reader, Record, TimelineId};
 
 use super::failure::{CORRUPT, failure};
 use super::messages::Messages;
@@ -64,16 +64,42 @@ pub struct Shown {
     pub mentioned: bool,
 }
 
+/// Recipients, by their ids.
+pub type Recipients = HashSet<UserId, IdBuildHasher>;
+
+/// The part of the log that [`MissedMessages::follow`] looks through.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'l> {
+    /// The position of the last record before the part.
+    pub after: Position,
+    /// The position of the last record of the part.
+    pub until: Position,
+    /// The number of messages after which the look ends.
+    pub most: usize,
+    /// The recipients who are looked for; `None` for all.
+    pub only: Option<&'l Recipients>,
+}
+
 /// How far [`MissedMessages::follow`] came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Followed {
-    /// The position of the last record that was looked at.
+    /// The position up to which the log was looked through.
     pub reached: Position,
     /// The number of records that were passed because they, or what the store has of their group, cannot be
     /// decoded.
     pub undecodable: u64,
     /// Why the store cannot be read after `reached`, if it cannot.
     pub failed: Option<String>,
+}
+
+impl Followed {
+    const fn at(reached: Position) -> Self {
+        Self {
+            reached,
+            undecodable: 0,
+            failed: None,
+        }
+    }
 }
 
 /// The ids of a missed message.
@@ -134,9 +160,25 @@ impl MissedMessages {
     }
 
     /// Returns the position of a text of [`token`](Self::token); `None` if the text belongs to another
-    /// store or to another history.
+    /// store or to another history, or was made while the disk was full.
     pub fn position(&self, text: &str) -> Option<Position> {
         self.reading.epochs().check(text).ok()
+    }
+
+    /// Returns a number that only this store has, until it is restored from a backup.
+    pub fn history(&self) -> u128 {
+        let restores = self.reading.epochs().restores();
+        self.reading.ids().history(restores)
+    }
+
+    /// Returns a position from which the log can be followed so that nothing behind `position` is left out, in
+    /// a store whose log may have lost its end there.
+    ///
+    /// # Errors
+    /// Says why the store cannot be read.
+    pub fn near(&self, position: Position) -> Result<Position, String> {
+        let near = self.reading.store().near(position);
+        near.map_err(|error| error.to_string())
     }
 
     /// Returns the id of a user.
@@ -155,48 +197,61 @@ impl MissedMessages {
         )
     }
 
-    /// Gives the missed messages after a position to `each`, in the order of the log. Reads at most 1,000
-    /// records, and no more once `each` got `most` messages; of the last record `each` gets all.
+    /// Gives the missed messages of a part of the log to `each`, in the order of the log, with the position of
+    /// the record before: a look after it finds the message again. Reads at most 1,000 records, and no more
+    /// once `each` got enough messages; of the last record `each` gets all.
     ///
     /// Recipients who have a device connected now, or had one after the message was stored, are left out.
     /// A record that the store returns and that cannot be decoded is counted, and the next one is read:
     /// reading it again would change nothing.
-    pub fn follow(&self, after: Position, most: usize, each: &mut dyn FnMut(Missed)) -> Followed {
-        let (mut found, mut records) = (Vec::new(), 0);
-        let mut followed = Followed {
-            reached: after,
-            undecodable: 0,
-            failed: None,
-        };
-        let read = self.reading.store().follow(after, &mut |record| {
+    pub fn follow(&self, look: Look<'_>, each: &mut dyn FnMut(Position, Missed)) -> Followed {
+        let (mut found, mut count, mut records) = (Vec::new(), 0, 0);
+        let (mut followed, mut is_cut) = (Followed::at(look.after), false);
+        let read = self.reading.store().follow(look.after, &mut |record| {
+            if record.position > look.until {
+                return ControlFlow::Break(());
+            }
             records += 1;
-            let before = found.len();
-            match self.find(record, &mut found) {
+            match self.find(record, look.only, &mut found) {
                 Ok(()) => {}
                 Err((ErrorCode::Internal, _)) => followed.undecodable += 1,
                 Err((_, why)) => {
                     // All of this record is looked at again.
-                    found.truncate(before);
                     followed.failed = Some(why.to_owned());
                     return ControlFlow::Break(());
                 }
             }
+            count += found.len();
+            for missed in found.drain(..) {
+                each(followed.reached, missed);
+            }
             followed.reached = record.position;
-            match records < RECORDS && found.len() < most {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
+            is_cut = records >= RECORDS || count >= look.most;
+            match is_cut {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
         });
         self.reading.meter().take();
-        if let Err(error) = read {
-            followed.failed = Some(error.to_string());
+        match read {
+            Err(error) => followed.failed = Some(error.to_string()),
+            // What lies between here and the end of the part has expired.
+            Ok(_) if !is_cut && followed.failed.is_none() => {
+                followed.reached = followed.reached.max(look.until);
+            }
+            Ok(_) => {}
         }
-        found.into_iter().for_each(each);
         followed
     }
 
     /// Adds the recipients of a record who have no device connected.
-    fn find(&self, record: &Record<'_>, found: &mut Vec<Missed>) -> Result<(), Failure> {
+    /// Adds nothing if it fails.
+    fn find(
+        &self,
+        record: &Record<'_>,
+        only: Option<&Recipients>,
+        found: &mut Vec<Missed>,
+    ) -> Result<(), Failure> {
         if RecordKind::of(record) != Some(RecordKind::Message) {
             return Ok(());
         }
@@ -227,26 +282,29 @@ impl MissedMessages {
         match Conversation::parse(body.conversation) {
             Some(Conversation::Direct(lesser, greater)) if lesser != greater => {
                 let other = if body.user == lesser { greater } else { lesser };
-                if self.is_away(self.user(body.namespace, other), sent) {
+                let user = self.user(body.namespace, other);
+                if is_wanted(only, user) && self.is_away(user, sent) {
                     found.push(missed(other));
                 }
                 Ok(())
             }
-            Some(Conversation::Group(_)) => self.find_members(record, &body, &mut |user| {
-                let namespace = found.last().map(|last| Arc::clone(&last.namespace));
-                let conversation = found.last().map(|last| Arc::clone(&last.conversation));
-                let mut missed = missed(user);
-                // The members of a group share the names.
-                for (own, other) in [
-                    (&mut missed.namespace, namespace),
-                    (&mut missed.conversation, conversation),
-                ] {
-                    if let Some(other) = other.filter(|other| *other == *own) {
-                        *own = other;
+            Some(Conversation::Group(_)) => self
+                .find_members(record, &body, only, &mut |user| {
+                    let namespace = found.last().map(|last| Arc::clone(&last.namespace));
+                    let conversation = found.last().map(|last| Arc::clone(&last.conversation));
+                    let mut missed = missed(user);
+                    // The members of a group share the names.
+                    for (own, other) in [
+                        (&mut missed.namespace, namespace),
+                        (&mut missed.conversation, conversation),
+                    ] {
+                        if let Some(other) = other.filter(|other| *other == *own) {
+                            *own = other;
+                        }
                     }
-                }
-                found.push(missed);
-            }),
+                    found.push(missed);
+                })
+                .inspect_err(|_| found.clear()),
             _ => Ok(()),
         }
     }
@@ -256,11 +314,18 @@ impl MissedMessages {
         &self,
         record: &Record<'_>,
         body: &Body<'_>,
+        only: Option<&Recipients>,
         each: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let (reading, group) = (&self.reading, record.timeline);
         let sent = body.happened(record);
         let ids = reading.ids();
+        let mut told: Vec<UserId> = record.fanout.collect();
+        told.sort_unstable();
+        let is_pulled = told.binary_search(&ids.channel(group)).is_ok();
+        if !is_pulled && !told.iter().any(|user| is_wanted(only, *user)) {
+            return Ok(());
+        }
         let Some(value) = reading.bytes(ids.head(group))? else {
             return Ok(());
         };
@@ -268,16 +333,14 @@ impl MissedMessages {
         if head.members > self.largest_group {
             return Ok(());
         }
-        let mut told: Vec<UserId> = record.fanout.collect();
-        told.sort_unstable();
-        let is_pulled = told.binary_search(&ids.channel(group)).is_ok();
         for number in 0..head.chunks {
             let Some(chunk) = reading.roster(group, number)? else {
                 continue;
             };
             for member in chunk.members()? {
                 let user = ids.user(body.namespace, member.user);
-                if member.user == body.user || !self.is_away(user, sent) {
+                let is_other = member.user != body.user && is_wanted(only, user);
+                if !is_other || !self.is_away(user, sent) {
                     continue;
                 }
                 let was_in = if is_pulled {
@@ -431,6 +494,10 @@ impl MissedMessages {
         let marks = reading.direct(conversation)?.marks;
         Ok(marks[usize::from(!is_lesser)].read)
     }
+}
+
+fn is_wanted(only: Option<&Recipients>, user: UserId) -> bool {
+    only.is_none_or(|only| only.contains(&user))
 }
 
 /// Finishes a look-up that pauses only to let others go first.

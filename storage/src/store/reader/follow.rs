@@ -73,6 +73,46 @@ impl Reader {
         }
         Ok(reached)
     }
+
+    /// Returns a position from which [`follow`](Self::follow) gives all records behind `position`, which may lie inside
+    /// a record: the log may have lost its end there, and have grown again. Records at or before `position` may
+    /// come again. Reads one segment at most, and stops in it where it is damaged.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the disk does not return what was written.
+    pub fn near(&self, position: Position) -> Result<Position, ReadError> {
+        let visible = self.shared().visible();
+        if position.0 >= visible.head {
+            return Ok(Position(visible.head));
+        }
+        let mut places = places_after(&visible, Position::ZERO).into_iter();
+        let Some(place) = places.rfind(|place| place.base() <= position.0) else {
+            return Ok(Position::ZERO);
+        };
+        let segment = place.open(&visible)?;
+        let (mut before, mut window) = (segment.base, Window::with_len(CHUNK_BYTES));
+        let mut at = segment.first();
+        while at < position.0 && at < segment.end() {
+            let next = match visible.runs.kept().given_up_until(at) {
+                Some(end) => end,
+                None => {
+                    self.read_frame(&segment, at, &mut window)?;
+                    match window.checked(&segment, at) {
+                        Some((header, _)) if header.kind != FrameKind::Seal => {
+                            at + header.len() as u64
+                        }
+                        _ => return Ok(Position(before)),
+                    }
+                }
+            };
+            if next > position.0 {
+                // The record before is read again, because this one was not read to its end.
+                return Ok(Position(before));
+            }
+            (before, at) = (at, next);
+        }
+        Ok(Position(if at == position.0 { at } else { before }))
+    }
 }
 
 /// A segment with visible records. One that is kept for runs is opened when it is read, so that a

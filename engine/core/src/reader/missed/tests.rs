@@ -40,6 +40,21 @@ fn opened() -> (Opened, Arc<Hub>, MissedMessages) {
     (opened, hub, missed)
 }
 
+/// Follows the log from a position on.
+fn follow(
+    missed: &MissedMessages,
+    after: Position,
+    each: &mut dyn FnMut(Position, Missed),
+) -> Followed {
+    let look = Look {
+        after,
+        until: missed.head(),
+        most: 10,
+        only: None,
+    };
+    missed.follow(look, each)
+}
+
 #[test]
 fn who_left_before_a_message_is_found_also_where_the_steady_time_lags() {
     let (mut opened, hub, missed) = opened();
@@ -60,7 +75,7 @@ fn who_left_before_a_message_is_found_also_where_the_steady_time_lags() {
         hub.clock.set(Duration::from_millis(wire), Duration::ZERO);
         hub.leave(ids.user("", "bob"), 0, DeviceMark::default());
         let mut found = Vec::new();
-        missed.follow(Position::ZERO, 10, &mut |one| found.push(one));
+        follow(&missed, Position::ZERO, &mut |_, one| found.push(one));
         found
     };
     let found = left_at(4_000_000);
@@ -108,7 +123,7 @@ fn a_record_that_cannot_be_decoded_is_passed_and_counted() {
         .unwrap();
     opened.writer.commit().unwrap();
     let mut found = Vec::new();
-    let followed = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));
+    let followed = follow(&missed, Position::ZERO, &mut |_, one| found.push(one.seq));
     assert_eq!(found, [1, 3]);
     let expected = Followed {
         reached: missed.head(),
@@ -118,7 +133,7 @@ fn a_record_that_cannot_be_decoded_is_passed_and_counted() {
     assert_eq!(followed, expected);
     // What lies beyond the log cannot be read.
     let beyond = Position(missed.head().0 + 1);
-    let followed = missed.follow(beyond, 10, &mut |_| panic!("there is none"));
+    let followed = follow(&missed, beyond, &mut |_, _| panic!("there is none"));
     assert!(followed.reached == beyond && followed.failed.is_some());
 }
 
@@ -158,7 +173,7 @@ fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled(
     }
     let found = |missed: &MissedMessages| {
         let mut found = Vec::new();
-        let reached = missed.follow(Position::ZERO, 10, &mut |one| found.push(one.seq));
+        let reached = follow(missed, Position::ZERO, &mut |_, one| found.push(one.seq));
         assert_eq!((reached.reached, reached.failed), (missed.head(), None));
         found
     };
@@ -166,4 +181,66 @@ fn messages_whose_first_body_is_overwritten_are_found_unless_they_were_recalled(
     assert_eq!(found(&missed), [1, 2, 3]);
     opened.writer.tick(1);
     assert_eq!(found(&missed), [1, 3]);
+}
+
+#[test]
+fn a_part_of_the_log_is_looked_through_for_some_recipients() {
+    let (mut opened, _, missed) = opened();
+    let ids = Ids(opened.reader.key());
+    for number in 1..=20_u64 {
+        let other = if number % 2 == 0 { "bob" } else { "carol" };
+        let mut bytes = Vec::new();
+        let body = Body {
+            conversation: &format!("u:alice:{other}"),
+            user: "alice",
+            device: "phone",
+            text: Some("hello"),
+            ..Body::default()
+        };
+        body.write(&mut bytes);
+        let draft = Draft {
+            kind: RecordKind::Message as u8,
+            time: 1_000,
+            timeline: ids.direct("", "alice", other),
+            seq: number.div_ceil(2),
+            fanout: &[ids.user("", other)],
+            body: &bytes,
+            ..Draft::default()
+        };
+        opened.writer.append(&draft).unwrap();
+    }
+    opened.writer.commit().unwrap();
+    let bob = Recipients::from_iter([ids.user("", "bob")]);
+    let look = |after, until, most| {
+        let mut found = Vec::new();
+        let look = Look {
+            after,
+            until,
+            most,
+            only: Some(&bob),
+        };
+        let followed = missed.follow(look, &mut |before, one| found.push((before, one.seq)));
+        assert_eq!((followed.undecodable, followed.failed), (0, None));
+        (found, followed.reached)
+    };
+    let numbers = |found: &[(Position, u64)]| -> Vec<u64> {
+        found.iter().map(|(_, number)| *number).collect()
+    };
+    let (all, reached) = look(Position::ZERO, missed.head(), 100);
+    assert_eq!(numbers(&all), (1..=10).collect::<Vec<_>>());
+    assert_eq!(reached, missed.head());
+    // The position that comes with a message leads to it, and a look ends where it is told.
+    for (at, (before, _)) in all.iter().enumerate() {
+        let (later, _) = look(*before, missed.head(), 100);
+        assert_eq!(later, all[at..]);
+        let (earlier, reached) = look(Position::ZERO, *before, 100);
+        assert_eq!((&earlier[..], reached), (&all[..at], *before));
+    }
+    let (some, reached) = look(Position::ZERO, missed.head(), 3);
+    assert_eq!(
+        (numbers(&some), some[..] == all[..3]),
+        (vec![1, 2, 3], true)
+    );
+    let (rest, _) = look(reached, missed.head(), 100);
+    assert_eq!(rest, all[3..]);
 }

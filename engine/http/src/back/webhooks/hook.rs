@@ -55,6 +55,7 @@ pub(super) struct Hook {
 
 impl Hook {
     pub(super) fn new(told: Told, url: &BackUrl, back: &Back, results: Sender<Event>) -> Self {
+        back.metrics().webhooks.set_circuit(told, false);
         Self {
             told,
             url: url.clone(),
@@ -119,6 +120,9 @@ impl Hook {
                 self.breaker.failed(now);
             }
         }
+        metrics
+            .webhooks
+            .set_circuit(self.told, self.breaker.is_open());
         let (webhook, url) = (self.told.name(), self.url.shown());
         if let Err(why) = result
             && let Some(failures) = self.said.count(now)

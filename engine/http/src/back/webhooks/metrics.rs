@@ -1,6 +1,6 @@
 //! The counters of webhooks. The thread of the webhooks alone writes them.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use super::super::failed::Failed;
 
@@ -29,6 +29,10 @@ impl Told {
 /// The results of tries, in the order of their counters.
 const RESULTS: [&str; 5] = ["told", "status", "unreachable", "broken", "late"];
 
+/// The names of the states of a back end: it is told of nothing, it is told, and it rests because it does not
+/// answer.
+const CIRCUITS: [&str; 3] = ["off", "closed", "open"];
+
 /// The reasons why something is not told, in the order of their counters.
 const DROPS: [&str; 3] = ["unseen", "full", "undecodable"];
 
@@ -39,6 +43,10 @@ pub struct WebhookMetrics {
     /// The time of the oldest entry in milliseconds since 1970; 0 without any.
     oldest_ms: AtomicU64,
     behind: AtomicU64,
+    /// The recipients whose further messages are left to the log.
+    later: AtomicU64,
+    /// The states of back ends, as places in `CIRCUITS`.
+    circuits: [AtomicU8; Told::ALL.len()],
     tries: [AtomicU64; RESULTS.len()],
     given_up: [AtomicU64; Told::ALL.len()],
     dropped: [AtomicU64; DROPS.len()],
@@ -64,6 +72,19 @@ impl WebhookMetrics {
         self.behind.load(Relaxed)
     }
 
+    /// Returns the number of recipients of whom more messages wait than are counted by
+    /// [`waiting`](Self::waiting).
+    pub fn later(&self) -> u64 {
+        self.later.load(Relaxed)
+    }
+
+    /// Returns the state of the back end of a webhook: `off` if there is none, `closed` while it is told, `open`
+    /// while it rests, because it does not answer.
+    pub fn circuit(&self, told: Told) -> &'static str {
+        let at = usize::from(self.circuits[told as usize].load(Relaxed));
+        CIRCUITS.get(at).copied().unwrap_or_default()
+    }
+
     /// Returns the number of tries by result.
     pub fn tries(&self) -> [(&'static str, u64); RESULTS.len()] {
         std::array::from_fn(|at| (RESULTS[at], self.tries[at].load(Relaxed)))
@@ -86,6 +107,14 @@ impl WebhookMetrics {
     pub(super) fn set_log(&self, oldest_ms: u64, behind: u64) {
         self.oldest_ms.store(oldest_ms, Relaxed);
         self.behind.store(behind, Relaxed);
+    }
+
+    pub(super) fn set_later(&self, recipients: usize) {
+        self.later.store(recipients as u64, Relaxed);
+    }
+
+    pub(super) fn set_circuit(&self, told: Told, rests: bool) {
+        self.circuits[told as usize].store(1 + u8::from(rests), Relaxed);
     }
 
     pub(super) fn tried(&self, result: &Result<(), Failed>) {

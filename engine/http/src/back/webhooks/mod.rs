@@ -5,6 +5,7 @@
 
 mod form;
 mod hook;
+mod later;
 mod metrics;
 mod offline;
 mod presence;
@@ -28,11 +29,13 @@ use super::failed::Failed;
 use super::{Back, BackUrl};
 
 pub use self::hook::TOLD_AT_ONCE;
+pub use self::later::PER_RECIPIENT;
 pub use self::metrics::{Told, WebhookMetrics};
 pub use self::state::Unreadable;
 
-/// The number of messages that wait to be told at which the log is not followed any further, and the
-/// maximum number of users whose presence waits to be told.
+/// The number of messages that wait to be told at which the log is not followed any further, the same for
+/// recipients whose further messages are left to the log, and the maximum number of users whose presence
+/// waits to be told.
 pub const WAITING_HOOKS: usize = 10_000;
 
 /// The longest time between two looks at the log and at who came or left.

@@ -1,7 +1,7 @@
 //! The webhook `offline`: messages whose recipients had no device connected.
 //!
 //! It follows the log from a position of its own, so commits know nothing of it. What it finds waits in
-//! a queue. Position and queue are in one file, which is written anew at most once a second: what is told
+//! a queue; what a recipient has beyond a share is left to the log until there is room. Position and queue are in one file, which is written anew at most once a second: what is told
 //! between two writes is told again after a crash, with the same id.
 
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use trunkline_core::clock::system_ms;
 use trunkline_core::ids::UserId;
-use trunkline_core::reader::{Missed, MissedMessages};
+use trunkline_core::reader::{Followed, Look, Missed, MissedMessages};
 use trunkline_core::store::Position;
 
 use super::super::failed::Failed;
 use super::super::{BackMetrics, id_of};
 use super::hook::{Hook, Said};
+use super::later::{Later, share as places};
 use super::queue::{Queue, longest_pause};
 use super::state::{State, StateFile, Unreadable, Waiting};
 use super::{Told, WAITING_HOOKS, form, is_over, share};
@@ -33,6 +34,8 @@ pub(super) struct Offline {
     hook: Hook,
     missed: MissedMessages,
     queue: Queue<Missed>,
+    /// Recipients whose further messages are left to the log.
+    later: Later,
     /// The position up to which the log was followed.
     followed: Position,
     /// The log is not followed before this time.
@@ -72,6 +75,7 @@ impl Offline {
             hook: parts.hook,
             missed: parts.missed,
             queue: Queue::default(),
+            later: Later::default(),
             followed: head,
             not_before: now,
             give_up: parts.give_up,
@@ -96,12 +100,33 @@ impl Offline {
     }
 
     fn go_on(&mut self, state: State, now: Instant) {
-        match self.missed.position(&state.position) {
+        let is_same = state.history == Some(self.missed.history());
+        let known = self.missed.position(&state.position);
+        let waiting = state.waiting.len();
+        match known {
             Some(position) => self.followed = position,
+            // The disk was full at the last start, or a repair gave something up.
+            None if is_same => {
+                self.followed = self.near(state.raw, now);
+                tracing::warn!(
+                    waiting,
+                    "the store has lost a part of its log since it was followed for webhooks, or its disk was full: \
+                     some messages may be told again"
+                );
+            }
             None => tracing::warn!(
-                waiting = state.waiting.len(),
-                "the store is not the one that was followed for webhooks, or it was repaired: going on at its end"
+                waiting,
+                "the store is not the one that was followed for webhooks, or it was restored from a backup: going on \
+                 at its end"
             ),
+        }
+        for (user, raw) in state.later {
+            let after = match known {
+                Some(_) => Position(raw),
+                None if is_same => self.near(raw, now),
+                None => continue,
+            };
+            self.later.leave(user, after);
         }
         let now_ms = system_ms();
         for Waiting {
@@ -118,9 +143,19 @@ impl Offline {
         }
     }
 
+    /// Returns a position near `raw` from which nothing is left out.
+    fn near(&mut self, raw: u64, now: Instant) -> Position {
+        let near = self.missed.near(Position(raw));
+        near.unwrap_or_else(|error| {
+            // The log is followed from there once it can be read.
+            self.cannot_read(&error, now);
+            Position(raw).min(self.missed.head())
+        })
+    }
+
     /// Does what is due. Returns when it wants to be called again.
     pub(super) fn turn(&mut self, now: Instant) -> Option<Instant> {
-        let goes_on = self.follow(now) | self.try_some(now);
+        let goes_on = self.follow(now) | self.read_on(now) | self.try_some(now);
         if now.saturating_duration_since(self.saved) >= SAVE {
             self.saved = now;
             self.drop_over(now);
@@ -131,6 +166,7 @@ impl Offline {
         }
         let metrics = &self.metrics.webhooks;
         metrics.set_waiting(Told::Offline, self.queue.len());
+        metrics.set_later(self.later.len());
         match goes_on {
             true => Some(now),
             false => self
@@ -139,23 +175,75 @@ impl Offline {
         }
     }
 
+    /// Returns the number of messages that may be looked for now.
+    fn room(&self, now: Instant) -> usize {
+        match now < self.not_before {
+            true => 0,
+            false => WAITING_HOOKS.saturating_sub(self.queue.len()),
+        }
+    }
+
     /// Looks for missed messages in a piece of the log. Returns whether there is more, and room for it.
     fn follow(&mut self, now: Instant) -> bool {
-        let room = WAITING_HOOKS.saturating_sub(self.queue.len());
-        if room == 0 || now < self.not_before || self.followed >= self.missed.head() {
+        let (most, head) = (self.room(now), self.missed.head());
+        if most == 0 || self.later.len() >= WAITING_HOOKS || self.followed >= head {
             return false;
         }
-        let mut found = Vec::new();
-        let followed = self
-            .missed
-            .follow(self.followed, room, &mut |missed| found.push(missed));
-        for missed in found {
-            let user = self.missed.user(&missed.namespace, &missed.user);
-            self.queue.push(user, missed, now);
-        }
+        let look = Look {
+            after: self.followed,
+            until: head,
+            most,
+            only: None,
+        };
+        let (missed, queue, later) = (&self.missed, &mut self.queue, &mut self.later);
+        let followed = missed.follow(look, &mut |before, one| {
+            let user = missed.user(&one.namespace, &one.user);
+            if later.has(user) {
+                return;
+            }
+            match queue.len_of(user) < places(queue.len()) {
+                true => queue.push(user, one, now),
+                false => later.leave(user, before),
+            }
+        });
         let has_more = followed.reached != self.followed;
         self.is_changed |= has_more;
         self.followed = followed.reached;
+        self.note(&followed, now) && has_more && self.queue.len() < WAITING_HOOKS
+    }
+
+    /// Looks in a piece of the log for messages that were left to it, of recipients who have room again.
+    /// Returns whether there may be more.
+    fn read_on(&mut self, now: Instant) -> bool {
+        let most = self.room(now);
+        if most == 0 {
+            return false;
+        }
+        let (missed, queue, later) = (&self.missed, &mut self.queue, &mut self.later);
+        let Some(wanted) = later.wanted(|user| queue.len_of(user), queue.len()) else {
+            return false;
+        };
+        let mut open = wanted.users.clone();
+        let look = wanted.look(self.followed, most);
+        let looked = missed.follow(look, &mut |before, one| {
+            let user = missed.user(&one.namespace, &one.user);
+            if !open.contains(&user) {
+                return;
+            }
+            let has_room = queue.len_of(user) < places(queue.len());
+            if later.takes(user, before, has_room) {
+                queue.push(user, one, now);
+            } else if !has_room {
+                open.remove(&user);
+            }
+        });
+        later.looked(open.into_iter(), looked.reached, self.followed);
+        self.is_changed = true;
+        self.note(&looked, now)
+    }
+
+    /// Notes what could not be read of a piece of the log. Returns whether all of it could.
+    fn note(&mut self, followed: &Followed, now: Instant) -> bool {
         if followed.undecodable > 0 {
             self.metrics.webhooks.undecodable(followed.undecodable);
             if let Some(times) = self.undecodable.count(now) {
@@ -165,12 +253,11 @@ impl Offline {
                 );
             }
         }
-        if let Some(error) = followed.failed {
+        if let Some(error) = &followed.failed {
             self.not_before = now + UNREADABLE;
-            self.cannot_read(&error, now);
-            return false;
+            self.cannot_read(error, now);
         }
-        has_more && self.queue.len() < WAITING_HOOKS
+        followed.failed.is_none()
     }
 
     fn cannot_read(&mut self, error: &str, now: Instant) {
@@ -200,8 +287,7 @@ impl Offline {
                 }
                 (Ok(_), _) => {
                     self.metrics.webhooks.unseen();
-                    self.queue.finish(user, now);
-                    self.is_changed = true;
+                    self.finish(user, now);
                 }
                 (Err(error), _) => {
                     self.cannot_read(&error, now);
@@ -216,12 +302,16 @@ impl Offline {
     pub(super) fn take(&mut self, user: UserId, result: &Result<(), Failed>, now: Instant) {
         self.hook.take(result, now);
         match result {
-            Ok(()) => {
-                self.queue.finish(user, now);
-                self.is_changed = true;
-            }
+            Ok(()) => self.finish(user, now),
             Err(_) => self.put_off(user, now),
         }
+    }
+
+    /// Removes the head of a recipient.
+    fn finish(&mut self, user: UserId, now: Instant) {
+        self.queue.finish(user, now);
+        self.later.wake();
+        self.is_changed = true;
     }
 
     /// Tries the head of a recipient again later, or gives it up.
@@ -231,7 +321,7 @@ impl Offline {
         let is_over = |missed: &Missed| is_over(missed.sent, now_ms, self.give_up);
         if self.queue.head(user).is_some_and(is_over) {
             self.hook.gave_up(now);
-            self.queue.finish(user, now);
+            self.finish(user, now);
         } else {
             self.queue.fail(user, now, share());
         }
@@ -247,6 +337,7 @@ impl Offline {
         let is_over = |missed: &Missed| is_over(missed.sent, now_ms, give_up);
         let count = self.queue.drop_over(now, is_over);
         self.is_changed |= count > 0;
+        self.later.wake();
         for _ in 0..count {
             self.hook.gave_up(now);
         }
@@ -285,6 +376,13 @@ impl Offline {
         }
         let state = State {
             position: self.missed.token(self.followed),
+            raw: self.followed.0,
+            history: Some(self.missed.history()),
+            later: self
+                .later
+                .all()
+                .map(|(user, after)| (user, after.0))
+                .collect(),
             waiting,
         };
         match self.file.write(&state) {

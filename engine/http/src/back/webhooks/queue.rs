@@ -62,6 +62,11 @@ impl<E> Queue<E> {
         self.told
     }
 
+    /// Returns the number of entries of a recipient.
+    pub(super) fn len_of(&self, user: UserId) -> usize {
+        self.lines.get(&user).map_or(0, |line| line.entries.len())
+    }
+
     /// Returns whether something waits for a recipient.
     pub(super) fn has(&self, user: UserId) -> bool {
         self.lines.contains_key(&user)

@@ -9,13 +9,18 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use trunkline_core::ids::UserId;
 use trunkline_core::reader::Missed;
+use trunkline_core::store::TimelineId;
 
 /// The name of the file in the data folder.
 pub(super) const NAME: &str = "webhooks";
 
 /// The first line of the file.
-const HEAD: &str = "trunkline webhooks 2";
+const HEAD: &str = "trunkline webhooks 3";
+
+/// The first line of a file that has the text of a position alone, and no recipients with more.
+const OLD_HEAD: &str = "trunkline webhooks 2";
 
 /// The file could not be read.
 #[derive(Debug)]
@@ -52,6 +57,12 @@ pub(super) struct Waiting {
 pub(super) struct State {
     /// The text of the position up to which the log was followed.
     pub(super) position: String,
+    /// The same position as a number.
+    pub(super) raw: u64,
+    /// The number of the store and its history; `None` in a file of an earlier version.
+    pub(super) history: Option<u128>,
+    /// The recipients whose further messages are left to the log, and the positions behind which these lie.
+    pub(super) later: Vec<(UserId, u64)>,
     /// What waits, in the order of each recipient.
     pub(super) waiting: Vec<Waiting>,
 }
@@ -126,7 +137,13 @@ impl StateFile {
 }
 
 fn text(state: &State) -> String {
-    let mut text = format!("{HEAD}\nposition {}\n", state.position);
+    let (position, raw) = (&state.position, state.raw);
+    let history = state.history.unwrap_or(0);
+    let mut text = format!("{HEAD}\nposition {position} {raw} {history:032x}\n");
+    for (user, after) in &state.later {
+        let line = writeln!(text, "later {after} {:032x}", user.0);
+        debug_assert!(line.is_ok(), "a String grows");
+    }
     for Waiting {
         missed,
         failures,
@@ -148,32 +165,61 @@ fn text(state: &State) -> String {
         );
         debug_assert!(line.is_ok(), "a String grows");
     }
-    text.push_str(&format!("end {}\n", state.waiting.len()));
+    text.push_str(&format!(
+        "end {}\n",
+        state.later.len() + state.waiting.len()
+    ));
     text
 }
 
 fn parse(text: &str) -> Result<State, String> {
     let mut lines = text.lines();
-    if lines.next() != Some(HEAD) {
-        return Err("its first line is not that of this version".to_owned());
-    }
+    let is_old = match lines.next() {
+        Some(HEAD) => false,
+        Some(OLD_HEAD) => true,
+        _ => return Err("its first line is not that of this version".to_owned()),
+    };
     let position = lines.next().and_then(|line| line.strip_prefix("position "));
-    let position = position.ok_or("its second line is no position")?;
-    let mut waiting = Vec::new();
+    let state = position.and_then(|line| followed(line, is_old));
+    let mut state = state.ok_or("its second line is no position")?;
     for (number, line) in lines.enumerate() {
         if let Some(count) = line.strip_prefix("end ") {
-            return match count.parse() == Ok(waiting.len()) {
-                true => Ok(State {
-                    position: position.to_owned(),
-                    waiting,
-                }),
+            return match count.parse() == Ok(state.later.len() + state.waiting.len()) {
+                true => Ok(state),
                 false => Err("its last line has another number of lines".to_owned()),
             };
         }
-        let entry = entry(line).ok_or_else(|| format!("its line {} is damaged", number + 3))?;
-        waiting.push(entry);
+        let added = match line.strip_prefix("later ") {
+            Some(line) => later(line).map(|later| state.later.push(later)),
+            None => entry(line).map(|entry| state.waiting.push(entry)),
+        };
+        added.ok_or_else(|| format!("its line {} is damaged", number + 3))?;
     }
     Err("its last line is missing".to_owned())
+}
+
+/// Reads the position.
+fn followed(line: &str, is_old: bool) -> Option<State> {
+    let mut fields = line.split(' ');
+    let position = fields.next().filter(|position| !position.is_empty())?;
+    let mut state = State {
+        position: position.to_owned(),
+        ..State::default()
+    };
+    if !is_old {
+        state.raw = fields.next()?.parse().ok()?;
+        let history = fields.next().filter(|history| history.len() == 32)?;
+        state.history = Some(u128::from_str_radix(history, 16).ok()?);
+    }
+    Some(state)
+}
+
+fn later(line: &str) -> Option<(UserId, u64)> {
+    let (after, user) = line.split_once(' ')?;
+    let user = u128::from_str_radix(user, 16)
+        .ok()
+        .filter(|_| user.len() == 32)?;
+    Some((TimelineId(user), after.parse().ok()?))
 }
 
 fn entry(line: &str) -> Option<Waiting> {
@@ -220,6 +266,9 @@ mod tests {
         };
         State {
             position: "1a-2b".to_owned(),
+            raw: 43,
+            history: Some(7),
+            later: vec![(TimelineId(8), 9), (TimelineId(u128::MAX), 0)],
             waiting: vec![waiting("", "bob", 1), waiting("acme", "carol", u64::MAX)],
         }
     }
@@ -231,12 +280,27 @@ mod tests {
         assert_eq!(file.read().unwrap(), None);
         file.write(&state()).unwrap();
         assert_eq!(file.read().unwrap(), Some(state()));
-        file.write(&State::default()).unwrap();
-        assert_eq!(file.read().unwrap(), Some(State::default()));
+        let empty = State {
+            position: "0".to_owned(),
+            history: Some(0),
+            ..State::default()
+        };
+        file.write(&empty).unwrap();
+        assert_eq!(file.read().unwrap(), Some(empty));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         file.remove();
         file.remove();
         assert_eq!(file.read().unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "trunkline webhooks 2\nposition 1a-2b\n5 6 2 9 g:eng 1 bob \nend 1\n";
+        std::fs::write(folder.path().join(NAME), text).unwrap();
+        let state = StateFile::new(folder.path()).read().unwrap().unwrap();
+        assert_eq!((state.position.as_str(), state.history), ("1a-2b", None));
+        assert_eq!(state.waiting, [self::state().waiting[0].clone()]);
     }
 
     #[test]
@@ -253,9 +317,10 @@ mod tests {
             );
         }
         for (from, to) in [
-            ("webhooks 2", "webhooks 1"),
+            ("webhooks 3", "webhooks 1"),
             (" 2 9 ", " x 9 "),
-            ("end 2", "end 1"),
+            ("later 9", "later x"),
+            ("end 4", "end 2"),
         ] {
             std::fs::write(folder.path().join(NAME), whole.replace(from, to)).unwrap();
             assert!(file.read().is_err(), "{from}");

@@ -1,0 +1,132 @@
+//! What the webhook `offline` keeps: the messages of a recipient who has many, and the place in the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use trunkline_tests::back_end::Says;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
+
+use crate::webhooks::{check_all, data, ok, recording, send_many, settled, setup, told, what};
+
+const MORE: &str = "trunkline_webhooks_recipients_with_more";
+
+/// Waits until the gateway has looked through its log.
+fn looked_through(gateway: &Gateway) {
+    wait::until("all of the log is looked through", || {
+        (gateway.metric("trunkline_webhooks_behind_bytes") == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn what_one_recipient_has_waiting_does_not_stop_the_others() {
+    const MANY: usize = 700;
+    let healed = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&healed);
+    let (back, seen) =
+        recording(
+            move |asked| match data(asked)["user"] == "u0" && !now.load(Ordering::SeqCst) {
+                true => Says::Status(404),
+                false => ok(asked),
+            },
+        );
+    let mut gateway = setup(&back).start();
+    send_many(&gateway.dial(), 1, 0..MANY);
+    wait::until("the rest of them is left to the log", || {
+        (gateway.metric(MORE) == 1.0).then_some(())
+    });
+    looked_through(&gateway);
+    assert_eq!(gateway.metric("trunkline_webhooks_waiting"), 256.0);
+    let mut alice = gateway.dial().connect("alice", "phone");
+    for text in ["one", "two"] {
+        alice.send("bob", text);
+    }
+    wait::until("the others are told", || {
+        let seen = seen.lock().expect("nobody panicked");
+        (seen.iter().filter(|asked| what(asked).0 == "bob").count() == 2).then_some(())
+    });
+    // Later ones come behind those in the log, and all of it survives.
+    send_many(&gateway.dial(), 1, MANY..MANY + 20);
+    looked_through(&gateway);
+    gateway.kill();
+    healed.store(true, Ordering::SeqCst);
+    gateway.start_again();
+    wait::until("nothing is left", || {
+        let waiting = gateway.metric("trunkline_webhooks_waiting");
+        let behind = gateway.metric("trunkline_webhooks_behind_bytes");
+        (waiting + behind + gateway.metric(MORE) == 0.0).then_some(())
+    });
+    let mut seen = seen.lock().expect("nobody panicked").clone();
+    seen.retain(|asked| what(asked).0 == "u0");
+    check_all(&seen, 1, MANY + 20);
+}
+
+/// Changes the second line of the file of a stopped gateway.
+fn change_place(file: &Path, change: impl Fn(&mut Vec<String>)) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let (head, rest) = text.split_once('\n').expect("a line");
+    let (place, rest) = rest.split_once('\n').expect("a line");
+    let mut fields: Vec<String> = place.split(' ').map(str::to_owned).collect();
+    change(&mut fields);
+    let text = format!("{head}\n{}\n{rest}", fields.join(" "));
+    std::fs::write(file, text).expect("a file can be written");
+}
+
+/// A start on a full disk, and a repair, leave positions that the store refuses.
+#[test]
+fn after_a_position_that_the_store_refuses_nothing_is_left_out() {
+    for moved in [0, 5, -3] {
+        let (back, seen) = recording(ok);
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, kept) = (folder.path().join("data"), folder.path().join("kept"));
+        let file = data.join("webhooks");
+        let mut gateway = setup(&back).start_on(&data);
+        for text in ["one", "two"] {
+            gateway.dial().connect("alice", "phone").send("bob", text);
+        }
+        told(&seen, 2);
+        settled(&gateway, 2.0);
+        gateway.stop();
+        std::fs::copy(&file, &kept).expect("it is there");
+        let mut plain = Setup::default().start_on(&data);
+        for text in ["three", "four"] {
+            plain.dial().connect("alice", "phone").send("bob", text);
+        }
+        plain.stop();
+        std::fs::copy(&kept, &file).expect("it is there");
+        change_place(&file, |fields| {
+            assert!(fields.len() == 4 && fields[1].contains('-'), "{fields:?}");
+            // The proof of another epoch.
+            let (_, address) = fields[1].split_once('-').expect("a proof");
+            fields[1] = format!("00000000-{address}");
+            let raw: i64 = fields[2].parse().expect("a number");
+            fields[2] = (raw + moved).to_string();
+        });
+        seen.lock().expect("nobody panicked").clear();
+        let mut gateway = setup(&back).start_on(&data);
+        gateway.logged("may be told again");
+        let told = wait::until("the later ones are told", || {
+            let seen = seen.lock().expect("nobody panicked");
+            let texts: Vec<_> = seen.iter().map(|asked| what(asked).1).collect();
+            texts.contains(&"four".to_owned()).then_some(texts)
+        });
+        assert!(
+            told.ends_with(&["three", "four"].map(str::to_owned)),
+            "{told:?}"
+        );
+        // Not much comes again.
+        assert!(moved < 0 || !told.contains(&"one".to_owned()), "{told:?}");
+        gateway.stop();
+        // A place behind the end of the log: it has lost its end, and all that is left was looked at.
+        change_place(&file, |fields| {
+            fields[1] = "00000000-1".to_owned();
+            fields[2] = u64::MAX.to_string();
+        });
+        seen.lock().expect("nobody panicked").clear();
+        let gateway = setup(&back).start_on(&data);
+        gateway.dial().connect("alice", "phone").send("bob", "five");
+        let told = self::told(&seen, 1);
+        assert_eq!(what(&told[0]).1, "five");
+    }
+}
