@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::json;
+use trunkline_tests::api::Api;
 use trunkline_tests::back_end::Says;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait;
@@ -129,4 +131,40 @@ fn after_a_position_that_the_store_refuses_nothing_is_left_out() {
         let told = self::told(&seen, 1);
         assert_eq!(what(&told[0]).1, "five");
     }
+}
+
+#[test]
+fn the_numbers_of_webhooks_are_in_the_stats() {
+    let (back, seen) = recording(|asked| match data(asked)["user"] == "carol" {
+        true => ok(asked),
+        false => Says::Close,
+    });
+    let gateway = setup(&back).start();
+    let shown = |gateway: &Gateway| {
+        Api::admin(gateway).done("GET", "/admin/v1/stats", None)["webhooks"].clone()
+    };
+    let first = shown(&gateway);
+    assert_eq!(first["offline_circuit"], "closed");
+    assert_eq!(first["presence_circuit"], "off");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("carol", "hello");
+    told(&seen, 1);
+    settled(&gateway, 1.0);
+    // Each of them fails once: the back end rests.
+    for number in 0..5 {
+        alice.send(&format!("bob{number}"), "one");
+    }
+    let stats = wait::until("the back end rests", || {
+        let stats = shown(&gateway);
+        (stats["offline_circuit"] == "open").then_some(stats)
+    });
+    assert_eq!((&stats["backlog"], &stats["told"]), (&json!(5), &json!(1)));
+    let number = |name: &str| stats[name].as_u64().expect("a number");
+    assert!(
+        number("failed") >= 5 && number("tried") == number("failed") + 1,
+        "{stats}"
+    );
+    assert_eq!((number("given_up"), number("recipients_with_more")), (0, 0));
+    let plain = Setup::default().start();
+    assert_eq!(shown(&plain), serde_json::Value::Null);
 }

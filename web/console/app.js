@@ -100,11 +100,11 @@ function limits(numbers) {
   byId("limits").closest(".table").hidden = list.length === 0;
 }
 
-/** Returns the facts of a part that a gateway may have: its numbers by their names. */
+/** Returns the facts of a part that a gateway may have: its numbers by their names. An open circuit is bad. */
 function part(name, fields) {
   if (!fields) return [[name, "not in use"]];
   const simple = Object.entries(fields).filter(([, value]) => typeof value !== "object");
-  return simple.map(([field, value]) => [`${name}: ${field.replaceAll("_", " ")}`, typeof value === "number" ? count(value) : String(value)]);
+  return simple.map(([field, value]) => [`${name}: ${field.replaceAll("_", " ")}`, typeof value === "number" ? count(value) : String(value), value === "open"]);
 }
 
 function show(numbers) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::clock::system_ms;
 use trunkline_core::metrics::Counter;
 use trunkline_gateway::metrics::{CLOSES, Limit, ShardMetrics};
+use trunkline_http::back::Told;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{BUCKETS, Health, Reader};
 
@@ -112,6 +113,7 @@ impl Stats {
                 "waiting": metrics.http.polls.get(),
                 "streams": metrics.http.streams.get(),
             },
+            "webhooks": self.webhooks(),
             "totals": named(&now.counts),
             "rates": object(RATES.iter().zip(rates)),
             "commit": commit(&commits),
@@ -145,6 +147,31 @@ impl Stats {
             "pending_redactions": stats.pending_redactions,
             "head": stats.head.0,
             "durable": stats.durable.0,
+        })
+    }
+
+    /// Returns the numbers of webhooks; null if no back end is told of anything.
+    fn webhooks(&self) -> Value {
+        let webhooks = &self.metrics.back.webhooks;
+        let circuits = Told::ALL.map(|told| webhooks.circuit(told));
+        if circuits.iter().all(|state| *state == "off") {
+            return Value::Null;
+        }
+        let sum = |counts: &[(&str, u64)]| counts.iter().map(|(_, count)| count).sum::<u64>();
+        let tries = webhooks.tries();
+        let told = tries.iter().find(|(result, _)| *result == "told");
+        let (tried, told) = (sum(&tries), told.map_or(0, |(_, count)| *count));
+        json!({
+            "backlog": webhooks.waiting(),
+            "recipients_with_more": webhooks.later(),
+            "behind_bytes": webhooks.behind(),
+            "oldest_ms": webhooks.oldest_age_ms(system_ms()),
+            "tried": tried,
+            "told": told,
+            "failed": tried - told,
+            "given_up": sum(&webhooks.given_up()),
+            "offline_circuit": circuits[0],
+            "presence_circuit": circuits[1],
         })
     }
 
