@@ -1,6 +1,6 @@
 //! What waiting HTTP clients cost senders: latency and rate of messages with very many waiting
 //! polls and streams, a callback back end that hangs and metrics that are read each second, against
-//! without. And the memory of each poll and stream.
+//! without. The memory of each poll and stream. And what the erasure of a user costs senders.
 //!
 //! `cargo run --release -p trunkline-benches --bin waiting`
 
@@ -11,6 +11,7 @@
 )]
 
 mod beside;
+mod erasing;
 mod held;
 
 use std::process::ExitCode;
@@ -29,9 +30,9 @@ use crate::beside::{Beside, Counts, Memory};
 
 /// Measures messages in turns: alone, and beside polls, streams, a back end that hangs and metrics.
 ///
-/// All turns are of one gateway with one store. Both ends run on this machine. The exit code is 1 if the
-/// median of the latencies or of the rates is more than 5 % worse beside them, or if a poll takes more
-/// than 2 KiB.
+/// Then the same beside the erasure of a user. All turns are of one gateway with one store. Both ends run on
+/// this machine. The exit code is 1 if the median of the latencies or of the rates is more than 5 % worse
+/// beside them, or if a poll takes more than 2 KiB.
 #[derive(Debug, Parser)]
 struct Args {
     /// Polls that wait
@@ -40,6 +41,9 @@ struct Args {
     /// Streams of events
     #[arg(long, default_value_t = 5_000)]
     streams: usize,
+    /// Messages of each user who is erased; 0 for no erasures
+    #[arg(long, default_value_t = 100_000)]
+    erased: u64,
     /// Pairs of turns: alone, beside
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -131,7 +135,22 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         memory.push(others.memory);
         others.end(&gateway, counts)?;
     }
-    Ok(report(args, [&alone, &beside], &memory))
+    let is_good = report(args, [&alone, &beside]) & report_memory(args, &memory);
+    if args.erased == 0 {
+        return Ok(is_good);
+    }
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for round in 1..=args.rounds {
+        let turn = measure(args, &gateway)?;
+        say(round, "alone", &turn);
+        alone.push(turn);
+        let erasure = erasing::begin(&gateway, round, args.erased)?;
+        let turn = measure(args, &gateway).context("beside the erasure of a user")?;
+        say(round, "erase", &turn);
+        beside.push(turn);
+        println!("       {}", erasure.end(&gateway)?);
+    }
+    Ok(is_good & report(args, [&alone, &beside]))
 }
 
 fn say(round: usize, name: &str, turn: &Turn) {
@@ -144,7 +163,7 @@ fn say(round: usize, name: &str, turn: &Turn) {
 }
 
 /// Prints the medians, and returns whether they are within the bounds.
-fn report(args: &Args, [alone, beside]: [&[Turn]; 2], memory: &[Memory]) -> bool {
+fn report(args: &Args, [alone, beside]: [&[Turn]; 2]) -> bool {
     let of = |turns: &[Turn], of: fn(&Turn) -> f64| median(turns.iter().map(of).collect());
     let mut rows = Vec::new();
     let mut is_good = true;
@@ -176,10 +195,15 @@ fn report(args: &Args, [alone, beside]: [&[Turn]; 2], memory: &[Memory]) -> bool
     row("messages/s", alone, beside, alone / beside, true);
     let head = ["median", "alone", "beside", "factor", ""];
     println!("\n{}", table(&head, &rows));
+    is_good
+}
+
+/// Prints the memory of waiting clients, and returns whether it is within its bound.
+fn report_memory(args: &Args, memory: &[Memory]) -> bool {
     // The first turn finds memory that was never used. Later ones use what earlier ones left.
     let first = memory.first().copied();
     let Some(first) = first else {
-        return is_good;
+        return true;
     };
     let is_small = first.poll <= POLL_BYTES;
     println!(
@@ -194,7 +218,7 @@ fn report(args: &Args, [alone, beside]: [&[Turn]; 2], memory: &[Memory]) -> bool
         first.stream,
         grouped(args.streams as u64),
     );
-    is_good && is_small
+    is_small
 }
 
 /// Measures latency on a schedule, and then the rate of connections that send as fast as they can.

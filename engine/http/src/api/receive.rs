@@ -102,6 +102,21 @@ struct Poll {
     _counted: Counted,
 }
 
+/// A request that waits, with its connection. It is in one place of memory, and the futures that wait for it
+/// have its address: a future keeps what it is called with beside what it works with.
+struct HeldPoll {
+    poll: Poll,
+    line: Line,
+}
+
+/// Why a request waits no longer.
+enum Woken {
+    /// There may be something to read, or the wait was ended.
+    Came,
+    /// The time is over, or the gateway stops.
+    Over,
+}
+
 /// Answers a request, now or once there is something to read.
 pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Response, Problem> {
     let asked = head.query::<Asked>();
@@ -149,51 +164,72 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
         until,
         _permit: permit,
     };
-    let hold = Box::new(move |line| -> crate::server::Held { Box::pin(poll.hold(line)) });
+    let hold = Box::new(move |line| -> crate::server::Held {
+        Box::pin(Box::new(HeldPoll { poll, line }).hold())
+    });
     Ok(TakeOver::response(hold))
 }
 
-impl Poll {
+impl HeldPoll {
     /// Holds the connection until there is something to read, the time is over, or the client goes.
-    async fn hold(mut self, mut line: Line) -> Option<Line> {
+    async fn hold(mut self: Box<Self>) -> Option<Line> {
         loop {
-            // A request that came in while the gateway stopped was not woken.
-            if self.waiter.is_stopping() {
-                self.until = Instant::now();
+            let woken = self.wait().await?;
+            // In a box: its memory is needed only while something is looked up or sent.
+            match Box::pin(self.go_on(woken)).await {
+                Ok(line) => return line,
+                Err(held) => self = held,
             }
-            if let Some(ending) = self.waiter.seat().ending() {
-                let problem = Problem::new(ErrorCode::Unauthorized, ending.reason);
-                let time = self.api.limits.http.write_timeout;
-                let sent = tokio::time::timeout(time, self.manner.answer(line, Err(problem)));
-                return sent.await.ok().flatten();
-            }
-            let is_over = tokio::select! {
-                () = self.waiter.seat().came() => self.waiter.is_stopping(),
-                () = tokio::time::sleep_until(self.until) => true,
-                is_gone = line.stirs() => match is_gone {
-                    true => return None,
-                    // The client has sent its next request already: it waits behind this one.
-                    false => continue,
-                },
-            };
-            self.api.metrics.woken.one();
-            if self.waiter.seat().ending().is_some() {
-                continue;
-            }
-            // In a box: its memory is needed only while something is looked up.
-            let answer = match is_over {
-                true => Some(Ok(self.nothing())),
-                false => Box::pin(self.look()).await,
-            };
-            let Some(answer) = answer else {
-                continue;
-            };
-            let time = self.api.limits.http.write_timeout;
-            let sent = tokio::time::timeout(time, self.manner.answer(line, answer));
-            return sent.await.ok().flatten();
         }
     }
 
+    /// Waits until something has come, or the time is over. Returns `None` if the client has gone.
+    async fn wait(&mut self) -> Option<Woken> {
+        let Self { poll, line } = self;
+        loop {
+            let seat = poll.waiter.seat();
+            if seat.ending().is_some() {
+                return Some(Woken::Came);
+            }
+            // A request that came in while the gateway stopped was not woken.
+            if poll.waiter.is_stopping() {
+                return Some(Woken::Over);
+            }
+            tokio::select! {
+                () = seat.came() => return Some(Woken::Came),
+                () = tokio::time::sleep_until(poll.until) => return Some(Woken::Over),
+                is_gone = line.stirs() => if is_gone {
+                    return None;
+                },
+                // The client has sent its next request already: it waits behind this one.
+            }
+        }
+    }
+
+    /// Answers, and returns the connection if it goes on; the error is the request if it waits on.
+    async fn go_on(mut self: Box<Self>, woken: Woken) -> Result<Option<Line>, Box<Self>> {
+        let poll = &mut self.poll;
+        let ending = poll.waiter.seat().ending();
+        let answer = if let Some(ending) = ending {
+            Some(Err(Problem::new(ErrorCode::Unauthorized, ending.reason)))
+        } else {
+            poll.api.metrics.woken.one();
+            match woken {
+                Woken::Came if !poll.waiter.is_stopping() => poll.look().await,
+                _ => Some(Ok(poll.nothing())),
+            }
+        };
+        let Some(answer) = answer else {
+            return Err(self);
+        };
+        let Self { poll, line } = *self;
+        let time = poll.api.limits.http.write_timeout;
+        let sent = tokio::time::timeout(time, poll.manner.answer(line, answer));
+        Ok(sent.await.ok().flatten())
+    }
+}
+
+impl Poll {
     /// Returns the answer without messages.
     fn nothing(&self) -> Vec<u8> {
         let page = PageOf {
@@ -415,6 +451,17 @@ fn time(text: &str) -> Result<Duration, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns the size of the futures that a function makes.
+    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_that_waits_takes_little_memory() {
+        let sizes = [size_of::<HeldPoll>(), size_of_future(HeldPoll::hold)];
+        assert!(sizes.iter().sum::<usize>() <= 1_024, "{sizes:?}");
+    }
 
     #[test]
     fn times_are_read() {

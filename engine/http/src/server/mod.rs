@@ -384,6 +384,9 @@ impl Server {
             *slot.lock() = take_over.take().map(|taken| -> Taken {
                 Box::new(move |line| {
                     let held = taken(line);
+                    if seat.is_none() {
+                        return held;
+                    }
                     Box::pin(async move {
                         let back = held.await;
                         drop(seat);

@@ -40,7 +40,7 @@ pub struct Seat {
     /// Whether stored events may have come since the last look into the store.
     stored: AtomicBool,
     /// The ephemeral events of a stream. `None` for a request, which gets stored events only.
-    ephemeral: Option<Mutex<Ephemeral>>,
+    ephemeral: Option<Box<Mutex<Ephemeral>>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl Seat {
             ending: OnceLock::new(),
             came: Notify::new(),
             stored: AtomicBool::new(true),
-            ephemeral: Some(Mutex::default()),
+            ephemeral: Some(Box::default()),
         }
     }
 
