@@ -19,12 +19,12 @@ fn make(args: &[&str]) -> Exit {
 }
 
 /// A token, and its line for the file.
-struct Made {
-    token: String,
-    line: String,
+pub(super) struct Made {
+    pub(super) token: String,
+    pub(super) line: String,
 }
 
-fn made(name: &str, scopes: &str) -> Made {
+pub(super) fn made(name: &str, scopes: &str) -> Made {
     let exit = make(&[name, "--scopes", scopes]);
     assert!(exit.status.success(), "{exit:?}");
     let lines: Vec<_> = exit.stdout.lines().collect();

@@ -73,6 +73,7 @@ mod limits_page;
 mod load;
 mod log_lines;
 mod manual;
+mod log_secrets;
 mod media;
 mod media_s3;
 mod mentions;
