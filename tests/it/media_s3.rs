@@ -13,6 +13,7 @@ use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http::{Answer, exchange_on};
 use trunkline_tests::s3::S3;
+use trunkline_tests::tls::Authority;
 use trunkline_tests::wait;
 
 const MIB: usize = 1 << 20;
@@ -104,6 +105,30 @@ fn files_go_into_a_bucket_and_come_back() {
     let gateway = setup.start();
     let again = get(&gateway, &small, "");
     assert_eq!((again.status, &*again.body), (200, "hello world"));
+}
+
+#[test]
+fn a_bucket_is_reached_by_tls_if_somebody_vouches_for_it() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let Some(store) = S3::start_with_tls(&authority) else {
+        return;
+    };
+    let setup = || store.keeps_media_of(Setup::default().http(), "s3://chat/media");
+    let gateway = setup().start();
+    let large = text(6 * MIB);
+    let path = uploaded(&gateway, large.as_bytes());
+    let part = get(&gateway, &path, "Range: bytes=-3\r\n");
+    assert_eq!((part.status, &*part.body), (206, &large[6 * MIB - 3..]));
+    assert_eq!(gateway.metric("trunkline_media_unreachable_total"), 0.0);
+    // Nobody vouches for it.
+    let lines = std::fs::read_to_string(store.variables()).expect("a file");
+    let (own, foreign) = (authority.root(), other.root());
+    let lines = lines.replace(&own.display().to_string(), &foreign.display().to_string());
+    std::fs::write(store.variables(), lines).expect("a file can be written");
+    let gateway = setup().start();
+    assert_eq!(problem(&get(&gateway, &path, "")), (503, 115));
+    let said = gateway.logged("media cannot be kept or read now");
+    assert!(said.contains("certificate"), "{said}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::gateway::Setup;
 use crate::process::Process;
+use crate::tls::{Authority, Files};
 use crate::wait;
 
 /// The key that may do everything.
@@ -46,6 +47,8 @@ pub struct S3 {
     program: PathBuf,
     ports: [u16; PORTS.len()],
     folder: TempDir,
+    /// The certificate to show; without it clients connect without TLS.
+    tls: Option<Files>,
     process: Option<Process>,
 }
 
@@ -54,8 +57,20 @@ impl S3 {
     ///
     /// # Panics
     /// It does not start.
-    #[allow(clippy::print_stdout, reason = "says why a test does nothing")]
     pub fn start() -> Option<Self> {
+        Self::open(None)
+    }
+
+    /// The same for a store that speaks TLS. Its certificate is from this authority.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start_with_tls(authority: &Authority) -> Option<Self> {
+        Self::open(Some(authority))
+    }
+
+    #[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+    fn open(authority: Option<&Authority>) -> Option<Self> {
         let python = std::env::var_os("TRUNKLINE_TEST_PYTHON").map(PathBuf::from);
         let program = python.and_then(|python| Some(python.parent()?.join("weed")));
         let Some(program) = program.filter(|program| program.is_file()) else {
@@ -71,6 +86,7 @@ impl S3 {
             program,
             ports: [0; PORTS.len()],
             folder,
+            tls: authority.map(|authority| authority.issue("store")),
             process: None,
         };
         // Another process may get a port that is free now.
@@ -79,10 +95,19 @@ impl S3 {
             store.has_started()
         });
         assert!(started, "no ports for the store");
+        let address = store.address();
+        let endpoint = match authority {
+            None => format!("AWS_ENDPOINT_URL=http://{address}\nAWS_ALLOW_HTTP=true\n"),
+            Some(authority) => {
+                let root = authority.root();
+                format!(
+                    "AWS_ENDPOINT_URL=https://{address}\nAWS_CA_BUNDLE={}\n",
+                    root.display()
+                )
+            }
+        };
         let lines = format!(
-            "AWS_ENDPOINT_URL=http://{}\nAWS_ALLOW_HTTP=true\nAWS_REGION=us-east-1\n\
-             AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=secret\n",
-            store.address()
+            "{endpoint}AWS_REGION=us-east-1\nAWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=secret\n"
         );
         std::fs::write(store.variables(), lines).expect("a file can be written");
         Some(store)
@@ -157,6 +182,10 @@ impl S3 {
         // Little disk.
         command.args(["-volume.max=20", "-master.volumeSizeLimitMB=64"]);
         command.arg("-master.telemetry=false");
+        if let Some(tls) = &self.tls {
+            command.arg(format!("-s3.cert.file={}", tls.cert.display()));
+            command.arg(format!("-s3.key.file={}", tls.key.display()));
+        }
         let process = Process::start(&mut command);
         let address = self.address();
         let listens = wait::until("the store to listen", || {
