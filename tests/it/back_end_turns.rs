@@ -178,9 +178,10 @@ fn a_message_that_passes_unasked_does_not_overtake_those_of_its_sender() {
         .flag("callbacks-on-failure", "allow");
     let gateway = back.asked_by(setup, &["send"]).start();
     let dial = gateway.dial();
-    let (mut phone, mut laptop, mut carol) = (
+    let (mut phone, mut laptop, mut tablet, mut carol) = (
         dial.connect("alice", "phone"),
         dial.connect("alice", "laptop"),
+        dial.connect("alice", "tablet"),
         dial.connect("carol", "phone"),
     );
     let message = |text: &str| json!({"user": "bob", "text": text});
@@ -190,24 +191,25 @@ fn a_message_that_passes_unasked_does_not_overtake_those_of_its_sender() {
     for _ in 0..8 {
         carol.done("send", &message("fail"));
     }
-    let later: Vec<_> = ["second", "third"]
-        .map(|text| laptop.post("send", &message(text)))
-        .into();
-    wait::until("the messages to wait", || {
-        (gateway.metric("trunkline_callbacks_waiting") == 3.0).then_some(())
-    });
+    // A connection sends its next message when the one before has its answer.
+    let waiting = |count: f64| {
+        wait::until("the messages to wait", || {
+            (gateway.metric("trunkline_callbacks_waiting") == count).then_some(())
+        });
+    };
+    let second = laptop.post("send", &message("second"));
+    waiting(2.0);
+    let third = tablet.post("send", &message("third"));
+    waiting(3.0);
     gates.open("first");
     assert!(phone.reply(first)["send"]["seq"].is_u64());
-    for id in later {
-        assert!(laptop.reply(id)["send"]["seq"].is_u64());
-    }
+    assert!(laptop.reply(second)["send"]["seq"].is_u64());
+    assert!(tablet.reply(third)["send"]["seq"].is_u64());
     assert_eq!(
         texts(&gateway, "bob", "u:alice:bob"),
         ["first", "second", "third"]
     );
-    wait::until("nothing to wait", || {
-        (gateway.metric("trunkline_callbacks_waiting") == 0.0).then_some(())
-    });
+    waiting(0.0);
 }
 
 #[test]

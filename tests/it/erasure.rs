@@ -21,7 +21,7 @@ const MARK: &str = "xyzzy";
 const VALUE: &str = "plugh";
 
 /// A gateway whose log files are full after a few hundred messages.
-fn small() -> Setup {
+pub(super) fn small() -> Setup {
     Setup::default()
         .http()
         .patient()
@@ -30,7 +30,7 @@ fn small() -> Setup {
         .flag("store-reserve", "0B")
 }
 
-fn files_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
     let inside = std::fs::read_dir(folder).expect("a folder");
     let paths = inside.map(|entry| entry.expect("an entry").path());
     let each = paths.map(|path| match path.is_dir() {
@@ -54,7 +54,7 @@ fn marked(gateway: &Gateway) -> Vec<PathBuf> {
 }
 
 /// Begins an erasure, and returns the answer.
-fn begin(gateway: &Gateway, user: &str) -> Value {
+pub(super) fn begin(gateway: &Gateway, user: &str) -> Value {
     let path = format!("/admin/v1/users/{user}?namespace=");
     let answer = Api::admin(gateway).ask("DELETE", &path, None);
     assert_eq!(answer.status, 202, "{answer:?}");
@@ -64,7 +64,7 @@ fn begin(gateway: &Gateway, user: &str) -> Value {
 }
 
 /// Waits until the erasure of a user is complete.
-fn completed(gateway: &Gateway, user: &str) {
+pub(super) fn completed(gateway: &Gateway, user: &str) {
     let admin = Api::admin(gateway);
     until("the erasure to end", || {
         let path = format!("/admin/v1/users/{user}");
@@ -92,7 +92,12 @@ fn history(client: &mut Client, conversation: &str) -> Vec<Value> {
 }
 
 /// Lets bob do everything that leaves text of his somewhere.
-fn busy_bob(gateway: &Gateway, alice: &mut Client, bob: &mut Client, carol: &mut Client) {
+pub(super) fn busy_bob(
+    gateway: &Gateway,
+    alice: &mut Client,
+    bob: &mut Client,
+    carol: &mut Client,
+) {
     let mark = |what: &str| format!("{MARK} {what}");
     let eng = json!({"group": "eng", "members": ["bob", "carol"]});
     alice.done("group_create", &eng);
@@ -151,7 +156,7 @@ fn busy_bob(gateway: &Gateway, alice: &mut Client, bob: &mut Client, carol: &mut
 }
 
 /// What alice and carol see of the messages that bob did not send.
-fn of_others(alice: &mut Client, carol: &mut Client) -> Vec<Value> {
+pub(super) fn of_others(alice: &mut Client, carol: &mut Client) -> Vec<Value> {
     let mut all = history(alice, "u:alice:bob");
     all.extend(history(alice, "g:eng"));
     all.extend(history(carol, "g:eng"));
@@ -173,7 +178,7 @@ fn without_marked(message: &mut Value) {
     }
 }
 
-fn three(gateway: &Gateway) -> [Client; 3] {
+pub(super) fn three(gateway: &Gateway) -> [Client; 3] {
     ["alice", "bob", "carol"].map(|name| gateway.dial().connect(name, "phone"))
 }
 

@@ -24,6 +24,10 @@ const TEXT: &str = "swordfish";
 /// The key of the store of media, which signs requests to it.
 const KEY: &str = "s3cr3t-k3y";
 
+/// The answer of a store that has no files.
+const EMPTY: &str = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>chat</Name>\
+    <Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>";
+
 type Seen = Arc<Mutex<Vec<Asked>>>;
 
 fn text(what: &str) -> String {
@@ -65,6 +69,8 @@ fn store(seen: &Seen) -> BackEnd {
                 ("200 OK", Vec::new())
             }
             "DELETE" => ("204 No Content", Vec::new()),
+            // The list of all files, which has none.
+            _ if path.contains("list-type=2") => ("200 OK", EMPTY.as_bytes().to_vec()),
             _ => match files.get(&path) {
                 Some(bytes) => ("200 OK", bytes.clone()),
                 None => ("404 Not Found", text("not here").into_bytes()),

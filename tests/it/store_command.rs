@@ -18,14 +18,14 @@ use trunkline_tests::process::{Exit, Process, program};
 use trunkline_tests::wait;
 
 /// Runs a tool on a folder.
-fn store(tool: &str, data: &Path, flags: &[&str]) -> Exit {
+pub(super) fn store(tool: &str, data: &Path, flags: &[&str]) -> Exit {
     let mut command = Command::new(program());
     command.args(["store", tool, "--data"]).arg(data);
     Process::start(command.args(flags).env_remove("TRUNKLINE_DATA")).ended()
 }
 
 /// A tool must have ended with `code`, and its standard error must contain each of `words`.
-fn check(exit: &Exit, code: i32, words: &[&str]) {
+pub(super) fn check(exit: &Exit, code: i32, words: &[&str]) {
     assert_eq!(exit.status.code(), Some(code), "{exit:?}");
     for word in words {
         let said = exit.stdout.contains(word) || exit.stderr.contains(word);
