@@ -83,8 +83,10 @@ const WAKE: Token = Token(usize::MAX);
 /// The token of the listener.
 const LISTENER: Token = Token(usize::MAX - 1);
 
-/// The number of events that a turn takes from the kernel at most.
-const EVENTS: usize = 1_024;
+/// The number of events that a turn takes from the kernel at most. Reading a connection and writing the
+/// answer takes some 15 µs: a crowd that sends at the same time is served over several turns, and the
+/// pushes for others go out between them.
+const EVENTS: usize = 64;
 
 /// The number of letters that a turn handles at most.
 const MAIL: usize = 64;
@@ -100,8 +102,13 @@ const PIECE: usize = 16 << 10;
 /// others have.
 const LITTLE: usize = 16 << 10;
 
-/// The bytes of output that a connection with more than [`LITTLE`] is flushed at a time.
+/// The bytes of output that a connection with more than [`LITTLE`] is flushed at a time to make room.
 const MUCH: usize = 64 << 10;
+
+/// The bytes of output that a connection with more than [`LITTLE`] is flushed at a time when its turn
+/// comes. The kernel may take long for them: memory that the host of a virtual machine has taken back
+/// takes 10 µs a page.
+const PORTION: usize = 16 << 10;
 
 /// The cost of the flushes in turn at the end of a turn: of much output, and of events for a crowd.
 const FLUSHED: Cost = Cost::micros(200);
@@ -463,13 +470,14 @@ impl Shard {
                 conn.out.taken_up();
                 conn.account(slot, &mut self.core.memory);
             } else {
-                let bytes = self.core.flush_some(slot, conn, MUCH);
+                let bytes = self.core.flush_some(slot, conn, PORTION);
                 bulk += bytes;
                 left = left.minus(FLUSH + Cost::of_sent(bytes));
                 share.note_piece();
             }
         }
-        if bulk > BULK && self.core.serves_light() {
+        // The time counts too: no price fits all memory.
+        if (bulk > BULK || share.is_over()) && self.core.serves_light() {
             self.core.turn.rest_from_flushes(began, Instant::now());
         }
     }
