@@ -231,6 +231,42 @@ fn a_long_command_is_read_in_the_slow_lane_beside_others() {
 
 /// Many connections of an address cost much, although each of their users spends little. They are
 /// read in a lane of their own, and all come in.
+/// Returns a text message in fragments of one byte.
+fn in_fragments(message: &[u8]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for (number, byte) in message.iter().enumerate() {
+        let opcode = if number == 0 { 1 } else { 0 };
+        let is_last = number + 1 == message.len();
+        let first = opcode | if is_last { 0x80 } else { 0 };
+        // One byte of payload, masked with zeros.
+        frames.extend_from_slice(&[first, 0x81, 0, 0, 0, 0, *byte]);
+    }
+    frames
+}
+
+/// One read of a socket may find thousands of fragments: each of them has its price.
+#[test]
+fn fragments_are_paid_for_by_their_number() {
+    const BYTES: usize = 20_000;
+    let gateway = Setup::default().start();
+    let mut hugo = gateway.dial().connect("hugo", "phone");
+    let spent = || gateway.metric("trunkline_cost_seconds_total{work=\"parse\"}");
+    let command = format!("{{\"id\":9,\"ping\":{{}}{}}}", " ".repeat(BYTES));
+    let before = spent();
+    hugo.write_frame(Opcode::Text, command.as_bytes());
+    hugo.reply(9);
+    let whole = spent() - before;
+    hugo.write(&in_fragments(command.as_bytes()));
+    hugo.reply(9);
+    let fragments = spent() - before - whole;
+    // 60 ns each.
+    let price = BYTES as f64 * 60e-9;
+    assert!(
+        whole < price / 4.0 && fragments > price,
+        "{whole} s for a frame, {fragments} s for fragments"
+    );
+}
+
 #[test]
 fn newcomers_of_an_address_that_spends_much_are_read_slowly_beside_others() {
     // An address saves the work of a fifth of a second: 2 ms.

@@ -62,8 +62,8 @@ fn tiny_pieces_of_a_message_are_read_together() {
     let reads = || gateway.metric("trunkline_reads_total");
     bob.write(begin);
     let mut rest = rest.iter();
-    // While the message is young, each byte is read on its own. On a slow machine a tick may be over with
-    // each byte for some rounds too.
+    // The first three bytes are read one by one. On a slow machine a tick may be over with each byte for
+    // some rounds.
     wait::until("a round whose bytes are read together", || {
         let before = reads();
         for _ in 0..ROUND {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::json;
+use trunkline_proto::frame::{Opcode, write_frame};
 use trunkline_tests::client::End;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::tls::{Authority, failure};
@@ -49,6 +50,29 @@ fn works(gateway: &Gateway) {
     let mut bob = gateway.dial().shard(1).connect("bob", "phone");
     alice.send("bob", "hello");
     assert_eq!(bob.push_of("message")["text"], "hello");
+}
+
+/// One read of a socket may find hundreds of records of one byte: each of them has its price.
+#[test]
+fn records_are_paid_for_by_their_number() {
+    const SPACES: usize = 200;
+    let authority = Authority::new();
+    let gateway = setup(&authority).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let spent = || gateway.metric("trunkline_cost_seconds_total{work=\"parse\"}");
+    let command = format!("{{\"id\":9,\"ping\":{{}}{}}}", " ".repeat(SPACES));
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, command.as_bytes(), Some([1; 4]));
+    let before = spent();
+    gateway.process().pause();
+    for byte in &frame {
+        alice.write(&[*byte]);
+    }
+    gateway.process().resume();
+    alice.reply(9);
+    // 400 ns each.
+    let (cost, price) = (spent() - before, frame.len() as f64 * 400e-9);
+    assert!(cost > price, "{cost} s for records that cost {price}");
 }
 
 #[test]

@@ -61,7 +61,20 @@ pub enum Event<'b> {
 pub struct Connection {
     role: Role,
     done: bool,
+    /// The numbers of [`Received`]: as fields of their own they take no room.
+    frames: u16,
+    copied: u32,
     partial: Option<Box<Partial>>,
+}
+
+/// How much work reading was, since somebody asked last. A number that is beyond its type stays at
+/// the largest value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The number of frames that began.
+    pub frames: u16,
+    /// The bytes that were copied, because their frame or message was not whole in the input.
+    pub copied: u32,
 }
 
 /// A frame or message that is incomplete.
@@ -98,7 +111,19 @@ impl Connection {
         Self {
             role,
             done: false,
+            frames: 0,
+            copied: 0,
             partial: None,
+        }
+    }
+
+    /// Returns how much work reading was since the last call. One call of [`Connection::receive`] may
+    /// read thousands of fragments of a message.
+    #[inline]
+    pub fn take_received(&mut self) -> Received {
+        Received {
+            frames: std::mem::take(&mut self.frames),
+            copied: std::mem::take(&mut self.copied),
         }
     }
 
@@ -162,6 +187,7 @@ impl Connection {
                 let Some(header) = self.next_header(input)? else {
                     return Ok(None);
                 };
+                self.frames = self.frames.saturating_add(1);
                 self.check(&header, max)?;
                 if let Some(event) = self.take_whole(&header, input)? {
                     return Ok(Some(event));
@@ -301,6 +327,7 @@ impl Connection {
             mask::apply(piece, key, frame.received);
         }
         frame.received += piece.len();
+        self.copied = self.copied.saturating_add(piece.len() as u32);
         let complete = piece.len() == left;
         if complete {
             partial.frame = None;

@@ -76,6 +76,8 @@ pub type ClientTls = Tls<UnbufferedClientConnection>;
 pub struct Received {
     /// The number of bytes of plaintext.
     pub plain: usize,
+    /// The number of records that held them. One may hold a single byte, or none.
+    pub records: usize,
     /// Whether the peer announced the end of its data (`close_notify`).
     pub ended: bool,
 }
@@ -210,7 +212,7 @@ impl<S: Side> Tls<S> {
         plain: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<Received, TlsError> {
-        let (mut used, mut got) = (0, 0);
+        let (mut used, mut got, mut records) = (0, 0, 0);
         loop {
             let status = self.session.process(&mut input[used..]);
             let mut discard = status.discard;
@@ -222,6 +224,7 @@ impl<S: Side> Tls<S> {
                         let end = got + record.payload.len();
                         plain[got..end].copy_from_slice(record.payload);
                         got = end;
+                        records += 1;
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
@@ -230,6 +233,7 @@ impl<S: Side> Tls<S> {
                     self.held = Vec::new();
                     return Ok(Received {
                         plain: got,
+                        records,
                         ended: true,
                     });
                 }
@@ -249,6 +253,7 @@ impl<S: Side> Tls<S> {
         self.hold(&input[used..])?;
         Ok(Received {
             plain: got,
+            records,
             ended: false,
         })
     }

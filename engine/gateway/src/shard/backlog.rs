@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use trunkline_core::cost::Cost;
+use trunkline_proto::connection::Received;
 
 /// The cost of the input that one connection handles in a row. Clients in conversation stay far below
 /// it, and a turn has room for several slices.
@@ -21,6 +22,13 @@ const SYSTEM_CALL: Cost = Cost::micros(2);
 
 /// The cost of a frame, whole or a fragment.
 const FRAME: Cost = Cost::nanos(60);
+
+/// The cost of a TLS record, besides its bytes.
+const RECORD: Cost = Cost::nanos(400);
+
+/// The cost of 16 bytes of a message that is not whole in the input: their copy, and the new memory
+/// that they go to.
+const SIXTEEN_COPIED: Cost = Cost::nanos(16);
 
 /// The cost of reading a command and handing it on.
 const COMMAND: Cost = Cost::nanos(800);
@@ -52,10 +60,16 @@ impl Slice {
         self.used += cost;
     }
 
-    /// Adds the cost of a frame.
+    /// Adds the cost of frames, and of the copies of those that are not whole in the input.
     #[inline]
-    pub(super) fn take_frame(&mut self) {
-        self.take(FRAME);
+    pub(super) fn take_received(&mut self, received: Received) {
+        let copied = SIXTEEN_COPIED.times(received.copied as usize / 16);
+        self.take(FRAME.times(received.frames.into()) + copied);
+    }
+
+    /// Adds the cost of TLS records.
+    pub(super) fn take_records(&mut self, records: usize) {
+        self.take(RECORD.times(records));
     }
 
     /// Adds the cost of a command of this many bytes.
@@ -203,9 +217,16 @@ mod tests {
         let mut slice = Slice::new();
         slice.end();
         assert_eq!((slice.is_spent(), slice.used()), (true, SLICE));
-        slice.take_frame();
+        let fragments = Received {
+            frames: 700,
+            copied: 11_200,
+        };
+        slice.take_received(fragments);
         slice.end();
-        assert_eq!(slice.used(), SLICE + FRAME);
+        assert_eq!(
+            slice.used(),
+            SLICE + FRAME.times(700) + SIXTEEN_COPIED.times(700)
+        );
     }
 
     #[test]

@@ -151,20 +151,17 @@ impl Core {
         }
     }
 
-    /// Whether a command takes so long to read that it waits for the slow lane while others are served:
-    /// in the lane such pieces of work are rare. Takes the session into the lane then. Nothing cuts the
+    /// Whether the first of these commands takes so long to read that it waits for the slow lane while others
+    /// are served: in the lane such pieces of work are rare. Takes the session into the lane then. Nothing cuts the
     /// reading of a command.
     #[cold]
-    pub(super) fn waits_for_lane(&mut self, slot: u32, conn: &mut Conn, command: &[u8]) -> bool {
-        /// The cost of reading a command from which on it waits: longer than a turn's work for
-        /// all who can wait.
-        const LONG: Cost = Cost::micros(150);
+    pub(super) fn waits_for_lane(&mut self, slot: u32, conn: &mut Conn, commands: &[u8]) -> bool {
         let Some(budgets) = &self.parts.shared.budgets else {
             return false;
         };
         if self.reads_slowly
             || conn.session().is_none()
-            || price::of_reading(command) < LONG
+            || !price::takes_long(conn.encoding(), commands)
             || !budgets.serves_another(&conn.holders(), self.turn.now())
         {
             return false;

@@ -1,7 +1,7 @@
 //! The input of one connection: incomplete frames, what is left to a later turn, and whether there is
 //! more to read.
 
-use trunkline_proto::connection::{Connection as Framing, Event, Role};
+use trunkline_proto::connection::{Connection as Framing, Event, Received, Role};
 use trunkline_proto::frame::FrameError;
 
 use super::admission::Admission;
@@ -16,8 +16,14 @@ const SLOW: u8 = 0x80;
 /// The mark of a connection that is not read before the next tick, in the number of reads.
 const RESTS: u8 = 0x40;
 
+/// The bits of the number of tiny pieces of the incomplete message.
+const PIECES: u8 = 0x30;
+
+/// One tiny piece in those bits.
+const ONE_PIECE: u8 = 0x10;
+
 /// The bits of the number of reads.
-const READS: u8 = 0x3f;
+const READS: u8 = 0x0f;
 
 /// The number of bytes below which a piece of a message is tiny.
 const TINY: usize = 64;
@@ -41,7 +47,7 @@ pub(crate) struct Incoming {
     paused: bool,
     /// The number of reads until the connection is read at once again. Set by a slice that was not
     /// enough; a connection that sends much waits behind the others. [`SLOW`] and [`RESTS`] are marks
-    /// of their own.
+    /// of their own, and [`PIECES`] a count of its own.
     heavy: u8,
 }
 
@@ -71,6 +77,12 @@ impl Incoming {
         most: usize,
     ) -> Result<Option<Event<'b>>, FrameError> {
         self.framing.receive(input, most)
+    }
+
+    /// Returns how much work the events since the last call were.
+    #[inline]
+    pub(super) fn take_received(&mut self) -> Received {
+        self.framing.take_received()
     }
 
     /// The bytes held of frames that are not complete, and of the input that is left to a later
@@ -125,13 +137,17 @@ impl Incoming {
         self.heavy = BEHIND | self.heavy & !READS;
     }
 
-    /// Lets a connection rest until [`Self::end_rest`] if its message began in an earlier tick than the
-    /// last one and still comes in tiny pieces, of which `read` bytes were the last one. Returns whether
-    /// it rests.
-    pub(super) fn rest(&mut self, read: usize, now: Tick) -> bool {
-        let dawdles = read < TINY && self.begun != 0 && self.begun + 1 < now && !self.ended;
+    /// Lets a connection rest until [`Self::end_rest`] if its message comes in tiny pieces, from the
+    /// fourth one on. `read` bytes were the last piece. Returns whether it rests.
+    pub(super) const fn rest(&mut self, read: usize) -> bool {
+        if read >= TINY || self.begun == 0 || self.ended {
+            return false;
+        }
+        let dawdles = self.heavy & PIECES == PIECES;
         if dawdles {
             self.heavy |= RESTS;
+        } else {
+            self.heavy += ONE_PIECE;
         }
         dawdles
     }
@@ -250,6 +266,7 @@ impl Incoming {
     /// Ends the time of a message.
     pub(super) const fn message_ended(&mut self) {
         self.begun = 0;
+        self.heavy &= !PIECES;
     }
 
     /// The tick by which the incomplete message must be complete, `timeout` ticks after it began.
@@ -302,22 +319,34 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_goes_on_in_tiny_pieces_rests_between_them() {
+    fn a_message_that_comes_in_tiny_pieces_rests_between_them() {
         let mut incoming = Incoming::new();
-        assert!(!incoming.rest(1, 9), "no message is incomplete");
+        assert!(!incoming.rest(1), "no message is incomplete");
         incoming.message_began(9);
-        assert!(
-            !incoming.rest(1, 9) && !incoming.rest(1, 10),
-            "it has just begun"
-        );
-        assert!(!incoming.rest(TINY, 11), "no tiny piece");
+        for piece in 1..=3 {
+            assert!(!incoming.rest(1), "piece {piece} may be a header");
+            incoming.wait_behind();
+        }
+        assert!(!incoming.rest(TINY), "no tiny piece");
         incoming.set_slow(true);
-        assert!(incoming.rest(TINY - 1, 11) && incoming.rests());
+        assert!(incoming.rest(TINY - 1) && incoming.rests());
         incoming.wait_behind();
         assert!(incoming.is_slow() && incoming.end_rest() && !incoming.end_rest());
         assert!(incoming.is_heavy() && !incoming.rests());
+        assert!(incoming.rest(1), "and again");
+        incoming.end_rest();
+        incoming.message_ended();
+        incoming.set_slow(false);
+        for _ in 0..8 {
+            incoming.note_slice(false);
+        }
+        assert!(!incoming.is_heavy(), "nothing is left of it");
+        incoming.message_began(20);
+        assert!(!incoming.rest(1), "each message begins anew");
         incoming.end();
-        assert!(!incoming.rest(1, 20), "the end is read at once");
+        for _ in 0..5 {
+            assert!(!incoming.rest(1), "the end is read at once");
+        }
     }
 
     #[test]

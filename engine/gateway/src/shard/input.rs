@@ -133,9 +133,9 @@ impl Core {
     /// were the last one. A turn for each byte costs more than all bytes of the message: the next read
     /// finds the pieces of a tick together.
     pub(super) fn rest_from_pieces(&mut self, slot: u32, conn: &mut Conn, read: usize) {
-        let now = self.turn.now();
-        if conn.incoming.rest(read, now) {
-            conn.times.schedule(slot, &mut self.turn, now + 1);
+        if conn.incoming.rest(read) {
+            let next = self.turn.now() + 1;
+            conn.times.schedule(slot, &mut self.turn, next);
         }
     }
 
@@ -306,8 +306,9 @@ impl Core {
             if self.slice.is_spent() || conn.incoming.is_paused() {
                 return input.len();
             }
-            self.slice.take_frame();
-            match conn.incoming.receive(&mut input, most) {
+            let received = conn.incoming.receive(&mut input, most);
+            self.slice.take_received(conn.incoming.take_received());
+            match received {
                 Ok(None) => return 0,
                 Ok(Some(Event::Message(kind, payload))) => {
                     conn.incoming.message_ended();
@@ -412,9 +413,7 @@ impl Core {
         let mut rest = payload;
         loop {
             let before = rest.len();
-            if before >= price::LARGE
-                && self.waits_for_lane(slot, conn, encoding.first_command(rest))
-            {
+            if before >= price::LARGE && self.waits_for_lane(slot, conn, rest) {
                 return before;
             }
             let Some(command) = encoding.next_command(&mut rest) else {

@@ -3,6 +3,7 @@
 //! The prices are those of a release build. The sequencer and the readers report their own work.
 
 use trunkline_core::cost::Cost;
+use trunkline_proto::Encoding;
 use trunkline_proto::message::CommandBody;
 
 use super::backlog::of_command;
@@ -57,10 +58,19 @@ pub(super) fn of_signs(command: &[u8]) -> Cost {
 /// The length of the shortest command that can take long to read.
 pub(super) const LARGE: usize = 3 << 10;
 
-/// Returns the cost of reading a command.
-pub(super) fn of_reading(command: &[u8]) -> Cost {
-    of_command(command.len()) + of_signs(command)
+/// Whether reading the first of these commands takes longer than a turn works for all who can wait.
+pub(super) fn takes_long(encoding: Encoding, commands: &[u8]) -> bool {
+    /// The cost from which on it does.
+    const LONG: Cost = Cost::micros(150);
+    // A command that is not over by then takes long, whatever comes.
+    let seen = &commands[..commands.len().min(LOOKED_AT)];
+    let command = encoding.first_command(seen);
+    command.len() == LOOKED_AT || of_command(command.len()) + of_signs(command) >= LONG
 }
+
+/// The bytes of a command that takes long to read whatever they are. To look at more of them would take
+/// long itself.
+const LOOKED_AT: usize = 100 << 10;
 
 /// Whether a client in debt may send this command: a session that renews its token does not end,
 /// and what a client acknowledges is not sent again.
@@ -71,6 +81,20 @@ pub(super) const fn is_let_through(command: &CommandBody<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_first_command_and_its_beginning_say_whether_it_takes_long() {
+        let takes_long = |commands: &str| takes_long(Encoding::Json, commands.as_bytes());
+        let text = |bytes: usize| format!("{{\"text\":\"{}\"}}", "x".repeat(bytes));
+        assert!(!takes_long(&text(LOOKED_AT - 100)) && takes_long(&text(LOOKED_AT)));
+        assert!(
+            of_command(LOOKED_AT) >= Cost::micros(150),
+            "nothing is missed"
+        );
+        let list = format!("[{}1]", "1,".repeat(2 * LARGE));
+        assert!(takes_long(&list));
+        assert!(!takes_long(&format!("{}\n{list}", text(9))));
+    }
 
     #[test]
     fn long_text_is_cheap_and_long_lists_are_not() {

@@ -213,6 +213,7 @@ impl Core {
                 _ => self.parts.metrics.tls_full.one(),
             }
         }
+        self.slice.take_records(received.records);
         if received.plain > 0 {
             self.new_input(slot, conn, &mut buffer[..received.plain]);
         }

@@ -1,6 +1,6 @@
 //! Frames of a correct peer, cut into pieces in every way.
 
-use trunkline_proto::connection::{Connection, MessageKind, Role};
+use trunkline_proto::connection::{Connection, MessageKind, Received, Role};
 use trunkline_proto::error::CloseCode;
 use trunkline_proto::frame::{self, Opcode};
 
@@ -149,6 +149,31 @@ fn closes_and_what_follows_them() {
             check(role, MAX, &stream.concat(), expected, "a close");
         }
     }
+}
+
+/// A caller learns how many frames were read, and how many bytes were copied.
+#[test]
+fn what_reading_took_is_counted() {
+    let role = Role::Server;
+    let key = key(role);
+    let mut connection = Connection::new(role);
+    let mut taken = |piece: &[u8]| {
+        hear(&mut connection, piece, MAX);
+        let Received { frames, copied } = connection.take_received();
+        (frames, copied)
+    };
+    let whole = frame(FIN | TEXT, b"twenty-one bytes long", key);
+    assert_eq!(taken(&whole), (1, 0), "nothing is copied");
+    assert_eq!(taken(&[&whole[..], &whole].concat()), (2, 0));
+    let (begin, end) = whole.split_at(whole.len() - 5);
+    assert_eq!(taken(begin), (1, 16));
+    assert_eq!(taken(end), (0, 5), "the frame is counted already");
+    let fragments = fragmented("ten bytes.", key, &frame(PING, b"ab", key));
+    assert_eq!(taken(&fragments), (1 + 10 + 10 + 1, 10));
+    let mut many = frame(TEXT, b"", key);
+    many.extend(frame(CONTINUATION, b"", key).repeat(70_000));
+    assert_eq!(taken(&many), (u16::MAX, 0), "the count does not wrap");
+    assert_eq!(taken(b""), (0, 0));
 }
 
 #[test]
