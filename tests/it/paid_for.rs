@@ -21,6 +21,15 @@ fn written(gateway: &Gateway) -> f64 {
     gateway.metric("trunkline_store_written_bytes_total")
 }
 
+/// The bytes that the gateway has read so far, of files and of sockets.
+fn read_bytes(gateway: &Gateway) -> f64 {
+    let path = format!("/proc/{}/io", gateway.process().id());
+    let io = std::fs::read_to_string(path).expect("the gateway runs");
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    read.and_then(|bytes| bytes.parse().ok())
+        .expect("a number of bytes")
+}
+
 /// Adds members `begin`.0 and so on to a group that it makes.
 fn make_group(owner: &mut Client, group: &str, begin: &str, members: usize) {
     owner.done("group_create", &json!({"group": group}));
@@ -119,7 +128,8 @@ fn long_messages_to_a_group_that_does_not_read_with_two_shards() {
     long_messages_to_a_group_that_does_not_read(2);
 }
 
-/// A list costs ten times as much for ten times as many members, and not more than that.
+/// A list costs ten times as much for ten times as many members, and not more than that. The store does
+/// not read a record with the values of a thousand members once for each of them.
 #[test]
 fn lists_of_receipts_cost_by_their_members() {
     let gateway = Setup::default().flag("shards", 1).start();
@@ -129,9 +139,12 @@ fn lists_of_receipts_cost_by_their_members() {
         make_group(&mut owner, group, group, members);
         owner.done("send", &json!({"group": group, "text": "hello"}));
         let (before, conversation) = (read(), format!("g:{group}"));
+        let bytes = read_bytes(&gateway);
         let question = json!({"conversation": conversation, "seq": 1, "state": "unread"});
         let list = owner.done("receipts", &question);
         assert_eq!(list["counts"]["members"], members, "{list}");
+        let bytes = (read_bytes(&gateway) - bytes) / members as f64;
+        assert!(bytes < 2_048.0, "{bytes} bytes read for each of {members}");
         wait::until("the work to be counted", || {
             let spent = read() - before;
             (spent > 0.0).then_some(spent)
