@@ -1,6 +1,7 @@
 //! Budgets of cost: clients whose work costs much wait beside those who live within their budgets,
 //! and beside nobody else.
 
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -265,6 +266,33 @@ fn fragments_are_paid_for_by_their_number() {
         whole < price / 4.0 && fragments > price,
         "{whole} s for a frame, {fragments} s for fragments"
     );
+}
+
+/// Each piece of an upgrade request makes the gateway read all of it again, and is paid for.
+#[test]
+fn looks_at_an_incomplete_request_are_paid_for() {
+    const LOOKS: usize = 20;
+    const BYTES: usize = 6_000;
+    let gateway = Setup::default().flag("handshake-timeout", "10m").start();
+    let spent = || gateway.metric("trunkline_cost_seconds_total{work=\"parse\"}");
+    let reads = || gateway.metric("trunkline_reads_total");
+    let mut stream = connect_from(Ipv4Addr::LOCALHOST, gateway.ws()).expect("it listens");
+    let begin = format!("GET /v1/ws HTTP/1.1\r\nX-Long: {}", "x".repeat(BYTES));
+    let mut say = |bytes: &[u8]| {
+        let before = reads();
+        stream.write_all(bytes).expect("the gateway reads");
+        wait::until("a read", || (reads() > before).then_some(()));
+    };
+    say(begin.as_bytes());
+    let before = spent();
+    for _ in 0..LOOKS {
+        say(b"x");
+    }
+    // 24 ns for 16 bytes.
+    let price = (LOOKS * BYTES / 16) as f64 * 24e-9;
+    wait::until("all looks to be paid for", || {
+        (spent() - before >= price).then_some(())
+    });
 }
 
 #[test]

@@ -33,7 +33,7 @@ const SIXTEEN_COPIED: Cost = Cost::nanos(16);
 /// The cost of reading a command and handing it on.
 const COMMAND: Cost = Cost::nanos(800);
 
-/// The cost of 16 bytes of a command: unmasking, checking and parsing them.
+/// The cost of 16 bytes of a command: unmasking, checking and parsing them; and of a request, at each look.
 const SIXTEEN_BYTES: Cost = Cost::nanos(24);
 
 /// Returns the cost of a command of this many bytes, besides what it holds.
@@ -70,6 +70,11 @@ impl Slice {
     /// Adds the cost of TLS records.
     pub(super) fn take_records(&mut self, records: usize) {
         self.take(RECORD.times(records));
+    }
+
+    /// Adds the cost of a look at an upgrade request of this many bytes, which may be incomplete.
+    pub(super) fn take_request(&mut self, bytes: usize) {
+        self.take(SIXTEEN_BYTES.times(bytes / 16));
     }
 
     /// Adds the cost of a command of this many bytes.

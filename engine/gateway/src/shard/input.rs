@@ -242,6 +242,8 @@ impl Core {
             held.extend_from_slice(input);
             &mut held[..]
         };
+        // Each piece that comes makes all of it be read again.
+        self.slice.take_request(input.len());
         let parsed = handshake::parse_request(input, self.parts.limits.header_bytes);
         if !matches!(parsed, Ok(None)) && !self.named_by_head(slot, conn, input) {
             return 0;
