@@ -68,6 +68,10 @@ export interface Message {
   mentions?: string[];
   /** The time of the last edit. */
   edited?: number;
+  /** When the message expires, if it was sent with `ttl`. */
+  expires?: number;
+  /** It has expired: it has no content any more. */
+  expired?: true;
   recalled?: true;
   deleted?: true;
   too_large?: true;
@@ -95,6 +99,59 @@ export interface Marks {
   read?: number;
 }
 
+export type Role = "owner" | "admin" | "member";
+
+/** What every change of a group has. */
+interface Changed {
+  conversation: string;
+  by: string;
+  members: string[];
+  time: number;
+}
+
+/** A change of a group. Skip one that you do not know. */
+export type GroupChange = Changed &
+  (
+    | { change: "created"; name?: string }
+    | { change: "renamed"; name: string }
+    | { change: "added" | "removed" | "left" | "joined" }
+    | { change: "role"; role: Role }
+    | { change: "set"; name?: string; picture?: string; send?: "all" | "admins"; join?: "invite" | "open" }
+    | { change: "pinned" | "unpinned"; seq: number }
+  );
+
+/** The user's own settings of a conversation. */
+export interface Settings {
+  /** No notifications before this time; 0: not muted. */
+  muted_until: number;
+  pinned: boolean;
+  archived: boolean;
+}
+
+/** A conversation in the list of them. */
+export interface Conversation extends Partial<Settings> {
+  conversation: string;
+  last?: Message;
+  read: number;
+  unread: number;
+  /** The unread messages that mention the user; 100: 100 or more. */
+  mentions?: number;
+  members: number;
+}
+
+export interface Group {
+  group: string;
+  name?: string;
+  picture?: string;
+  history: "all" | "joined";
+  send: "all" | "admins";
+  join: "invite" | "open";
+  pins?: { seq: number; time: number }[];
+  count: number;
+  members: { user: string; role: Role; since: number }[];
+  more: boolean;
+}
+
 /** The events, and what their listeners get first. Those of the store come with their position as a second argument. */
 export interface Events {
   message: Message;
@@ -104,16 +161,12 @@ export interface Events {
   recall: { conversation: string; seq: number; by: string; time: number };
   delete: { conversation: string; seq: number; time: number };
   reaction: { conversation: string; seq: number; user: string; reaction: string; removed: boolean; time: number };
-  group: {
-    conversation: string;
-    change: "created" | "added" | "removed" | "renamed" | "left";
-    by: string;
-    members: string[];
-    name?: string;
-    time: number;
-  };
+  group: GroupChange;
+  /** Another device of the user changed the settings of a conversation: all three as they are now. */
+  settings: { conversation: string; time: number } & Settings;
   presence: Presence;
-  typing: { conversation: string; user: string };
+  /** Somebody is writing, for `expires_ms` from now on, or has stopped. */
+  typing: { conversation: string; user: string; stop?: true; expires_ms: number };
   signal: { user: string; data: unknown };
   publication: { topic: string; data: unknown; from: string; pos: string };
 
@@ -157,6 +210,8 @@ interface Extras {
   reply_to?: number;
   kind?: string;
   mentions?: string[];
+  /** After this time the message has no content any more, such as `1h`. */
+  ttl?: string;
   key?: string;
 }
 interface Page {
@@ -199,7 +254,7 @@ export class Trunkline {
   }>;
   get(fields: At): Promise<{ message: Message }>;
   conversations(fields?: Page): Promise<{
-    conversations: { conversation: string; last?: Message; read: number; unread: number; mentions?: number; members: number; name?: string }[];
+    conversations: Conversation[];
     unread: number;
     cursor?: string;
     more: boolean;
@@ -215,14 +270,22 @@ export class Trunkline {
   groupRemove(fields: { group: string; members: string[] }): Promise<{ members: number }>;
   groupLeave(fields: { group: string }): Promise<object>;
   groupRename(fields: { group: string; name: string }): Promise<object>;
-  groupInfo(fields: { group: string } & Page): Promise<{
+  groupInfo(fields: { group: string } & Page): Promise<Group>;
+  groupRole(fields: { group: string; user: string; role: Role }): Promise<object>;
+  groupSet(fields: {
     group: string;
     name?: string;
-    history: "all" | "joined";
-    count: number;
-    members: { user: string; role: "owner" | "member"; since: number }[];
-    more: boolean;
-  }>;
+    picture?: string;
+    send?: "all" | "admins";
+    join?: "invite" | "open";
+  }): Promise<object>;
+  groupJoin(fields: { group: string }): Promise<{ members: number }>;
+  settings(fields: { conversation: string } & Partial<Settings>): Promise<object>;
+  pin(fields: At): Promise<object>;
+  unpin(fields: At): Promise<object>;
+  block(fields: { user: string }): Promise<object>;
+  unblock(fields: { user: string }): Promise<object>;
+  blocked(fields?: Page): Promise<{ users: string[]; more: boolean }>;
   edit(fields: At & Content): Promise<object>;
   recall(fields: At): Promise<object>;
   delete(fields: At): Promise<object>;
@@ -233,7 +296,7 @@ export class Trunkline {
     more: boolean;
   }>;
   presence(fields: { watch?: string[]; unwatch?: string[]; query?: string[] }): Promise<{ users: Presence[]; more: boolean }>;
-  typing(conversation: string): void;
+  typing(conversation: string, how?: { stop?: boolean }): void;
   signal(fields: { user: string; data: unknown }): Promise<{ online: boolean }>;
   subscribe(fields: { topic: string; since?: string }): Promise<{ pos: string; recovered: boolean }>;
   unsubscribe(fields: { topic: string }): Promise<{ pos: string; recovered: boolean }>;
@@ -242,6 +305,41 @@ export class Trunkline {
   ping(): Promise<object>;
   /** Carries out a command by its name in the protocol. */
   request<T = unknown>(name: string, fields?: object): Promise<T>;
+}
+
+/** What events do to messages. */
+export type Change = "edit" | "recall" | "delete" | "reaction";
+
+/** How far an own message has come. */
+export interface Fate {
+  /** What all others have: `sent` if some have nothing. */
+  state: "sent" | "delivered" | "read";
+  delivered: number;
+  read: number;
+  others: number;
+}
+
+/** The messages of one conversation as they are now. README.md has an example. */
+export class Timeline {
+  constructor(conversation: string);
+  readonly conversation: string;
+  /** The oldest first. A message that changed is another object. */
+  readonly messages: readonly Message[];
+  readonly marks: ReadonlyMap<string, Required<Marks>>;
+  at(seq: number): Message | undefined;
+  /** The place of a sequence among the messages: where it is, or would be. */
+  place(seq: number): number;
+  /** Takes a message of an event, or of a page of `history`. Returns whether it was not here before. */
+  put(message: Message): boolean;
+  /** Takes an event of this conversation. Returns the message as it is now; undefined if nothing changes. */
+  apply<C extends Change>(kind: C, event: Events[C]): Message | undefined;
+  /** Takes the content of messages whose time is over. Returns whether there were any. */
+  expire(now: number): boolean;
+  mark(user: string, marks: Marks): void;
+  fate(seq: number, members?: number): Fate;
+  /** Forgets all messages but the newest ones. */
+  keep(count: number): void;
+  clear(): void;
 }
 
 /** Returns the name of the conversation of two users. */

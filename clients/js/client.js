@@ -11,6 +11,7 @@ import { Events } from "./client/events.js";
 import { Marks } from "./client/marks.js";
 import { Listeners, TrunklineError, localError, randomKey } from "./client/values.js";
 
+export { Timeline } from "./client/timeline.js";
 export { TrunklineError, base64, conversationOf, randomKey } from "./client/values.js";
 
 /** How long an attempt to connect may take, in milliseconds. */
@@ -175,10 +176,19 @@ export class Trunkline {
   groupLeave(fields) { return this.request("group_leave", fields); }
   groupRename(fields) { return this.request("group_rename", fields); }
   groupInfo(fields) { return this.request("group_info", fields); }
+  groupRole(fields) { return this.request("group_role", fields); }
+  groupSet(fields) { return this.request("group_set", fields); }
+  groupJoin(fields) { return this.request("group_join", fields); }
+  settings(fields) { return this.request("settings", fields); }
   edit(fields) { return this.request("edit", fields); }
+  pin(fields) { return this.request("pin", fields); }
+  unpin(fields) { return this.request("unpin", fields); }
   recall(fields) { return this.request("recall", fields); }
   delete(fields) { return this.request("delete", fields); }
   react(fields) { return this.request("react", fields); }
+  block(fields) { return this.request("block", fields); }
+  unblock(fields) { return this.request("unblock", fields); }
+  blocked(fields = {}) { return this.request("blocked", fields); }
   reactions(fields) { return this.request("reactions", fields); }
   contacts(fields = {}) { return this.request("contacts", fields); }
   signal(fields) { return this.request("signal", fields); }
@@ -186,9 +196,9 @@ export class Trunkline {
   rpc(fields) { return this.request("rpc", fields); }
   ping() { return this.request("ping", {}); }
 
-  /** Says that the user is writing. Lost without a session. */
-  typing(conversation) {
-    if (this.#isOpen) this.#write({ typing: { conversation } });
+  /** Says that the user is writing, or has stopped without sending. Lost without a session. */
+  typing(conversation, { stop } = {}) {
+    if (this.#isOpen) this.#write({ typing: { conversation, stop: stop || undefined } });
   }
 
   /** Asks who is online. What is watched is watched again in later sessions. */

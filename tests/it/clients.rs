@@ -1,5 +1,6 @@
-//! The clients in `clients/` pass their own tests, on gateways that they kill and start again.
+//! The clients in `clients/` pass their own tests, on gateways that they kill and start again, and have what the protocol has.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use trunkline_tests::process::{Process, program, workspace};
@@ -58,7 +59,7 @@ fn in_javascript() {
         check(node.current_dir(&folder).arg(test));
         count += 1;
     }
-    assert_eq!(count, 2);
+    assert_eq!(count, 4);
 }
 
 #[test]
@@ -151,4 +152,195 @@ fn the_package_has_what_its_files_import() {
         }
     }
     assert!(imported > 4, "only {imported} imports found");
+}
+
+fn read(path: &str) -> String {
+    let path = workspace().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the page of the protocol says that a client can ask and hear.
+struct Protocol {
+    /// The fields of each command. Those of `media` are left out.
+    commands: BTreeMap<String, Vec<String>>,
+    events: Vec<String>,
+}
+
+impl Protocol {
+    fn read() -> Self {
+        let page = read("docs/protocol.md");
+        let (mut commands, mut events) = (BTreeMap::new(), Vec::new());
+        let keys = |line: &str| -> Vec<String> {
+            let value: serde_json::Value = serde_json::from_str(line).expect(line);
+            let object = value.as_object().expect("an object");
+            let names = object.keys().filter(|name| *name != "id" && *name != "pos");
+            names.cloned().collect()
+        };
+        for line in page.lines() {
+            if let Some(command) = line.strip_prefix("→ ") {
+                for name in keys(command) {
+                    commands.entry(name).or_insert_with(Vec::new);
+                }
+            } else if let Some(push) = line.strip_prefix("← {\"push\":") {
+                events.extend(keys(push.strip_suffix('}').expect("an end")));
+            }
+        }
+        for table in page
+            .split("| type | default | limits |")
+            .collect::<Vec<_>>()
+            .windows(2)
+        {
+            let names = table[0].rsplit("\n|").next().unwrap_or_default();
+            let rows = table[1]
+                .lines()
+                .skip(2)
+                .take_while(|row| row.starts_with("| `"));
+            let fields: Vec<_> = rows
+                .filter_map(|row| row.split('`').nth(1))
+                .filter(|field| !field.contains('.'))
+                .map(str::to_owned)
+                .collect();
+            for name in names.split('`').skip(1).step_by(2) {
+                let known = commands
+                    .get_mut(name)
+                    .unwrap_or_else(|| panic!("{name} has no example"));
+                known.extend(fields.iter().cloned());
+            }
+        }
+        events.sort();
+        events.dedup();
+        Self { commands, events }
+    }
+}
+
+/// Returns a name as JavaScript has it.
+fn camel(name: &str) -> String {
+    let mut parts = name.split('_');
+    let mut camel = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        camel.push_str(&part[..1].to_uppercase());
+        camel.push_str(&part[1..]);
+    }
+    camel
+}
+
+/// Returns what stands between a mark and the next end.
+fn between<'a>(text: &'a str, mark: &str, end: &str) -> Option<&'a str> {
+    text.split_once(mark)?
+        .1
+        .split_once(end)
+        .map(|(found, _)| found)
+}
+
+/// Every command of the protocol is a method with all of its fields, and every push is an event, in code, types and READMEs.
+#[test]
+fn they_have_what_the_protocol_has() {
+    let Protocol { commands, events } = Protocol::read();
+    assert!(
+        commands.len() > 35 && events.len() > 12,
+        "{commands:?} {events:?}"
+    );
+    let (script, types) = (read("clients/js/client.js"), read("clients/js/client.d.ts"));
+    let python = ["calls", "client"]
+        .map(|name| read(&format!("clients/python/src/trunkline_client/{name}.py")));
+    let python = python.concat();
+    let listening = read("clients/python/src/trunkline_client/listening.py");
+    let readmes = [
+        read("clients/js/README.md"),
+        read("clients/python/README.md"),
+    ];
+    let mut missing = Vec::new();
+    let mut need = |is_there: bool, what: String| {
+        if !is_there {
+            missing.push(what);
+        }
+    };
+    for (name, fields) in &commands {
+        let (js, method) = match &**name {
+            // The clients send it themselves; its fields are options.
+            "connect" => ("constructor".to_owned(), "__init__"),
+            name => (camel(name), name),
+        };
+        need(
+            script.contains(&format!("\n  {js}(")),
+            format!("{js} in client.js"),
+        );
+        need(
+            types.contains(&format!("\n  {js}(")),
+            format!("{js} in client.d.ts"),
+        );
+        let signature = between(&python, &format!("def {method}("), ") ->");
+        need(
+            signature.is_some(),
+            format!("{method} in the client in Python"),
+        );
+        for field in fields {
+            // The clients always ask for batches.
+            if field == "batch" {
+                continue;
+            }
+            let in_types = [format!(" {field}:"), format!(" {field}?:")];
+            need(
+                in_types.iter().any(|form| types.contains(form)),
+                format!("{name}.{field} in client.d.ts"),
+            );
+            let given = signature.unwrap_or_default();
+            need(
+                given.contains(&format!("{field}:")),
+                format!("{name}.{field} in the client in Python"),
+            );
+        }
+        if name != "connect" {
+            need(
+                readmes[0].contains(&format!("`{js}")),
+                format!("{js} in the README of JavaScript"),
+            );
+            need(
+                readmes[1].contains(&format!("`{method}`")),
+                format!("{method} in the README of Python"),
+            );
+        }
+    }
+    for event in &events {
+        // What a client does about them is told by events of its own.
+        if ["gap", "caught_up", "disconnect"].contains(&&**event) {
+            continue;
+        }
+        need(
+            types.contains(&format!("\n  {event}: ")),
+            format!("the event {event} in client.d.ts"),
+        );
+        need(
+            listening.contains(&format!("Literal[\"{event}\"]")),
+            format!("the event {event} in listening.py"),
+        );
+        for readme in &readmes {
+            need(
+                readme.contains(&format!("`{event}`")),
+                format!("the event {event} in a README"),
+            );
+        }
+    }
+    assert!(missing.is_empty(), "missing: {missing:#?}");
+}
+
+/// The compiler of TypeScript accepts the types, and a program that uses them.
+#[test]
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn in_typescript() {
+    let Some(mut node) = scripts::node() else {
+        return;
+    };
+    let modules = std::env::var("NODE_PATH").unwrap_or_default();
+    let compiler = std::path::Path::new(&modules).join("typescript/lib/tsc.js");
+    if !compiler.exists() {
+        println!("skipped: npm could not install typescript");
+        return;
+    }
+    node.arg(compiler).args([
+        "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext",
+    ]);
+    node.arg(workspace().join("clients/js/test/types.ts"));
+    let exit = Process::start(&mut node).ended();
+    assert!(exit.status.success(), "{}", exit.stdout);
 }

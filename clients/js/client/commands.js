@@ -13,11 +13,30 @@ const QUESTIONS = 16;
 
 /** Commands that read. The gateway bounds how many of them may wait. */
 const READS = new Set([
-  "receipts", "sync", "history", "get", "conversations", "group_info", "reactions", "contacts", "presence",
+  "receipts", "sync", "history", "get", "conversations", "group_info", "reactions", "contacts", "presence", "blocked",
 ]);
 
 /** Commands that change something and can be repeated: doing it twice changes nothing more. */
-const REPEATABLE = new Set(["send", "group_create", "edit", "recall", "delete", "react", "subscribe", "ping"]);
+const REPEATABLE = new Set([
+  "send", "group_create", "edit", "recall", "delete", "react", "pin", "unpin", "settings", "block", "unblock", "subscribe", "ping",
+]);
+
+/**
+ * What the commands of a name change. Those that change the same thing go one after another, so that a repetition never
+ * undoes what was asked for later.
+ */
+const CHANGED = {
+  edit: ({ conversation, seq }) => `message ${conversation} ${seq}`,
+  react: ({ conversation, seq }) => `message ${conversation} ${seq}`,
+  recall: ({ conversation, seq }) => `message ${conversation} ${seq}`,
+  pin: ({ conversation }) => `pins ${conversation}`,
+  unpin: ({ conversation }) => `pins ${conversation}`,
+  settings: ({ conversation }) => `settings ${conversation}`,
+  block: ({ user }) => `block ${user}`,
+  unblock: ({ user }) => `block ${user}`,
+  subscribe: ({ topic }) => `topic ${topic}`,
+  unsubscribe: ({ topic }) => `topic ${topic}`,
+};
 
 /** One command without an answer. */
 class Command {
@@ -26,7 +45,7 @@ class Command {
     this.name = name;
     this.body = body;
     this.settle = settle;
-    /** The commands of its conversation, in whose order it is; undefined for none. */
+    /** The commands that change the same thing, in whose order it is; undefined for none. */
     this.lane = undefined;
     /** Whether it was written to the present session. */
     this.isWritten = false;
@@ -55,7 +74,7 @@ export class Commands {
   #nextId = 1;
   /** Commands without an answer by their id, in their order. */
   #pending = new Map();
-  /** The commands of each conversation. The first ones are on their way. */
+  /** The commands that change the same thing. The first ones are on their way. */
   #lanes = new Map();
   #questions = 0;
   /** The most bytes of a command; 0 without a session. */
@@ -90,7 +109,7 @@ export class Commands {
   }
 
   /**
-   * Carries a command out. `lane` names what it keeps its order in. `isOnce`: it ends with its session.
+   * Carries a command out. `lane` names what it changes, if the table does not say it. `isOnce`: it ends with its session.
    * `first` sees the reply before everything that follows it.
    */
   run(name, body, { lane, isOnce = false, first } = {}) {
@@ -107,13 +126,18 @@ export class Commands {
       const command = new Command(this.takeId(), name, body, settle);
       command.isOnce = isOnce;
       this.#pending.set(command.id, command);
-      if (lane !== undefined) {
-        if (!this.#lanes.has(lane)) this.#lanes.set(lane, { name: lane, commands: [] });
-        command.lane = this.#lanes.get(lane);
-        command.lane.commands.push(command);
-      }
+      this.#queue(command, lane ?? CHANGED[name]?.(body));
       this.#push(command);
     });
+  }
+
+  /** Puts a command behind those that change the same thing. */
+  #queue(command, name) {
+    if (name === undefined) return;
+    const width = command.name === "send" ? this.#pipeline : 1;
+    if (!this.#lanes.has(name)) this.#lanes.set(name, { name, width, commands: [] });
+    command.lane = this.#lanes.get(name);
+    command.lane.commands.push(command);
   }
 
   /** A session has begun: writes what has no answer, in its order. */
@@ -156,7 +180,7 @@ export class Commands {
   /** Writes a command if it is its turn. */
   #push(command) {
     if (this.#bytes === 0 || command.isWritten) return;
-    if (command.lane?.commands.indexOf(command) >= this.#pipeline) return;
+    if (command.lane && command.lane.commands.indexOf(command) >= command.lane.width) return;
     if (command.isRead && this.#questions >= QUESTIONS) return;
     const text = JSON.stringify({ id: command.id, [command.name]: command.body });
     // The gateway would end the session for it.
@@ -199,6 +223,6 @@ export class Commands {
     if (!lane) return;
     lane.commands.splice(lane.commands.indexOf(command), 1);
     if (lane.commands.length === 0) this.#lanes.delete(lane.name);
-    else lane.commands.slice(0, this.#pipeline).forEach((next) => this.#push(next));
+    else lane.commands.slice(0, lane.width).forEach((next) => this.#push(next));
   }
 }

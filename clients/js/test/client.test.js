@@ -188,6 +188,46 @@ played("keeps the order of a conversation when a message is refused for the mome
   assert.deepEqual((await Promise.all(sent)).map(({ seq }) => seq), [1, 2]);
 });
 
+played("what changes one thing goes one after another, also when a command is refused for the moment", {}, async ({ client, next }) => {
+  const socket = await next();
+  greet(socket);
+  const at = { conversation: "u:alice:bob", seq: 1 };
+  const done = [client.edit({ ...at, text: "1" }), client.edit({ ...at, text: "2" }), client.recall(at), client.edit({ ...at, seq: 2, text: "other" })];
+  assert.deepEqual(socket.sent.map(({ edit }) => edit?.text), ["1", "other"], "the second edit waits for the first one");
+  socket.refuse("edit", { code: 111, name: "too_many_requests", temporary: true, limit: "rate_commands", retry_ms: 1 });
+  socket.answer("edit", {});
+  while (socket.sent.length === 0) await setImmediate();
+  for (const text of ["1", "2"]) assert.equal(socket.answer("edit", {}).text, text);
+  assert.deepEqual(socket.answer("recall", {}), at);
+  await Promise.all(done);
+  const settings = [client.settings({ conversation: "u:alice:bob", pinned: true }), client.settings({ conversation: "u:alice:bob", pinned: false })];
+  assert.equal(socket.sent.length, 1);
+  for (const pinned of [true, false]) assert.equal(socket.answer("settings", {}).pinned, pinned);
+  await Promise.all(settings);
+});
+
+played("repeats an edit whose answer was lost", {}, async ({ client, next }) => {
+  const one = await next();
+  greet(one);
+  const fields = { conversation: "u:alice:bob", seq: 1, text: "new" };
+  const edited = client.edit(fields);
+  const changed = client.groupRole({ group: "eng", user: "bob", role: "admin" });
+  one.lose();
+  await assert.rejects(changed, { kind: "connection_lost", unknown: true });
+  const two = await next();
+  greet(two, { recovered: true });
+  assert.deepEqual(two.answer("edit", {}), fields);
+  await edited;
+});
+
+played("says that the user writes, and has stopped", {}, async ({ client, next }) => {
+  const socket = await next();
+  greet(socket);
+  client.typing("u:alice:bob");
+  client.typing("u:alice:bob", { stop: true });
+  assert.deepEqual(socket.sent, [{ typing: { conversation: "u:alice:bob" } }, { typing: { conversation: "u:alice:bob", stop: true } }]);
+});
+
 played("tells errors with their codes, and does not send what is too long", {}, async ({ client, next }) => {
   const socket = await next();
   greet(socket);

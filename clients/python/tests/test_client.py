@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from trunkline_client import Event, State, Trunkline, TrunklineError, conversation_of
+from trunkline_client import Edit, Event, State, Trunkline, TrunklineError, Typing, conversation_of
 from trunkline_client.delays import Delays
 
 LIMITS = {"message_bytes": 1_000, "text_bytes": 500, "key_bytes": 128, "page": 500}
@@ -214,6 +214,64 @@ class Client(unittest.IsolatedAsyncioTestCase):
                 reply = {"conversation": "u:alice:bob", "seq": seq}
                 self.assertEqual((await socket.answer("send", reply))["text"], text)
             self.assertEqual([reply["seq"] for reply in await sending], [1, 2])
+
+        await self.play(body)
+
+    async def test_what_changes_one_thing_goes_one_after_another(self) -> None:
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            socket = await gateway.next()
+            await socket.greet()
+            pair = "u:alice:bob"
+            done = asyncio.gather(
+                client.edit(pair, 1, text="1"), client.edit(pair, 1, text="2"), client.recall(pair, 1), client.ping()
+            )
+            refusal = {"code": 111, "name": "too_many_requests", "message": "no", "temporary": True, "retry_ms": 1}
+            self.assertEqual((await socket.answer("edit", refusal, "error"))["text"], "1")
+            # Nothing overtakes the edit that waits.
+            await socket.answer("ping", {})
+            for text in "12":
+                self.assertEqual((await socket.answer("edit", {}))["text"], text)
+            self.assertEqual(await socket.answer("recall", {}), {"conversation": pair, "seq": 1})
+            await done
+
+        await self.play(body)
+
+    async def test_repeats_an_edit_whose_answer_was_lost(self) -> None:
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            one = await gateway.next()
+            await one.greet()
+            editing = asyncio.create_task(client.edit("u:alice:bob", 1, text="new"))
+            changing = asyncio.create_task(client.group_role("eng", "bob", "admin"))
+            first = (await one.hear("edit"))["edit"]
+            await one.hear("group_role")
+            await one.lose()
+            with self.assertRaises(TrunklineError) as lost:
+                await changing
+            self.assertEqual((lost.exception.kind, lost.exception.unknown), ("connection_lost", True))
+            two = await gateway.next()
+            await two.greet(recovered=True)
+            self.assertEqual(await two.answer("edit", {}), first)
+            await editing
+
+        await self.play(body)
+
+    async def test_events_have_typed_attributes(self) -> None:
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            edits: list[Edit] = []
+            writing: list[Typing] = []
+            client.on("edit", edits.append)
+            client.on("typing", writing.append)
+            socket = await gateway.next()
+            await socket.greet()
+            edit = {"pos": "p-1", "edit": {**message("", 1)["message"], "key": "c-1", "edited": 5}}
+            typing = {"typing": {"conversation": "u:alice:bob", "user": "bob", "stop": True, "expires_ms": 0}}
+            await socket.say({"push": edit}, {"push": typing})
+            await until(lambda: bool(writing))
+            self.assertEqual((edits[0].key, edits[0].sender, edits[0].edited, edits[0].pos), ("c-1", "bob", 5, "p-1"))
+            self.assertEqual((edits[0].media, edits[0]["text"]), (None, "1"))
+            self.assertEqual((writing[0].stop, writing[0].expires_ms, writing[0].pos), (True, 0, None))
+            client.typing("u:alice:bob", stop=True)
+            self.assertEqual(await socket.hear("typing"), {"typing": {"conversation": "u:alice:bob", "stop": True}})
 
         await self.play(body)
 

@@ -41,11 +41,12 @@ class Calls:
         kind: str | None = None,
         meta: Any = None,
         mentions: Iterable[str] = (),
+        ttl: str | None = None,
         key: str | None = None,
     ) -> Fields:
-        """Sends a message to a user or a group. Returns when it is durable."""
+        """Sends a message to a user or a group. Returns when it is durable. ``ttl``, such as ``1h``: it expires after that."""
         fields: Fields = {"user": user, "group": group, "key": key or random_key(), "text": text, "media": media}
-        fields.update(reply_to=reply_to, kind=kind, meta=meta, mentions=list(mentions) or None)
+        fields.update(reply_to=reply_to, kind=kind, meta=meta, mentions=list(mentions) or None, ttl=ttl)
         reply: Fields = await self._send_message(fields, f"u:{user}" if group is None else f"g:{group}")
         return reply
 
@@ -120,6 +121,47 @@ class Calls:
         """Returns what there is to know of a group, with a page of its members."""
         return await self._fields("group_info", group=group, after=after, limit=limit)
 
+    async def group_role(self, group: str, user: str, role: Literal["member", "admin", "owner"]) -> Fields:
+        """Gives a member another role."""
+        return await self._fields("group_role", group=group, user=user, role=role)
+
+    async def group_set(
+        self,
+        group: str,
+        *,
+        name: str | None = None,
+        picture: str | None = None,
+        send: Literal["all", "admins"] | None = None,
+        join: Literal["invite", "open"] | None = None,
+    ) -> Fields:
+        """Changes what it names: the name, the picture, who may send, who may join."""
+        return await self._fields("group_set", group=group, name=name, picture=picture, send=send, join=join)
+
+    async def group_join(self, group: str) -> Fields:
+        """Joins an open group."""
+        return await self._fields("group_join", group=group)
+
+    async def settings(
+        self,
+        conversation: str,
+        *,
+        muted_until: int | None = None,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+    ) -> Fields:
+        """Changes the own settings of a conversation. ``muted_until`` is a time in milliseconds; 0 is not muted."""
+        return await self._fields(
+            "settings", conversation=conversation, muted_until=muted_until, pinned=pinned, archived=archived
+        )
+
+    async def pin(self, conversation: str, seq: int) -> Fields:
+        """Pins a message of a group for all members."""
+        return await self._fields("pin", conversation=conversation, seq=seq)
+
+    async def unpin(self, conversation: str, seq: int) -> Fields:
+        """Takes a message from the pinned ones."""
+        return await self._fields("unpin", conversation=conversation, seq=seq)
+
     async def edit(
         self, conversation: str, seq: int, *, text: str | None = None, media: Fields | None = None, meta: Any = None
     ) -> Fields:
@@ -159,6 +201,18 @@ class Calls:
         return await self._fields(
             "contacts", add=list(add) or None, remove=list(remove) or None, watch=watch or None, after=after, limit=limit
         )
+
+    async def block(self, user: str) -> Fields:
+        """Accepts nothing from a user from now on."""
+        return await self._fields("block", user=user)
+
+    async def unblock(self, user: str) -> Fields:
+        """Accepts what a blocked user sends from now on."""
+        return await self._fields("unblock", user=user)
+
+    async def blocked(self, *, after: str | None = None, limit: int | None = None) -> Fields:
+        """Returns a page of the users that are blocked."""
+        return await self._fields("blocked", after=after, limit=limit)
 
     async def presence(
         self, *, watch: Iterable[str] = (), unwatch: Iterable[str] = (), query: Iterable[str] = ()

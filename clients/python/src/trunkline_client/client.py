@@ -19,8 +19,10 @@ from .calls import Calls
 from .commands import Commands
 from .delays import Delays
 from .events import Events
+from .listening import Listening
 from .marks import Marks
 from .session import Event, Over, State, socket_url
+from .shapes import SHAPES, Presence
 from .values import Fields, TrunklineError, local_error
 
 #: How long an attempt to connect may take, in seconds.
@@ -35,14 +37,11 @@ WATCHED = 500
 #: Close codes that a client causes by what it sent. A session that ends with one does not prove that all is well.
 OWN_FAULTS = frozenset((1002, 1003, 1007, 1008, 1009))
 
-#: A listener: a function or a coroutine function. Events wait until it is done.
-Listener = Callable[[Any], Awaitable[None] | None]
-
 #: A token, or what returns one.
 Token = str | Callable[[], str | Awaitable[str]]
 
 
-class Trunkline(Calls):
+class Trunkline(Listening, Calls):
     """A client of one user on one device.
 
     Use it as ``async with Trunkline(…) as trunkline``, or call :meth:`start` and :meth:`close`.
@@ -73,7 +72,8 @@ class Trunkline(Calls):
         chance: Callable[[], float] = random.random,
         **options: Any,
     ) -> None:
-        super().__init__()
+        Listening.__init__(self)
+        Calls.__init__(self)
         if token is None and user is None:
             raise TypeError("say who connects: token, or user in development mode")
         self._url = socket_url(url)
@@ -84,7 +84,6 @@ class Trunkline(Calls):
         self._acknowledge = acknowledge
         self._chance = chance
         self._options = options
-        self._listeners: dict[str, list[Listener]] = {}
         self._delays = Delays(chance)
         self._commands = Commands(pipeline, max_pending, chance, self._write_text)
         self._marks = Marks(self._write_ack)
@@ -102,7 +101,6 @@ class Trunkline(Calls):
         self._opened: asyncio.Future[Fields] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._renewal: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
 
     # What there is to know.
 
@@ -130,11 +128,6 @@ class Trunkline(Calls):
     def pending(self) -> int:
         """The number of commands without an answer."""
         return len(self._commands)
-
-    def on(self, event: str, listener: Listener) -> Callable[[], None]:
-        """Calls ``listener`` for each event of a kind, in their order. Returns a function that ends this."""
-        self._listeners.setdefault(event, []).append(listener)
-        return lambda: self._listeners[event].remove(listener)
 
     # The life of the client.
 
@@ -429,7 +422,7 @@ class Trunkline(Calls):
 
     def _watches(self, reply: Fields) -> None:
         for user in reply["users"]:
-            self._tell("presence", user)
+            self._tell("presence", Presence(user, None))
 
     def _resubscribed(self, topic: str, reply: Fields) -> None:
         self._topics[topic] = reply["pos"]
@@ -494,43 +487,6 @@ class Trunkline(Calls):
             self._enter(State.ONLINE)
             await self._call("caught_up", {"pos": self.position})
 
-    def _tell(self, event: str, value: Any) -> None:
-        """Calls the listeners of an event of the session, after the events before."""
-        for listener in list(self._listeners.get(event, ())):
-            try:
-                done = listener(value)
-            except Exception as error:
-                self._report(error)
-                continue
-            if inspect.isawaitable(done):
-                self._spawn(done)
-
-    async def _call(self, event: str, value: Any) -> None:
-        """Calls the listeners of an event, and waits until they are done. One that fails harms nobody else."""
-        for listener in list(self._listeners.get(event, ())):
-            try:
-                done = listener(value)
-                if inspect.isawaitable(done):
-                    await done
-            except Exception as error:
-                self._report(error)
-
-    def _report(self, error: BaseException) -> None:
-        text = "a listener of the Trunkline client failed"
-        asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})
-
-    def _spawn(self, work: Awaitable[Any]) -> None:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
-        self._background.add(task)
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            self._background.discard(task)
-            if not task.cancelled() and (error := task.exception()):
-                self._report(error)
-
-        task.add_done_callback(ended)
-
     # What the commands need.
 
     async def _run(self, name: str, fields: Fields, **how: Any) -> Any:
@@ -546,10 +502,10 @@ class Trunkline(Calls):
         if self._state is not State.CLOSED:
             self._marks.move(conversation, delivered, read)
 
-    def typing(self, conversation: str) -> None:
-        """Says that the user is writing. Lost without a session."""
+    def typing(self, conversation: str, *, stop: bool = False) -> None:
+        """Says that the user is writing, or has stopped without sending. Lost without a session."""
         if self._is_open:
-            self._write_text(json.dumps({"typing": {"conversation": conversation}}))
+            self._write_text(json.dumps({"typing": {"conversation": conversation, **({"stop": True} if stop else {})}}))
 
 
 class _Parts:
@@ -565,7 +521,7 @@ class _Parts:
         if kind == "caught_up":
             await client._caught_up()
             return client._listen_again()
-        await client._call(kind, event if pos is None else Event(event, pos))
+        await client._call(kind, SHAPES.get(kind, Event)(event, pos))
         if kind == "message" and client._acknowledge and not self.is_own(event["from"]):
             client.ack(event["conversation"], delivered=event["seq"])
 

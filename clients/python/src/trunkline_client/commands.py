@@ -22,11 +22,23 @@ QUESTIONS = 16
 
 #: Commands that read. The gateway bounds how many of them may wait.
 READS = frozenset(
-    "receipts sync history get conversations group_info reactions contacts presence".split()
+    "receipts sync history get conversations group_info reactions contacts presence blocked".split()
 )
 
 #: Commands that change something and can be repeated: doing it twice changes nothing more.
-REPEATABLE = frozenset("send group_create edit recall delete react subscribe ping".split())
+REPEATABLE = frozenset(
+    "send group_create edit recall delete react pin unpin settings block unblock subscribe ping".split()
+)
+
+#: What the commands of a name change, and the fields that say which. Those that change the same thing go one after
+#: another, so that a repetition never undoes what was asked for later.
+CHANGED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("edit", "react", "recall"), ("message", "conversation", "seq")),
+    **dict.fromkeys(("pin", "unpin"), ("pins", "conversation")),
+    **dict.fromkeys(("block", "unblock"), ("block", "user")),
+    **dict.fromkeys(("subscribe", "unsubscribe"), ("topic", "topic")),
+    "settings": ("settings", "conversation"),
+}
 
 
 @dataclass(eq=False)
@@ -39,7 +51,7 @@ class Command:
     answer: asyncio.Future[Any]
     #: Sees the reply before everything that follows it.
     first: Callable[[Fields], None] | None
-    #: The conversation in whose order it is.
+    #: What it changes: it keeps its order among the commands that change the same.
     lane: str | None
     #: Whether it ends with its session.
     is_once: bool
@@ -52,6 +64,10 @@ class Command:
     @property
     def is_read(self) -> bool:
         return self.name in READS
+
+    def width(self, pipeline: int) -> int:
+        """Returns how many of the commands that change the same thing may be on their way."""
+        return pipeline if self.name == "send" else 1
 
     @property
     def is_repeatable(self) -> bool:
@@ -71,7 +87,7 @@ class Commands:
         self._next_id = 1
         #: By their id, in their order.
         self._pending: dict[int, Command] = {}
-        #: The commands of each conversation. The first ones are on their way.
+        #: The commands that change the same thing. The first ones are on their way.
         self._lanes: dict[str, deque[Command]] = {}
         self._questions = 0
         #: The most bytes of a command; 0 without a session.
@@ -99,7 +115,7 @@ class Commands:
         is_once: bool = False,
         first: Callable[[Fields], None] | None = None,
     ) -> Any:
-        """Carries a command out and returns its reply.
+        """Carries a command out and returns its reply. ``lane`` says what it changes, if :data:`CHANGED` does not.
 
         :raises TrunklineError: the gateway refuses it, too many wait, or the session is lost and it cannot be repeated
         """
@@ -109,6 +125,8 @@ class Commands:
         answer = asyncio.get_running_loop().create_future()
         # What is missing is left out; `data` may be null.
         body = {name: value for name, value in body.items() if value is not None or name == "data"}
+        if lane is None and (changed := CHANGED.get(name)):
+            lane = " ".join((changed[0], *(str(body.get(field)) for field in changed[1:])))
         command = Command(self.take_id(), name, body, answer, first, lane, is_once)
         self._pending[command.id] = command
         if lane is not None:
@@ -159,7 +177,7 @@ class Commands:
         """Writes a command if it is its turn."""
         if self._bytes == 0 or command.is_written:
             return
-        if command.lane is not None and self._lanes[command.lane].index(command) >= self._pipeline:
+        if command.lane is not None and self._lanes[command.lane].index(command) >= command.width(self._pipeline):
             return
         if command.is_read and self._questions >= QUESTIONS:
             return
@@ -222,5 +240,5 @@ class Commands:
         lane.remove(command)
         if not lane:
             del self._lanes[command.lane]
-        for following in list(lane)[: self._pipeline]:
+        for following in list(lane)[: command.width(self._pipeline)]:
             self._push(following)

@@ -37,9 +37,9 @@ def socket_url(url: str) -> str:
 
 
 class Event(dict[str, Any]):
-    """An event of the store: the fields of the push, and its position."""
+    """An event: the fields of the push, and its position."""
 
-    def __init__(self, fields: Fields, pos: str) -> None:
+    def __init__(self, fields: Fields, pos: str | None) -> None:
         super().__init__(fields)
-        #: The position behind the event.
+        #: The position behind the event; ``None`` for what is not stored, such as typing.
         self.pos = pos
