@@ -154,6 +154,44 @@ fn the_package_has_what_its_files_import() {
     assert!(imported > 4, "only {imported} imports found");
 }
 
+/// What `npm pack` puts into the package: the client, its types, the README and examples, and no tests.
+#[test]
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn npm_packs_the_client_and_nothing_else() {
+    let is_there = Command::new("npm").arg("--version").output().is_ok();
+    if !is_there {
+        println!("skipped: there is no npm");
+        return;
+    }
+    let folder = workspace().join("clients/js");
+    let mut npm = Command::new("npm");
+    let exit = Process::start(
+        npm.current_dir(&folder)
+            .args(["pack", "--dry-run", "--json"]),
+    )
+    .ended();
+    assert!(exit.status.success(), "{exit:?}");
+    let said: serde_json::Value = serde_json::from_str(&exit.stdout).expect("JSON");
+    let files = said[0]["files"].as_array().expect("a list of files");
+    let mut packed: Vec<_> = files
+        .iter()
+        .filter_map(|file| file["path"].as_str())
+        .map(str::to_owned)
+        .collect();
+    let mut wanted: Vec<_> = ["README.md", "client.d.ts", "client.js", "package.json"]
+        .map(str::to_owned)
+        .into();
+    for part in ["client", "examples"] {
+        for entry in std::fs::read_dir(folder.join(part)).expect(part) {
+            let name = entry.expect("an entry").file_name();
+            wanted.push(format!("{part}/{}", name.to_string_lossy()));
+        }
+    }
+    packed.sort();
+    wanted.sort();
+    assert_eq!(packed, wanted);
+}
+
 fn read(path: &str) -> String {
     let path = workspace().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -241,7 +279,7 @@ fn they_have_what_the_protocol_has() {
         "{commands:?} {events:?}"
     );
     let (script, types) = (read("clients/js/client.js"), read("clients/js/client.d.ts"));
-    let python = ["calls", "client"]
+    let python = ["client", "calls"]
         .map(|name| read(&format!("clients/python/src/trunkline_client/{name}.py")));
     let python = python.concat();
     let listening = read("clients/python/src/trunkline_client/listening.py");
@@ -266,7 +304,9 @@ fn they_have_what_the_protocol_has() {
             format!("{js} in client.js"),
         );
         need(
-            types.contains(&format!("\n  {js}(")),
+            ['(', '<']
+                .iter()
+                .any(|next| types.contains(&format!("\n  {js}{next}"))),
             format!("{js} in client.d.ts"),
         );
         let signature = between(&python, &format!("def {method}("), ") ->");

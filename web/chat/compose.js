@@ -1,49 +1,51 @@
-/** The field in which one writes, with pictures by paste, drop and choice. */
+/** The field in which one writes: new messages, replies and edits, with pictures by paste, drop and choice. */
 
 import { byId } from "/shared/dom.js";
+import { Mentions } from "./mentions.js";
+import { words } from "./message.js";
 
 /** How often others learn that one is writing, in milliseconds. */
 const TYPING_MS = 3_000;
 
 export class Compose {
+  #page;
   #text = byId("text");
   #told = -Infinity;
+  /** The message that one replies to, or whose text one changes. */
+  #about;
+  #isEdit = false;
+  /** What was in the field before one began to change a message. */
+  #before = "";
+  #mentions;
 
-  /** @param {{send: (text: string) => void, files: (files: File[]) => void, typing: () => void, limit: () => number, problem: (text: string) => void}} page */
+  /**
+   * @param {{send: (content: object) => void, edit: (message: object, text: string) => void, last: () => object | undefined,
+   *   members: () => Promise<string[]>, me: () => string, files: (files: File[]) => void, typing: (how: {stop: boolean}) => void,
+   *   limit: () => number, problem: (text: string) => void}} page
+   */
   constructor(page) {
-    const form = byId("compose");
-    const submit = () => {
-      const text = this.#text.value.trim();
-      if (text === "") return;
-      const bytes = new TextEncoder().encode(text).length;
-      if (bytes > page.limit()) return page.problem(`The message has ${bytes} bytes. At most ${page.limit()} can be sent.`);
-      page.send(text);
-      this.#text.value = "";
-      this.#told = -Infinity;
-      this.fit();
-    };
-    form.addEventListener("submit", (event) => {
+    this.#page = page;
+    this.#mentions = new Mentions(this.#text, page.members);
+    byId("compose").addEventListener("submit", (event) => {
       event.preventDefault();
-      submit();
+      this.#submit();
       this.#text.focus();
     });
-    this.#text.addEventListener("keydown", (event) => {
-      // Enter also ends the composition of letters.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      submit();
-    });
+    this.#text.addEventListener("keydown", (event) => this.#key(event));
     this.#text.addEventListener("input", () => {
       this.fit();
-      if (this.#text.value === "" || performance.now() - this.#told < TYPING_MS) return;
-      this.#told = performance.now();
-      page.typing();
+      this.#mentions.look();
+      this.#tell();
     });
     this.#text.addEventListener("paste", (event) => {
       const files = [...event.clipboardData.files];
       if (files.length === 0) return;
       event.preventDefault();
       page.files(files);
+    });
+    byId("end-about").addEventListener("click", () => {
+      this.leave();
+      this.#text.focus();
     });
     const choice = byId("file");
     byId("attach").addEventListener("click", () => choice.click());
@@ -55,11 +57,12 @@ export class Compose {
   }
 
   get draft() {
-    return this.#text.value;
+    return this.#isEdit ? this.#before : this.#text.value;
   }
 
   set draft(text) {
     this.#text.value = text;
+    this.#mentions.close();
     this.fit();
   }
 
@@ -67,15 +70,100 @@ export class Compose {
     this.#text.focus();
   }
 
-  disable(isDisabled) {
-    for (const id of ["text", "send", "attach"]) byId(id).disabled = isDisabled;
-    this.#text.placeholder = isDisabled ? "You cannot write here" : "Message";
+  /** Says that the next message replies to one. */
+  reply(message) {
+    this.leave();
+    this.#aim(message, false);
+    this.#text.focus();
+  }
+
+  /** Puts the text of an own message into the field. `text`: another one that the gateway did not take. */
+  edit(message, text = message.text ?? "") {
+    this.leave();
+    this.#before = this.#text.value;
+    this.#aim(message, true);
+    this.draft = text;
+    this.#text.focus();
+    this.#text.setSelectionRange(text.length, text.length);
+  }
+
+  /** Neither replies nor changes anything any more. Returns whether it did. */
+  leave() {
+    if (!this.#about) return false;
+    this.#about = undefined;
+    byId("about").hidden = true;
+    if (this.#isEdit) this.draft = this.#before;
+    this.#isEdit = false;
+    this.#dress();
+    return true;
+  }
+
+  /** Says why one cannot write here, if one cannot. */
+  disable(why) {
+    for (const id of ["text", "send", "attach"]) byId(id).disabled = why !== undefined;
+    this.#text.placeholder = why ?? "Message";
   }
 
   /** Makes the field as high as its text. */
   fit() {
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight + 2}px`;
+  }
+
+  #aim(message, isEdit) {
+    this.#about = message;
+    this.#isEdit = isEdit;
+    const who = message.from === this.#page.me() ? "yourself" : message.from;
+    byId("about-what").textContent = isEdit ? "Edit the message" : `Reply to ${who}`;
+    byId("about-text").textContent = words(message, "");
+    byId("about").hidden = false;
+    this.#dress();
+  }
+
+  #dress() {
+    byId("send").setAttribute("aria-label", this.#isEdit ? "Save the change" : "Send");
+    byId("end-about").setAttribute("aria-label", this.#isEdit ? "Do not edit" : "Do not reply");
+  }
+
+  #submit() {
+    const text = this.#text.value.trim();
+    const about = this.#about;
+    const isEdit = this.#isEdit;
+    // Only a message with a file may lose its text.
+    if (text === "" && !(isEdit && about.media)) return;
+    const bytes = new TextEncoder().encode(text).length;
+    if (bytes > this.#page.limit()) return this.#page.problem(`The message has ${bytes} bytes. At most ${this.#page.limit()} can be sent.`);
+    const mentions = this.#mentions.of(text);
+    this.leave();
+    if (isEdit && text !== about.text) this.#page.edit(about, text);
+    if (isEdit) return;
+    this.#page.send({ text, reply_to: about?.seq, mentions });
+    this.draft = "";
+    this.#told = -Infinity;
+  }
+
+  #key(event) {
+    if (this.#mentions.key(event)) return event.preventDefault();
+    // Enter also ends the composition of letters.
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      this.#submit();
+    } else if (event.key === "ArrowUp" && this.#text.value === "" && !this.#about && !event.altKey) {
+      const last = this.#page.last();
+      if (!last) return;
+      event.preventDefault();
+      this.edit(last);
+    } else if (event.key === "Escape" && this.leave()) event.stopPropagation();
+  }
+
+  /** Tells others that one is writing, or has stopped. */
+  #tell() {
+    if (this.#isEdit) return;
+    const stop = this.#text.value === "";
+    const isNews = stop ? this.#told !== -Infinity : performance.now() - this.#told >= TYPING_MS;
+    if (!isNews) return;
+    this.#told = stop ? -Infinity : performance.now();
+    this.#page.typing({ stop });
   }
 
   #drops(page) {

@@ -1,16 +1,12 @@
-/** What opens above the page: new conversations, a group, a picture, the menu of a message. */
+/** What opens above the page: new conversations, a picture, menus. */
 
 import { byId, el, icon } from "/shared/dom.js";
-import { avatar } from "./message.js";
 
 const NAME = /^[A-Za-z0-9._@-]{1,64}$/;
 const QUICK = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
 
-/** The most members that a group's sheet lists. */
-const LISTED = 500;
-
 /** Opens the dialog with a title and a content. Returns a function that closes it. */
-function open(title, content, kind = "") {
+export function open(title, content, kind = "") {
   const dialog = byId("dialog");
   dialog.className = kind;
   dialog.replaceChildren(el("h2", { id: "dialog-title", class: kind === "picture-view" ? "unseen" : "" }, title), content);
@@ -21,126 +17,84 @@ function open(title, content, kind = "") {
   return () => dialog.close();
 }
 
-const names = (text) => text.split(/[\s,;]+/).filter(Boolean);
+/** Returns the names in a text. */
+export const names = (text) => text.split(/[\s,;]+/).filter(Boolean);
 
-/** Asks for a user, or for a group with its members. */
-export function begin({ withUser, withGroup }) {
+/** Asks for a user, for a group with its members, or for an open group. */
+export function begin({ withUser, withGroup, join }) {
   const error = el("p", { class: "error", role: "alert" });
-  const user = el("input", { maxLength: 64, autocapitalize: "none", spellcheck: false, autocomplete: "off" });
-  const group = el("input", { maxLength: 64, autocapitalize: "none", spellcheck: false, autocomplete: "off" });
+  const plain = { autocapitalize: "none", spellcheck: false, autocomplete: "off" };
+  const user = el("input", { maxLength: 64, ...plain });
+  const group = el("input", { maxLength: 64, ...plain });
   const title = el("input", { maxLength: 100, autocomplete: "off" });
-  const members = el("input", { autocapitalize: "none", spellcheck: false, autocomplete: "off", placeholder: "bob, carol" });
-  const forUser = el("div", { role: "tabpanel", id: "for-user", "aria-labelledby": "tab-user" }, el("label", {}, "Name of the user", user));
-  const forGroup = el("div", { role: "tabpanel", id: "for-group", "aria-labelledby": "tab-group", class: "sheet", hidden: true },
-    el("label", {}, "Title", title),
-    el("label", {}, "Name of the group (letters of English, digits and . _ @ -)", group),
-    el("label", {}, "Members", members));
-  const submit = el("button", { class: "primary" }, "Write");
-  const tabs = [["user", "Somebody", forUser], ["group", "A group", forGroup]].map(([kind, text, panel]) => el("button", {
-    type: "button", role: "tab", id: `tab-${kind}`, "aria-controls": panel.id, "aria-selected": String(kind === "user"), onclick: () => choose(kind),
-  }, text));
+  const members = el("input", { placeholder: "bob, carol", ...plain });
+  const isOpen = el("input", { type: "checkbox" });
+  const place = el("input", { maxLength: 64, ...plain });
+  const kinds = {
+    user: { tab: "Somebody", does: "Write", first: user, fields: [el("label", {}, "Name of the user", user)] },
+    group: {
+      tab: "New group", does: "Create the group", first: title, fields: [
+        el("label", {}, "Title", title),
+        el("label", {}, "Name of the group (letters of English, digits and . _ @ -)", group),
+        el("label", {}, "Members", members),
+        el("label", { class: "check" }, isOpen, "Everybody who knows the name may join"),
+      ],
+    },
+    join: { tab: "Join a group", does: "Join", first: place, fields: [el("label", {}, "Name of an open group", place)] },
+  };
   let chosen = "user";
+  const submit = el("button", { class: "primary" });
+  for (const [kind, one] of Object.entries(kinds)) {
+    one.panel = el("div", { role: "tabpanel", id: `for-${kind}`, "aria-labelledby": `tab-${kind}`, class: "sheet" }, ...one.fields);
+    one.button = el("button", { type: "button", role: "tab", id: `tab-${kind}`, "aria-controls": `for-${kind}`, onclick: () => choose(kind) }, one.tab);
+  }
   function choose(kind) {
     chosen = kind;
     error.textContent = "";
-    forUser.hidden = kind !== "user";
-    forGroup.hidden = kind !== "group";
-    submit.textContent = kind === "user" ? "Write" : "Create the group";
-    for (const tab of tabs) {
-      tab.setAttribute("aria-selected", String(tab.id === `tab-${kind}`));
-      tab.tabIndex = tab.id === `tab-${kind}` ? 0 : -1;
+    submit.textContent = kinds[kind].does;
+    for (const [name, { panel, button }] of Object.entries(kinds)) {
+      panel.hidden = name !== kind;
+      button.setAttribute("aria-selected", String(name === kind));
+      button.tabIndex = name === kind ? 0 : -1;
     }
-    (kind === "user" ? user : title).focus();
+    kinds[kind].first.focus();
   }
-  const list = el("div", { class: "tabs", role: "tablist", "aria-label": "With whom" }, ...tabs);
+  const list = el("div", { class: "tabs", role: "tablist", "aria-label": "With whom" }, ...Object.values(kinds).map(({ button }) => button));
   list.addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    choose(chosen === "user" ? "group" : "user");
-    byId(`tab-${chosen}`).focus();
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const all = Object.keys(kinds);
+    choose(all[(all.indexOf(chosen) + step + all.length) % all.length]);
+    kinds[chosen].button.focus();
   });
   // The name of the group follows its title until one writes it.
   title.addEventListener("input", () => {
     if (!group.dataset.own) group.value = title.value.toLowerCase().replace(/[^a-z0-9._@-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64);
   });
   group.addEventListener("input", () => (group.dataset.own = "yes"));
-  const form = el("form", { noValidate: true }, list, forUser, forGroup, error,
+  const form = el("form", { noValidate: true }, list, ...Object.values(kinds).map(({ panel }) => panel), error,
     el("div", { class: "foot" }, el("button", { type: "button", onclick: () => close() }, "Cancel"), submit));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const wrong = names(chosen === "user" ? user.value || "?" : `${group.value || "?"} ${members.value}`).find((name) => !NAME.test(name));
-    if (wrong || (chosen === "user" && names(user.value).length !== 1)) {
-      error.textContent = wrong === "?" || !wrong ? "Say one name." : `${wrong} is no name: letters of English, digits and . _ @ -, at most 64.`;
+    const name = { user, group, join: place }[chosen].value.trim();
+    const wrong = [name, ...(chosen === "group" ? names(members.value) : [])].find((one) => !NAME.test(one));
+    if (wrong !== undefined) {
+      error.textContent = wrong === "" ? "Say one name." : `${wrong} is no name: letters of English, digits and . _ @ -, at most 64.`;
       return;
     }
     submit.disabled = true;
     try {
-      if (chosen === "user") withUser(user.value.trim());
-      else await withGroup({ group: group.value.trim(), name: title.value.trim() || undefined, members: names(members.value) });
+      if (chosen === "user") withUser(name);
+      else if (chosen === "join") await join(name);
+      else await withGroup({ group: name, name: title.value.trim() || undefined, members: names(members.value) }, isOpen.checked);
       close();
     } catch (failed) {
-      error.textContent = failed.message;
+      error.textContent = chosen === "join" && failed.code === 103 ? `There is no open group ${name}.` : failed.message;
     }
     submit.disabled = false;
   });
   const close = open("New conversation", form);
   choose("user");
-}
-
-/** Shows a group, its members, and what one may do with it. */
-export async function group(client, one, { left }) {
-  const error = el("p", { class: "error", role: "alert" });
-  const list = el("ul", { class: "people", tabIndex: 0, "aria-label": "Members" });
-  const count = el("p", { class: "quiet small" });
-  const more = el("div", { class: "sheet" });
-  const act = async (work) => {
-    error.textContent = "";
-    try {
-      await work();
-      await load();
-    } catch (failed) {
-      error.textContent = failed.message;
-    }
-  };
-  const load = async () => {
-    const info = await client.groupInfo({ group: one.peer, limit: LISTED });
-    const isOwner = info.members.some(({ user, role }) => user === client.user && role === "owner");
-    byId("dialog-title").textContent = info.name || info.group;
-    count.textContent = `${info.count} ${info.count === 1 ? "member" : "members"}${info.more ? `, the first ${LISTED} are:` : ""}`;
-    list.replaceChildren(...info.members.map(({ user, role }) => el("li", {}, avatar(user),
-      el("span", { class: "name" }, user === client.user ? `${user} (you)` : user),
-      role === "owner" && el("span", { class: "quiet small" }, "owner"),
-      isOwner && user !== client.user && el("button", { type: "button", class: "plain danger", "aria-label": `Remove ${user}`, onclick: () => act(() => client.groupRemove({ group: one.peer, members: [user] })) }, "Remove"))));
-    if (isOwner && more.children.length === 0) more.append(...ownerFields());
-  };
-  const ownerFields = () => {
-    const add = el("input", { placeholder: "carol, dave", autocapitalize: "none", spellcheck: false, autocomplete: "off" });
-    const name = el("input", { maxLength: 100, value: one.title, autocomplete: "off" });
-    const field = (label, input, button, work) => {
-      const form = el("form", {}, el("label", {}, label, input), el("div", { class: "foot" }, el("button", {}, button)));
-      form.addEventListener("submit", (event) => (event.preventDefault(), act(work)));
-      return form;
-    };
-    return [
-      field("Add members", add, "Add", async () => {
-        await client.groupAdd({ group: one.peer, members: names(add.value) });
-        add.value = "";
-      }),
-      field("Title", name, "Rename", () => client.groupRename({ group: one.peer, name: name.value.trim() })),
-    ];
-  };
-  const leave = async () => {
-    try {
-      await client.groupLeave({ group: one.peer });
-      left(one);
-      close();
-    } catch (failed) {
-      error.textContent = failed.message;
-    }
-  };
-  const close = open(one.title, el("div", { class: "sheet" }, count, list, more, error, el("div", { class: "foot" },
-    el("button", { type: "button", class: "danger", onclick: leave }, "Leave the group"),
-    el("button", { type: "button", class: "primary", onclick: () => close() }, "Done"))));
-  await load().catch((failed) => (error.textContent = failed.message));
 }
 
 /** Shows a picture as large as the window. */
@@ -150,26 +104,27 @@ export function picture(address, alt) {
     el("button", { type: "button", class: "primary", onclick: () => close() }, "Close"))), "picture-view");
 }
 
-/** Opens the menu of a message beside a button or a row. */
-export function menu(anchor, { isMine, text, react, recall, remove, done }) {
+/**
+ * Opens a menu beside a button or a row. `items` are `[words, work, kind]`, or nothing; `quick` are smaller ones at the top, as
+ * `[sign, words, work]`. `done` is called when the menu is closed.
+ */
+export function menu(anchor, name, items, { quick = [], done = () => anchor.focus() } = {}) {
   const box = byId("menu");
   const act = (work) => () => {
     box.hidePopover();
     work();
   };
-  const item = (words, work, kind = "") => el("button", { type: "button", role: "menuitem", class: `plain ${kind}`, onclick: act(work) }, words);
-  box.replaceChildren(
-    el("div", { class: "quick", role: "group", "aria-label": "React" }, ...QUICK.map((emoji) => el("button", { type: "button", role: "menuitem", "aria-label": `React with ${emoji}`, onclick: act(() => react(emoji)) }, emoji))),
-    ...(text ? [item("Copy the text", () => navigator.clipboard?.writeText(text))] : []),
-    ...(isMine ? [item("Take back for everybody", recall, "danger")] : []),
-    item("Delete for me", remove, "danger"),
-  );
+  const line = ([words, work, kind = ""]) => el("button", { type: "button", role: "menuitem", class: `plain ${kind}`, onclick: act(work) }, words);
+  const small = ([sign, words, work]) => el("button", { type: "button", role: "menuitem", "aria-label": words, onclick: act(work) }, sign);
+  box.setAttribute("aria-label", name);
+  box.replaceChildren(...(quick.length > 0 ? [el("div", { class: "quick", role: "none" }, ...quick.map(small))] : []), ...items.filter(Boolean).map(line));
   box.onkeydown = (event) => {
-    const items = [...box.querySelectorAll("[role=menuitem]")];
+    const all = [...box.querySelectorAll("[role=menuitem]")];
     const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
+    const to = step ? (all.indexOf(document.activeElement) + step + all.length) % all.length : { Home: 0, End: all.length - 1 }[event.key];
+    if (to === undefined) return;
     event.preventDefault();
-    items[(items.indexOf(document.activeElement) + step + items.length) % items.length].focus();
+    all[to].focus();
   };
   box.ontoggle = ({ newState }) => newState === "closed" && done();
   box.showPopover();
@@ -178,6 +133,9 @@ export function menu(anchor, { isMine, text, react, recall, remove, done }) {
   box.style.top = `${at.bottom + size.height + 8 < innerHeight ? at.bottom + 4 : Math.max(at.top - size.height - 4, 8)}px`;
   box.querySelector("[role=menuitem]").focus();
 }
+
+/** The reactions that a menu offers. */
+export const reactions = (react) => QUICK.map((emoji) => [emoji, `React with ${emoji}`, () => react(emoji)]);
 
 /** Puts an icon into a button. */
 export const dress = (id, name) => byId(id).prepend(icon(name));

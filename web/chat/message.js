@@ -2,6 +2,7 @@
 
 import { badge, day, el, hour, icon } from "/shared/dom.js";
 import { Pictures } from "./pictures.js";
+import { isFor } from "./store.js";
 
 /** Messages of one user within this time have one head, in milliseconds. */
 const TOGETHER_MS = 5 * 60_000;
@@ -14,6 +15,7 @@ export function rowsOf(one, { me, query }) {
   const rows = [];
   let before;
   let isFresh = one.fresh !== undefined;
+  const pins = new Set(one.pins.map(({ seq }) => seq));
   const add = (message, item) => {
     if (!before || day(before.time) !== day(message.time)) {
       rows.push({ key: `day ${day(message.time)}`, version: "", kind: "day", moves: true, text: day(message.time) });
@@ -25,13 +27,18 @@ export function rowsOf(one, { me, query }) {
       before = undefined;
     }
     const isHead = before?.from !== message.from || message.time - before.time > TOGETHER_MS;
-    const fate = item ? item.state : message.from === me ? one.fate(message.seq).state : "";
+    const pending = item ? undefined : one.edits.get(message.seq);
+    if (pending !== undefined && !message.recalled) message = { ...message, text: pending };
     const isHit = Boolean(query) && message.text?.toLowerCase().includes(query);
+    const fate = item ? item.state : pending !== undefined ? "sending" : message.from === me ? one.fate(message.seq).state : "";
+    const isPinned = pins.has(message.seq);
     const key = message.key && message.from === me ? `k ${message.key}` : `s ${message.seq}`;
     const reactions = (message.reactions ?? []).map(({ reaction, count, users }) => `${reaction}${count}${users.includes(me)}`);
-    const state = message.recalled ? "recalled" : message.text ?? "";
-    const version = `${message.seq} ${fate} ${isHead} ${isHit ? query : ""} ${reactions} ${message.edited} ${state}${item?.error ?? ""}`;
-    rows.push({ key, version, kind: "message", message, item, isHead, fate, query: isHit ? query : "" });
+    const state = message.recalled ? "recalled" : message.expired ? "expired" : message.text ?? "";
+    const quoted = message.reply_to && (one.at(message.reply_to) ?? one.quoted.get(message.reply_to));
+    const quote = quoted === undefined ? "" : words(quoted, me);
+    const version = `${message.seq} ${fate} ${isHead} ${isPinned} ${isHit ? query : ""} ${reactions} ${message.edited} ${quote} ${state}${item?.error ?? ""}`;
+    rows.push({ key, version, kind: "message", message, item, isHead, isPinned, fate, query: isHit ? query : "" });
     before = message;
   };
   for (const message of one.messages) if (!message.deleted) add(message);
@@ -51,7 +58,7 @@ const FATES = {
 export class Rows {
   #page;
 
-  /** @param {{one: () => object, me: () => string, pictures: Pictures, again: Function, drop: Function, react: Function, menu: Function, view: Function}} page */
+  /** @param {{one: () => object, me: () => string, pictures: Pictures, again: Function, drop: Function, react: Function, menu: Function, view: Function, look: Function, jump: Function}} page */
   constructor(page) {
     this.#page = page;
   }
@@ -60,12 +67,13 @@ export class Rows {
     if (row.kind !== "message") return el("div", { class: `row ${row.kind}`, role: "listitem" }, row.text);
     const { message, item } = row;
     const isMine = message.from === this.#page.me();
+    const isForMe = !isMine && isFor(message, this.#page.me());
     const element = el(
       "div",
-      { class: `row ${isMine ? "mine" : "theirs"}${row.isHead ? " head" : ""}`, role: "listitem", data: { key: row.key } },
-      el("span", { class: "unseen" }, `${isMine ? "You" : message.from}, ${hour(message.time)}: `),
+      { class: `row ${isMine ? "mine" : "theirs"}${row.isHead ? " head" : ""}${isForMe ? " for-me" : ""}`, role: "listitem", data: { key: row.key } },
+      el("span", { class: "unseen" }, `${isMine ? "You" : message.from}, ${hour(message.time)}${isForMe ? ", mentions you" : ""}: `),
       this.#from(row, isMine),
-      el("div", { class: "message" }, this.#bubble(row, isMine), !item && !message.recalled && this.#acts(row)),
+      el("div", { class: "message" }, this.#bubble(row, isMine), !item && !isGone(message) && this.#acts(row)),
       this.#reactions(message),
       item?.state === "failed" && this.#failure(item),
     );
@@ -90,17 +98,27 @@ export class Rows {
   #bubble(row, isMine) {
     const { message, fate, query } = row;
     const bubble = el("div", { class: "bubble" });
-    if (message.recalled) bubble.append(el("p", { class: "gone" }, isMine ? "You took this message back" : "This message was taken back"));
+    if (message.reply_to && !isGone(message)) bubble.append(this.#quote(message));
+    if (message.expired) bubble.append(el("p", { class: "gone" }, "This message has expired"));
+    else if (message.recalled) bubble.append(el("p", { class: "gone" }, isMine ? "You took this message back" : "This message was taken back"));
     else if (message.too_large) bubble.append(el("p", { class: "gone" }, "This message is too large to be shown"));
     else {
       if (message.media || message.file) bubble.append(this.#media(message));
-      if (message.text) bubble.append(this.#text(message.text, query));
+      if (message.text) bubble.append(this.#text(message, query));
     }
     const meta = el("p", { class: "meta" }, el("time", { dateTime: new Date(message.time).toISOString() }, hour(message.time)));
-    if (message.edited && !message.recalled) meta.prepend(el("span", { title: `Edited ${day(message.edited)} at ${hour(message.edited)}` }, "edited"));
-    if (isMine && !message.recalled) meta.append(this.#fate(message, fate));
+    if (message.edited && !isGone(message)) meta.append(this.#edited(message));
+    if (message.expires && !isGone(message)) meta.append(el("time", { dateTime: new Date(message.expires).toISOString(), title: `Expires ${day(message.expires)} at ${hour(message.expires)}` }, `until ${hour(message.expires)}`));
+    if (row.isPinned) meta.prepend(el("span", { class: "pinned", role: "img", "aria-label": "Pinned", title: "Pinned" }, icon("pin")));
+    if (isMine && !isGone(message)) meta.append(this.#fate(message, fate));
     bubble.append(meta);
     return bubble;
+  }
+
+  #edited({ time, edited }) {
+    const isSame = hour(time) === hour(edited);
+    const title = `Edited ${day(edited)} at ${hour(edited)}`;
+    return el("time", { dateTime: new Date(edited).toISOString(), title }, isSame ? "edited" : `edited ${hour(edited)}`);
   }
 
   #fate(message, fate) {
@@ -114,15 +132,27 @@ export class Rows {
     return el("span", { class: fate, title: said, role: "img", "aria-label": said }, icon(name));
   }
 
-  #text(text, query) {
+  /** The line of the message to which this one replies. It leads there. */
+  #quote({ reply_to: seq }) {
+    const quoted = this.#page.look(seq);
+    const me = this.#page.me();
+    const text = quoted === undefined ? "Loading…" : quoted === null ? "A message that is not here any more" : words(quoted, "");
+    const who = quoted ? (quoted.from === me ? "You" : quoted.from) : "";
+    return el("button", { type: "button", class: "quote", "aria-label": `Reply to ${who ? `${who}: ` : ""}${text}. Go there`, onclick: () => this.#page.jump(seq) },
+      who && el("strong", {}, el("bdi", {}, who)), el("span", { dir: "auto" }, text));
+  }
+
+  #text({ text, mentions = [] }, query) {
+    const me = this.#page.me();
+    const marked = (part) => mentioned(part, mentions, me, query);
     const body = el("div", { class: EMOJI.test(text) ? "body emoji" : "body", dir: "auto" });
     let end = 0;
     for (const { 0: link, index } of text.matchAll(LINK)) {
-      body.append(...marked(text.slice(end, index), query));
-      body.append(el("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, ...marked(link, query)));
+      body.append(...marked(text.slice(end, index)));
+      body.append(el("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, ...found(link, query)));
       end = index + link.length;
     }
-    body.append(...marked(text.slice(end), query));
+    body.append(...marked(text.slice(end)));
     return body;
   }
 
@@ -193,8 +223,24 @@ export class Rows {
   }
 }
 
+/** Returns whether a message has no content any more. */
+export const isGone = ({ recalled, deleted, expired }) => Boolean(recalled || deleted || expired);
+
+/** Returns a text in which mentions of members, and what is searched for, are marked. */
+function mentioned(text, mentions, me, query) {
+  if (mentions.length === 0) return found(text, query);
+  const names = new Map(mentions.map((name) => [name === "*" ? "@all" : `@${name}`, name]));
+  return text.split(/(?<![A-Za-z0-9._@-])(@[A-Za-z0-9._@-]+)/).flatMap((part) => {
+    // A point behind a name may end the sentence.
+    const whole = [part, part.replace(/[.@-]+$/, "")].find((name) => names.has(name));
+    if (whole === undefined) return found(part, query);
+    const isMe = names.get(whole) === me || names.get(whole) === "*";
+    return [el("span", { class: isMe ? "mention me" : "mention" }, ...found(whole, query)), ...found(part.slice(whole.length), query)];
+  });
+}
+
 /** Returns a text in which what is searched for is marked. */
-function marked(text, query) {
+function found(text, query) {
   if (!query) return [text];
   const parts = [];
   const lower = text.toLowerCase();
@@ -216,9 +262,10 @@ export function avatar(name) {
 }
 
 /** Returns a message in a few words. */
-export function words(message, me) {
+export function words(message, me, isGroup = false) {
   if (!message) return "";
-  const who = message.from === me ? "You: " : "";
+  const who = message.from === me ? "You: " : isGroup ? `${message.from}: ` : "";
+  if (message.expired) return `${who}Message expired`;
   if (message.recalled) return `${who}Message taken back`;
   if (message.deleted) return "Message deleted";
   if (message.text) return who + message.text.slice(0, 120).replace(/\s+/g, " ");

@@ -1,6 +1,7 @@
 /** What the page knows: conversations and their messages. It applies events, asks for what is missing, and tells who listens. */
 
 import { conversationOf, randomKey } from "/client.js";
+import { Conversation } from "./conversation.js";
 
 /** The messages of a page of history. */
 const PAGE = 100;
@@ -9,79 +10,15 @@ const PAGE = 100;
 const KEPT = 1_000;
 const KEPT_UNSEEN = 200;
 
-/** The time after which somebody who writes has stopped, in milliseconds. */
-const TYPING_MS = 6_000;
+/** The most messages that are fetched to get to one far up, and how many at a time. */
+const FAR = 5_000;
+const FAR_PAGE = 500;
+
+/** How often messages with a time to live are looked at, in milliseconds. */
+const EXPIRY_MS = 1_000;
 
 /** The most users whose presence is asked for. */
 const WATCHED = 500;
-
-/** One conversation. Its messages are in the order of their sequences. */
-class Conversation {
-  constructor(id, me) {
-    this.id = id;
-    this.isGroup = id.startsWith("g:");
-    const pair = id.slice(2).split(":");
-    /** The other user, or the name of the group. */
-    this.peer = this.isGroup ? id.slice(2) : pair.find((user) => user !== me) ?? me;
-    this.title = this.peer;
-    this.members = this.isGroup ? undefined : 2;
-    this.messages = [];
-    /** Own messages without an answer, in the order in which they were written. */
-    this.waiting = [];
-    this.last = undefined;
-    this.unread = 0;
-    this.read = 0;
-    /** Where the first unread message was when the conversation was opened. */
-    this.fresh = undefined;
-    /** How far others have come: `{delivered, read}` by user. */
-    this.marks = new Map();
-    this.typing = new Map();
-    this.hasEarlier = true;
-    this.state = "new";
-    this.isLeft = false;
-    this.draft = "";
-  }
-
-  get target() {
-    return this.isGroup ? { group: this.peer } : { user: this.peer };
-  }
-
-  /** Returns the place of a sequence: where it is, or would be. */
-  place(seq) {
-    let [low, high] = [0, this.messages.length];
-    // Nearly always it is the newest one.
-    if (high > 0 && this.messages[high - 1].seq < seq) return high;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.messages[middle].seq < seq) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  at(seq) {
-    const found = this.messages[this.place(seq)];
-    return found?.seq === seq ? found : undefined;
-  }
-
-  put(message) {
-    const place = this.place(message.seq);
-    const isThere = this.messages[place]?.seq === message.seq;
-    this.messages.splice(place, isThere ? 1 : 0, message);
-    return !isThere;
-  }
-
-  /** Returns how far an own message has come: `sent`, `delivered` or `read`, by all others. */
-  fate(seq) {
-    const others = Math.max((this.members ?? 2) - 1, 1);
-    let [delivered, read] = [0, 0];
-    for (const marks of this.marks.values()) {
-      if (marks.delivered >= seq) delivered++;
-      if (marks.read >= seq) read++;
-    }
-    return { state: read >= others ? "read" : delivered >= others ? "delivered" : "sent", delivered, read, others };
-  }
-}
 
 export class Store extends EventTarget {
   constructor(client, outbox) {
@@ -97,9 +34,11 @@ export class Store extends EventTarget {
     on("receipt", (receipt) => this.#receipt(receipt));
     for (const event of ["edit", "recall", "delete", "reaction"]) on(event, (value) => this.apply(event, value));
     on("group", (change) => this.#group(change));
+    on("settings", (settings) => this.#settings(settings));
     on("typing", (typing) => this.#typing(typing));
     on("presence", (presence) => this.#present(presence));
     on("reset", () => this.#reset());
+    setInterval(() => this.#expire(), EXPIRY_MS);
   }
 
   get me() {
@@ -108,14 +47,15 @@ export class Store extends EventTarget {
 
   get unread() {
     let unread = 0;
-    for (const one of this.all.values()) unread += one.unread > 0 ? 1 : 0;
+    for (const one of this.all.values()) unread += one.unread > 0 && (!one.isQuiet || one.mentions > 0) ? 1 : 0;
     return unread;
   }
 
-  /** Returns the conversations, the one with the newest message first. */
-  sorted() {
+  /** Returns the conversations: those that the user pinned, then the ones with the newest messages. */
+  sorted({ archived = false } = {}) {
     const time = (one) => one.waiting.at(-1)?.time ?? one.last?.time ?? one.begun ?? 0;
-    return [...this.all.values()].sort((a, b) => time(b) - time(a));
+    const some = [...this.all.values()].filter((one) => one.settings.archived === archived || (!archived && one === this.shown));
+    return some.sort((a, b) => b.settings.pinned - a.settings.pinned || time(b) - time(a));
   }
 
   of(id) {
@@ -137,32 +77,60 @@ export class Store extends EventTarget {
     this.shown = one;
     if (!one) return;
     one.fresh = one.unread > 0 ? one.read : undefined;
-    if (one.state === "new" || one.state === "failed") await this.#first(one);
+    if (one.state === "new" || one.state === "failed") one.loading = this.#first(one);
+    await one.loading;
     this.#changed(one);
   }
 
   /** Loads earlier messages. */
-  async earlier(one) {
+  async earlier(one, limit = PAGE) {
     if (one.state !== "ready" || !one.hasEarlier || one.messages.length === 0) return;
     one.state = "loading";
+    one.loading = this.#load(one, { before: one.messages[0].seq, limit });
+    await one.loading;
+  }
+
+  async #load(one, page) {
     try {
-      const page = await this.client.history({ conversation: one.id, before: one.messages[0].seq, limit: PAGE });
-      for (const message of page.messages) one.put(message);
-      one.hasEarlier = page.more;
-      one.state = "ready";
+      const { messages, more } = await this.client.history({ conversation: one.id, ...page });
+      for (const message of messages) one.put(message);
+      Object.assign(one, { hasEarlier: more, state: "ready" });
     } catch (error) {
-      one.state = "ready";
-      one.hasEarlier = error.temporary;
+      Object.assign(one, { hasEarlier: error.temporary, state: "ready" });
     }
     this.#changed(one);
   }
 
   /** Forgets messages above the end, which is what is shown. */
   trim(one) {
-    if (one.state !== "ready" || one.messages.length <= KEPT + PAGE) return false;
-    one.messages.splice(0, one.messages.length - KEPT);
+    if (one.state !== "ready" || one.isReached || one.messages.length <= KEPT + PAGE) return false;
+    one.keep(KEPT);
     one.hasEarlier = true;
     return true;
+  }
+
+  /** Loads messages up to one that is further up. Returns it; undefined if it is not to be had. */
+  async reach(one, seq) {
+    const first = () => one.messages[0]?.seq ?? Infinity;
+    for (let fetched = 0; first() > seq && one.hasEarlier && fetched < FAR; fetched += FAR_PAGE) {
+      await one.loading;
+      if (one.state !== "ready") return undefined;
+      await this.earlier(one, FAR_PAGE);
+    }
+    return one.at(seq);
+  }
+
+  /** Returns a message, also one that is not among the loaded ones: then it is fetched, and undefined until it is here. */
+  look(one, seq) {
+    const found = one.at(seq) ?? one.quoted.get(seq);
+    if (found === undefined && !one.asked.has(seq)) {
+      one.asked.add(seq);
+      this.client.get({ conversation: one.id, seq }).then(({ message }) => message, () => null).then((message) => {
+        one.quote(seq, message);
+        this.#changed(one);
+      });
+    }
+    return found;
   }
 
   /** Marks as read what is shown. */
@@ -172,8 +140,8 @@ export class Store extends EventTarget {
       one.read = seq;
       this.client.ack(one.id, { read: seq });
     }
-    if (one.unread > 0) {
-      one.unread = 0;
+    if (one.unread > 0 || one.mentions > 0) {
+      one.unread = one.mentions = 0;
       this.#changed(one);
     }
   }
@@ -198,23 +166,24 @@ export class Store extends EventTarget {
 
   /** Sends again what an earlier life of this page had no answer to. */
   resume() {
-    for (const { conversation, key, text, time } of this.outbox.all()) {
+    for (const { conversation, ...content } of this.outbox.all()) {
       const one = this.of(conversation);
-      const item = { key, from: this.me, time, state: "sending", text };
+      const item = { ...content, from: this.me, state: "sending" };
       one.waiting.push(item);
       this.#post(one, item);
     }
   }
 
   async #post(one, item) {
-    if (item.file === undefined) this.outbox.add({ conversation: one.id, key: item.key, text: item.text, time: item.time });
+    const { key, text, reply_to, mentions } = item;
+    if (item.file === undefined) this.outbox.add({ conversation: one.id, key, text, reply_to, mentions, time: item.time });
     this.#changed(one);
     try {
       if (item.file && !item.media) item.media = await item.upload(item.file);
-      const { key, text, media } = item;
-      const { conversation, seq, time } = await this.client.send({ ...one.target, key, text, media });
+      const content = { key, text, media: item.media, reply_to, mentions };
+      const { conversation, seq, time } = await this.client.send({ ...one.target, ...content });
       const sent = this.of(conversation);
-      const message = { conversation, seq, from: this.me, key, time, text, media, preview: item.preview };
+      const message = { conversation, seq, from: this.me, time, ...content, preview: item.preview };
       one.waiting.splice(one.waiting.indexOf(item), 1);
       this.outbox.done(key);
       if (sent.state === "ready" || sent.state === "loading") sent.put(message);
@@ -238,13 +207,52 @@ export class Store extends EventTarget {
   }
 
   /** Applies what became of a message. The session that asked for it gets no event. */
-  apply(event, value) {
-    const { conversation, seq } = value;
-    const gone = { text: undefined, media: undefined, preview: undefined };
-    if (event === "reaction") this.#reacted(value);
-    else if (event === "edit") this.#edited(value);
-    else if (event === "recall") this.#replace(conversation, seq, { ...gone, recalled: true, reactions: undefined });
-    else this.#replace(conversation, seq, { ...gone, deleted: true });
+  apply(kind, event) {
+    const one = this.all.get(event.conversation);
+    if (!one) return;
+    one.apply(kind, event);
+    one.head.apply(kind, event);
+    const quoted = kind !== "reaction" && one.quoted.get(event.seq);
+    if (quoted) one.quote(event.seq, kind === "edit" ? event : { ...quoted, text: undefined, media: undefined, recalled: true });
+    if (kind === "recall") one.pins = one.pins.filter(({ seq }) => seq !== event.seq);
+    this.#changed(one);
+  }
+
+  /** Gives an own message another text. It is shown at once. Rejects if the gateway does not take it. */
+  async edit(one, message, text) {
+    const { conversation, seq, media, meta } = message;
+    one.edits.set(seq, text);
+    this.#changed(one);
+    try {
+      await this.client.edit({ conversation, seq, text: text || undefined, media, meta });
+      // Its time is that of the gateway.
+      const { message: now } = await this.client.get({ conversation, seq });
+      one.put(now);
+      if (one.last?.seq === seq) one.head.put(now);
+    } finally {
+      if (one.edits.get(seq) === text) one.edits.delete(seq);
+      this.#changed(one);
+    }
+  }
+
+  /** Changes the user's own settings of a conversation. The session that does gets no event. */
+  async set(one, settings) {
+    await this.client.settings({ conversation: one.id, ...settings });
+    Object.assign(one.settings, settings);
+    this.#changed(one);
+  }
+
+  #settings({ conversation, muted_until, pinned, archived }) {
+    const one = this.of(conversation);
+    Object.assign(one.settings, { muted_until, pinned, archived });
+    this.#changed(one);
+  }
+
+  #expire() {
+    for (const one of this.all.values()) {
+      const isOver = one.head.expire(Date.now());
+      if (one.expire(Date.now()) || isOver) this.#changed(one);
+    }
   }
 
   /** Loads the conversations. */
@@ -253,13 +261,16 @@ export class Store extends EventTarget {
       let after;
       for (let page; !page || (page.more && this.all.size < WATCHED); after = page.cursor) {
         page = await this.client.conversations({ after, limit: PAGE });
-        for (const { conversation, last, read, unread, members, name } of page.conversations) {
+        for (const { conversation, last, read, unread, members, name, mentions = 0, ...settings } of page.conversations) {
           const one = this.of(conversation);
+          const { muted_until = 0, pinned = false, archived = false } = settings;
+          Object.assign(one.settings, { muted_until, pinned, archived });
           Object.assign(one, { read: Math.max(read, one.read), members: members ?? one.members, isLeft: false });
-          one.unread = one === this.shown && !document.hidden ? 0 : unread;
+          const isSeen = one === this.shown && !document.hidden;
+          Object.assign(one, { unread: isSeen ? 0 : unread, mentions: isSeen ? 0 : mentions });
           if (last) this.#newest(one, last);
           if (name) one.title = name;
-          else if (one.isGroup && one.title === one.peer) this.#name(one);
+          else if (one.isGroup && one.title === one.peer) this.about(one);
         }
       }
       this.#watch([...this.all.values()].filter((one) => !one.isGroup).map((one) => one.peer));
@@ -272,10 +283,13 @@ export class Store extends EventTarget {
     }
   }
 
-  async #name(one) {
+  /** Asks what there is to know of a group: its title, rules and pinned messages, and the role of the user. */
+  async about(one) {
     try {
-      const { name, count } = await this.client.groupInfo({ group: one.peer, limit: 1 });
-      Object.assign(one, { title: name || one.peer, members: count, isLeft: false });
+      // The page of members begins shortly before the user.
+      const { name, count, members, pins = [], send } = await this.client.groupInfo({ group: one.peer, after: this.me.slice(0, -1), limit: PAGE });
+      const role = members.find(({ user }) => user === this.me)?.role ?? "member";
+      Object.assign(one, { title: name || one.peer, members: count, isLeft: false, pins, role, isForAdmins: send === "admins" });
     } catch (error) {
       one.isLeft = error.code === 103;
     }
@@ -306,6 +320,7 @@ export class Store extends EventTarget {
       Object.assign(one, error.code === 102 ? { state: "ready", hasEarlier: false } : { state: "failed", error: error.message });
     }
     this.#changed(one);
+    if (one.isGroup) this.about(one);
     if (one.state === "ready" && one.messages.length > 0) this.#fates(one);
   }
 
@@ -315,19 +330,15 @@ export class Store extends EventTarget {
     if (!own) return;
     for (const state of ["delivered", "read"]) {
       const { users, counts } = await this.client.receipts({ conversation: one.id, seq: own.seq, state }).catch(() => ({ users: [] }));
-      for (const { user, seq } of users) this.#mark(one, user, { [state]: seq });
+      for (const { user, seq } of users) one.mark(user, { [state]: seq });
       if (counts && one.isGroup) one.members ??= counts.members + 1;
     }
     this.#changed(one);
   }
 
-  #mark(one, user, { delivered = 0, read = 0 }) {
-    const before = one.marks.get(user) ?? { delivered: 0, read: 0 };
-    one.marks.set(user, { delivered: Math.max(before.delivered, delivered, read), read: Math.max(before.read, read) });
-  }
-
   #newest(one, message) {
-    if (!one.last || message.seq >= one.last.seq) one.last = message;
+    one.head.put(message);
+    one.head.keep(1);
   }
 
   #arrived(message) {
@@ -336,12 +347,15 @@ export class Store extends EventTarget {
     if (one.state === "ready" || one.state === "loading") one.put(message);
     this.#newest(one, message);
     one.typing.delete(message.from);
-    if (message.from !== this.me && message.seq > one.read) one.unread++;
+    if (message.from !== this.me && message.seq > one.read) {
+      one.unread++;
+      if (isFor(message, this.me)) one.mentions++;
+    }
     if (one !== this.shown && one.messages.length > 2 * KEPT_UNSEEN) {
-      one.messages.splice(0, one.messages.length - KEPT_UNSEEN);
+      one.keep(KEPT_UNSEEN);
       one.hasEarlier = true;
     }
-    if (isNew && one.isGroup) this.#name(one);
+    if (isNew && one.isGroup) this.about(one);
     if (isNew && !one.isGroup) this.#watch([one.peer]);
     this.dispatchEvent(new CustomEvent("arrived", { detail: { one, message } }));
     this.#changed(one);
@@ -349,63 +363,36 @@ export class Store extends EventTarget {
 
   #receipt({ conversation, user, delivered, read }) {
     const one = this.of(conversation);
-    if (user !== this.me) this.#mark(one, user, { delivered, read });
+    if (user !== this.me) one.mark(user, { delivered, read });
     else if (read > one.read) {
       one.read = read;
       // Another device of this user has read.
-      if (read >= (one.last?.seq ?? 0)) one.unread = 0;
+      if (read >= (one.last?.seq ?? 0)) one.unread = one.mentions = 0;
     }
     this.#changed(one);
   }
 
-  #replace(conversation, seq, fields) {
-    const one = this.all.get(conversation);
-    const message = one?.at(seq);
-    if (message) one.put({ ...message, ...fields });
-    if (one?.last?.seq === seq) one.last = { ...one.last, ...fields };
-    if (one) this.#changed(one);
-  }
-
-  /** Puts a message in the place of its former content. Its reactions stay. */
-  #edited(message) {
-    const before = this.all.get(message.conversation)?.at(message.seq);
-    if (before?.deleted || before?.recalled) return;
-    this.#replace(message.conversation, message.seq, { ...message, media: message.media, text: message.text, preview: undefined });
-  }
-
-  #reacted({ conversation, seq, user, reaction, removed }) {
-    const message = this.all.get(conversation)?.at(seq);
-    if (!message || message.recalled) return;
-    const reactions = (message.reactions ?? []).map((one) => ({ ...one, users: [...one.users] }));
-    let found = reactions.find((one) => one.reaction === reaction);
-    if (!found && !removed) reactions.push((found = { reaction, users: [], count: 0 }));
-    const has = found?.users.includes(user);
-    if (removed && has) found.users.splice(found.users.indexOf(user), 1);
-    if (!removed && !has) found?.users.push(user);
-    if (found && removed === Boolean(has)) found.count += removed ? -1 : 1;
-    this.#replace(conversation, seq, { reactions: reactions.filter(({ count }) => count > 0) });
-  }
-
-  #group({ conversation, change, by, members, name }) {
+  #group(event) {
+    const { conversation, change, members, name } = event;
     const one = this.of(conversation);
     one.begun ??= Date.now();
     if (name) one.title = name;
     one.isLeft = (change === "removed" || change === "left") && members.includes(this.me);
-    this.dispatchEvent(new CustomEvent("group", { detail: { one, change, by, members, name } }));
-    if (!one.isLeft) this.#name(one);
+    this.dispatchEvent(new CustomEvent("group", { detail: { ...event, one } }));
+    if (!one.isLeft) this.about(one);
     this.#changed(one);
   }
 
-  #typing({ conversation, user }) {
+  #typing({ conversation, user, stop, expires_ms }) {
     const one = this.all.get(conversation);
     if (!one || user === this.me) return;
+    clearTimeout(one.typing.get(user));
     const end = () => {
-      if (Date.now() - one.typing.get(user) < TYPING_MS - 50) return;
       one.typing.delete(user);
       this.#changed(one);
     };
-    one.typing.set(user, Date.now());
-    setTimeout(end, TYPING_MS);
+    if (stop) return end();
+    one.typing.set(user, setTimeout(end, expires_ms));
     this.#changed(one);
   }
 
@@ -417,9 +404,12 @@ export class Store extends EventTarget {
   /** The store of the gateway is another one: everything is loaded anew. */
   #reset() {
     for (const one of this.all.values()) {
-      Object.assign(one, { messages: [], last: undefined, unread: 0, read: 0, state: "new", hasEarlier: true });
-      one.marks.clear();
+      one.clear();
+      Object.assign(one, { unread: 0, mentions: 0, read: 0, pins: [], state: "new", hasEarlier: true });
     }
     if (this.shown) this.shown.state = "failed";
   }
 }
+
+/** Returns whether a message mentions a user. */
+export const isFor = ({ mentions }, user) => Boolean(mentions?.some((name) => name === user || name === "*"));

@@ -54,7 +54,7 @@ export function badge(name) {
   return { letters: letters.toUpperCase(), colour: sum % 8 };
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const dates = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const years = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
 const short = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });

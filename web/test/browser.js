@@ -1,112 +1,9 @@
 // Two people chat in two tabs of Chromium, and an operator looks at the console.
 //
 //     NODE_PATH=… node browser.js CHROMIUM http://<http> http://<control>
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { Browser } from "./chromium.js";
 
-const LIMIT_MS = 60_000;
 const [program, chat, control] = process.argv.slice(2);
-const WebSocket = globalThis.WebSocket ?? createRequire(import.meta.url)("ws");
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** A browser that is spoken to by the DevTools protocol. */
-class Browser {
-  #folder = mkdtempSync(join(tmpdir(), "trunkline-browser-"));
-  #process;
-  #socket;
-  #id = 0;
-  #waiting = new Map();
-  problems = [];
-
-  async start() {
-    const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"];
-    this.#process = spawn(program, [...flags, `--user-data-dir=${this.#folder}`, "--remote-debugging-port=0", "about:blank"], { stdio: ["ignore", "ignore", "pipe"] });
-    const address = await new Promise((resolve, reject) => {
-      let said = "";
-      this.#process.stderr.on("data", (data) => {
-        said += data;
-        const found = /DevTools listening on (\S+)/.exec(said);
-        if (found) resolve(found[1]);
-      });
-      this.#process.on("exit", () => reject(new Error(`the browser ended: ${said}`)));
-    });
-    this.#socket = new WebSocket(address);
-    await new Promise((resolve) => (this.#socket.onopen = resolve));
-    this.#socket.onmessage = ({ data }) => {
-      const { id, result, error, method, params } = JSON.parse(data);
-      if (method === "Runtime.exceptionThrown") this.problems.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
-      // A rule of the page forbids something that the page does.
-      if (method === "Log.entryAdded" && params.entry.source === "security") this.problems.push(params.entry.text);
-      const [resolve, reject] = this.#waiting.get(id) ?? [];
-      this.#waiting.delete(id);
-      if (error) reject?.(new Error(error.message));
-      else resolve?.(result);
-    };
-  }
-
-  ask(method, params = {}, sessionId = undefined) {
-    const id = ++this.#id;
-    this.#socket.send(JSON.stringify({ id, method, params, sessionId }));
-    return new Promise((...settle) => this.#waiting.set(id, settle));
-  }
-
-  /** Opens a page in a profile of its own. */
-  async open(url) {
-    const { browserContextId } = await this.ask("Target.createBrowserContext");
-    const { targetId } = await this.ask("Target.createTarget", { url: "about:blank", browserContextId });
-    const { sessionId } = await this.ask("Target.attachToTarget", { targetId, flatten: true });
-    for (const domain of ["Runtime", "Log", "Page"]) await this.ask(`${domain}.enable`, {}, sessionId);
-    await this.ask("Page.navigate", { url }, sessionId);
-    return new Tab(this, sessionId);
-  }
-
-  async end() {
-    const ended = new Promise((resolve) => this.#process.once("exit", resolve));
-    this.#process.kill("SIGKILL");
-    await ended;
-    // Other processes of the browser may still write to the folder for a moment.
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
-  }
-}
-
-class Tab {
-  #browser;
-  #session;
-
-  constructor(browser, session) {
-    this.#browser = browser;
-    this.#session = session;
-  }
-
-  async evaluate(expression) {
-    const { result } = await this.#browser.ask("Runtime.evaluate", { expression, returnByValue: true }, this.#session);
-    return result.value;
-  }
-
-  async until(what, expression) {
-    for (const end = performance.now() + LIMIT_MS; !(await this.evaluate(expression)); await sleep(50)) {
-      if (performance.now() < end) continue;
-      const text = await this.evaluate("document.body.innerText");
-      throw new Error(`it never came: ${what}. ${this.#browser.problems.join("; ")} The page shows: ${text}`);
-    }
-  }
-
-  type(text) {
-    return this.#browser.ask("Input.insertText", { text }, this.#session);
-  }
-
-  async press(key, modifiers = 0) {
-    for (const type of ["keyDown", "keyUp"]) {
-      const text = key === "Enter" && type === "keyDown" ? "\r" : undefined;
-      const code = { Enter: 13, ArrowUp: 38 }[key] ?? key.toUpperCase().charCodeAt(0);
-      await this.#browser.ask("Input.dispatchKeyEvent", { type, key, text, modifiers, windowsVirtualKeyCode: code }, this.#session);
-    }
-  }
-}
-
 const shows = (selector, text) => `[...document.querySelectorAll(${JSON.stringify(selector)})].some((one) => one.textContent.includes(${JSON.stringify(text)}))`;
 const CONTROL = 2;
 
@@ -115,8 +12,179 @@ async function signIn(browser, name) {
   await tab.until("a field for the name", "document.activeElement?.id === 'name'");
   await tab.type(name);
   await tab.press("Enter");
-  await tab.until("the page of the user", "!document.getElementById('app').hidden && window.chat?.client.state === 'online'");
+  await tab.until("the page of the user", "document.documentElement.dataset.face === 'app' && window.chat?.client.state === 'online'");
   return tab;
+}
+
+/** Returns an expression for the button of a conversation. */
+const entry = (name) => `[...document.querySelectorAll('#conversations .name bdi')].find((one) => one.textContent === ${JSON.stringify(name)}).closest('button')`;
+
+/** Clicks the item of an open menu. */
+async function choose(tab, words) {
+  const item = `[...document.querySelectorAll('#menu [role=menuitem]')].find((one) => one.textContent === ${JSON.stringify(words)})`;
+  await tab.until(`the item ${words}`, `Boolean(${item})`);
+  await tab.evaluate(`${item}.click()`);
+}
+
+/** Opens the menu of the message with a text. */
+async function menuOf(tab, text) {
+  const row = `[...document.querySelectorAll('.row')].find((one) => one.querySelector('.body')?.textContent === ${JSON.stringify(text)})`;
+  await tab.until(`the message ${text}`, `Boolean(${row}?.querySelector('.acts'))`);
+  await tab.evaluate(`${row}.querySelector('.acts').click()`);
+}
+
+async function write(tab, text) {
+  await tab.evaluate("document.getElementById('text').focus()");
+  await tab.type(text);
+  await tab.press("Enter");
+}
+
+/** Changing, quoting and taking back what was written. */
+async function words(alice, bob) {
+  // With the keyboard alone: the last own message into the field, a change, and Enter.
+  await alice.evaluate("document.getElementById('text').focus()");
+  await alice.press("ArrowUp");
+  await alice.until("the text in the field", "document.getElementById('text').value === 'hello <b>bob</b>'");
+  await alice.type(", again");
+  await alice.press("Enter");
+  for (const tab of [alice, bob]) {
+    await tab.until("the new text", shows(".body", "hello <b>bob</b>, again"));
+    await tab.until("the mark of an edit", shows(".meta time", "edited"));
+  }
+  await alice.until("the answer of the gateway", "!document.querySelector('.meta .sending')");
+  await menuOf(bob, "hello <b>bob</b>, again");
+  await choose(bob, "Reply");
+  await bob.until("what one replies to", shows("#about", "Reply to alice"));
+  await write(bob, "to that I say yes");
+  await alice.until("the quote", shows(".quote", "hello <b>bob</b>, again"));
+  await menuOf(alice, "to that I say yes");
+  await choose(alice, "Show the thread");
+  await alice.until("the thread", shows(".thread li", "to that I say yes"));
+  await alice.press("Escape");
+  await write(bob, "a slip");
+  await menuOf(bob, "a slip");
+  await choose(bob, "Take back for everybody");
+  await alice.until("that it was taken back", shows(".gone", "taken back"));
+}
+
+/** Goes to an element with the Tab key alone. */
+async function tabTo(tab, id) {
+  for (let step = 0; step < 80; step++) {
+    if ((await tab.evaluate("document.activeElement.id")) === id) return;
+    await tab.press("Tab");
+  }
+  throw new Error(`Tab does not lead to ${id}`);
+}
+
+/** Chooses an item of a menu with the arrow keys alone. */
+async function arrowTo(tab, words) {
+  await tab.until("the menu", "document.activeElement.getAttribute('role') === 'menuitem'");
+  for (let step = 0; step < 20; step++) {
+    if ((await tab.evaluate("document.activeElement.textContent")) === words) return tab.press("Enter");
+    await tab.press("ArrowDown");
+  }
+  throw new Error(`the arrow keys do not lead to ${words}`);
+}
+
+/** What one does with a mouse, with the keyboard alone: no element is clicked or focused by this test. */
+async function byKeys(alice, bob) {
+  await tabTo(alice, "more");
+  await alice.press("Enter");
+  await arrowTo(alice, "Mute for an hour");
+  await alice.until("that bob is muted", "document.querySelector('#conversations [aria-label=muted]')");
+  await tabTo(alice, "more");
+  await alice.press("Enter");
+  await arrowTo(alice, "Unmute");
+  await alice.until("that bob is muted no more", "!document.querySelector('#conversations [aria-label=muted]')");
+  await tabTo(alice, "scroller");
+  await alice.press("End");
+  await alice.press("ArrowUp");
+  await alice.press("Enter");
+  await arrowTo(alice, "Reply");
+  await alice.until("the field, and what one replies to", "document.activeElement.id === 'text' && !document.getElementById('about').hidden");
+  await alice.type("with ten fingers");
+  await alice.press("Enter");
+  await bob.until("the reply", "[...document.querySelectorAll('.row')].some((row) => row.querySelector('.quote') && row.textContent.includes('with ten fingers'))");
+  await alice.until("that it was sent", "window.chat.one.waiting.length === 0");
+  await alice.press("ArrowUp");
+  await alice.type(", or two");
+  await alice.press("Enter");
+  await bob.until("the change", shows(".body", "with ten fingers, or two"));
+  await tabTo(alice, "find");
+  await alice.press("Enter");
+  await alice.type("ten fingers");
+  await alice.press("Enter");
+  await alice.until("what is found", shows("#found", "1 of 1"));
+  await alice.press("Escape");
+  await tabTo(alice, "mine");
+  await alice.press("Enter");
+  await arrowTo(alice, "Blocked people");
+  await alice.until("the list", "document.getElementById('dialog').open");
+  await alice.press("Escape");
+  await alice.until("that it is closed", "!document.getElementById('dialog').open");
+}
+
+/** A group with a mention, a pinned message, roles and rules, and the settings of a conversation. */
+async function together(alice, bob) {
+  await alice.press("k", CONTROL);
+  await alice.until("the dialog", "document.getElementById('dialog').open");
+  await alice.evaluate("document.getElementById('tab-group').click()");
+  await alice.type("Engineering");
+  await alice.evaluate("document.querySelector('#for-group input[placeholder]').focus()");
+  await alice.type("bob");
+  await alice.press("Enter");
+  await alice.until("the group", "document.getElementById('title').textContent === 'Engineering'");
+  await alice.until("the role of its owner", "window.chat.one.role === 'owner'");
+  await alice.evaluate("document.getElementById('text').focus()");
+  await alice.type("look, @b");
+  await alice.until("the offered name", shows("#names [aria-selected=true]", "bob"));
+  await alice.press("Enter");
+  await alice.press("Enter");
+  await bob.until("the mark of a mention", "document.querySelector('#conversations .count.at')");
+  await bob.evaluate("document.querySelector('#conversations .count.at').closest('button').click()");
+  await bob.until("the mention", "document.querySelector('.for-me .mention.me')?.textContent === '@bob'");
+  await menuOf(alice, "look, @bob");
+  await choose(alice, "Pin for all");
+  for (const tab of [alice, bob]) await tab.until("the pinned message", shows("#pin-go", "look, @bob"));
+  await bob.until("that only admins unpin", "document.getElementById('unpin').hidden");
+
+  await alice.evaluate("document.getElementById('more').click()");
+  await choose(alice, "About this group");
+  const select = (label, value) => `(() => { const one = [...document.querySelectorAll('#dialog select')].find((one) => (one.ariaLabel ?? one.parentNode.textContent).startsWith(${JSON.stringify(label)})); one.value = ${JSON.stringify(value)}; one.dispatchEvent(new Event('change')); })()`;
+  await alice.until("the members", "document.querySelectorAll('#dialog select').length === 4");
+  await alice.evaluate(select("Who may write", "admins"));
+  await bob.until("that bob may not write", "document.getElementById('text').disabled");
+  await alice.evaluate(select("Role of bob", "admin"));
+  await bob.until("that bob may write again", "!document.getElementById('text').disabled");
+  await bob.until("that bob may unpin", "!document.getElementById('unpin').hidden");
+  await alice.evaluate(select("Who may join", "open"));
+  await alice.until("what that means", shows("#dialog", "Everybody who knows the name engineering may join"));
+  await alice.press("Escape");
+
+  const settings = async (words) => {
+    await bob.evaluate("document.getElementById('more').click()");
+    await choose(bob, words);
+  };
+  await settings("Mute for an hour");
+  await bob.until("that the group is muted", "document.querySelector('#conversations [aria-label=muted]')");
+  await settings("Keep at the top");
+  await bob.until("that the group is at the top", "document.querySelector('#conversations li:first-child [aria-label=pinned]')");
+  await settings("Archive");
+  await bob.until("the archive", shows("#archive", "Archived (1)"));
+  await bob.evaluate(`${entry("alice")}.click()`);
+  await settings("Block alice");
+  await bob.until("that it is said", shows("#banner", "nothing from alice"));
+  await alice.evaluate(`${entry("bob")}.click()`);
+  await write(alice, "do you hear me?");
+  await alice.until("that it was not sent, and why", shows(".failure", "Not sent"));
+  await bob.evaluate("document.getElementById('mine').click()");
+  await choose(bob, "Blocked people");
+  await bob.until("alice among them", shows("#dialog .people", "alice"));
+  await bob.evaluate("[...document.querySelectorAll('#dialog button')].find((one) => one.textContent === 'Unblock').click()");
+  await bob.until("that nobody is blocked", shows("#dialog", "You block nobody"));
+  await bob.press("Escape");
+  await alice.evaluate("document.querySelector('.failure button').click()");
+  await bob.until("the message that failed before", shows(".body", "do you hear me?"));
 }
 
 async function play(browser) {
@@ -147,6 +215,10 @@ async function play(browser) {
   await alice.press("Enter");
   await bob.until("the reaction", "document.querySelector('.mine .reactions button')");
 
+  await words(alice, bob);
+  await byKeys(alice, bob);
+  await together(alice, bob);
+
   const operator = await browser.open(`${control}/`);
   await operator.until("that the gateway is ready", shows("#state", "Ready"));
   await operator.until("two sessions", "document.querySelector('#now dd')?.textContent === '2'");
@@ -155,7 +227,7 @@ async function play(browser) {
   if (browser.problems.length > 0) throw new Error(browser.problems.join("\n"));
 }
 
-const browser = new Browser();
+const browser = new Browser(program);
 await browser.start();
 try {
   await play(browser);

@@ -15,6 +15,7 @@ trunkline.on("message", ({ conversation, seq, from, text }) => {
   console.log(`${from}: ${text}`);
   trunkline.ack(conversation, { read: seq });
 });
+trunkline.on("edit", ({ from, text }) => console.log(`${from}, edited: ${text}`));
 trunkline.on("connected", (session) => console.log(JSON.stringify(session)));
 trunkline.on("disconnected", ({ retryMs }) => console.error(`no connection, again in ${retryMs} ms`));
 trunkline.on("closed", ({ kind, message }) => kind === "closed" || console.error(message));

@@ -10,17 +10,21 @@ import asyncio
 import json
 import sys
 
-from trunkline_client import Event, Trunkline
+from trunkline_client import Edit, Message, Trunkline
 
 
 async def chat(user: str, peer: str, url: str) -> None:
     trunkline = Trunkline(url, user=user, device="terminal")
 
-    def show(message: Event) -> None:
-        print(f"{message['from']}: {message.get('text', '')}", flush=True)
-        trunkline.ack(message["conversation"], read=message["seq"])
+    def show(message: Message) -> None:
+        print(f"{message.sender}: {message.text or ''}", flush=True)
+        trunkline.ack(message.conversation, read=message.seq)
+
+    def changed(edit: Edit) -> None:
+        print(f"{edit.sender}, edited: {edit.text or ''}", flush=True)
 
     trunkline.on("message", show)
+    trunkline.on("edit", changed)
     trunkline.on("connected", lambda session: print(json.dumps(session, separators=(",", ":")), flush=True))
     trunkline.on("disconnected", lambda lost: print(f"no connection, again in {lost['retry']:.1f} s", file=sys.stderr))
     async with trunkline:

@@ -1,13 +1,16 @@
 //! The web pages that the ports serve, embedded in the program: chat, console, and the client in JavaScript.
 
-use aws_lc_rs::digest;
+mod bundle;
+mod served;
+
+use std::sync::Arc;
+
 use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
 use axum::routing::get;
-use hyper::StatusCode;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use trunkline_proto::origin::Host;
+
+pub(crate) use self::served::Served;
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -30,16 +33,24 @@ pub(crate) const CHAT: &[File] = &[
     file!("/", HTML, "web/chat/index.html"),
     file!("/icon.svg", PICTURE, "web/shared/icon.svg"),
     file!("/chat/app.js", SCRIPT, "web/chat/app.js"),
+    file!("/chat/chat.js", SCRIPT, "web/chat/chat.js"),
     file!("/chat/compose.js", SCRIPT, "web/chat/compose.js"),
+    file!("/chat/conversation.js", SCRIPT, "web/chat/conversation.js"),
     file!(
         "/chat/conversations.js",
         SCRIPT,
         "web/chat/conversations.js"
     ),
     file!("/chat/dialogs.js", SCRIPT, "web/chat/dialogs.js"),
+    file!("/chat/first.js", SCRIPT, "web/chat/first.js"),
     file!("/chat/list.js", SCRIPT, "web/chat/list.js"),
+    file!("/chat/mentions.js", SCRIPT, "web/chat/mentions.js"),
+    file!("/chat/menus.js", SCRIPT, "web/chat/menus.js"),
     file!("/chat/message.js", SCRIPT, "web/chat/message.js"),
+    file!("/chat/outbox.js", SCRIPT, "web/chat/outbox.js"),
+    file!("/chat/people.js", SCRIPT, "web/chat/people.js"),
     file!("/chat/pictures.js", SCRIPT, "web/chat/pictures.js"),
+    file!("/chat/pins.js", SCRIPT, "web/chat/pins.js"),
     file!("/chat/store.js", SCRIPT, "web/chat/store.js"),
     file!("/chat/style.css", STYLE, "web/chat/style.css"),
     file!("/shared/base.css", STYLE, "web/shared/base.css"),
@@ -53,8 +64,19 @@ pub(crate) const CHAT: &[File] = &[
     file!("/client/delays.js", SCRIPT, "clients/js/client/delays.js"),
     file!("/client/events.js", SCRIPT, "clients/js/client/events.js"),
     file!("/client/marks.js", SCRIPT, "clients/js/client/marks.js"),
+    file!(
+        "/client/timeline.js",
+        SCRIPT,
+        "clients/js/client/timeline.js"
+    ),
     file!("/client/values.js", SCRIPT, "clients/js/client/values.js"),
 ];
+
+/// The path of the first module of the chat page, and that of all of them in one file.
+pub(crate) const CHAT_PROGRAM: [&str; 2] = ["/chat/app.js", "/chat/all.js"];
+
+/// The same of the console.
+const CONSOLE_PROGRAM: [&str; 2] = ["/console/app.js", "/console/all.js"];
 
 /// What the control port serves.
 const CONSOLE: &[File] = &[
@@ -70,65 +92,15 @@ const CONSOLE: &[File] = &[
     file!("/shared/dom.js", SCRIPT, "web/shared/dom.js"),
 ];
 
-/// What a page may load and do. The places that it may connect to follow.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
-     media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'";
-
-/// A file that is served as it is.
+/// A file of the repository.
 pub(crate) struct File {
     pub(crate) path: &'static str,
     kind: &'static str,
     text: &'static str,
 }
 
-impl File {
-    /// Returns the tag of the content.
-    fn tag(&self) -> HeaderValue {
-        let hash = digest::digest(&digest::SHA256, self.text.as_bytes());
-        let hex = hash
-            .as_ref()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"));
-        let tag = format!("\"{}\"", hex.collect::<String>());
-        HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
-    }
-
-    /// Returns the answer to a request. `policy` says what the page may do.
-    pub(crate) fn answer(&self, asked: &HeaderMap, policy: HeaderValue) -> Response {
-        let tag = self.tag();
-        let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| {
-            let known = known.to_str().unwrap_or_default().split(',');
-            { known }.any(|one| one.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
-        });
-        let mut response = match known {
-            true => Response::new(Body::empty()),
-            false => Response::new(Body::from(self.text)),
-        };
-        if known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
-        let fixed = |value: &'static str| HeaderValue::from_static(value);
-        let headers: [(HeaderName, HeaderValue); 7] = [
-            (header::CONTENT_TYPE, fixed(self.kind)),
-            (header::ETAG, tag),
-            // The next version of the gateway has other files.
-            (header::CACHE_CONTROL, fixed("no-cache")),
-            (header::CONTENT_SECURITY_POLICY, policy),
-            (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
-            (header::REFERRER_POLICY, fixed("no-referrer")),
-            (
-                HeaderName::from_static("cross-origin-opener-policy"),
-                fixed("same-origin"),
-            ),
-        ];
-        response.headers_mut().extend(headers);
-        response
-    }
-}
-
-/// Returns the policy of a page that opens WebSockets to this port of the host that the request names.
-pub(crate) fn policy_with_sockets(asked: &HeaderMap, port: u16, has_tls: bool) -> HeaderValue {
+/// Returns where a page opens WebSockets, for its policy: at this port of the host that the request names.
+pub(crate) fn sockets(asked: &HeaderMap, port: u16, has_tls: bool) -> String {
     let host = asked.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.and_then(|host| {
         Host::parse(host)?;
@@ -136,27 +108,37 @@ pub(crate) fn policy_with_sockets(asked: &HeaderMap, port: u16, has_tls: bool) -
         Some(&host[..end.unwrap_or(host.len())])
     });
     let scheme = if has_tls { "wss:" } else { "ws:" };
-    let place = match host {
+    match host {
         // A policy cannot name an IPv6 address.
-        Some(host) if !host.contains('[') => format!("{scheme}//{host}:{port}"),
-        _ => scheme.to_owned(),
-    };
-    let policy = HeaderValue::try_from(format!("{POLICY} {place}"));
-    policy.unwrap_or_else(|_| HeaderValue::from_static(POLICY))
+        Some(host) if !host.contains('[') => format!(" {scheme}//{host}:{port}"),
+        _ => format!(" {scheme}"),
+    }
 }
 
 /// Returns the routes of the console.
 pub fn console() -> Router {
-    CONSOLE.iter().fold(Router::new(), |router, file| {
-        let answer = move |asked: HeaderMap| async move {
-            file.answer(&asked, HeaderValue::from_static(POLICY))
-        };
-        router.route(file.path, get(answer))
+    served(CONSOLE, CONSOLE_PROGRAM, "").fold(Router::new(), |router, (path, served)| {
+        let answer = move |asked: HeaderMap| async move { served.answer(&asked, "") };
+        router.route(path, get(answer))
     })
+}
+
+/// Returns all that a port serves, with the paths: its files, and the whole program of its page. `about` is what the page is
+/// told of the gateway, as JSON.
+pub(crate) fn served(
+    files: &'static [File],
+    [first, whole]: [&'static str; 2],
+    about: &str,
+) -> impl Iterator<Item = (&'static str, Arc<Served>)> {
+    let own = move |file: &'static File| (file.path, Arc::new(Served::new(file, files, about)));
+    let program = (whole, Arc::new(Served::program(first, files)));
+    files.iter().map(own).chain([program])
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn with_host(host: &'static str) -> HeaderMap {
@@ -167,11 +149,7 @@ mod tests {
 
     #[test]
     fn a_page_may_connect_to_the_sockets_of_its_host_only() {
-        let place = |host, has_tls| {
-            let policy = policy_with_sockets(&with_host(host), 7700, has_tls);
-            let policy = policy.to_str().unwrap().to_owned();
-            policy.rsplit_once(' ').unwrap().1.to_owned()
-        };
+        let place = |host, has_tls| sockets(&with_host(host), 7700, has_tls).trim().to_owned();
         assert_eq!(place("localhost:7702", false), "ws://localhost:7700");
         assert_eq!(
             place("chat.example.org", true),
@@ -180,22 +158,6 @@ mod tests {
         assert_eq!(place("127.0.0.1:7702", false), "ws://127.0.0.1:7700");
         assert_eq!(place("[::1]:7702", false), "ws:");
         assert_eq!(place("a b; script-src *", false), "ws:");
-    }
-
-    #[test]
-    fn a_known_file_is_not_sent_again() {
-        let file = &CHAT[0];
-        let policy = HeaderValue::from_static(POLICY);
-        let first = file.answer(&HeaderMap::new(), policy.clone());
-        assert_eq!(first.status(), StatusCode::OK);
-        let mut asked = HeaderMap::new();
-        asked.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(
-            file.answer(&asked, policy.clone()).status(),
-            StatusCode::NOT_MODIFIED
-        );
-        asked.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"other\""));
-        assert_eq!(file.answer(&asked, policy).status(), StatusCode::OK);
     }
 
     #[test]

@@ -263,7 +263,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     for command in COMMANDS {
         router = router.route(&format!("{COMMAND_PATH}{command}"), post(command::handle));
     }
-    pages::add(router)
+    pages::add(router, api)
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(Arc::clone(api), around))

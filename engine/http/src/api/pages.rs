@@ -9,7 +9,7 @@ use axum::{Extension, Router};
 use hyper::header::HeaderMap;
 
 use super::{Api, json};
-use crate::pages::{CHAT, File, policy_with_sockets};
+use crate::pages::{CHAT, CHAT_PROGRAM, Served, served, sockets};
 use crate::problem::Problem;
 use crate::server::Peer;
 
@@ -27,40 +27,42 @@ pub(crate) struct Sockets {
 
 /// Returns whether a path is that of a page.
 pub(super) fn are_at(path: &str) -> bool {
-    path == ABOUT || CHAT.iter().any(|file| file.path == path)
+    path == ABOUT || path == CHAT_PROGRAM[1] || CHAT.iter().any(|file| file.path == path)
 }
 
 /// Adds the routes.
-pub(super) fn add(mut router: Router<Arc<Api>>) -> Router<Arc<Api>> {
-    for file in CHAT {
-        let answer = move |state, peer, headers| page(file, state, peer, headers);
-        router = router.route(file.path, get(answer));
+pub(super) fn add(mut router: Router<Arc<Api>>, api: &Api) -> Router<Arc<Api>> {
+    let known = about_gateway(api);
+    for (path, served) in served(CHAT, CHAT_PROGRAM, &known) {
+        let answer = move |state, peer, headers| page(served, state, peer, headers);
+        router = router.route(path, get(answer));
     }
     router.route(ABOUT, get(about))
 }
 
 async fn page(
-    file: &'static File,
+    served: Arc<Served>,
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     api.serve_stranger(peer)?;
     let Sockets { port, has_tls, .. } = api.limits.sockets;
-    let policy = policy_with_sockets(&asked, port, has_tls);
-    Ok(file.answer(&asked, policy))
+    Ok(served.answer(&asked, &sockets(&asked, port, has_tls)))
 }
 
-/// Answers with where the WebSockets are, and whether clients need tokens.
+/// Returns where the WebSockets are, and whether clients need tokens, as JSON.
+fn about_gateway(api: &Api) -> String {
+    let Sockets { port, pages, .. } = api.limits.sockets;
+    let tokens = api.door.needs_tokens();
+    let version = env!("CARGO_PKG_VERSION");
+    format!(r#"{{"port":{port},"pages":{pages},"tokens":{tokens},"version":"{version}"}}"#)
+}
+
 async fn about(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Problem> {
     api.serve_stranger(peer)?;
-    let Sockets { port, pages, .. } = api.limits.sockets;
-    let tokens = api.door.needs_tokens();
-    let version = env!("CARGO_PKG_VERSION");
-    let text =
-        format!(r#"{{"port":{port},"pages":{pages},"tokens":{tokens},"version":"{version}"}}"#);
-    Ok(json::response(text.into_bytes()))
+    Ok(json::response(about_gateway(&api).into_bytes()))
 }

@@ -1,0 +1,87 @@
+// axe-core looks at each state of the pages: nothing may keep people out who cannot see, point, or tell colours apart.
+//
+//     NODE_PATH=… node axe.js CHROMIUM http://<http> http://<control>
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { Browser } from "./chromium.js";
+import { conversation, people } from "./scene.js";
+
+const [program, chat, control] = process.argv.slice(2);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const found = [];
+let checked = 0;
+
+async function check(tab, what) {
+  // Things that are still moving have colours between two.
+  await tab.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => {})");
+  await tab.evaluate(`window.axe ?? (0, eval)(${JSON.stringify(axe)}); 1`);
+  const violations = await tab.evaluate("axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.slice(0, 4).map(({ html }) => html.slice(0, 160)) })))");
+  for (const { id, help, nodes } of violations) found.push(`${what}: ${id}, ${help}: ${nodes.join(" | ")}`);
+  checked++;
+}
+
+const item = (words) => `[...document.querySelectorAll('#menu [role=menuitem]')].find((one) => one.textContent === ${JSON.stringify(words)})`;
+
+async function look(browser, id, how, name) {
+  const door = await browser.open(`${chat}/`, how);
+  await door.until("the field for the name", "document.activeElement?.id === 'name'");
+  await check(door, `${name}: sign in`);
+  await door.close();
+  const nobody = await browser.open(`${chat}/?user=nobody`, how);
+  await nobody.until("that there are no conversations", "!document.getElementById('no-conversations').hidden");
+  await check(nobody, `${name}: no conversations`);
+  await nobody.close();
+
+  const tab = await browser.open(`${chat}/?user=alice`, how);
+  await tab.until("the conversations", "document.querySelectorAll('#conversations li').length === 3");
+  await check(tab, `${name}: conversations`);
+  await tab.evaluate(`window.chat.open(window.chat.store.all.get(${JSON.stringify(id)}))`);
+  await tab.until("the messages", "document.querySelectorAll('.row').length > 4 && document.querySelector('.picture img')");
+  await check(tab, `${name}: messages at the end`);
+  await tab.evaluate("document.getElementById('scroller').scrollTop = 0");
+  await tab.until("the first message", "document.querySelector('.row.day')");
+  await check(tab, `${name}: messages at the beginning`);
+  await tab.evaluate("document.querySelector('.mine .acts').click()");
+  await check(tab, `${name}: menu of a message`);
+  await tab.evaluate(`${item("Reply")}.click()`);
+  await tab.type("yes, @b");
+  await tab.until("the offered names", "!document.getElementById('names').hidden");
+  await check(tab, `${name}: a reply with a mention`);
+  await tab.press("Escape");
+  await tab.press("Escape");
+  await tab.evaluate("document.getElementById('find').click()");
+  await tab.type("list");
+  await check(tab, `${name}: search`);
+  await tab.press("Escape");
+  await tab.evaluate("document.getElementById('more').click()");
+  await check(tab, `${name}: menu of the conversation`);
+  await tab.evaluate(`${item("About this group")}.click()`);
+  await tab.until("the members", "document.querySelectorAll('#dialog .people li').length === 3");
+  await check(tab, `${name}: the group`);
+  await tab.press("Escape");
+  await tab.press("k", 2);
+  for (const kind of ["user", "group", "join"]) {
+    await tab.evaluate(`document.getElementById('tab-${kind}').click()`);
+    await check(tab, `${name}: new conversation, ${kind}`);
+  }
+  await tab.close();
+
+  const console = await browser.open(`${control}/`, how);
+  await console.until("that the gateway is ready", "document.getElementById('state')?.textContent.includes('Ready')");
+  await check(console, `${name}: console`);
+  await console.close();
+}
+
+const browser = new Browser(program);
+await browser.start();
+const clients = await people(chat, "alice", "bob", "carol");
+try {
+  const id = await conversation(clients);
+  await look(browser, id, { width: 1280, height: 800 }, "wide and light");
+  await look(browser, id, { width: 360, height: 740, dark: true }, "narrow and dark");
+} finally {
+  for (const client of Object.values(clients)) client.close();
+  await browser.end();
+}
+console.log(`axe-core looked at ${checked} states and found ${found.length} violations`);
+if (found.length > 0 || browser.problems.length > 0) throw new Error([...found, ...browser.problems].join("\n"));
