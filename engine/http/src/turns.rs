@@ -23,6 +23,8 @@ struct State<K> {
     users: HashMap<K, User>,
     /// The users who wait, in the order of their turns.
     order: VecDeque<K>,
+    /// Whether somebody waits for free room, and not for room of the own share.
+    is_short: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ impl<K: Eq + Hash + Copy> Turns<K> {
             share,
             users: HashMap::new(),
             order: VecDeque::new(),
+            is_short: false,
         })))
     }
 
@@ -88,12 +91,7 @@ impl<K: Eq + Hash + Copy> Turns<K> {
         let (tell, told) = oneshot::channel();
         let mut state = self.0.lock();
         let amount = amount.min(state.share);
-        let user = state.users.entry(key).or_default();
-        user.waiting.push_back((amount, tell));
-        if user.waiting.len() == 1 {
-            state.order.push_back(key);
-        }
-        state.serve();
+        state.stand(key, amount, tell);
         drop(state);
         Place {
             key,
@@ -105,10 +103,32 @@ impl<K: Eq + Hash + Copy> Turns<K> {
 }
 
 impl<K: Eq + Hash + Copy> State<K> {
+    /// Gives room to a user, or a place among those who wait. Looks at others only if they wait for free room.
+    fn stand(&mut self, key: K, amount: usize, tell: oneshot::Sender<()>) {
+        let user = self.users.entry(key).or_default();
+        let has_share = user.held + amount <= self.share;
+        let is_next = user.waiting.is_empty() && has_share && amount <= self.free;
+        if is_next && !self.is_short {
+            // The other end is there: it is about to be returned.
+            let _ = tell.send(());
+            user.held += amount;
+            self.free -= amount;
+            return;
+        }
+        user.waiting.push_back((amount, tell));
+        if user.waiting.len() == 1 {
+            self.order.push_back(key);
+        }
+        if has_share || self.is_short {
+            self.serve();
+        }
+    }
+
     /// Gives the free room to those who wait, each user in turn.
     fn serve(&mut self) {
         // The users in a row who get nothing.
         let mut passed = 0;
+        self.is_short = false;
         while passed < self.order.len() {
             let Some(key) = self.order.pop_front() else {
                 return;
@@ -132,6 +152,7 @@ impl<K: Eq + Hash + Copy> State<K> {
             if *amount > self.free {
                 // Its turn comes before that of others who need less.
                 self.order.push_front(key);
+                self.is_short = true;
                 return;
             }
             if let Some((amount, tell)) = user.waiting.pop_front()
@@ -151,10 +172,15 @@ impl<K: Eq + Hash + Copy> State<K> {
 
     fn give_back(&mut self, key: K, amount: usize) {
         self.free += amount;
+        let mut waits = false;
         if let Some(user) = self.users.get_mut(&key) {
             user.held -= amount;
+            waits = !user.waiting.is_empty();
         }
-        self.serve();
+        // Otherwise nobody waits for this room.
+        if waits || self.is_short {
+            self.serve();
+        }
         self.forget(key);
     }
 
