@@ -140,7 +140,7 @@ fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
     Ok(MediaParts {
         place: opened.map_err(anyhow::Error::msg)?,
         limits: config.media_limits.clone(),
-        owner_file: data.join("media-owner"),
+        owner_file: data.join(trunkline_http::OWNER_FILE),
         access: Access::new(serving.store),
         // The disk of the store is to keep room for messages. Another disk may be filled.
         free_bytes: Box::new(move || {

@@ -18,7 +18,7 @@ use trunkline_core::erasure::{self, Running, Search};
 use trunkline_core::ids::Ids;
 use trunkline_gateway::auth::revoked::{Revocation, Revocations};
 use trunkline_http::admin::AdminMetrics;
-use trunkline_http::{MediaMetrics, MediaPlace, erase_media};
+use trunkline_http::{MediaMetrics, MediaPlace, OWNER_FILE, erase_media};
 use trunkline_storage::{Position, ReadError, Reader, Store};
 
 use crate::causes;
@@ -322,7 +322,8 @@ impl Work {
         let parts = &self.parts;
         let person = (&*running.namespace, &*running.user);
         let goes_on = || !self.bell.is_stopping();
-        let place = (&parts.media, parts.s3_file.as_deref());
+        let owner = parts.folder.join(OWNER_FILE);
+        let place = (&parts.media, parts.s3_file.as_deref(), &*owner);
         let erased = erase_media(place, &parts.media_metrics, person, &goes_on);
         self.go_on()?;
         erased.map(drop).map_err(Halt::Failed)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::owner::Owner;
 use super::store::{Store, id_of};
 use super::{MediaMetrics, MediaPlace};
 
@@ -17,13 +18,13 @@ const REST: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Removes the media in a place that a user has uploaded, whoever names them: it looks at all files. The
-/// place comes with the file of its credentials, the user as namespace and name. It blocks its thread, and
-/// ends early when `goes_on` returns `false`. Returns how many files it removed.
+/// place comes with the file of its credentials and the file that says whose it is, the user as namespace and
+/// name. It blocks its thread, and ends early when `goes_on` returns `false`. Returns how many files it removed.
 ///
 /// # Errors
-/// The place of media cannot be reached. The text says what to do.
+/// The place of media cannot be reached, or another gateway uses it. The text says what to do.
 pub fn erase_media(
-    (place, s3_file): (&MediaPlace, Option<&Path>),
+    (place, s3_file, owner_file): (&MediaPlace, Option<&Path>, &Path),
     metrics: &Arc<MediaMetrics>,
     (namespace, user): (&str, &str),
     goes_on: &dyn Fn() -> bool,
@@ -41,6 +42,12 @@ pub fn erase_media(
     let store = Store::new(opened, PATIENCE, Arc::clone(metrics));
     runtime.block_on(async {
         let unreachable = || "the place of media cannot be reached: the log says why".to_owned();
+        let owner = Owner::new(owner_file.to_owned());
+        if !owner.is_own(&store).await.map_err(|_| unreachable())? {
+            let why = "another gateway uses the place of media, and may have media of a user of this name: give \
+                       each gateway its own place, and remove the object trunkline-owner there";
+            return Err(why.to_owned());
+        }
         let (mut files, mut looked, mut removed) = (store.list(), 0, 0);
         while let Some(file) = files.next().await {
             let file = file.map_err(|error| format!("the media cannot be listed: {error}"))?;

@@ -23,6 +23,7 @@ use trunkline_core::metrics::Counter;
 
 pub use self::erase::erase_media;
 pub(crate) use self::link::Links;
+pub use self::owner::OWNER_FILE;
 pub use self::place::{MediaPlace, Opened as OpenedMedia, PLACE_WORDS};
 pub(crate) use self::range::{Part, part};
 pub(crate) use self::store::{About, Store, Unreachable, Writer};

@@ -13,6 +13,9 @@ use trunkline_core::media::is_id;
 
 use super::{Media, Store, Unreachable};
 
+/// The name of the file with the tokens, in the data folder.
+pub const OWNER_FILE: &str = "media-owner";
+
 /// The object at a place that more than one gateway uses. It is no token.
 const SHARED: &str = "shared";
 
@@ -70,6 +73,28 @@ impl Owner {
         Ok(false)
     }
 
+    /// Returns whether no other gateway uses the place, as far as is known.
+    ///
+    /// # Errors
+    /// The place cannot be reached, or the file not be read.
+    pub(super) async fn is_own(&self, store: &Store) -> Result<bool, Unreachable> {
+        let Some(there) = store.owner().await? else {
+            return Ok(true);
+        };
+        let file = self.file.clone();
+        let known = tokio::task::spawn_blocking(move || read(&file)).await;
+        match known.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(known) => Ok(known.lines().any(|line| line == there)),
+            Err(error) => Err(self.unusable(&error)),
+        }
+    }
+
+    fn unusable(&self, error: &io::Error) -> Unreachable {
+        let file = self.file.display();
+        tracing::warn!(%file, %error, "media stay: the file that says whose they are cannot be read or written");
+        Unreachable
+    }
+
     /// Says once that the place is not this gateway's alone.
     fn report(&mut self, store: &Store) {
         if !std::mem::replace(&mut self.is_reported, true) {
@@ -95,11 +120,7 @@ impl Owner {
         };
         let done = tokio::task::spawn_blocking(claim).await;
         let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
-        done.map_err(|error| {
-            let file = self.file.display();
-            tracing::warn!(%file, %error, "media that no message names stay: the file cannot be read or written");
-            Unreachable
-        })
+        done.map_err(|error| self.unusable(&error))
     }
 }
 
@@ -161,6 +182,7 @@ mod tests {
         fs::copy(file("first"), file("copy")).unwrap();
         let mut copy = Owner::new(file("copy"));
         assert!(!look(&mut copy, store).await && look(&mut copy, store).await);
+        assert!(!first.is_own(store).await.unwrap() || !copy.is_own(store).await.unwrap());
         for owner in [&mut first, &mut copy, &mut Owner::new(file("first"))] {
             assert!(!look(owner, store).await && !look(owner, store).await);
         }
@@ -172,8 +194,10 @@ mod tests {
         // Somebody removes the object, and one gateway.
         store.remove_owner().await;
         assert!(!look(&mut first, store).await && look(&mut first, store).await);
+        assert!(first.is_own(store).await.unwrap());
         // Another store, or a backup of this one.
         let mut other = Owner::new(file("other"));
+        assert!(!other.is_own(store).await.unwrap());
         assert!(!look(&mut other, store).await);
         assert!(!look(&mut first, store).await && !look(&mut other, store).await);
     }
