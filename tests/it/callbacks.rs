@@ -180,6 +180,7 @@ fn without_an_answer_messages_are_denied_or_allowed() {
         }
         let answer = api.ask("POST", "/api/v1/send", Some(&message.to_string()));
         assert_eq!(answer.status, if passes { 200 } else { 503 });
+        assert_eq!(answer.head.contains("retry-after: "), !passes, "{answer:?}");
     }
 }
 

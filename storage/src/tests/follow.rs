@@ -79,8 +79,13 @@ fn from_near_any_place_the_later_records_come() {
         commit(&mut opened, &mut log, 5);
     }
     let head = opened.reader.head();
-    for place in (0..head.0 + 100).step_by(101).chain([u64::MAX]) {
-        let near = opened.reader.near(Position(place)).unwrap();
+    let places: Vec<u64> = (0..head.0 + 100).step_by(101).chain([u64::MAX]).collect();
+    let mut all: Vec<_> = places.iter().map(|place| Position(*place)).collect();
+    opened.reader.near(&mut all).unwrap();
+    for (place, near) in places.into_iter().zip(all) {
+        let mut alone = [Position(place)];
+        opened.reader.near(&mut alone).unwrap();
+        assert_eq!(alone, [near], "{place}");
         assert!(near <= Position(place) && near <= head, "{place}");
         let (found, _) = follow(&opened, near.0, usize::MAX);
         let later = log.partition_point(|event| event.position <= place);
@@ -88,10 +93,10 @@ fn from_near_any_place_the_later_records_come() {
         // Not much comes again.
         assert!(found.len() <= log.len() - later + 2, "{place}");
     }
-    for event in &log {
-        let position = Position(event.position);
-        assert_eq!(opened.reader.near(position).unwrap(), position);
-    }
+    let exact: Vec<_> = log.iter().map(|event| Position(event.position)).collect();
+    let mut near = exact.clone();
+    opened.reader.near(&mut near).unwrap();
+    assert_eq!(near, exact);
 }
 
 #[test]

@@ -80,6 +80,15 @@ pub struct Look<'l> {
     pub only: Option<&'l Recipients>,
 }
 
+/// Where a missed message is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The position of its record.
+    pub at: Position,
+    /// A position before the record and behind all earlier ones of the look: a look after it finds the message again.
+    pub before: Position,
+}
+
 /// How far [`MissedMessages::follow`] came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Followed {
@@ -171,13 +180,13 @@ impl MissedMessages {
         self.reading.ids().history(restores)
     }
 
-    /// Returns a position from which the log can be followed so that nothing behind `position` is left out, in
-    /// a store whose log may have lost its end there.
+    /// Replaces each of these positions, which are in ascending order, by one from which the log can be followed so
+    /// that nothing behind the old one is left out, in a store whose log may have lost its end there.
     ///
     /// # Errors
-    /// Says why the store cannot be read.
-    pub fn near(&self, position: Position) -> Result<Position, String> {
-        let near = self.reading.store().near(position);
+    /// Says why the store cannot be read. The first positions may be replaced then.
+    pub fn near(&self, positions: &mut [Position]) -> Result<(), String> {
+        let near = self.reading.store().near(positions);
         near.map_err(|error| error.to_string())
     }
 
@@ -197,14 +206,13 @@ impl MissedMessages {
         )
     }
 
-    /// Gives the missed messages of a part of the log to `each`, in the order of the log, with the position of
-    /// the record before: a look after it finds the message again. Reads at most 1,000 records, and no more
-    /// once `each` got enough messages; of the last record `each` gets all.
+    /// Gives the missed messages of a part of the log to `each`, in the order of the log, with their places.
+    /// Reads at most 1,000 records, and no more once `each` got enough messages; of the last record `each` gets all.
     ///
     /// Recipients who have a device connected now, or had one after the message was stored, are left out.
     /// A record that the store returns and that cannot be decoded is counted, and the next one is read:
     /// reading it again would change nothing.
-    pub fn follow(&self, look: Look<'_>, each: &mut dyn FnMut(Position, Missed)) -> Followed {
+    pub fn follow(&self, look: Look<'_>, each: &mut dyn FnMut(Place, Missed)) -> Followed {
         let (mut found, mut count, mut records) = (Vec::new(), 0, 0);
         let (mut followed, mut is_cut) = (Followed::at(look.after), false);
         let read = self.reading.store().follow(look.after, &mut |record| {
@@ -222,8 +230,12 @@ impl MissedMessages {
                 }
             }
             count += found.len();
+            let place = Place {
+                at: record.position,
+                before: followed.reached,
+            };
             for missed in found.drain(..) {
-                each(followed.reached, missed);
+                each(place, missed);
             }
             followed.reached = record.position;
             is_cut = records >= RECORDS || count >= look.most;

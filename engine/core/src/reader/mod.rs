@@ -41,7 +41,7 @@ use crate::fit::PAGE_BYTES;
 use feed::Feed;
 use reading::Reading;
 
-pub use missed::{Followed, Look, Missed, MissedMessages, Recipients, Shown};
+pub use missed::{Followed, Look, Missed, MissedMessages, Place, Recipients, Shown};
 
 /// The time without jobs after which a reader gives its memory back.
 const IDLE: Duration = Duration::from_secs(1);

@@ -74,44 +74,68 @@ impl Reader {
         Ok(reached)
     }
 
-    /// Returns a position from which [`follow`](Self::follow) gives all records behind `position`, which may lie inside
-    /// a record: the log may have lost its end there, and have grown again. Records at or before `position` may
-    /// come again. Reads one segment at most, and stops in it where it is damaged.
+    /// Replaces each of these positions, which are in ascending order, by one from which [`follow`](Self::follow)
+    /// gives all records behind it. A position may lie inside a record: the log may have lost its end there, and have
+    /// grown again. Records at or before a position may come again. Reads each segment at most once, and stops in it
+    /// where it is damaged.
     ///
     /// # Errors
-    /// [`ReadError::Io`] if the disk does not return what was written.
-    pub fn near(&self, position: Position) -> Result<Position, ReadError> {
+    /// [`ReadError::Io`] if the disk does not return what was written. The first positions may be replaced then.
+    pub fn near(&self, positions: &mut [Position]) -> Result<(), ReadError> {
         let visible = self.shared().visible();
-        if position.0 >= visible.head {
-            return Ok(Position(visible.head));
+        let mut places = places_after(&visible, Position::ZERO)
+            .into_iter()
+            .peekable();
+        let first = places.peek().map_or(visible.head, Place::base);
+        let before = positions.partition_point(|position| position.0 < first);
+        let (before, mut rest) = positions.split_at_mut(before);
+        before.fill(Position::ZERO);
+        while let Some(place) = places.next() {
+            let end = places.peek().map_or(visible.head, Place::base);
+            let count = rest.partition_point(|position| position.0 < end.min(visible.head));
+            let (inside, later) = std::mem::take(&mut rest).split_at_mut(count);
+            rest = later;
+            if !inside.is_empty() {
+                self.near_in(&*place.open(&visible)?, &visible, inside)?;
+            }
         }
-        let mut places = places_after(&visible, Position::ZERO).into_iter();
-        let Some(place) = places.rfind(|place| place.base() <= position.0) else {
-            return Ok(Position::ZERO);
-        };
-        let segment = place.open(&visible)?;
-        let (mut before, mut window) = (segment.base, Window::with_len(CHUNK_BYTES));
-        let mut at = segment.first();
-        while at < position.0 && at < segment.end() {
+        rest.fill(Position(visible.head));
+        Ok(())
+    }
+
+    /// Replaces the positions in one segment.
+    fn near_in(
+        &self,
+        segment: &Segment,
+        visible: &Visible,
+        positions: &mut [Position],
+    ) -> Result<(), ReadError> {
+        let mut window = Window::with_len(CHUNK_BYTES);
+        let (mut before, mut at) = (segment.base, segment.first());
+        let mut positions = positions.iter_mut().peekable();
+        while at < segment.end() && positions.peek().is_some() {
             let next = match visible.runs.kept().given_up_until(at) {
                 Some(end) => end,
                 None => {
-                    self.read_frame(&segment, at, &mut window)?;
-                    match window.checked(&segment, at) {
+                    self.read_frame(segment, at, &mut window)?;
+                    match window.checked(segment, at) {
                         Some((header, _)) if header.kind != FrameKind::Seal => {
                             at + header.len() as u64
                         }
-                        _ => return Ok(Position(before)),
+                        _ => break,
                     }
                 }
             };
-            if next > position.0 {
-                // The record before is read again, because this one was not read to its end.
-                return Ok(Position(before));
+            while let Some(position) = positions.next_if(|position| position.0 < next) {
+                // Inside a record, the one before is read again, because this one was not read to its end.
+                position.0 = if position.0 == at { at } else { before };
             }
             (before, at) = (at, next);
         }
-        Ok(Position(if at == position.0 { at } else { before }))
+        for position in positions {
+            position.0 = if position.0 == at { at } else { before };
+        }
+        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ fn opened() -> (Opened, Arc<Hub>, MissedMessages) {
 fn follow(
     missed: &MissedMessages,
     after: Position,
-    each: &mut dyn FnMut(Position, Missed),
+    each: &mut dyn FnMut(Place, Missed),
 ) -> Followed {
     let look = Look {
         after,
@@ -219,7 +219,10 @@ fn a_part_of_the_log_is_looked_through_for_some_recipients() {
             most,
             only: Some(&bob),
         };
-        let followed = missed.follow(look, &mut |before, one| found.push((before, one.seq)));
+        let followed = missed.follow(look, &mut |place, one| {
+            assert!(place.before < place.at);
+            found.push((place.before, one.seq));
+        });
         assert_eq!((followed.undecodable, followed.failed), (0, None));
         (found, followed.reached)
     };

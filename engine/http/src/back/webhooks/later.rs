@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use trunkline_core::ids::UserId;
-use trunkline_core::reader::{Look, Recipients};
+use trunkline_core::reader::{Look, Place, Recipients};
 use trunkline_core::store::{IdBuildHasher, Position};
 
 use super::WAITING_HOOKS;
@@ -81,18 +81,19 @@ impl Later {
         })
     }
 
-    /// Returns whether a message that was found after the record at `before` is the next one of a wanted
-    /// recipient. If the recipient has no room, the message stays in the log, and so do those behind it.
-    pub(super) fn takes(&mut self, user: UserId, before: Position, has_room: bool) -> bool {
+    /// Returns whether a message that was found at this place is the next one of a wanted recipient. If the
+    /// recipient has no room, the message stays in the log, and so do those behind it.
+    pub(super) fn takes(&mut self, user: UserId, place: Place, has_room: bool) -> bool {
         let Some(after) = self.after.get_mut(&user) else {
             return false;
         };
-        if before < *after {
+        if place.at <= *after {
+            // It was kept before.
             return false;
         }
         if !has_room {
             // What the same look finds later lies behind this position: it is looked at again.
-            *after = before;
+            *after = place.before.max(*after);
         }
         has_room
     }
@@ -182,12 +183,17 @@ mod tests {
         let mut later = Later::default();
         later.leave(ALICE, Position(50));
         later.leave(BOB, Position(20));
+        let place = |before: u64, at: u64| Place {
+            at: Position(at),
+            before: Position(before),
+        };
         // What lies before the position of a recipient was kept before.
-        assert!(!later.takes(ALICE, Position(40), true));
-        assert!(later.takes(ALICE, Position(50), true));
-        assert!(later.takes(BOB, Position(20), true));
-        assert!(!later.takes(BOB, Position(60), false));
-        assert!(!later.takes(TimelineId(3), Position(60), true));
+        assert!(!later.takes(ALICE, place(40, 50), true));
+        assert!(later.takes(ALICE, place(50, 52), true));
+        // The records between have expired: the look began far before.
+        assert!(later.takes(BOB, place(10, 52), true));
+        assert!(!later.takes(BOB, place(60, 65), false));
+        assert!(!later.takes(TimelineId(3), place(60, 65), true));
         later.looked([ALICE].into_iter(), Position(80), Position(90));
         let mut all: Vec<_> = later.all().collect();
         all.sort_unstable();

@@ -40,6 +40,8 @@ pub(super) struct Offline {
     followed: Position,
     /// The log is not followed before this time.
     not_before: Instant,
+    /// What was left to the log is not looked for before this time.
+    later_not_before: Instant,
     give_up: Duration,
     file: StateFile,
     /// Whether something has changed since the file was written.
@@ -78,6 +80,7 @@ impl Offline {
             later: Later::default(),
             followed: head,
             not_before: now,
+            later_not_before: now,
             give_up: parts.give_up,
             file: parts.file,
             is_changed: true,
@@ -90,16 +93,17 @@ impl Offline {
         if let Some(state) = offline.file.read()? {
             offline.go_on(state, now);
         }
-        if offline.followed < head {
+        if offline.followed < head || offline.later.len() > 0 {
             // Nobody has come back yet who was connected when these messages were stored.
             offline.not_before = now + parts.grace;
+            offline.later_not_before = offline.not_before;
         }
         // Before the first message: a crash must not forget where it began.
         offline.save(now);
         Ok(offline)
     }
 
-    fn go_on(&mut self, state: State, now: Instant) {
+    fn go_on(&mut self, mut state: State, now: Instant) {
         let is_same = state.history == Some(self.missed.history());
         let known = self.missed.position(&state.position);
         let waiting = state.waiting.len();
@@ -107,7 +111,8 @@ impl Offline {
             Some(position) => self.followed = position,
             // The disk was full at the last start, or a repair gave something up.
             None if is_same => {
-                self.followed = self.near(state.raw, now);
+                self.near(&mut state, now);
+                self.followed = Position(state.raw);
                 tracing::warn!(
                     waiting,
                     "the store has lost a part of its log since it was followed for webhooks, or its disk was full: \
@@ -120,13 +125,10 @@ impl Offline {
                  at its end"
             ),
         }
-        for (user, raw) in state.later {
-            let after = match known {
-                Some(_) => Position(raw),
-                None if is_same => self.near(raw, now),
-                None => continue,
-            };
-            self.later.leave(user, after);
+        if known.is_some() || is_same {
+            for (user, raw) in state.later {
+                self.later.leave(user, Position(raw));
+            }
         }
         let now_ms = system_ms();
         for Waiting {
@@ -143,14 +145,20 @@ impl Offline {
         }
     }
 
-    /// Returns a position near `raw` from which nothing is left out.
-    fn near(&mut self, raw: u64, now: Instant) -> Position {
-        let near = self.missed.near(Position(raw));
-        near.unwrap_or_else(|error| {
+    /// Replaces the positions of a file by those near them from which nothing is left out.
+    fn near(&mut self, state: &mut State, now: Instant) {
+        let later = state.later.iter_mut().map(|(_, raw)| raw);
+        let mut all: Vec<&mut u64> = later.chain([&mut state.raw]).collect();
+        all.sort_unstable();
+        let mut positions: Vec<Position> = all.iter().map(|raw| Position(**raw)).collect();
+        if let Err(error) = self.missed.near(&mut positions) {
             // The log is followed from there once it can be read.
             self.cannot_read(&error, now);
-            Position(raw).min(self.missed.head())
-        })
+        }
+        let head = self.missed.head();
+        for (raw, near) in all.into_iter().zip(positions) {
+            *raw = near.min(head).0;
+        }
     }
 
     /// Does what is due. Returns when it wants to be called again.
@@ -175,9 +183,9 @@ impl Offline {
         }
     }
 
-    /// Returns the number of messages that may be looked for now.
-    fn room(&self, now: Instant) -> usize {
-        match now < self.not_before {
+    /// Returns the number of messages that may be looked for now, and not before this time.
+    fn room(&self, not_before: Instant, now: Instant) -> usize {
+        match now < not_before {
             true => 0,
             false => WAITING_HOOKS.saturating_sub(self.queue.len()),
         }
@@ -185,7 +193,7 @@ impl Offline {
 
     /// Looks for missed messages in a piece of the log. Returns whether there is more, and room for it.
     fn follow(&mut self, now: Instant) -> bool {
-        let (most, head) = (self.room(now), self.missed.head());
+        let (most, head) = (self.room(self.not_before, now), self.missed.head());
         if most == 0 || self.later.len() >= WAITING_HOOKS || self.followed >= head {
             return false;
         }
@@ -196,26 +204,30 @@ impl Offline {
             only: None,
         };
         let (missed, queue, later) = (&self.missed, &mut self.queue, &mut self.later);
-        let followed = missed.follow(look, &mut |before, one| {
+        let followed = missed.follow(look, &mut |place, one| {
             let user = missed.user(&one.namespace, &one.user);
             if later.has(user) {
                 return;
             }
             match queue.len_of(user) < places(queue.len()) {
                 true => queue.push(user, one, now),
-                false => later.leave(user, before),
+                false => later.leave(user, place.before),
             }
         });
         let has_more = followed.reached != self.followed;
         self.is_changed |= has_more;
         self.followed = followed.reached;
-        self.note(&followed, now) && has_more && self.queue.len() < WAITING_HOOKS
+        let is_read = self.note(&followed, now);
+        if !is_read {
+            self.not_before = now + UNREADABLE;
+        }
+        is_read && has_more && self.queue.len() < WAITING_HOOKS
     }
 
     /// Looks in a piece of the log for messages that were left to it, of recipients who have room again.
     /// Returns whether there may be more.
     fn read_on(&mut self, now: Instant) -> bool {
-        let most = self.room(now);
+        let most = self.room(self.later_not_before, now);
         if most == 0 {
             return false;
         }
@@ -225,13 +237,13 @@ impl Offline {
         };
         let mut open = wanted.users.clone();
         let look = wanted.look(self.followed, most);
-        let looked = missed.follow(look, &mut |before, one| {
+        let looked = missed.follow(look, &mut |place, one| {
             let user = missed.user(&one.namespace, &one.user);
             if !open.contains(&user) {
                 return;
             }
             let has_room = queue.len_of(user) < places(queue.len());
-            if later.takes(user, before, has_room) {
+            if later.takes(user, place, has_room) {
                 queue.push(user, one, now);
             } else if !has_room {
                 open.remove(&user);
@@ -239,7 +251,12 @@ impl Offline {
         });
         later.looked(open.into_iter(), looked.reached, self.followed);
         self.is_changed = true;
-        self.note(&looked, now)
+        let is_read = self.note(&looked, now);
+        if !is_read {
+            // All others go on.
+            self.later_not_before = now + UNREADABLE;
+        }
+        is_read
     }
 
     /// Notes what could not be read of a piece of the log. Returns whether all of it could.
@@ -254,7 +271,6 @@ impl Offline {
             }
         }
         if let Some(error) = &followed.failed {
-            self.not_before = now + UNREADABLE;
             self.cannot_read(error, now);
         }
         followed.failed.is_none()
