@@ -7,14 +7,19 @@ use std::sync::{Arc, Weak};
 use crate::log::overwrite::present;
 use crate::log::record::Record;
 use crate::run::Runs;
-use crate::run::redaction::{Applied, Replacement, Target};
+use crate::run::redaction::{Applied, NewBody, Replacement, Target};
 
 /// The most redactions that are removed at once. The index is locked meanwhile, and commits wait for it.
 const REMOVED_AT_ONCE: usize = if cfg!(test) { 2 } else { 512 };
 
+/// The longest body that stays in memory, in bytes. What a recall leaves of a message fits. Reads find a longer
+/// one in the log.
+const LONGEST: usize = if cfg!(test) { 4 } else { 256 };
+
 /// The redactions that reads have to apply.
-#[derive(Default)]
 pub(crate) struct Redactions {
+    /// The longest body that stays in memory, in bytes.
+    longest: usize,
     by_target: HashMap<Target, Replacement>,
     /// The targets of the same redactions, by position.
     by_position: BTreeMap<u64, Target>,
@@ -42,16 +47,43 @@ struct Change {
     expired: Vec<u64>,
 }
 
+impl Default for Redactions {
+    fn default() -> Self {
+        Self {
+            longest: LONGEST,
+            ..Self::in_memory()
+        }
+    }
+}
+
 impl Redactions {
+    /// Returns redactions that have all bodies in memory, for a tool that reads the log once.
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            longest: usize::MAX,
+            by_target: HashMap::new(),
+            by_position: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            replaced: VecDeque::new(),
+            overwritten: HashSet::new(),
+            changes: Vec::new(),
+            unneeded: Vec::new(),
+        }
+    }
+
     /// Adds the redaction of a record, if it has one.
     pub(crate) fn note(&mut self, record: &Record<'_>) {
         let Some(redaction) = record.redacts else {
             return;
         };
+        let body = present(redaction.body);
         let replacement = Replacement {
             position: record.position.0,
             time: record.time,
-            body: present(redaction.body).into(),
+            body: match body.len() > self.longest {
+                true => NewBody::Logged(body.len()),
+                false => NewBody::Here(body.into()),
+            },
         };
         self.add((record.timeline, redaction.seq), replacement);
     }
@@ -125,6 +157,18 @@ impl Redactions {
             }
             if self.by_target.contains_key(&found.0) && is_overwritten(found) {
                 self.overwritten.insert(found.0);
+            }
+        }
+    }
+
+    /// Keeps the bodies of redactions that stay in force although their segment has become runs. Each has
+    /// its body in memory.
+    pub(crate) fn hold(&mut self, bodies: Vec<(Target, Replacement)>) {
+        for (target, replacement) in bodies {
+            if let Some(known) = self.by_target.get_mut(&target)
+                && known.position == replacement.position
+            {
+                *known = replacement;
             }
         }
     }
@@ -218,7 +262,9 @@ impl Redactions {
     /// Returns the approximate memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let entry = size_of::<(Target, Replacement)>() + size_of::<(u64, Target)>();
-        let bodies: usize = self.by_target.values().map(|r| r.body.len() + 16).sum();
+        let bodies: usize = { self.by_target.values() }
+            .map(|r| r.body.here().map_or(0, |body| body.len() + 16))
+            .sum();
         self.by_target.capacity() * entry + bodies
     }
 }
@@ -226,7 +272,8 @@ impl Redactions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TimelineId;
+    use crate::log::record;
+    use crate::{Draft, Redaction, TimelineId};
 
     fn target(seq: u64) -> Target {
         (TimelineId(7), seq)
@@ -247,7 +294,7 @@ mod tests {
     fn what_files_have_applied_is_not_pending_and_leaves_in_pieces_after_the_last_reader() {
         let mut redactions = Redactions::default();
         for (seq, position) in [(1, 10), (2, 20), (3, 30), (4, 40), (5, 50), (2, 60)] {
-            let body = [].into();
+            let body = NewBody::Here([].into());
             let time = 0;
             redactions.add(
                 target(seq),
@@ -283,11 +330,50 @@ mod tests {
     }
 
     #[test]
+    fn long_bodies_are_not_in_memory() {
+        let body = [7; 10_000];
+        let payload = record::payload_of(&Draft {
+            redacts: Some(Redaction {
+                seq: 1,
+                body: &body,
+            }),
+            timeline: TimelineId(7),
+            ..Draft::default()
+        });
+        let noted = record::decode_payload(800, &payload).unwrap();
+        for (mut redactions, in_memory) in [
+            (Redactions::default(), false),
+            (Redactions::in_memory(), true),
+        ] {
+            redactions.note(&noted);
+            assert_eq!(redactions.bytes() > body.len(), in_memory);
+            let kept = redactions.get(target(1)).unwrap().body.here();
+            assert_eq!(kept, in_memory.then_some(&body[..]));
+        }
+        // One that stays in force beyond its segment is held.
+        let mut redactions = Redactions::default();
+        redactions.note(&noted);
+        let held = |position| Replacement {
+            position,
+            time: 0,
+            body: NewBody::Here(body.as_slice().into()),
+        };
+        redactions.hold(vec![(target(1), held(792)), (target(2), held(800))]);
+        assert!(redactions.get(target(1)).unwrap().body.here().is_none());
+        redactions.hold(vec![(target(1), held(800))]);
+        assert_eq!(
+            redactions.get(target(1)).unwrap().body.here(),
+            Some(&body[..])
+        );
+        assert_eq!(redactions.len(), 1);
+    }
+
+    #[test]
     fn of_two_redactions_the_earlier_one_is_replaced_in_whichever_order_they_come() {
         let redaction = |position| Replacement {
             position,
             time: 0,
-            body: [].into(),
+            body: NewBody::Here([].into()),
         };
         for order in [[20, 60], [60, 20]] {
             let mut redactions = Redactions::default();

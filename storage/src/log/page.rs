@@ -44,6 +44,33 @@ struct Entry {
     len: usize,
 }
 
+/// The new body of a record of a page.
+pub(crate) enum Replaced<'a> {
+    /// The body itself.
+    Body(&'a [u8]),
+    /// The redacting record, at this position of the log, has a body of `len` bytes.
+    Logged { position: u64, len: usize },
+}
+
+impl Replaced<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Body(body) => body.len(),
+            Self::Logged { len, .. } => *len,
+        }
+    }
+}
+
+/// A record of a page whose new body is in the log.
+pub(crate) struct Unread {
+    /// The number of the record in the page, in the order of adding.
+    pub(crate) number: usize,
+    pub(crate) timeline: TimelineId,
+    pub(crate) seq: u64,
+    /// The position of the redacting record.
+    pub(crate) position: u64,
+}
+
 impl Page {
     /// Makes an empty page with the default byte limit of 1 MiB.
     #[must_use]
@@ -147,25 +174,60 @@ impl Page {
         self.push(record.position.0, &payload)
     }
 
-    /// Replaces the body of each record for which `replacement` returns one.
-    pub(crate) fn redact<'a>(&mut self, replacement: impl Fn(TimelineId, u64) -> Option<&'a [u8]>) {
-        let mut redacted = Vec::new();
+    /// Replaces the body of each record for which `replacement` returns another one, in the order in which
+    /// the records were added. A new body may be longer: the page ends where it is full, and then has more.
+    /// Returns which records have yet to get their bodies, by [`replace`](Self::replace).
+    pub(crate) fn redact<'a>(
+        &mut self,
+        replacement: impl Fn(TimelineId, u64) -> Option<Replaced<'a>>,
+    ) -> Vec<Unread> {
+        let (mut unread, mut used) = (Vec::new(), 0);
         for i in 0..self.entries.len() {
             let entry = self.entries[i];
             let payload = &self.bytes[entry.start..][..entry.len];
             let Some(record) = record::decode_payload(entry.position, payload) else {
                 continue;
             };
-            let Some(body) = replacement(record.timeline, record.seq) else {
-                continue;
-            };
-            redacted.clear();
-            record::push_lasting(&mut redacted, &record, Some(body));
-            // The byte limit counts the bodies as read. A longer replacement may exceed it.
-            self.entries[i].start = self.bytes.len();
-            self.entries[i].len = redacted.len();
-            self.bytes.extend_from_slice(&redacted);
+            let (timeline, seq, old) = (record.timeline, record.seq, record.body.len());
+            let replaced = replacement(timeline, seq);
+            used += entry.len;
+            if let Some(replaced) = &replaced {
+                used = used - old + replaced.len();
+            }
+            if i > 0 && used > self.limit {
+                self.entries.truncate(i);
+                self.more = true;
+                break;
+            }
+            match replaced {
+                Some(Replaced::Body(body)) => self.replace(i, body),
+                Some(Replaced::Logged { position, .. }) => unread.push(Unread {
+                    number: i,
+                    timeline,
+                    seq,
+                    position,
+                }),
+                None => {}
+            }
         }
+        unread
+    }
+
+    /// Replaces the body of a record by its number in the order of adding.
+    pub(crate) fn replace(&mut self, number: usize, body: &[u8]) {
+        let Some(entry) = self.entries.get(number).copied() else {
+            return;
+        };
+        let payload = &self.bytes[entry.start..][..entry.len];
+        let Some(record) = record::decode_payload(entry.position, payload) else {
+            return;
+        };
+        let mut redacted = Vec::new();
+        record::push_lasting(&mut redacted, &record, Some(body));
+        let (start, len) = (self.bytes.len(), redacted.len());
+        self.bytes.extend_from_slice(&redacted);
+        let entry = &mut self.entries[number];
+        (entry.start, entry.len) = (start, len);
     }
 
     /// Reverses the order of the records.
@@ -212,6 +274,39 @@ mod tests {
         assert!(page.is_empty());
         assert!(page.push(8, &[0; 10 * record::FIELDS]));
         assert!(!page.push(16, &payload));
+    }
+
+    #[test]
+    fn long_replacements_end_a_page_earlier() {
+        let payload = record::payload_of(&record::Draft::default());
+        let long = vec![7; 3 * payload.len()];
+        let full = || {
+            let mut page = Page::with_bytes(6 * payload.len());
+            for position in 1..=5 {
+                assert!(page.push(8 * position, &payload));
+            }
+            page
+        };
+        let mut page = full();
+        assert!(page.redact(|_, _| None).is_empty());
+        assert_eq!((page.len(), page.more()), (5, false));
+        // Each takes four times the bytes now.
+        page.redact(|_, _| Some(Replaced::Body(&long)));
+        assert_eq!((page.len(), page.more()), (1, true));
+        let body = page.records().next().map(|record| record.body.len());
+        assert_eq!(body, Some(long.len()));
+        // So it is if the bodies are read later.
+        let mut page = full();
+        let logged = |_, _| {
+            Some(Replaced::Logged {
+                position: 800,
+                len: long.len(),
+            })
+        };
+        let unread = page.redact(logged);
+        assert_eq!((page.len(), page.more(), unread.len()), (1, true, 1));
+        page.replace(unread[0].number, &long);
+        assert_eq!(page.records().next().unwrap().body, long);
     }
 
     #[test]

@@ -328,7 +328,7 @@ fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// Returns the payload of a record's frame.
 #[cfg(test)]
-fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
+pub(crate) fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
     let mut frame = Vec::new();
     let place = FrameContext {
         position: 8192,

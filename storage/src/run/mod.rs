@@ -23,6 +23,7 @@ mod resident;
 pub(crate) mod write;
 
 use std::hint::black_box;
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub(crate) use file::RunFile;
 use footer::u64_at;
 pub(crate) use footer::{RunForm, RunId, RunKind};
 use manifest::{Floors, Manifest};
-use redaction::{Replacement, Target};
+use redaction::{NewBody, Replacement, Target};
 
 /// The greatest sequence. Greater numbers stand for records that are no entries of a timeline.
 pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
@@ -87,12 +88,13 @@ pub(crate) fn decode_reference(bytes: &[u8]) -> Option<Key> {
     Some((u128::from_le_bytes(*id), u64::from_le_bytes(*minor)))
 }
 
-fn encode_replacement(replacement: &Replacement) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(16 + replacement.body.len());
+fn encode_replacement(replacement: &Replacement) -> io::Result<Vec<u8>> {
+    let body = replacement.body.read()?;
+    let mut bytes = Vec::with_capacity(16 + body.len());
     bytes.extend_from_slice(&replacement.position.to_le_bytes());
     bytes.extend_from_slice(&replacement.time.to_le_bytes());
-    bytes.extend_from_slice(&replacement.body);
-    bytes
+    bytes.extend_from_slice(body);
+    Ok(bytes)
 }
 
 fn decode_replacement(bytes: &[u8]) -> Option<Replacement> {
@@ -101,7 +103,7 @@ fn decode_replacement(bytes: &[u8]) -> Option<Replacement> {
     Some(Replacement {
         position: u64::from_le_bytes(*position),
         time: u64::from_le_bytes(*time),
-        body: body.into(),
+        body: NewBody::Here(body.into()),
     })
 }
 

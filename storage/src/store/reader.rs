@@ -2,6 +2,7 @@
 
 mod erase;
 mod follow;
+mod redacted;
 mod states;
 
 use std::ops::RangeInclusive;
@@ -153,10 +154,11 @@ impl Reader {
         };
         page.positions = positions;
         filled?;
+        // In the order of reading: a page that is full after it loses what was read last.
+        self.redact(&view, page)?;
         if order == Order::Descending {
             page.reverse();
         }
-        self.redact(&view, page);
         Ok(())
     }
 
@@ -175,7 +177,7 @@ impl Reader {
                     .range(timeline, &(seq..=seq), Order::Ascending, &mut take)?;
             }
         }
-        self.redact(&view, page);
+        self.redact(&view, page)?;
         Ok(!page.is_empty())
     }
 
@@ -220,7 +222,7 @@ impl Reader {
         });
         page.positions = positions;
         filled?;
-        self.redact(&view, page);
+        self.redact(&view, page)?;
         Ok(page.more())
     }
 
@@ -426,16 +428,6 @@ impl Reader {
         ReadError::Corrupt {
             file: self.shared.backend.path(&segment.name),
             offset: segment.offset(position),
-        }
-    }
-
-    /// Applies redactions to the records in `page`. The caller must still hold the view through
-    /// which it read them.
-    fn redact(&self, _view: &View, page: &mut Page) {
-        let index = self.shared.index.read();
-        let redactions = index.redactions();
-        if redactions.len() > 0 {
-            page.redact(|timeline, seq| Some(&*redactions.get((timeline, seq))?.body));
         }
     }
 }

@@ -318,6 +318,13 @@ impl Shared {
         self.index.read().redactions().pending()
     }
 
+    /// Keeps the bodies of redactions in memory, as long as these are in force.
+    pub(crate) fn hold_redactions(&self, bodies: Vec<(Target, Replacement)>) {
+        if !bodies.is_empty() {
+            self.index.write().redactions_mut().hold(bodies);
+        }
+    }
+
     /// Returns the redactions at these positions that no merge has applied yet. Copies them in pieces,
     /// because commits wait for the lock.
     pub(crate) fn redactions_at(&self, positions: Range<u64>) -> HashMap<Target, Replacement> {

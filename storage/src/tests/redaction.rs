@@ -338,3 +338,56 @@ fn faults(disk: &SimDisk) -> Vec<Fault> {
     let found = Store::verify_with(disk, &mut |_, _| ()).unwrap();
     found.faults
 }
+
+#[test]
+fn long_new_bodies_stay_in_the_log_and_within_the_limit_of_a_page() {
+    let disk = SimDisk::new(9);
+    // The first ones are read in the log, the later ones through runs.
+    let one_segment = Options {
+        segment_bytes: 64 << 10,
+        ..small_runs()
+    };
+    let (mut opened, _) = open(&disk, one_segment.clone()).unwrap();
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 4, None);
+    let long = |n: u64| vec![b'a' + n as u8; 1_500];
+    for n in 1..=4 {
+        redact(&mut opened, &mut log, n, &long(n));
+    }
+    check(&opened, &log, "in memory");
+    // A page of two bodies has no more, in either direction.
+    let timeline = TimelineId(log[0].timeline);
+    let last = opened.reader.last_seq(timeline);
+    for order in [Order::Ascending, Order::Descending] {
+        let mut page = Page::with_bytes(3_400);
+        let (mut seqs, mut found) = (1..=last, 0);
+        while !seqs.is_empty() {
+            opened
+                .reader
+                .range(timeline, seqs.clone(), 500, order, &mut page)
+                .unwrap();
+            assert!((1..=2).contains(&page.len()), "{}", page.len());
+            assert!(page.bytes() <= 3_400);
+            found += page.len();
+            let ends = (
+                page.records().next().unwrap().seq,
+                page.records().next_back().unwrap().seq,
+            );
+            seqs = match order {
+                Order::Ascending => ends.1 + 1..=last,
+                Order::Descending => 1..=ends.0 - 1,
+            };
+        }
+        let expected = log.iter().filter(|event| event.timeline == timeline.0);
+        assert_eq!(found, expected.count());
+    }
+    // A later one counts, also once the segments have become runs, and after an opening.
+    redact(&mut opened, &mut log, 2, &long(9));
+    check(&opened, &log, "replaced");
+    fill(&mut opened, &mut log, 600, None);
+    check(&opened, &log, "in runs");
+    assert!(opened.reader.stats().runs > 0);
+    drop(opened);
+    let (opened, _) = open(&disk, one_segment).unwrap();
+    check(&opened, &log, "after an opening");
+}

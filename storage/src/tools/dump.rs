@@ -75,7 +75,7 @@ impl Store {
             identity,
             manifest,
             runs,
-            redactions: Redactions::default(),
+            redactions: Redactions::in_memory(),
             faults,
         };
         dump.survey()?;
@@ -346,7 +346,7 @@ impl Dump {
 fn shown<'a>(redactions: &'a Redactions, record: Record<'a>) -> Record<'a> {
     match redactions.get((record.timeline, record.seq)) {
         Some(replacement) => Record {
-            body: &replacement.body,
+            body: replacement.body.here().unwrap_or_default(),
             ..record
         },
         None => record,

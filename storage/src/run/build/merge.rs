@@ -66,7 +66,7 @@ impl RunMaker<'_> {
                         applied.push((target, replacement.position));
                     }
                     (RunKind::Messages, Some(replacement)) => {
-                        let redacted = redact(value, &replacement.body);
+                        let redacted = redact(value, replacement.body.read()?);
                         let redacted = redacted.ok_or_else(|| damaged(&runs[0]))?;
                         writer.add(key, &redacted)?;
                         applied.push((target, replacement.position));

@@ -31,6 +31,8 @@ pub(crate) type Pending = HashMap<Target, Replacement>;
 pub(crate) struct MadeRuns {
     pub(crate) runs: Vec<RunId>,
     pub(crate) applied: Vec<Applied>,
+    /// The redactions of the segment that stay in force, with their bodies.
+    pub(crate) held: Vec<(Target, Replacement)>,
     /// The end of the frames of the segment that the files were made of; 0 for a merge.
     pub(crate) frames_end: u64,
 }
@@ -67,6 +69,8 @@ pub(crate) struct Sealed<'a> {
     pub(crate) stays: &'a HashSet<Target>,
     /// The runs made of the log before the segment.
     pub(crate) older: &'a Runs,
+    /// Reads the body of a redaction into memory.
+    pub(crate) whole: &'a dyn Fn(Target, &mut Replacement) -> Result<(), ReadError>,
 }
 
 /// Makes run files.

@@ -10,7 +10,7 @@ use super::{MadeRuns, Pending, RunMaker, Sealed, as_io};
 use crate::error::ReadError;
 use crate::log::record::{self, StateEntry};
 use crate::log::scan::{Entry, ScanEnd};
-use crate::run::redaction::{Applied, Replacement, Target};
+use crate::run::redaction::{Applied, NewBody, Replacement, Target};
 use crate::run::write::RunWriter;
 use crate::run::{Key, RunForm, RunId, RunKind, Runs, encode_reference, encode_replacement, minor};
 
@@ -49,7 +49,7 @@ impl Content {
                 let replacement = redactions.get(&(record.timeline, record.seq));
                 let start = self.payloads.len();
                 self.payloads.extend_from_slice(&position.to_le_bytes());
-                let body = replacement.map(|replacement| &*replacement.body);
+                let body = replacement.and_then(|replacement| replacement.body.here());
                 record::push_lasting(&mut self.payloads, record, body);
                 self.messages.push(Payload {
                     key,
@@ -66,7 +66,7 @@ impl Content {
                     let replacement = Replacement {
                         position,
                         time: record.time,
-                        body: redaction.body.into(),
+                        body: NewBody::Here(redaction.body.into()),
                     };
                     let target = (record.timeline, redaction.seq);
                     self.redactions.push((target, replacement));
@@ -174,6 +174,7 @@ impl RunMaker<'_> {
             runs.extend(made.then_some(id));
         }
         Ok(MadeRuns {
+            held: Vec::new(),
             runs,
             applied,
             frames_end: 0,
@@ -207,7 +208,7 @@ impl RunMaker<'_> {
         }
         if kind == RunKind::Redactions {
             for ((timeline, seq), replacement) in &content.redactions {
-                writer.add((timeline.0, *seq), &encode_replacement(replacement))?;
+                writer.add((timeline.0, *seq), &encode_replacement(replacement)?)?;
             }
         }
         Ok(())

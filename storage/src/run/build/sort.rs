@@ -45,21 +45,20 @@ impl FoundRedactions {
                 false => sealed.older.holder_of(target)?,
             };
             match holder {
-                // Readers keep such a redaction in memory, and the next opening tries again.
-                Some(Holder::Segment(_)) if sealed.stays.contains(&target) => {
-                    found.in_runs.push((target, replacement.clone()));
-                    continue;
-                }
-                Some(Holder::Run(_)) => {
-                    found.in_runs.push((target, replacement.clone()));
-                    continue;
-                }
-                Some(Holder::Segment(_)) => {
+                Some(Holder::Segment(_)) if !sealed.stays.contains(&target) => {
                     let posting = Posting {
                         number: target.1,
                         position: replacement.position,
                     };
                     found.in_segments.push((target.0.0, posting));
+                }
+                // Readers keep such a redaction in memory. If its record is in a segment, the next opening
+                // tries again.
+                Some(_) => {
+                    let mut whole = replacement.clone();
+                    (sealed.whole)(target, &mut whole)?;
+                    found.in_runs.push((target, whole));
+                    continue;
                 }
                 None => {}
             }
@@ -110,13 +109,14 @@ impl RunMaker<'_> {
         })?;
         write(RunKind::Redactions, RunForm::Values, &|writer| {
             for ((timeline, seq), replacement) in &redactions.in_runs {
-                writer.add((timeline.0, *seq), &encode_replacement(replacement))?;
+                writer.add((timeline.0, *seq), &encode_replacement(replacement)?)?;
             }
             Ok(())
         })?;
         Ok(MadeRuns {
             runs,
             applied: redactions.applied,
+            held: redactions.in_runs,
             frames_end,
         })
     }

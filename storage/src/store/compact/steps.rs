@@ -20,6 +20,7 @@ use crate::run::build::{MadeRuns, Pending, RunMaker, Sealed, as_io};
 use crate::run::manifest::Manifest;
 use crate::run::redaction::Target;
 use crate::run::{Holder, RunFile, RunForm, RunId, RunKind, Runs};
+use crate::store::Reader;
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
 
@@ -95,7 +96,8 @@ impl Steps {
         };
         // No other step changes the fields of the manifest about the log.
         let mut scan = self.manifest.lock().scan();
-        let (pending, older) = (self.redactions_in(&segment), self.shared.runs());
+        let (pending, older) = (self.redactions_in(&segment)?, self.shared.runs());
+        let reader = Reader::new(self.shared.clone());
         let maker = self.maker(&|| Ok(()));
         let stays = self.stays.lock().clone();
         let sealed = Sealed {
@@ -105,13 +107,21 @@ impl Steps {
             pending: &pending,
             stays: &stays,
             older: &older,
+            whole: &|target, replacement| reader.whole(target, replacement),
         };
         let made = self.make_runs(&maker, sealed);
         drop(older);
         let segment_stays = self.segments_stay();
         let frames_end = made.as_ref().map_or(0, |made| made.frames_end);
         let done = made.and_then(|made| {
-            let MadeRuns { runs, applied, .. } = made;
+            let MadeRuns {
+                runs,
+                applied,
+                held,
+                ..
+            } = made;
+            // Before the segment becomes runs, because readers look for long bodies there.
+            self.shared.hold_redactions(held);
             let change = |manifest: &mut Manifest| {
                 manifest.runs.extend(runs);
                 manifest.note(&scan);
@@ -143,13 +153,27 @@ impl Steps {
     }
 
     /// Returns the redactions in a segment that no merge has applied yet.
-    fn redactions_in(&self, segment: &Segment) -> Pending {
+    fn redactions_in(&self, segment: &Segment) -> io::Result<Pending> {
         #[cfg(test)]
         if self.plan.old_runs {
-            // The first form of runs applied all of them.
-            return self.shared.pending_redactions();
+            // The first form of runs applied all of them, and its segments did not stay.
+            let pending = self.pending()?;
+            let all = pending.iter().map(|(target, one)| (*target, one.clone()));
+            self.shared.hold_redactions(all.collect());
+            return Ok(pending);
         }
-        self.shared.redactions_at(segment.base..segment.end())
+        Ok(self.shared.redactions_at(segment.base..segment.end()))
+    }
+
+    /// Returns the redactions that no merge has applied yet, with their bodies. Only runs of the first
+    /// form need them.
+    fn pending(&self) -> io::Result<Pending> {
+        let reader = Reader::new(self.shared.clone());
+        let mut pending = self.shared.pending_redactions();
+        for (target, replacement) in &mut pending {
+            reader.whole(*target, replacement).map_err(as_io)?;
+        }
+        Ok(pending)
     }
 
     fn make_runs(&self, maker: &RunMaker<'_>, sealed: Sealed<'_>) -> io::Result<MadeRuns> {
@@ -220,7 +244,7 @@ impl Steps {
             return Ok(false);
         }
         let now = self.now.load(Ordering::Acquire);
-        let (runs, pending) = (self.shared.runs(), self.shared.pending_redactions());
+        let (runs, pending) = (self.shared.runs(), self.pending()?);
         let overdue = pending
             .iter()
             .filter(|(_, redaction)| redaction.time.saturating_add(self.plan.redact_within) < now)
@@ -267,7 +291,7 @@ impl Steps {
         // Read after the runs. So a redaction that the runs have and that is not pending is
         // applied.
         let pending = match old[0].id.form {
-            RunForm::Values => self.shared.pending_redactions(),
+            RunForm::Values => self.pending()?,
             RunForm::Positions => Pending::default(),
         };
         self.merge_candidate(old, &candidate, &pending)?;
