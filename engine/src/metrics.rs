@@ -135,7 +135,12 @@ impl Metrics {
 
     /// Returns the sum of a counter over the shards and the client API.
     pub(crate) fn sum(&self, of: impl Fn(&ShardMetrics) -> &Counter) -> u64 {
-        let shards: u64 = self.shards.iter().map(|shard| of(shard).get()).sum();
-        shards + of(&self.guests).get()
+        self.total(|shard| of(shard).get())
+    }
+
+    /// Returns the sum of a number of all shards and of the client API.
+    pub(crate) fn total(&self, of: impl Fn(&ShardMetrics) -> u64) -> u64 {
+        let shards: u64 = self.shards.iter().map(|shard| of(shard)).sum();
+        shards + of(&self.guests)
     }
 }

@@ -212,7 +212,7 @@ fn shard_value(shard: &ShardMetrics) -> Value {
         "connections": shard.connections.get(),
         "sessions": shard.sessions.get(),
         "held_bytes": shard.held_bytes.get(),
-        "commands": shard.commands.get(),
+        "commands": shard.commands.sum(),
         "sent_bytes": shard.bytes_out.get(),
     })
 }
@@ -220,20 +220,15 @@ fn shard_value(shard: &ShardMetrics) -> Value {
 fn sample(metrics: &Metrics, store: &Reader) -> Sample {
     let sum = |of: fn(&ShardMetrics) -> &Counter| metrics.sum(of);
     let stats = store.stats();
-    let pushes = [
-        sum(|m| &m.pushed_messages),
-        sum(|m| &m.pushed_receipts),
-        sum(|m| &m.pushed_others),
-        sum(|m| &m.pushed_ephemeral),
-    ];
+    let pushes = metrics.total(|m| m.pushes.sum()) + sum(|m| &m.pushed_ephemeral);
     Sample {
         at: Instant::now(),
         counts: [
             sum(|m| &m.accepted),
-            sum(|m| &m.commands),
+            metrics.total(|m| m.commands.sum()),
             metrics.sequencer.messages.get(),
             sum(|m| &m.acks),
-            pushes.iter().sum(),
+            pushes,
             sum(|m| &m.bytes_in),
             sum(|m| &m.bytes_out),
             stats.commits,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
+use trunkline_core::event::RecordKind;
 use trunkline_core::metrics::TIME_BUCKETS;
 use trunkline_gateway::auth::Reason;
 use trunkline_gateway::metrics::{CLOSES, Limit, Throttle, TlsFailure, Work};
 use trunkline_proto::ErrorCode;
+use trunkline_proto::message::CommandBody;
 use trunkline_storage::Reader;
 
 use super::families::{Families, Written, buckets};
@@ -87,7 +89,9 @@ impl Exporter {
         for (name, help, of) in gauges {
             to.gauge(name, help, self.metrics.sum(of))?;
         }
-        let counters: [(&str, &str, Of); 10] = [
+        let commands = self.metrics.total(|m| m.commands.sum());
+        to.counter("trunkline_commands", "Commands received", commands)?;
+        let counters: [(&str, &str, Of); 9] = [
             ("trunkline_accepted", "Connections accepted", |m| {
                 &m.accepted
             }),
@@ -101,7 +105,6 @@ impl Exporter {
                 "Requests that were no valid upgrade",
                 |m| &m.rejected_handshakes,
             ),
-            ("trunkline_commands", "Commands received", |m| &m.commands),
             (
                 "trunkline_send_replies",
                 "Replies to the command send, also those with duplicate set",
@@ -135,12 +138,20 @@ impl Exporter {
 
     /// Writes the results of what clients asked for, by kind.
     fn outcomes(&self, to: &mut Families<'_, '_>) -> Written {
-        let pushes = [
-            ("message", self.metrics.sum(|m| &m.pushed_messages)),
-            ("receipt", self.metrics.sum(|m| &m.pushed_receipts)),
-            ("other", self.metrics.sum(|m| &m.pushed_others)),
-            ("passing", self.metrics.sum(|m| &m.pushed_ephemeral)),
-        ];
+        let commands = CommandBody::NAMES.iter().copied().chain(["unreadable"]);
+        let commands = commands.enumerate();
+        let commands = commands.map(|(i, name)| (name, self.metrics.sum(|m| &m.commands[i])));
+        to.labelled(
+            (
+                "trunkline_commands_by_name",
+                "Commands received on connections, by their names",
+            ),
+            "command",
+            commands,
+        )?;
+        let pushes = RecordKind::ALL.into_iter();
+        let pushes = pushes.map(|kind| (kind.name(), self.metrics.sum(|m| m.pushed(kind))));
+        let pushes = pushes.chain([("passing", self.metrics.sum(|m| &m.pushed_ephemeral))]);
         to.labelled(
             ("trunkline_pushes", "Events pushed to clients"),
             "event",

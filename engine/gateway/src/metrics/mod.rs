@@ -12,6 +12,7 @@ use trunkline_core::cost::Cost;
 use trunkline_core::event::RecordKind;
 use trunkline_core::metrics::{Counter, Times};
 use trunkline_proto::ErrorCode;
+use trunkline_proto::message::CommandBody;
 
 pub use limit::Limit;
 pub use throttle::Throttle;
@@ -19,22 +20,30 @@ pub use tls::{TlsFailure, TlsMetrics};
 pub use tokens::{KeyMetrics, TokenMetrics};
 pub use work::Work;
 
-/// The hits of each limit, in the order of [`Limit::ALL`].
+/// A row of counters.
 #[derive(Debug)]
-pub struct Limited([Counter; Limit::ALL.len()]);
+pub struct Counters<const N: usize>([Counter; N]);
 
-impl Default for Limited {
+impl<const N: usize> Counters<N> {
+    /// Returns the sum of all counters.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(Counter::get).sum()
+    }
+}
+
+impl<const N: usize> Default for Counters<N> {
     fn default() -> Self {
-        // The standard library has no default of an array of this length.
+        // The standard library has no default of an array of any length.
         Self(std::array::from_fn(|_| Counter::default()))
     }
 }
 
-impl Index<usize> for Limited {
+impl<const N: usize> Index<usize> for Counters<N> {
     type Output = Counter;
 
-    fn index(&self, limit: usize) -> &Counter {
-        &self.0[limit]
+    #[inline]
+    fn index(&self, number: usize) -> &Counter {
+        &self.0[number]
     }
 }
 
@@ -55,19 +64,16 @@ pub struct ShardMetrics {
     pub refused: Counter,
     /// Upgrade requests that were refused.
     pub rejected_handshakes: Counter,
-    /// Commands received.
-    pub commands: Counter,
+    /// Commands received, in the order of [`CommandBody::NAMES`]; the last counter has those that could not
+    /// be read.
+    pub commands: Counters<COMMANDS>,
     /// Replies to `send`.
     pub acks: Counter,
     /// Times from the turn that read a command `send` to the turn that answers it. Each answer to a
     /// stored message counts.
     pub sends: Times,
-    /// Pushes of messages.
-    pub pushed_messages: Counter,
-    /// Pushes of receipts.
-    pub pushed_receipts: Counter,
-    /// Pushes of other stored events: recalls, reactions, changes of groups.
-    pub pushed_others: Counter,
+    /// Pushes of stored events, by [`RecordKind`].
+    pub pushes: Counters<{ RecordKind::ROOM }>,
     /// Pushes of ephemeral events.
     pub pushed_ephemeral: Counter,
     /// Gaps: slow readers whose pushes were dropped.
@@ -93,7 +99,7 @@ pub struct ShardMetrics {
     /// Connections closed by the gateway, in the order of [`CLOSES`].
     pub closes: [Counter; CLOSES.len()],
     /// Hits of limits, in the order of [`Limit::ALL`].
-    pub limited: Limited,
+    pub limited: Counters<{ Limit::ALL.len() }>,
     /// The cost of work for clients, in nanoseconds of a core, in the order of [`Work::ALL`].
     pub work: [Counter; Work::ALL.len()],
     /// Waits of connections for a budget of cost, in the order of [`Throttle::ALL`].
@@ -107,6 +113,9 @@ pub struct ShardMetrics {
     /// Accepted and refused tokens.
     pub tokens: TokenMetrics,
 }
+
+/// The number of counters of commands: one for each command, and one for what could not be read.
+const COMMANDS: usize = CommandBody::NAMES.len() + 1;
 
 /// The close codes with counters of their own. All other codes count as 0, the last one.
 pub const CLOSES: [u16; 17] = [
@@ -130,13 +139,17 @@ impl ShardMetrics {
         self.work[work as usize].add(cost.as_nanos().into());
     }
 
+    /// Counts a command, or one that could not be read.
+    #[inline]
+    pub fn command(&self, command: Option<&CommandBody<'_>>) {
+        let number = command.map_or(COMMANDS - 1, CommandBody::number);
+        self.commands[number].one();
+    }
+
     /// The counter for pushes of this kind of record.
+    #[inline]
     pub fn pushed(&self, kind: RecordKind) -> &Counter {
-        match kind {
-            RecordKind::Message => &self.pushed_messages,
-            RecordKind::Receipt => &self.pushed_receipts,
-            _ => &self.pushed_others,
-        }
+        &self.pushes[kind as usize]
     }
 
     /// Counts a TLS connection that failed.

@@ -434,7 +434,8 @@ impl Core {
                 self.fail(slot, conn, 0, ErrorCode::LimitExceeded, &text);
                 return 0;
             }
-            self.parts.metrics.commands.one();
+            let received = command.as_ref().ok().map(|command| &command.body);
+            self.parts.metrics.command(received);
             let paid = progress.paid;
             if rated
                 && let Err(beyond) =

@@ -61,48 +61,73 @@ pub enum CommandBody<'a> {
     Settings(Settings<'a>),
 }
 
+/// Gives each command a number and a name.
+macro_rules! names {
+    ($($command:ident $name:literal)*) => {
+        enum Number {
+            $($command,)*
+        }
+
+        impl CommandBody<'_> {
+            /// The names of all commands, in the order of their numbers.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
+            /// Returns the command's number: the place of its name in [`NAMES`](Self::NAMES).
+            #[inline]
+            pub const fn number(&self) -> usize {
+                let number = match self {
+                    $(Self::$command(_) => Number::$command,)*
+                };
+                number as usize
+            }
+        }
+    };
+}
+
+names! {
+    Connect "connect"
+    Send "send"
+    Ack "ack"
+    Sync "sync"
+    History "history"
+    Get "get"
+    Receipts "receipts"
+    Conversations "conversations"
+    GroupCreate "group_create"
+    GroupAdd "group_add"
+    GroupRemove "group_remove"
+    GroupLeave "group_leave"
+    GroupRename "group_rename"
+    GroupInfo "group_info"
+    Recall "recall"
+    Delete "delete"
+    React "react"
+    Contacts "contacts"
+    Presence "presence"
+    Typing "typing"
+    Signal "signal"
+    Subscribe "subscribe"
+    Unsubscribe "unsubscribe"
+    Publish "publish"
+    Ping "ping"
+    Reactions "reactions"
+    Rpc "rpc"
+    Edit "edit"
+    GroupRole "group_role"
+    GroupSet "group_set"
+    GroupJoin "group_join"
+    Pin "pin"
+    Unpin "unpin"
+    Block "block"
+    Unblock "unblock"
+    Blocked "blocked"
+    Settings "settings"
+}
+
 impl CommandBody<'_> {
     /// Returns the command's name.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Connect(_) => "connect",
-            Self::Send(_) => "send",
-            Self::Ack(_) => "ack",
-            Self::Sync(_) => "sync",
-            Self::History(_) => "history",
-            Self::Get(_) => "get",
-            Self::Receipts(_) => "receipts",
-            Self::Conversations(_) => "conversations",
-            Self::GroupCreate(_) => "group_create",
-            Self::GroupAdd(_) => "group_add",
-            Self::GroupRemove(_) => "group_remove",
-            Self::GroupLeave(_) => "group_leave",
-            Self::GroupRename(_) => "group_rename",
-            Self::GroupInfo(_) => "group_info",
-            Self::Recall(_) => "recall",
-            Self::Delete(_) => "delete",
-            Self::React(_) => "react",
-            Self::Contacts(_) => "contacts",
-            Self::Presence(_) => "presence",
-            Self::Typing(_) => "typing",
-            Self::Signal(_) => "signal",
-            Self::Subscribe(_) => "subscribe",
-            Self::Unsubscribe(_) => "unsubscribe",
-            Self::Publish(_) => "publish",
-            Self::Ping(_) => "ping",
-            Self::Reactions(_) => "reactions",
-            Self::Rpc(_) => "rpc",
-            Self::Edit(_) => "edit",
-            Self::GroupRole(_) => "group_role",
-            Self::GroupSet(_) => "group_set",
-            Self::GroupJoin(_) => "group_join",
-            Self::Pin(_) => "pin",
-            Self::Unpin(_) => "unpin",
-            Self::Block(_) => "block",
-            Self::Unblock(_) => "unblock",
-            Self::Blocked(_) => "blocked",
-            Self::Settings(_) => "settings",
-        }
+        Self::NAMES[self.number()]
     }
 }
 
