@@ -129,8 +129,7 @@ impl<'a> Extras<'a> {
         MessageExtras {
             reply_to: self.reply_to,
             kind: self.kind.map(Into::into),
-            // It was checked when it came, so this costs another look at 4 KiB at most.
-            meta: self.meta.and_then(|meta| Json::parse(meta).ok()),
+            meta: self.meta.map(Json::checked),
             edited: self.edited,
             mentions: self.mentions.iter().map(|name| (*name).into()).collect(),
             expires: (self.ttl > 0).then(|| sent.saturating_add(self.ttl)),

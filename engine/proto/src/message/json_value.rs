@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
@@ -16,7 +17,11 @@ const NO_VALUE: &str = "a JSON value is needed";
 /// break, because reading replaces line breaks between tokens by spaces. So the value fits into a
 /// frame of several messages, one per line.
 #[derive(Clone)]
-pub struct Json<'a>(Cow<'a, RawValue>);
+pub struct Json<'a>(Cow<'a, str>);
+
+/// The name under which serde_json writes a text as it is, as it does with its `RawValue`. A `RawValue`
+/// of a text can only be had by parsing the text.
+const RAW: &str = "$serde_json::private::RawValue";
 
 /// Reports that a text is not one interoperable JSON value, or is nested deeper than
 /// [`Json::MAX_DEPTH`].
@@ -43,9 +48,16 @@ impl<'a> Json<'a> {
     pub fn parse(text: &'a str) -> Result<Self, NotJson> {
         strict::check(text.as_bytes()).map_err(NotJson)?;
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(raw) => Self::from_raw(Cow::Borrowed(raw)),
+            Ok(raw) => Self::from_raw(raw.get()),
             Err(_) => Err(NotJson(Flaw::at("", NO_VALUE))),
         }
+    }
+
+    /// Returns a value whose text [`parse`](Self::parse) or a decoder has checked before. Does not look at
+    /// the text.
+    #[must_use]
+    pub const fn checked(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
     }
 
     /// Returns a copy that borrows nothing.
@@ -60,24 +72,22 @@ impl<'a> Json<'a> {
 
     /// Returns the value's text.
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
-    fn from_raw(raw: Cow<'a, RawValue>) -> Result<Self, NotJson> {
-        if depth(raw.get()) > Self::MAX_DEPTH {
+    /// Takes the text of a JSON value that is not nested too deep.
+    fn from_raw(text: &'a str) -> Result<Self, NotJson> {
+        if depth(text) > Self::MAX_DEPTH {
             let max = Self::MAX_DEPTH;
             let what = format!("a JSON value is nested at most {max} deep");
             return Err(NotJson(Flaw::at("", what)));
         }
-        if !raw.get().contains(['\n', '\r']) {
-            return Ok(Self(raw));
+        if !text.contains(['\n', '\r']) {
+            return Ok(Self::checked(text));
         }
         // Inside of strings they are escaped, so these stand between tokens.
-        let one_line = raw.get().replace(['\n', '\r'], " ");
-        match RawValue::from_string(one_line) {
-            Ok(raw) => Ok(Self(Cow::Owned(raw))),
-            Err(_) => Err(NotJson(Flaw::at("", NO_VALUE))),
-        }
+        let one_line = text.replace(['\n', '\r'], " ");
+        Ok(Self(Cow::Owned(one_line)))
     }
 }
 
@@ -103,7 +113,7 @@ fn depth(json: &str) -> usize {
 impl Default for Json<'_> {
     /// Returns `null`.
     fn default() -> Self {
-        Self(Cow::Borrowed(RawValue::NULL))
+        Self::checked("null")
     }
 }
 
@@ -122,14 +132,16 @@ impl fmt::Debug for Json<'_> {
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(to)
+        let mut raw = to.serialize_struct(RAW, 1)?;
+        raw.serialize_field(RAW, self.as_str())?;
+        raw.end()
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(from)?;
-        Self::from_raw(Cow::Borrowed(raw)).map_err(D::Error::custom)
+        Self::from_raw(raw.get()).map_err(D::Error::custom)
     }
 }
 
@@ -162,6 +174,18 @@ mod tests {
             r#"{"a":1,"a":1}"#,
         ] {
             assert!(Json::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_checked_text_is_written_as_it_is() {
+        let text = r#"{"b":1.50,"a":["\"",null]}"#;
+        let values = [Json::checked(text), Json::parse(text).unwrap()];
+        for value in values {
+            let written = serde_json::to_string(&[&value]).unwrap();
+            assert_eq!(written, format!("[{text}]"));
+            let raw = serde_json::from_str::<&RawValue>(text).unwrap();
+            assert_eq!(written, serde_json::to_string(&[raw]).unwrap());
         }
     }
 
