@@ -242,6 +242,42 @@ fn only_the_sender_edits_in_time() {
 }
 
 #[test]
+fn an_edit_may_be_as_long_as_the_message_has_room() {
+    let gateway = Setup::default().flag("message-bytes", "1KiB").start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let mut room = Vec::new();
+    for (n, fields) in [
+        json!({}),
+        json!({"key": "k".repeat(40), "kind": "text.markdown", "mentions": ["bob"]}),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let to = with(&json!({"user": "bob", "text": "short"}), fields.clone());
+        alice.done("send", &to);
+        next(&mut bob, "message");
+        // The longest text that fits, and one byte more.
+        let ask = |bytes: usize| edit(DIRECT, n as u64 + 1, json!({"text": "x".repeat(bytes)}));
+        let mut longest = 0;
+        while alice.ask("edit", &ask(longest + 1))["error"].is_null() {
+            longest += 1;
+            let told = next(&mut bob, "edit");
+            assert_eq!(told["text"].as_str().map(str::len), Some(longest));
+            let about = json!({"conversation": DIRECT, "seq": n + 1});
+            let found = bob.done("get", &about)["message"].clone();
+            assert_eq!(
+                (&found["text"], &found["too_large"]),
+                (&told["text"], &Value::Null)
+            );
+        }
+        assert_eq!(alice.refused("edit", &ask(longest + 1)), 106);
+        room.push(longest);
+    }
+    assert!(room[0] > 80 && room[1] < room[0] - 40, "{room:?}");
+}
+
+#[test]
 fn members_who_cannot_see_a_message_are_not_told_of_its_edits() {
     for others in [&["bob"][..], &["bob", "dave", "erin"]] {
         let gateway = gateway();

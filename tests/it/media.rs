@@ -194,6 +194,55 @@ fn the_uploader_and_the_members_of_conversations_may_read() {
 }
 
 #[test]
+fn media_that_no_message_names_any_more_are_the_uploaders_again() {
+    let gateway = setup().start();
+    let api = Api::of(&gateway).user("alice");
+    for (to, conversation) in [
+        (json!({"user": "bob"}), "u:alice:bob"),
+        (json!({"group": "eng"}), "g:eng"),
+    ] {
+        if conversation == "g:eng" {
+            api.post("group_create", &json!({"group": "eng", "members": ["bob"]}));
+        }
+        let path = upload(&gateway, "alice", "a picture");
+        for _ in 0..3 {
+            send(&gateway, "alice", to.clone(), &path);
+        }
+        let about = |seq: u64, mut more: Value| {
+            more["conversation"] = json!(conversation);
+            more["seq"] = json!(seq);
+            more
+        };
+        // Another URL of the same file counts as the same.
+        let whole = json!({"type": "text/plain", "url": format!("https://chat.example{path}")});
+        api.post("edit", &about(1, json!({"media": whole})));
+        api.post("edit", &about(2, json!({"text": "without"})));
+        api.post("recall", &about(3, json!({})));
+        assert_eq!(
+            download(&gateway, "bob", &path).0,
+            200,
+            "one message names it"
+        );
+        api.post("edit", &about(1, json!({"text": "without"})));
+        assert_eq!(download(&gateway, "bob", &path).0, 403);
+        assert_eq!(download(&gateway, "alice", &path).0, 200);
+        // An edit can name it again.
+        let media = json!({"type": "text/plain", "url": path});
+        api.post("edit", &about(2, json!({"media": media})));
+        assert_eq!(download(&gateway, "bob", &path).0, 200);
+        api.post("recall", &about(2, json!({})));
+        assert_eq!(download(&gateway, "bob", &path).0, 403);
+        // So it is with a message that expires.
+        let mut ephemeral = to.clone();
+        ephemeral["ttl"] = json!("1s");
+        send(&gateway, "alice", ephemeral, &path);
+        wait::until("the message has expired", || {
+            (download(&gateway, "bob", &path).0 == 403).then_some(())
+        });
+    }
+}
+
+#[test]
 fn links_are_good_without_a_token_until_they_expire() {
     let gateway = setup().start();
     let path = upload(&gateway, "alice", "picture");

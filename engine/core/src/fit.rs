@@ -1,6 +1,7 @@
 //! Replies that fit into one message to the client. A page that would be longer ends at an earlier
 //! entry.
 
+use trunkline_proto::json::text_bytes;
 use trunkline_proto::message::{
     BlockedReply, ContactsReply, ConversationsReply, Event, GroupInfoReply, HistoryReply, Message,
     PresenceReply, Push, ReactionsReply, ReceiptsReply, Reply, ReplyBody, ServerMessage, SyncReply,
@@ -110,7 +111,7 @@ fn least_bytes(body: &ReplyBody<'_>, encoding: Encoding) -> usize {
     let text = |message: &Message<'_>| {
         let text = message.text.as_deref();
         text.map_or(0, |text| match encoding {
-            Encoding::Json => trunkline_proto::json::text_bytes(text),
+            Encoding::Json => text_bytes(text),
             Encoding::Proto => text.len(),
         })
     };

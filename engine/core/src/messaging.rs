@@ -27,6 +27,9 @@ pub struct Messaging {
     pub edit_window: Duration,
     /// The longest time after which a message may expire. A longer `ttl` fails with 106.
     pub most_ttl: Duration,
+    /// The maximum number of bytes of a message of the gateway. An edit that makes a message longer fails
+    /// with 106.
+    pub message_bytes: usize,
     /// The number of members, of all groups together, that the sequencer keeps in memory.
     pub group_cache: usize,
     /// Whether a back end may rewrite the text of messages. Then a send that repeats a key may have another
@@ -50,6 +53,7 @@ impl Messaging {
             most_ttl: Duration::from_hours(360),
             group_cache: 2_000_000,
             rewrites: false,
+            message_bytes: 1 << 20,
         }
     }
 }

@@ -319,6 +319,7 @@ fn messaging(settings: &Settings) -> Messaging {
         edit_window: time(settings.edit_window),
         most_ttl: most_ttl(life(settings.sync_life)),
         group_cache: number(settings.group_cache),
+        message_bytes: size(settings.message_bytes),
         rewrites: settings.callbacks_send.is_some(),
     }
 }

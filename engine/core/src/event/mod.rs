@@ -11,6 +11,7 @@ mod kind;
 mod names;
 mod push;
 mod receipt;
+mod size;
 
 use trunkline_proto::names::Conversation;
 
@@ -22,6 +23,7 @@ pub use names::{BodyNames, ConversationName};
 pub use push::{PartsFor, parts_for, push};
 pub(crate) use push::{Placed, event};
 pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
+pub(crate) use size::{AROUND_MESSAGE, AROUND_NAME, extra_bytes, message_bytes};
 
 /// Returns the names of the two users of a 1:1 conversation, the lesser name first; `None` for a
 /// group, or a name that is not valid.

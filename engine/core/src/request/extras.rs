@@ -8,16 +8,16 @@ use super::Failure;
 use crate::event::{Extras, milliseconds};
 
 /// The maximum length of `kind` in bytes.
-pub(super) const MAX_KIND_BYTES: usize = 32;
+const MAX_KIND_BYTES: usize = 32;
 
 /// The maximum length of the text of `meta` in bytes.
-pub(super) const MAX_META_BYTES: usize = 4 << 10;
+const MAX_META_BYTES: usize = 4 << 10;
 
 /// The shortest time after which a message expires, in milliseconds.
 const MIN_TTL: u64 = 1_000;
 
 /// The maximum number of names in `mentions`.
-pub(super) const MAX_MENTIONS: usize = 50;
+const MAX_MENTIONS: usize = 50;
 
 /// Checks the extras of a message, and returns them in stored form; `None` if there are none.
 pub(super) fn checked(extras: &SendExtras<'_>) -> Result<Option<Vec<u8>>, Failure> {

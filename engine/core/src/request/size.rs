@@ -5,27 +5,17 @@
 
 use trunkline_proto::Str;
 use trunkline_proto::json::text_bytes;
-use trunkline_proto::message::{CommandBody, Edit, Media, Send, SendExtras};
+use trunkline_proto::message::{CommandBody, Edit, Json, Media, Send};
 
-use super::extras::{MAX_KIND_BYTES, MAX_MENTIONS};
 use super::{Caller, ContentLimits};
+use crate::event::{AROUND_MESSAGE, AROUND_NAME, Body, Extras, extra_bytes, message_bytes};
 use crate::fit::reaction_bytes;
-
-/// The bytes of JSON around a message without its names and content. A page of `conversations` has
-/// the most.
-const AROUND_MESSAGE: usize = 700;
 
 /// The bytes of JSON around a change of a group in a page of `sync`, without its names.
 const AROUND_CHANGE: usize = 700;
 
 /// The bytes of JSON around a signal or a publication, with its names.
 const AROUND_DATA: usize = 320;
-
-/// The bytes of JSON around each name of a list.
-const AROUND_NAME: usize = 3;
-
-/// The bytes of JSON around the extras of a message: their names, and their numbers.
-const AROUND_EXTRAS: usize = 220;
 
 /// The bytes of a control character in JSON.
 const WORST: usize = 6;
@@ -82,7 +72,8 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
     let texts = len(&send.text)
         + len(&send.key)
         + media.map_or(0, |media| media.mime.len() + len(&media.url));
-    let extras = send.extras.as_deref().map_or(0, extra_bytes);
+    let extras = send.extras.as_deref();
+    let extras = extras.map_or(0, |extras| extra_bytes(&Extras::of(extras)));
     let around = AROUND_MESSAGE + reaction_bytes(most) + data + extras;
     if around + NAMES + WORST * texts <= most {
         return None;
@@ -97,30 +88,26 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
     Some(around + 2 * conversation + names.user().len() + names.device().len() + texts)
 }
 
-/// Returns the bytes that a message takes in JSON after an edit, at most: what the edit keeps is not
-/// known here.
+/// Returns the bytes that a message takes in JSON after an edit, at least: the sequencer knows what the
+/// message keeps.
 #[cold]
 fn edited(caller: Caller<'_>, limits: &ContentLimits, edit: &Edit<'_>) -> usize {
-    let names = 2 * CONVERSATION + caller.names.user().len() + NAME;
-    let mentions = MAX_MENTIONS * (NAME + AROUND_NAME);
-    let kept = WORST * (limits.key_bytes + MAX_KIND_BYTES) + AROUND_EXTRAS + mentions;
-    let written = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text_bytes(text));
     let media = edit.media.as_ref();
-    let media = media.map_or(0, |media| {
-        data_bytes(media) + text_bytes(&media.mime) + written(&media.url)
-    });
-    let meta = edit.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-    let around = AROUND_MESSAGE + reaction_bytes(limits.message_bytes) + names + kept;
-    around + written(&edit.text) + media + meta
-}
-
-/// Returns the bytes that extras take in JSON. The gateway passes `meta` on as it is.
-fn extra_bytes(extras: &SendExtras<'_>) -> usize {
-    let kind = extras.kind.as_deref().map_or(0, text_bytes);
-    let meta = extras.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-    let mentions = extras.mentions.iter();
-    let mentions: usize = mentions.map(|name| name.len() + AROUND_NAME).sum();
-    AROUND_EXTRAS + kind + meta + mentions
+    let body = Body {
+        conversation: &edit.conversation,
+        user: caller.names.user(),
+        text: edit.text.as_deref(),
+        mime: media.map(|media| &*media.mime),
+        data: media.and_then(|media| media.data.as_deref()),
+        url: media.and_then(|media| media.url.as_deref()),
+        ..Body::default()
+    };
+    let extras = Extras {
+        meta: edit.meta.as_ref().map(Json::as_str),
+        edited: Some(0),
+        ..Extras::default()
+    };
+    message_bytes(&body) + extra_bytes(&extras) + reaction_bytes(limits.message_bytes)
 }
 
 /// Returns the length of an inline attachment in base64.
@@ -144,7 +131,7 @@ mod tests {
     use trunkline_proto::Encoding;
     use trunkline_proto::message::{
         ChangeKind, ConversationEntry, ConversationsReply, Event, GroupChanged, Joining, Message,
-        Publication, Push, Reply, ReplyBody, Role, Senders, ServerMessage, SyncReply,
+        Publication, Push, Reply, ReplyBody, Role, SendExtras, Senders, ServerMessage, SyncReply,
     };
 
     use super::*;
@@ -233,14 +220,12 @@ mod tests {
         let sent = SendExtras {
             reply_to: Some(u64::MAX),
             kind: Some("k\"".repeat(16).into()),
-            meta: trunkline_proto::message::Json::parse("[1,2,3]").ok(),
+            meta: Json::parse("[1,2,3]").ok(),
             mentions: vec![name(); 3],
             ttl: Some("365d".into()),
         };
-        let stored = crate::event::Extras::of(&sent).stored().unwrap();
-        let shown = crate::event::Extras::read(&stored)
-            .unwrap()
-            .shown(1_767_225_600_500);
+        let stored = Extras::of(&sent).stored().unwrap();
+        let shown = Extras::read(&stored).unwrap().shown(1_767_225_600_500);
         let push = |extras| {
             longest(ServerMessage::Push(Push {
                 pos: None,
@@ -251,7 +236,7 @@ mod tests {
             }))
         };
         let (with, without) = (push(shown), push(None));
-        let bytes = extra_bytes(&sent);
+        let bytes = extra_bytes(&Extras::of(&sent));
         assert!(
             (with - without..with - without + 160).contains(&bytes),
             "{bytes}"
@@ -288,7 +273,7 @@ mod tests {
             pos: None,
             event: Event::Publication(Publication {
                 topic: name(),
-                data: trunkline_proto::message::Json::default(),
+                data: Json::default(),
                 from: name(),
                 pos: pos(),
             }),

@@ -45,6 +45,7 @@ pub(super) const RULES: Messaging = Messaging {
     most_ttl: Duration::from_secs(60),
     group_cache: 1_000,
     rewrites: false,
+    message_bytes: 1 << 20,
 };
 
 /// An empty store, and the parts that most commands need.

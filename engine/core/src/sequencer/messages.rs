@@ -56,6 +56,8 @@ pub(super) struct Messages {
     edit_window: u64,
     /// The maximum number of members of a group in which authors receive receipts.
     receipt_fanout: usize,
+    /// The maximum number of bytes of a message of the gateway.
+    message_bytes: usize,
     /// The longest time after which a message may expire, in milliseconds.
     most_ttl: u64,
     keys: Keys,
@@ -91,6 +93,7 @@ impl Messages {
             recall_window: rules.recall_window.as_millis() as u64,
             edit_window: rules.edit_window.as_millis() as u64,
             receipt_fanout: rules.receipt_fanout,
+            message_bytes: rules.message_bytes,
             most_ttl: rules.most_ttl.as_millis() as u64,
             keys: Keys::new(rules.rewrites),
             expiring: Expiring::default(),
@@ -269,7 +272,7 @@ impl Messages {
         if let Members::Group = command.members {
             pins::forget(batch, command.conversation, seq, &mut changes)?;
         }
-        shares::remove(batch, command, message.url, &mut changes)?;
+        shares::remove(batch, shares::share(command), message.url, &mut changes)?;
         let position = batch.append(&draft, &mut changes)?;
         self.subjects.recall(command.conversation, seq);
         Ok(Decision::done(Done::Recall, position, reach.audience()))

@@ -1,12 +1,14 @@
 //! The conversations in which messages and pictures of groups name media that the gateway keeps.
 
 use trunkline_proto::ErrorCode;
+use trunkline_storage::TimelineId;
 
 use super::asked::Asked;
 use super::batch::{Changes, OpenBatch};
 use super::refused::{CORRUPT, Refused};
 use crate::event::Body;
 use crate::exchange::Members;
+use crate::ids::UserId;
 use crate::media;
 use crate::state::{self, Added, Place, Share, Shares};
 
@@ -51,14 +53,14 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Notes that a message of the caller with this URL is gone. Media that no message names any more are
+/// Notes that a message with this URL is gone, or names it no more. Media that no message names any more are
 /// removed.
 ///
 /// # Errors
 /// The store could not be read.
 pub(super) fn remove(
     batch: &OpenBatch,
-    command: Asked<'_>,
+    share: Share,
     url: Option<&str>,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
@@ -67,7 +69,7 @@ pub(super) fn remove(
     };
     let key = batch.ids().media(id);
     let mut shares: Shares = batch.decoded(key)?.unwrap_or_default();
-    if shares.remove(share(command)) {
+    if shares.remove(share) {
         let value = match shares.0.is_empty() {
             true => Vec::new(),
             false => state::encode(&shares),
@@ -78,14 +80,20 @@ pub(super) fn remove(
 }
 
 /// Returns the entry of a message in the command's conversation.
-fn share(command: Asked<'_>) -> Share {
-    let with = match command.members {
-        Members::Direct { other, .. } => Place::User(other.0),
-        Members::Group => Place::Group(command.conversation.0),
+pub(super) fn share(command: Asked<'_>) -> Share {
+    let other = match command.members {
+        Members::Direct { other, .. } => Some(other),
+        Members::Group => None,
     };
+    of(command.user, other, command.conversation)
+}
+
+/// Returns the entry of a message of `author` to another user, or without one to a group.
+pub(super) fn of(author: UserId, other: Option<UserId>, conversation: TimelineId) -> Share {
+    let group = Place::Group(conversation.0);
     Share {
-        by: command.user.0,
-        with,
+        by: author.0,
+        with: other.map_or(group, |other| Place::User(other.0)),
         messages: 1,
     }
 }

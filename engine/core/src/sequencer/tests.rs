@@ -35,6 +35,7 @@ const RULES: Messaging = Messaging {
     most_ttl: Duration::from_secs(60),
     group_cache: 10_000,
     rewrites: false,
+    message_bytes: 1 << 20,
 };
 
 /// The commands that wait when a sequencer begins.

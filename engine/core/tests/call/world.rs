@@ -57,6 +57,7 @@ const RULES: Messaging = Messaging {
     most_ttl: Duration::from_hours(1),
     group_cache: 1_000,
     rewrites: false,
+    message_bytes: 1 << 20,
 };
 
 /// A core with its threads, on a simulated disk.

@@ -7,8 +7,10 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, Page, Redaction};
 
 use super::Messages;
-use crate::event::{Body, Extras, RecordKind};
+use crate::event::{Body, Extras, RecordKind, message_bytes};
 use crate::exchange::Done;
+use crate::fit::reaction_bytes;
+use crate::media;
 use crate::sequencer::asked::Asked;
 use crate::sequencer::batch::{Changes, OpenBatch};
 use crate::sequencer::decision::Decision;
@@ -30,6 +32,11 @@ const RECALLED: Refused = Refused::new(
 const TOO_OLD: Refused = Refused::new(
     ErrorCode::EditWindowPassed,
     "the message is older than edit_window: send a new one",
+);
+
+const TOO_LARGE: Refused = Refused::new(
+    ErrorCode::LimitExceeded,
+    "after this edit the message would be longer than limits.message_bytes: make it shorter",
 );
 
 /// What an edit asks for, besides its body.
@@ -89,11 +96,13 @@ impl Messages {
             return Ok(Decision::unchanged(Done::Edit));
         }
         let mut changes = Changes::new();
-        if new.url != message.url {
+        // Two URLs may name the same media.
+        let [named, before] = [new.url, message.url].map(|url| url.and_then(media::id_in));
+        if named != before {
             if edit.names_media {
                 shares::of_message(batch, command, &mut changes)?;
             }
-            shares::remove(batch, command, message.url, &mut changes)?;
+            shares::remove(batch, shares::share(command), message.url, &mut changes)?;
         }
         let revision = old.revision + 1;
         let extras = Extras {
@@ -104,7 +113,7 @@ impl Messages {
         };
         let (extras, mut edited) = (extras.stored(), Vec::new());
         let sent = message.happened(&record);
-        Body {
+        let after = Body {
             text: new.text,
             mime: new.mime,
             data: new.data,
@@ -113,8 +122,12 @@ impl Messages {
             extras: extras.as_deref(),
             time: Some(sent),
             ..message
+        };
+        let most = self.message_bytes;
+        if message_bytes(&after) + reaction_bytes(most) > most {
+            return Err(TOO_LARGE.into());
         }
-        .write(&mut edited);
+        after.write(&mut edited);
         // The content is in the redaction alone, which a later edit or recall overwrites.
         let number = Extras {
             revision,

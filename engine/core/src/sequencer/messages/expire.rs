@@ -14,7 +14,7 @@ use crate::ids::Side;
 use crate::sequencer::batch::{Changes, OpenBatch};
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{Refused, unreadable};
-use crate::sequencer::{pins, reactions, tallies};
+use crate::sequencer::{pins, reactions, shares, tallies};
 
 /// The milliseconds of which all messages that expire are in one timeline.
 const SPAN: u64 = 10_000;
@@ -223,6 +223,13 @@ impl Messages {
         if side.is_none() {
             pins::forget(batch, conversation, seq, &mut changes)?;
         }
+        let other = both(message.conversation).map(|(lesser, greater)| match side {
+            Some(Side::Lesser) => greater,
+            _ => lesser,
+        });
+        let other = other.map(|other| batch.ids().user(message.namespace, other));
+        let share = shares::of(author, other, conversation);
+        shares::remove(batch, share, message.url, &mut changes)?;
         batch.append(&draft, &mut changes)?;
         Ok(())
     }

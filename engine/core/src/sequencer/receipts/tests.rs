@@ -38,6 +38,7 @@ const RULES: Messaging = Messaging {
     most_ttl: Duration::from_secs(60),
     group_cache: 1_000,
     rewrites: false,
+    message_bytes: 1 << 20,
 };
 
 /// The rules of a [`World::waiting`].

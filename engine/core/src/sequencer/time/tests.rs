@@ -78,6 +78,7 @@ impl World {
             most_ttl: DAY,
             group_cache: 1_000,
             rewrites: false,
+            message_bytes: 1 << 20,
         };
         let directory = Arc::new(Directory::new(Position::ZERO));
         let mut sequencer = Sequencer::new(SequencerParts {
