@@ -268,3 +268,36 @@ fn blocks_stay_in_their_namespace() {
     let asked = json!({"user": "alice", "text": "to this one"});
     assert_eq!(mallory.refused("send", &asked), 103);
 }
+
+/// Only the store knows whether a signal passes. The sender notices nothing of the question.
+#[test]
+fn signals_that_the_store_is_asked_about_have_the_limits_of_others() {
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("max-pages", 1)
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut mallory = gateway.dial().connect("mallory", "phone");
+    block(&mut alice, "mallory");
+    mallory.send("bob", "first");
+    // They are more and larger than pages may be, and none waits behind a page.
+    let mut ids = Vec::new();
+    let large = json!({"user": "alice", "data": "x".repeat(500_000)});
+    for n in 0..40 {
+        ids.push(match n % 10 {
+            0 => mallory.post("signal", &large),
+            _ => mallory.post("signal", &json!({"user": "alice", "data": n})),
+        });
+    }
+    for id in ids {
+        assert_eq!(mallory.reply(id)["error"]["code"], 103);
+    }
+    silent(&mut alice);
+    unblock(&mut alice, "mallory");
+    for n in 0..20 {
+        mallory.post("signal", &json!({"user": "alice", "data": n}));
+    }
+    for n in 0..20 {
+        assert_eq!(alice.push()["signal"]["data"], n);
+    }
+}

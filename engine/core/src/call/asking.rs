@@ -1,5 +1,7 @@
 //! Carries out one command of a caller: the sequencer or the readers answer it, or online users get its event.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message as m;
@@ -210,6 +212,7 @@ impl<'c, 's> Asking<'c, 's> {
                 may_block: parts.hub.blocks.may_block(id, by),
                 blocks: false,
                 is_unlisted: false,
+                is_new: false,
             }
         };
         let mut asked = PresenceQuery {
@@ -217,11 +220,15 @@ impl<'c, 's> Asking<'c, 's> {
             watched: 0,
             contacts: None,
             by,
+            failed: None,
         };
         self.cost += SHOWN.times(asked.users.len());
         if asked.needs_store() {
             asked = match self.ask(Query::LastSeen { asked }).await? {
-                CallAnswer::Found(Finding::LastSeen { asked }) => asked,
+                CallAnswer::Found(Finding::LastSeen { asked }) => match asked.failed {
+                    None => asked,
+                    Some(failure) => return Err(failed(failure)),
+                },
                 CallAnswer::Failed(failure) => return Err(failed(failure)),
                 _ => return Err(failed(ODD)),
             };
@@ -248,9 +255,7 @@ impl<'c, 's> Asking<'c, 's> {
         let users = match told.map_err(failed)? {
             Recipients::Users(users) => {
                 for &to in &users {
-                    let conversation = conversation.to_owned();
-                    let passing = || Passing::Typing { conversation, stop };
-                    self.check_pass(to, passing).await?;
+                    self.check_pass(to).await?;
                 }
                 users.to_vec()
             }
@@ -290,11 +295,7 @@ impl<'c, 's> Asking<'c, 's> {
     ///
     /// # Errors
     /// The user blocks the caller, or the store could not be read.
-    async fn check_pass(
-        &mut self,
-        to: UserId,
-        passing: impl FnOnce() -> Passing,
-    ) -> Result<(), CallError> {
+    async fn check_pass(&mut self, to: UserId) -> Result<(), CallError> {
         let Client { service, id, .. } = self.client;
         if !service.parts.hub.blocks.may_block(to, *id) {
             return Ok(());
@@ -302,7 +303,7 @@ impl<'c, 's> Asking<'c, 's> {
         let query = Query::Pass {
             from: *id,
             to,
-            passing: Box::new(passing()),
+            passing: Arc::new(Passing::Kept),
         };
         match self.ask(query).await? {
             CallAnswer::Found(Finding::Pass { .. }) => Ok(()),
@@ -318,8 +319,7 @@ impl<'c, 's> Asking<'c, 's> {
             return Err(failed(BAD_USER));
         }
         let user = service.ids.user(names.namespace(), &signal.user);
-        let passing = || Passing::Signal(signal.data.clone().into_owned());
-        self.check_pass(user, passing).await?;
+        self.check_pass(user).await?;
         let event = Event::Signal(Signalled {
             user: names.user().into(),
             data: signal.data.borrow(),

@@ -1,12 +1,14 @@
 //! The queries to the readers, and their answers.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Json, ReceiptState};
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::slices::LongLookUp;
-use super::{ConnRef, ReplyTo, Wanted};
+use super::{ConnRef, Failure, ReplyTo, Wanted};
 use crate::cost::Cost;
 use crate::event::RecordKind;
 use crate::ids::UserId;
@@ -15,6 +17,9 @@ use crate::turns::Flow;
 /// The maximum number of waiting jobs, and of waiting questions of a shard. A client that asks for
 /// more gets a temporary error.
 pub const QUEUE: usize = 4_096;
+
+/// The least bytes that count for an event that waits for a reader's word.
+const LEAST_HELD: usize = 4 << 10;
 
 /// A query with the receiver of its answer.
 #[derive(Debug)]
@@ -188,7 +193,7 @@ pub enum Query {
         /// The user who gets it.
         to: UserId,
         /// The event, which comes back with the answer.
-        passing: Box<Passing>,
+        passing: Arc<Passing>,
     },
     /// The last-seen times of users that memory does not have.
     LastSeen {
@@ -219,8 +224,30 @@ impl Query {
     pub fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::CatchUp { .. } | Self::Duplicate { .. } | Self::Made { .. }
+            Self::CatchUp { .. } | Self::Duplicate { .. } | Self::Made { .. } | Self::Pass { .. }
         )
+    }
+
+    /// Returns whether the query goes ahead of the pages that its connection asked for earlier.
+    pub fn goes_first(&self) -> bool {
+        matches!(
+            self,
+            Self::Duplicate { .. } | Self::Made { .. } | Self::Pass { .. }
+        )
+    }
+
+    /// Returns whether the answer has to show what the connection wrote before.
+    pub fn follows_writes(&self) -> bool {
+        !matches!(self, Self::Pass { .. })
+    }
+
+    /// Returns the bytes that count as held while the query waits: those of an event that goes on with the
+    /// answer, and at least 4 KiB, so that the number of such queries has a bound too.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Pass { passing, .. } => passing.bytes().max(LEAST_HELD),
+            _ => 0,
+        }
     }
 
     /// Returns whether a reader looks the answer up in slices, because it may take long.
@@ -292,6 +319,18 @@ pub enum Passing {
     },
     /// A value.
     Signal(Json<'static>),
+    /// An event that the asker keeps.
+    Kept,
+}
+
+impl Passing {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Typing { conversation, .. } => conversation.len(),
+            Self::Signal(data) => data.as_str().len(),
+            Self::Kept => 0,
+        }
+    }
 }
 
 /// The users of a request for presence.
@@ -305,6 +344,8 @@ pub struct PresenceQuery {
     pub contacts: Option<bool>,
     /// The user who asks.
     pub by: UserId,
+    /// Why the store did not answer; `None` if it did.
+    pub failed: Option<Failure>,
 }
 
 /// One user of a request for presence.
@@ -322,6 +363,8 @@ pub struct PresenceUser {
     pub blocks: bool,
     /// Whether the answer leaves the user out: only the watch is settled.
     pub is_unlisted: bool,
+    /// Whether the watch began with this request.
+    pub is_new: bool,
     /// The last-seen time in milliseconds since 1970 UTC, if it was found. It is kept here because
     /// memory may forget it at any time.
     pub left: Option<u64>,
@@ -423,7 +466,7 @@ pub enum Finding {
         /// The user who gets it.
         to: UserId,
         /// The event.
-        passing: Box<Passing>,
+        passing: Arc<Passing>,
     },
     /// A user's contacts.
     Contacts {

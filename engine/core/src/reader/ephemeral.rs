@@ -90,14 +90,17 @@ pub(super) fn check_pass(reading: &Reading, from: UserId, to: UserId) -> Result<
 }
 
 /// Fills in when users were last seen who left so long ago that memory may have forgotten it, and which
-/// users block the one who asks.
-///
-/// # Errors
-/// The store could not be read, or holds a time of another form.
+/// users block the one who asks. The result says so if the store cannot be read, or has a time of another
+/// form.
 pub(super) async fn last_seen(
     reading: &Reading,
     mut asked: PresenceQuery,
 ) -> Result<Finding, Failure> {
+    asked.failed = fill(reading, &mut asked).await.err();
+    Ok(Finding::LastSeen { asked })
+}
+
+async fn fill(reading: &Reading, asked: &mut PresenceQuery) -> Result<(), Failure> {
     let mut unknown: Vec<_> = asked.users.iter_mut().filter(|user| user.unknown).collect();
     let keys: Vec<_> = unknown.iter().map(|user| user.id).collect();
     let times = reading.values::<LastSeen>(&keys).await?;
@@ -110,5 +113,5 @@ pub(super) async fn last_seen(
         user.blocks = value.is_some();
         reading.pause_if_due().await;
     }
-    Ok(Finding::LastSeen { asked })
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Lists of the members of a conversation: of a group, and by what they have acknowledged.
 
 use trunkline_proto::Str;
+use trunkline_proto::json::text_bytes;
 use trunkline_proto::message::{
     GroupInfoReply, GroupMember, Joining, PinnedMessage, ReceiptCounts, ReceiptState, ReceiptUser,
     ReceiptsReply, ReplyBody, Role as RoleName, Senders, Visibility,
@@ -71,6 +72,9 @@ impl About {
             profile => state::decode(profile).ok_or(CORRUPT)?,
         };
         let pins = pins(reading, id, sight.first, message_bytes)?;
+        // The limit may have been lowered since it was set: the rest of the answer has to fit.
+        let fits = text_bytes(profile.picture) <= message_bytes / 2;
+        let picture = Some(profile.picture).filter(|picture| fits && !picture.is_empty());
         let mut page = PageBuilder::new(self.listing.after.clone(), limit);
         for number in 0..group.chunks {
             if let Some(chunk) = reading.roster(id, number)? {
@@ -93,7 +97,7 @@ impl About {
         Ok(ReplyBody::GroupInfo(GroupInfoReply {
             group: self.listing.name.clone().into(),
             name: (!group.name.is_empty()).then(|| group.name.into()),
-            picture: (!profile.picture.is_empty()).then(|| profile.picture.to_owned().into()),
+            picture: picture.map(|picture| picture.to_owned().into()),
             send: match profile.admins_send {
                 true => Senders::Admins,
                 false => Senders::All,

@@ -42,6 +42,8 @@ struct Queue {
     questions: VecDeque<Question>,
     /// A reader works on a question of this connection.
     asked: bool,
+    /// The bytes that this question holds, as [`Query::held_bytes`] has them.
+    held: u32,
     /// The connection stands in a list.
     listed: bool,
 }
@@ -94,11 +96,14 @@ impl Asking {
             user,
             questions: VecDeque::new(),
             asked: false,
+            held: 0,
             listed: false,
         });
-        // The answer to a command that came before goes ahead of pages.
-        if matches!(question.query, Query::Duplicate { .. } | Query::Made { .. }) {
-            queue.questions.push_front(question);
+        if question.query.goes_first() {
+            let mut earlier = queue.questions.iter();
+            let earlier = { earlier.by_ref() }.take_while(|earlier| earlier.query.goes_first());
+            let place = earlier.count();
+            queue.questions.insert(place, question);
         } else {
             queue.questions.push_back(question);
         }
@@ -148,11 +153,13 @@ impl Asking {
         }
     }
 
-    /// Notes that a reader has answered a connection: its next question may be ready.
-    pub(super) fn answered(&mut self, slot: u32) {
+    /// Notes that a reader has answered a connection: its next question may be ready. Returns the bytes that
+    /// the answered question held.
+    pub(super) fn answered(&mut self, slot: u32) -> u32 {
         let Some(queue) = self.queues.get_mut(&slot) else {
-            return;
+            return 0;
         };
+        let held = std::mem::take(&mut queue.held);
         let (user, asked) = (queue.user, std::mem::take(&mut queue.asked));
         if queue.questions.is_empty() && !queue.listed {
             self.queues.remove(&slot);
@@ -162,6 +169,7 @@ impl Asking {
         if asked {
             self.came_back(user);
         }
+        held
     }
 
     /// Notes that a write of a connection is decided.
@@ -238,6 +246,7 @@ impl Asking {
         let question = queue.questions.pop_front()?;
         let user = queue.user;
         queue.asked = true;
+        queue.held = question.query.held_bytes() as u32;
         self.asked += 1;
         self.users.entry(user).or_default().asked += 1;
         self.left(user, 1);
@@ -248,7 +257,7 @@ impl Asking {
     pub(super) fn put_back(&mut self, slot: u32, question: Question) {
         if let Some(queue) = self.queues.get_mut(&slot) {
             queue.questions.push_front(question);
-            queue.asked = false;
+            (queue.asked, queue.held) = (false, 0);
             let user = queue.user;
             self.waiting += 1;
             self.users.entry(user).or_default().waiting += 1;

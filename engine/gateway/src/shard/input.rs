@@ -525,31 +525,37 @@ impl Core {
                 }
             }
             Ok(Prepared::Reply(body)) => self.reply(slot, conn, id, body),
-            Ok(Prepared::Query(query)) => self.query(slot, conn, id, query),
+            Ok(Prepared::Query(query)) => {
+                self.query(slot, conn, id, query);
+            }
             Err((code, message)) => self.fail(slot, conn, id, code, message),
         }
     }
 
-    /// Asks the readers, once it is the question's turn.
-    pub(super) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
+    /// Asks the readers, once it is the question's turn. Returns `false` if there is no room for the
+    /// question: then the command has failed.
+    pub(super) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) -> bool {
         /// The time that a few pages take, in ticks. Nobody knows when a page comes.
         const SOON: Tick = 1;
         let beyond = |limit| Beyond { limit, retry: SOON };
         if query.is_paged() && conn.unanswered.pages() >= self.parts.limits.pages {
             self.parts.metrics.limited(Limit::Pages);
             let text = "too many pages are asked for at a time: wait for some of them";
-            return self.fail_beyond(slot, conn, id, beyond("max_pages"), text);
+            self.fail_beyond(slot, conn, id, beyond("max_pages"), text);
+            return false;
         }
         let Some(user) = conn.session().map(|session| session.id) else {
-            return;
+            return false;
         };
         let (recovers, paged) = (query.recovers(), query.is_paged());
+        let (passes, most) = (query.held_bytes() > 0, self.handoff.bytes_for_one());
         let unanswered = &mut conn.unanswered;
         if self.reads.enter((slot, user), unanswered, id, query) {
-            if paged && conn.incoming.is_slow() {
+            let slow = conn.incoming.is_slow();
+            if (paged && slow) || (passes && conn.unanswered.is_beyond(most, slow)) {
                 conn.incoming.pause();
             }
-            return;
+            return true;
         }
         if recovers {
             // The session cannot go on without the page: the client reconnects with its position.
@@ -558,5 +564,6 @@ impl Core {
             let text = "too many reads are waiting: try again";
             self.fail_beyond(slot, conn, id, beyond("reads"), text);
         }
+        false
     }
 }

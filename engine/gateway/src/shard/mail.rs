@@ -182,7 +182,9 @@ impl Core {
             }
             // The session that asked for its contacts is over.
             Some(Next::Ask(Query::Contacts { .. })) if conn.session().is_none() => {}
-            Some(Next::Ask(query)) => self.query(slot, conn, id, query),
+            Some(Next::Ask(query)) => {
+                self.query(slot, conn, id, query);
+            }
             Some(Next::Failed((code, message))) => self.fail(slot, conn, id, code, message),
             None => {}
         }

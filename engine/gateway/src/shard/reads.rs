@@ -79,7 +79,10 @@ impl Reads {
             unanswered.asked(&query);
             self.recovering += usize::from(recovers);
             self.open.asked(slot, !recovers);
-            let writes = unanswered.writes();
+            let writes = match query.follows_writes() {
+                true => unanswered.writes(),
+                false => 0,
+            };
             self.asking
                 .enter(slot, user, Question { id, query, writes });
         }
@@ -113,9 +116,8 @@ impl Reads {
 
     /// Notes an answer to a connection. `counted`: the question counts as a command in flight.
     pub(super) fn answered(&mut self, slot: u32, unanswered: &mut Unanswered, counted: bool) {
-        unanswered.answered(counted);
         self.open.answered(slot, counted);
-        self.asking.answered(slot);
+        unanswered.answered(counted, self.asking.answered(slot));
     }
 
     /// Notes that a write of a connection is decided.

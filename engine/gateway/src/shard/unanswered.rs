@@ -35,7 +35,7 @@ pub(crate) struct Unanswered {
     /// Commands that write and that the sequencer has not decided. Acknowledgements do not count:
     /// their answers say nothing of order.
     writes: u16,
-    /// The bytes of the bodies of these writes.
+    /// The bytes of the bodies of these writes, and of events that wait for a reader's word.
     bytes: u32,
     /// The microseconds that the next write is expected to cost, from what the last ones cost.
     expected: u16,
@@ -131,6 +131,7 @@ impl Unanswered {
     /// Counts a question for the readers.
     pub(super) fn asked(&mut self, query: &Query) {
         self.pages += u8::from(query.is_paged());
+        self.bytes = self.bytes.saturating_add(query.held_bytes() as u32);
         // Catching up may take long and goes on after a reconnect: stopping does not wait for it.
         self.in_flight = (self.in_flight).saturating_add(u16::from(!query.recovers()));
     }
@@ -138,12 +139,15 @@ impl Unanswered {
     /// Counts a question out that no reader was given.
     pub(super) fn dropped(&mut self, query: &Query) {
         self.pages -= u8::from(query.is_paged());
+        self.bytes = self.bytes.saturating_sub(query.held_bytes() as u32);
         self.in_flight -= u16::from(!query.recovers());
     }
 
-    /// Counts an answer of a reader. `counted`: the question counts as a command in flight.
-    pub(super) const fn answered(&mut self, counted: bool) {
+    /// Counts an answer of a reader. `counted`: the question counts as a command in flight. `held`: its
+    /// bytes, as [`Query::held_bytes`] has them.
+    pub(super) const fn answered(&mut self, counted: bool, held: u32) {
         self.in_flight -= counted as u16;
+        self.bytes = self.bytes.saturating_sub(held);
     }
 
     /// Counts a question to a back end.
@@ -195,8 +199,11 @@ impl Unanswered {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_core::exchange::Part;
+    use std::sync::Arc;
+
+    use trunkline_core::exchange::{Part, Passing};
     use trunkline_core::store::{Position, TimelineId};
+    use trunkline_proto::message::Json;
 
     use super::*;
 
@@ -245,10 +252,42 @@ mod tests {
         unanswered.dropped(&page);
         unanswered.dropped(&catch_up);
         assert_eq!(counts(&unanswered), [1, 0, 1]);
-        unanswered.answered(true);
+        unanswered.answered(true, 0);
         unanswered.page_came(true);
-        unanswered.answered(false);
+        unanswered.answered(false, 0);
         assert_eq!(counts(&unanswered), [0, 0, 0]);
+    }
+
+    #[test]
+    fn events_that_wait_for_a_reader_count_with_their_bytes_and_are_no_pages() {
+        let user = TimelineId(1);
+        let signal = |bytes: usize| Query::Pass {
+            from: user,
+            to: user,
+            passing: Arc::new(Passing::Signal({
+                let text = format!("\"{}\"", "x".repeat(bytes - 2));
+                Json::parse(&text).unwrap().into_owned()
+            })),
+        };
+        let mut unanswered = cheap();
+        let large = signal(100_000);
+        unanswered.asked(&large);
+        assert_eq!(counts(&unanswered), [1, 0, 0]);
+        assert!(unanswered.is_beyond(100_000, false) && !unanswered.is_beyond(100_001, false));
+        unanswered.answered(true, large.held_bytes() as u32);
+        assert!(!unanswered.is_beyond(1, false));
+        // Small ones have a bound too.
+        let small = signal(2);
+        let mut count = 0;
+        while !unanswered.is_beyond(1 << 20, false) {
+            unanswered.asked(&small);
+            count += 1;
+        }
+        assert_eq!(count, 256);
+        for _ in 0..count {
+            unanswered.dropped(&small);
+        }
+        assert!(!unanswered.is_beyond(1, false));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Failure, Finding, Passing, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_core::hub::price;
+use trunkline_core::ids::UserId;
 use trunkline_proto::message::{CommandBody, Done, ReplyBody};
 
 use super::super::connection::Conn;
@@ -151,21 +152,23 @@ impl Core {
                 self.bill(slot, conn, cost);
                 self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
             }
-            Finding::Pass { to, passing } => match *passing {
+            Finding::Pass { to, passing } => match &*passing {
                 Passing::Typing { conversation, stop } => {
                     let typing = TypingIn {
-                        conversation: &conversation,
-                        stop,
+                        conversation,
+                        stop: *stop,
                     };
                     let cost = self.ephemeral.tell_typing(session, typing, &[to]);
                     self.bill(slot, conn, cost);
                     self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
                 }
                 Passing::Signal(data) => {
-                    let signalled = self.ephemeral.tell_signal(session, to, &data);
+                    let signalled = self.ephemeral.tell_signal(session, to, data);
                     self.bill(slot, conn, signalled.cost);
                     self.reply(slot, conn, id, ReplyBody::Signal(signalled.reply));
                 }
+                // Only calls keep the event.
+                Passing::Kept => {}
             },
             Finding::Contacts { names, watch, part } => {
                 let cost = ASKED.times(names.len());
@@ -178,7 +181,13 @@ impl Core {
                     Err((code, message)) => self.fail(slot, conn, id, code, message),
                 }
             }
-            Finding::LastSeen { asked } => self.show_known(slot, conn, id, &asked),
+            Finding::LastSeen { asked } => match asked.failed {
+                None => self.show_known(slot, conn, id, &asked),
+                Some((code, message)) => {
+                    self.ephemeral.end_watches(slot, begun(&asked));
+                    self.fail(slot, conn, id, code, message);
+                }
+            },
         }
     }
 
@@ -186,7 +195,10 @@ impl Core {
     /// know.
     fn show(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: PresenceQuery) {
         if asked.needs_store() {
-            self.query(slot, conn, id, Query::LastSeen { asked });
+            let begun: Vec<_> = begun(&asked).collect();
+            if !self.query(slot, conn, id, Query::LastSeen { asked }) {
+                self.ephemeral.end_watches(slot, begun.into_iter());
+            }
         } else {
             self.show_known(slot, conn, id, &asked);
         }
@@ -211,4 +223,10 @@ impl Core {
             write_fitting(self.frames_of(slot, conn), frame, body, &Cut::Back);
         }
     }
+}
+
+/// Returns the users whose watch began with a request.
+fn begun(asked: &PresenceQuery) -> impl Iterator<Item = UserId> {
+    let begun = asked.users.iter().filter(|user| user.is_new);
+    begun.map(|user| user.id)
 }

@@ -186,9 +186,12 @@ impl Watching {
         let told = if may_block { CHECKING } else { state.shown() };
         let known = known.and_then(|key| Some((key, watched.watchers.get_mut(key)?)));
         let key = match known {
-            // What the shard learned of a block is newer than any answer of the store.
             Some((key, watcher)) => {
-                if watcher.note != HIDDEN {
+                // What the shard learned of a block is newer than any answer of the store. Once the store
+                // has answered, the shard learns of each block: if the store fails this time, the
+                // watch goes on.
+                let is_open = matches!(watcher.note, CHECKING | FOUND_BLOCKED);
+                if watcher.note != HIDDEN && (is_open || !may_block) {
                     watcher.note = told;
                 }
                 key

@@ -125,7 +125,7 @@ impl Ephemeral {
                 Some(to) => Typing::Ask(Query::Pass {
                     from: session.id,
                     to,
-                    passing: Box::new(Passing::Typing {
+                    passing: Arc::new(Passing::Typing {
                         conversation: conversation.to_owned(),
                         stop,
                     }),
@@ -188,7 +188,7 @@ impl Ephemeral {
             Some(to) => Signal::Ask(Query::Pass {
                 from: session.id,
                 to,
-                passing: Box::new(Passing::Signal(request.data.clone().into_owned())),
+                passing: Arc::new(Passing::Signal(request.data.clone().into_owned())),
             }),
             None => Signal::Told(self.tell_signal(session, user, &request.data)),
         })

@@ -65,9 +65,7 @@ impl Ephemeral {
         check_presence(names.map(|name| &**name))?;
         for name in unwatch {
             let user = self.ids.user(sender.namespace(), name);
-            if let Some(key) = self.listening.remove_watch(sender.slot, user) {
-                self.watching.unwatch(user, key);
-            }
+            self.end_watches(sender.slot, std::iter::once(user));
         }
         let watched: Vec<_> = watch.iter().map(|name| self.named(sender, name)).collect();
         self.check_watches(sender.slot, &watched)?;
@@ -150,10 +148,11 @@ impl Ephemeral {
     /// Lets a connection watch a user. Returns what a reply says of the user.
     fn watch(&mut self, sender: Sender<'_>, user: &Named, turn: &mut Turn) -> PresenceUser {
         let slot = sender.slot;
+        let known = self.listening.watch(slot, user.id);
         let watcher = Watcher {
             slot,
             user: sender.session.id,
-            known: self.listening.watch(slot, user.id),
+            known,
         };
         let Watch {
             state,
@@ -169,6 +168,16 @@ impl Ephemeral {
             may_block,
             blocks: false,
             is_unlisted: false,
+            is_new: known.is_none(),
+        }
+    }
+
+    /// Ends watches of a connection whose command failed: it began them.
+    pub(super) fn end_watches(&mut self, slot: u32, users: impl Iterator<Item = UserId>) {
+        for user in users {
+            if let Some(key) = self.listening.remove_watch(slot, user) {
+                self.watching.unwatch(user, key);
+            }
         }
     }
 
@@ -190,6 +199,7 @@ impl Ephemeral {
                 may_block: self.hub.blocks.may_block(id, by),
                 blocks: false,
                 is_unlisted: false,
+                is_new: false,
             });
         }
         users.extend(question.unlisted);
@@ -198,6 +208,7 @@ impl Ephemeral {
             watched,
             contacts: question.more_contacts,
             by,
+            failed: None,
         }
     }
 
