@@ -7,7 +7,7 @@
 //! The filter counts the blocks that share a place, so that a block that ends leaves nothing. It is in the
 //! store too, in chunks: a change of a block stores the chunk that it changes.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use trunkline_storage::{Reader, TimelineId};
 
@@ -29,6 +29,8 @@ const FULL: u8 = u8::MAX;
 /// about one of fifty other pairs into the store, with a million nearly all.
 pub struct BlockFilter {
     chunks: Box<[[AtomicU8; COUNTERS]]>,
+    /// Whether there has been a block since the store was opened, or before.
+    any: AtomicBool,
 }
 
 /// A user blocks another one, or no longer does.
@@ -69,6 +71,7 @@ impl Default for BlockFilter {
             chunks: (0..CHUNKS)
                 .map(|_| [const { AtomicU8::new(0) }; COUNTERS])
                 .collect(),
+            any: AtomicBool::new(false),
         }
     }
 }
@@ -78,6 +81,10 @@ impl BlockFilter {
     /// certain.
     #[inline]
     pub fn may_block(&self, blocker: UserId, blocked: UserId) -> bool {
+        self.any.load(Ordering::Acquire) && self.is_counted(blocker, blocked)
+    }
+
+    fn is_counted(&self, blocker: UserId, blocked: UserId) -> bool {
         let place = Place::of(blocker, blocked);
         let chunk = &self.chunks[place.chunk];
         place
@@ -105,6 +112,7 @@ impl BlockFilter {
                 };
             }
             if change.begins {
+                self.any.store(true, Ordering::Release);
                 self.chunks[place.chunk][counter].fetch_max(*count, Ordering::AcqRel);
             }
         }
@@ -120,6 +128,9 @@ impl BlockFilter {
     }
 
     fn set(&self, chunk: usize, stored: &[u8]) {
+        if !stored.is_empty() {
+            self.any.store(true, Ordering::Release);
+        }
         for (at, counter) in self.chunks[chunk].iter().enumerate() {
             let count = stored.get(at).copied().unwrap_or_default();
             counter.store(count, Ordering::Release);
@@ -141,6 +152,7 @@ impl BlockFilter {
             }
             Err(error) => {
                 tracing::error!(%error, "the filter of blocked users could not be read");
+                self.any.store(true, Ordering::Release);
                 for counter in self.chunks.iter().flatten() {
                     counter.store(FULL, Ordering::Release);
                 }

@@ -41,7 +41,11 @@ struct Entry {
 impl Known {
     /// Returns the ids of the conversation of `caller` with the user `other` of the same namespace. Asks
     /// `make` for them unless they are known.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "a call takes more than the look-up, and each message needs it once"
+    )]
+    #[inline(always)]
     pub(super) fn ids(
         &self,
         caller: UserId,

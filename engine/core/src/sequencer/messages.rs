@@ -114,6 +114,11 @@ impl Messages {
     /// # Errors
     /// The caller is not a member, the key belongs to another message, the store could not be read
     /// or took no record, or the batch must be committed first.
+    #[allow(
+        clippy::inline_always,
+        reason = "it has one caller, which decides nearly nothing else"
+    )]
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         batch: &mut OpenBatch,
@@ -196,6 +201,8 @@ impl Messages {
 
     /// Notes in memory that the command's message is in the batch. The conversation and the group
     /// are in memory, because the send has just looked them up.
+    #[allow(clippy::inline_always, reason = "it is a part of each send")]
+    #[inline(always)]
     fn note(&self, batch: &OpenBatch, recent: &mut Recent, command: Asked<'_>, seq: u64) {
         if let Ok(conversation) = recent.conversation(command.conversation) {
             conversation.stored(seq);
