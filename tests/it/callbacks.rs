@@ -113,6 +113,81 @@ fn dial_is_first(seen: &Seen) -> bool {
 }
 
 #[test]
+fn edits_and_the_fields_that_few_messages_have_are_asked_about() {
+    let (back, seen) = recording(censor);
+    let gateway = back.asked_by(Setup::default().http(), &["send"]).start();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    for (round, dial) in [gateway.dial(), gateway.dial().proto()].iter().enumerate() {
+        let seq = 2 * round as u64 + 2;
+        let mut alice = dial.connect("alice", "phone");
+        alice.done("send", &json!({"user": "bob", "text": "first"}));
+        bob.push_of("message");
+        let fields = json!({
+            "text": "a word", "reply_to": 1, "kind": "text.markdown", "meta": {"n": [1, null]},
+            "mentions": ["bob"], "ttl": "1h",
+        });
+        let mut ask = fields.clone();
+        ask["user"] = json!("bob");
+        alice.done("send", &ask);
+        let told = bob.push_of("message");
+        assert_eq!(
+            (&told["text"], &told["meta"]),
+            (&json!("a ***"), &fields["meta"])
+        );
+        let about = |mut content: Value| {
+            content["conversation"] = json!("u:alice:bob");
+            content["seq"] = json!(seq);
+            content
+        };
+        // The back end changes an edit, refuses it, or lets it pass.
+        let image = json!({"type": "image/png", "url": "https://h/i.png"});
+        let new = json!({"text": "another word", "meta": [2], "media": image});
+        alice.done("edit", &about(new.clone()));
+        let told = bob.push_of("edit");
+        assert_eq!(
+            (&told["text"], &told["seq"]),
+            (&json!("another ***"), &json!(seq))
+        );
+        assert_eq!((&told["meta"], &told["media"]), (&json!([2]), &image));
+        assert_eq!(told["kind"], "text.markdown");
+        for (text, code) in [("bad", 4_003), ("no", 103), ("long", 106), ("fail", 120)] {
+            assert_eq!(
+                alice.refused("edit", &about(json!({"text": text}))),
+                code,
+                "{text}"
+            );
+        }
+        // Who may not edit learns so, whatever the back end says.
+        let not_own = bob.refused("edit", &about(json!({"text": "word"})));
+        assert_eq!(not_own, 103);
+        alice.done("edit", &about(json!({"text": "fine"})));
+        assert_eq!(bob.push_of("edit")["text"], "fine");
+
+        let seen = std::mem::take(&mut *seen.lock().expect("nobody panicked"));
+        assert!({ seen.iter() }.all(|asked| back.is_signed(asked) && asked.path == "/send"));
+        let mut sent = fields;
+        let around = json!({
+            "namespace": "", "from": "alice", "device": "phone", "conversation": "u:alice:bob",
+        });
+        let mut edited = new;
+        edited["edit"] = json!(seq);
+        for body in [&mut sent, &mut edited] {
+            for (name, value) in around.as_object().expect("fields") {
+                body[name] = value.clone();
+            }
+        }
+        assert_eq!(seen[1].body, sent);
+        assert_eq!(seen[2].body, edited);
+    }
+    let api = Api::of(&gateway).user("alice");
+    let edit = json!({"conversation": "u:alice:bob", "seq": 1, "text": "one word"});
+    api.post("edit", &edit);
+    assert_eq!(bob.push_of("edit")["text"], "one ***");
+    let bad = json!({"conversation": "u:alice:bob", "seq": 1, "text": "bad"});
+    assert_eq!(api.refused("edit", &bad), (422, 4_003));
+}
+
+#[test]
 fn the_order_of_a_sender_is_kept_while_others_go_on() {
     // The first messages are the slowest.
     let (back, _) = recording(|asked| {

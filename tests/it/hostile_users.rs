@@ -31,10 +31,33 @@ fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
             about(json!({"seq": 1, "reaction": "like", "remove": true})),
         ),
         ("settings", about(json!({"muted_until": 1, "pinned": true}))),
+        ("settings", about(json!({"archived": true}))),
+        ("edit", about(json!({"seq": 1, "text": "mine now"}))),
+        ("edit", about(json!({"seq": 99, "text": "nothing"}))),
+        ("history", about(json!({"thread": 1}))),
+        ("reactions", about(json!({"seq": 1}))),
+        (
+            "reactions",
+            about(json!({"seq": 1, "reaction": "like", "limit": 1})),
+        ),
+        ("typing", about(json!({}))),
+        ("typing", about(json!({"stop": true}))),
     ];
     if conversation.starts_with("g:") {
         attempts.extend([
             ("send", json!({"group": group, "text": "let me in"})),
+            (
+                "send",
+                json!({"group": group, "text": "a reply", "reply_to": 1}),
+            ),
+            (
+                "send",
+                json!({"group": group, "text": "you", "mentions": ["alice"], "ttl": "1h"}),
+            ),
+            (
+                "send",
+                json!({"group": group, "text": "all", "mentions": ["*"], "kind": "k", "meta": 1}),
+            ),
             ("group_info", json!({"group": group})),
             ("group_add", json!({"group": group, "members": ["mallory"]})),
             ("group_add", json!({"group": group, "members": ["alice"]})),
@@ -180,5 +203,102 @@ fn what_is_not_theirs_stays_so() {
                 assert_eq!(push["message"]["from"], "mallory", "{push}");
             }
         }
+    }
+}
+
+/// Members of both kinds of groups, and one who was a member.
+#[test]
+fn members_do_only_what_their_role_allows_and_who_left_nothing() {
+    for limit in [500, 2] {
+        let gateway = Setup::default()
+            .flag("shards", 3)
+            .flag("fanout-limit", limit)
+            .start();
+        let dial = gateway.dial();
+        let mut alice = dial.connect("alice", "phone");
+        let mut mallory = dial.connect("mallory", "phone");
+        let mut trudy = dial.clone().proto().connect("trudy", "phone");
+        let members = json!({"group": "eng", "members": ["bob", "mallory", "trudy"]});
+        alice.done("group_create", &members);
+        alice.done("send", &json!({"group": "eng", "text": "of the owner"}));
+        for client in [&mut mallory, &mut trudy] {
+            client.done("send", &json!({"group": "eng", "text": "a word"}));
+        }
+        alice.done(
+            "group_remove",
+            &json!({"group": "eng", "members": ["trudy"]}),
+        );
+        let about = |mut more: Value| {
+            more["conversation"] = json!("g:eng");
+            more
+        };
+        let group = |mut more: Value| {
+            more["group"] = json!("eng");
+            more
+        };
+        let before = alice.done("group_info", &group(json!({})));
+        let history = alice.done("history", &about(json!({})));
+        for (command, request, code) in [
+            ("edit", about(json!({"seq": 1, "text": "x"})), 103),
+            ("edit", about(json!({"seq": 9, "text": "x"})), 102),
+            ("recall", about(json!({"seq": 1})), 103),
+            ("pin", about(json!({"seq": 1})), 103),
+            ("unpin", about(json!({"seq": 1})), 103),
+            (
+                "group_role",
+                group(json!({"user": "mallory", "role": "admin"})),
+                103,
+            ),
+            ("group_set", group(json!({"send": "admins"})), 103),
+            ("group_set", group(json!({"join": "open"})), 103),
+            ("group_rename", group(json!({"name": "mine"})), 103),
+            ("group_add", group(json!({"members": ["trudy"]})), 103),
+            ("group_remove", group(json!({"members": ["alice"]})), 103),
+            ("send", group(json!({"text": "x", "reply_to": 9})), 107),
+            (
+                "send",
+                group(json!({"text": "x", "mentions": ["trudy"]})),
+                107,
+            ),
+            ("history", about(json!({"thread": 9})), 102),
+        ] {
+            assert_eq!(
+                mallory.refused(command, &request),
+                code,
+                "{command} {request}"
+            );
+        }
+        // Who has left cannot change even the own messages, nor hide them in the own view.
+        for (command, request) in [
+            ("edit", about(json!({"seq": 3, "text": "x"}))),
+            ("recall", about(json!({"seq": 3}))),
+            ("delete", about(json!({"seq": 3}))),
+            ("react", about(json!({"seq": 3, "reaction": "like"}))),
+            ("reactions", about(json!({"seq": 3}))),
+            ("pin", about(json!({"seq": 3}))),
+            ("history", about(json!({"thread": 3}))),
+            ("get", about(json!({"seq": 3}))),
+            ("settings", about(json!({"pinned": true}))),
+            ("send", group(json!({"text": "x", "reply_to": 3}))),
+            ("group_join", group(json!({}))),
+            (
+                "group_role",
+                group(json!({"user": "trudy", "role": "owner"})),
+            ),
+        ] {
+            assert_eq!(trudy.refused(command, &request), 103, "{command} {request}");
+        }
+        assert_eq!(alice.done("group_info", &group(json!({}))), before);
+        assert_eq!(alice.done("history", &about(json!({}))), history);
+        // Nobody blocks for somebody else, and nobody learns of a block.
+        alice.done("block", &json!({"user": "mallory"}));
+        assert_eq!(
+            mallory.done("blocked", &json!({})),
+            json!({"users": [], "more": false})
+        );
+        mallory.done("unblock", &json!({"user": "alice"}));
+        let send = json!({"user": "alice", "text": "x"});
+        assert_eq!(mallory.refused("send", &send), 103);
+        assert_eq!(mallory.refused("block", &json!({"user": "mallory"})), 107);
     }
 }

@@ -246,7 +246,7 @@ fn every_price() {
     let page = parts().1;
     let told: BTreeMap<String, u64> = rows(&page)
         .into_iter()
-        .filter(|row| row[0] != "work")
+        .filter(|row| row.get(2).is_some_and(|cell| cell.contains(".rs`")))
         .map(|row| {
             let (number, unit) = row[1].split_once(' ').expect("a number with a unit");
             let factor = if unit == "µs" { 1_000 } else { 1 };

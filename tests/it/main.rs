@@ -21,6 +21,7 @@ mod certificates;
 mod chat;
 mod clients;
 mod clock;
+mod command_costs;
 mod command_order;
 mod commands;
 mod config;

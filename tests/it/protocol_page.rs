@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use trunkline_proto::Encoding;
 use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::client::Client;
+use trunkline_tests::dial::Dial;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::workspace;
 
@@ -66,6 +68,8 @@ fn has_form(value: &Value, example: &Value) -> bool {
 }
 
 struct Play {
+    /// The encoding of all clients.
+    encoding: Encoding,
     gateway: Gateway,
     sections: BTreeMap<String, Section>,
     alice: Client,
@@ -122,11 +126,18 @@ impl Play {
     }
 
     fn connect(&self, user: &str, device: &str) -> Client {
-        self.gateway.dial().connect(user, device)
+        dial(&self.gateway, self.encoding).connect(user, device)
     }
 }
 
-fn open() -> Play {
+fn dial(gateway: &Gateway, encoding: Encoding) -> Dial {
+    match encoding {
+        Encoding::Json => gateway.dial(),
+        Encoding::Proto => gateway.dial().proto(),
+    }
+}
+
+fn open(encoding: Encoding) -> Play {
     let back = BackEnd::start(|asked| {
         Says::Json(match asked.body["method"].as_str() {
             Some("orders.list") => json!({"data": {"orders": [17]}}),
@@ -141,13 +152,14 @@ fn open() -> Play {
     let mut sections = sections();
     // Two of these are for other gateways: with tokens, and with positions of devices.
     let connect = sections.remove("connect").expect("a section");
-    let mut alice = gateway.dial().open();
+    let mut alice = dial(&gateway, encoding).open();
     alice.post_raw(&connect.commands[..1]);
     let opening = alice.reply(1);
     assert!(has_form(&opening, &connect.answers[&1]), "{opening}");
     let pos = opening["connect"]["pos"].as_str().expect("a position");
     Play {
         stand_ins: vec![("5e884898-4096", pos.to_owned())],
+        encoding,
         gateway,
         sections,
         alice,
@@ -169,7 +181,16 @@ fn fill(alice: &mut Client, to: &Value, last: u64) {
 
 #[test]
 fn every_example_is_played() {
-    let mut play = open();
+    play_all(Encoding::Json);
+}
+
+#[test]
+fn every_example_is_played_in_protobuf() {
+    play_all(Encoding::Proto);
+}
+
+fn play_all(encoding: Encoding) {
+    let mut play = open(encoding);
     let mut tablet = play.connect("alice", "tablet");
     let mut bob = play.connect("bob", "laptop");
     play.section("presence");

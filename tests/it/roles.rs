@@ -349,12 +349,22 @@ fn the_size_of_what_is_set_is_limited() {
             "{reply}"
         );
     }
-    let gateway = Setup::default().start();
+    let mut gateway = Setup::default().start();
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.done("group_create", &json!({"group": "eng"}));
     let long = json!({"group": "eng", "picture": "p".repeat(2_049)});
     assert_eq!(alice.refused("group_set", &long), 106);
     set(&mut alice, &json!({"picture": "p".repeat(2_048)}));
+    // A picture that does not fit any more is left out.
+    gateway.stop();
+    let small = Setup::default().flag("message-bytes", "1KiB");
+    let small = small.start_on(gateway.data());
+    let mut alice = small.dial().connect("alice", "phone");
+    let info = alice.done("group_info", &json!({"group": "eng"}));
+    assert_eq!(
+        (&info["picture"], &info["count"]),
+        (&Value::Null, &json!(1))
+    );
 }
 
 /// Between two users `receipts` answers as it does in groups.

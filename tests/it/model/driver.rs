@@ -7,16 +7,25 @@ use serde_json::{Value, json};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 
+use super::asks::{content, creation, let_windows_pass, managing};
 use super::world::{Answer, World};
 
-const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+pub(super) const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 const GROUPS: [&str; 3] = ["one", "two", "three"];
 
 /// The most members of a small group. In groups with more than one member more, members do not get
 /// each other's receipts.
 const FANOUT: usize = 3;
 
+/// The number of users of a large group who never connect: with some of the others the group has more than
+/// 50 members, or just as many.
+const CROWD: usize = 48;
+
 pub(super) struct Driver {
+    /// Whether one group may have a crowd of members.
+    has_crowd: bool,
+    /// Whether each edit comes after its window.
+    late_edits: bool,
     random: StdRng,
     gateway: Gateway,
     world: World,
@@ -52,8 +61,10 @@ impl Driver {
             0 => ("0s", "0s"),
             _ => ("15ms", "40ms"),
         };
+        let (has_crowd, late_edits) = (seed.is_multiple_of(4), seed.is_multiple_of(5));
         let gateway = Setup::default()
             .flag("shards", 3)
+            .flag("edit-window", if late_edits { "1ms" } else { "1d" })
             .flag("fanout-limit", FANOUT)
             .flag("receipt-fanout", FANOUT + 1)
             .flag("receipt-delay", delay)
@@ -72,9 +83,11 @@ impl Driver {
             })
             .collect();
         Self {
+            has_crowd,
+            late_edits,
             random: StdRng::seed_from_u64(seed),
             gateway,
-            world: World::new(FANOUT + 1),
+            world: World::new(FANOUT + 1, late_edits),
             devices,
             keys: 0,
             said: Vec::new(),
@@ -196,6 +209,9 @@ impl Driver {
         self.connect(number);
         self.hear(number);
         let (command, ask) = self.command(number, true);
+        if command == "edit" && self.late_edits {
+            let_windows_pass();
+        }
         self.note(number, &format!("{command} {ask}, and the gateway dies"));
         if let Some(client) = &mut self.devices[number].client {
             client.post(command, &ask);
@@ -217,6 +233,10 @@ impl Driver {
         let mut asked = Vec::new();
         for _ in 0..count {
             let (command, ask) = self.command(number, false);
+            let is_late = command == "edit" && self.late_edits;
+            if is_late && !asked.is_empty() {
+                break;
+            }
             let Device { user, name, .. } = self.devices[number];
             let expected = self.world.decide((user, name), command, &ask);
             self.note(number, &format!("{command} {ask} is to be {expected:?}"));
@@ -224,6 +244,10 @@ impl Driver {
             if command == "ack" {
                 // The receipt follows the events that are stored with it, together with similar
                 // receipts.
+                break;
+            }
+            if is_late {
+                let_windows_pass();
                 break;
             }
         }
@@ -381,12 +405,12 @@ impl Driver {
         let members: Vec<_> = USERS
             .into_iter()
             .filter(|_| random.random_bool(0.5))
+            .map(str::to_owned)
             .collect();
         match random.random_range(0..130) {
             100.. => managing(random, group, &conversation, seq),
             7..40 => {
-                let mut ask =
-                    json!({"text": format!("text {}", random.random_range(0..1_000_000))});
+                let mut ask = content(random, 1_000_000);
                 match conversation.strip_prefix("g:") {
                     Some(group) => ask["group"] = json!(group),
                     None => ask["user"] = json!(USERS.choose(random)),
@@ -421,10 +445,16 @@ impl Driver {
                 };
                 ("ack", json!({"conversation": conversation, mark: seq}))
             }
-            0..7 => (
-                "edit",
-                json!({"conversation": conversation, "seq": seq, "text": format!("edited {}", random.random_range(0..4))}),
-            ),
+            0..7 => {
+                // Some change nothing.
+                let mut ask = content(random, 4);
+                ask["conversation"] = json!(conversation);
+                ask["seq"] = json!(seq);
+                if random.random_bool(0.3) {
+                    ask["meta"] = json!({"edit": seq % 2});
+                }
+                ("edit", ask)
+            }
             60..66 => ("recall", json!({"conversation": conversation, "seq": seq})),
             66..70 => ("delete", json!({"conversation": conversation, "seq": seq})),
             70..80 => {
@@ -436,15 +466,11 @@ impl Driver {
                 )
             }
             80..86 => {
-                let history = if random.random_bool(0.5) {
-                    "all"
-                } else {
-                    "joined"
+                let crowd = match self.has_crowd && group == "three" {
+                    true => CROWD,
+                    false => 0,
                 };
-                (
-                    "group_create",
-                    json!({"group": group, "name": "Name", "members": members, "history": history}),
-                )
+                creation(random, group, members, crowd)
             }
             86..92 if !members.is_empty() => {
                 ("group_add", json!({"group": group, "members": members}))
@@ -457,66 +483,6 @@ impl Driver {
                 json!({"group": group, "name": format!("Name {seq}")}),
             ),
             _ => ("group_leave", json!({"group": group})),
-        }
-    }
-}
-
-/// Returns a random command about the rules of a group, blocked users or settings.
-fn managing(
-    random: &mut StdRng,
-    group: &str,
-    conversation: &str,
-    seq: i32,
-) -> (&'static str, Value) {
-    let user = *USERS.choose(random).expect("not empty");
-    let begins = random.random_bool(0.6);
-    let word = |random: &mut StdRng, words: &[&'static str]| *words.choose(random).expect("a word");
-    match random.random_range(0..30) {
-        0..6 => {
-            let role = word(random, &["member", "admin", "admin", "owner"]);
-            (
-                "group_role",
-                json!({"group": group, "user": user, "role": role}),
-            )
-        }
-        6..11 => {
-            let mut ask =
-                json!({"group": group, "join": word(random, &["invite", "open", "open"])});
-            for (field, words) in [
-                ("send", &["all", "all", "admins"][..]),
-                ("name", &["", "Name", "Other"]),
-                ("picture", &["", "https://example.org/p"]),
-            ] {
-                if random.random_bool(0.4) {
-                    ask[field] = json!(word(random, words));
-                }
-            }
-            ("group_set", ask)
-        }
-        11..15 => ("group_join", json!({"group": group})),
-        15..20 => {
-            let pin = if begins { "pin" } else { "unpin" };
-            // Seldom one of two users, which cannot be pinned.
-            let conversation = if random.random_bool(0.9) {
-                format!("g:{group}")
-            } else {
-                conversation.to_owned()
-            };
-            (pin, json!({"conversation": conversation, "seq": seq}))
-        }
-        20..24 => {
-            let block = if begins { "block" } else { "unblock" };
-            (block, json!({"user": user}))
-        }
-        _ => {
-            let mut ask = json!({"conversation": conversation, "archived": begins});
-            if random.random_bool(0.5) {
-                ask["pinned"] = json!(random.random_bool(0.5));
-            }
-            if random.random_bool(0.5) {
-                ask["muted_until"] = json!(random.random_range(0..3_u64) * 1_000);
-            }
-            ("settings", ask)
         }
     }
 }

@@ -10,6 +10,7 @@
     reason = "what a failed history said is what finds the fault"
 )]
 
+mod asks;
 mod driver;
 mod world;
 

@@ -22,6 +22,8 @@ pub(super) struct World {
     keys: BTreeMap<(String, String), (String, usize)>,
     /// The most members of a group whose receipts go to all members.
     receipt_fanout: usize,
+    /// Whether each edit comes after its window.
+    late_edits: bool,
     /// Who blocks whom.
     blocks: BTreeSet<(String, String)>,
     /// The users' own settings of conversations, by user and conversation.
@@ -92,7 +94,10 @@ struct Message {
     from: String,
     device: String,
     key: Option<String>,
-    text: String,
+    /// The text; null if there is none.
+    text: Value,
+    /// The media; null if there are none.
+    media: Value,
     /// The fields that few messages have, as they were sent.
     extras: Extras,
     /// The number of edits.
@@ -106,9 +111,10 @@ struct Message {
 pub(super) type Answer = Result<Value, u64>;
 
 impl World {
-    pub(super) fn new(receipt_fanout: usize) -> Self {
+    pub(super) fn new(receipt_fanout: usize, late_edits: bool) -> Self {
         Self {
             receipt_fanout,
+            late_edits,
             ..Self::default()
         }
     }
@@ -213,7 +219,9 @@ impl World {
             && let Some((of, seq)) = self.keys.get(&(user.to_owned(), key.clone()))
         {
             let message = &self.conversations[of].messages[seq - 1];
-            let is_same = ask["text"] == message.text && Extras::of(ask) == message.extras;
+            let is_same = ask["text"] == message.text
+                && ask["media"] == message.media
+                && Extras::of(ask) == message.extras;
             if *of != id || !message.recalled && message.revision == 0 && !is_same {
                 return Err(117);
             }
@@ -242,7 +250,8 @@ impl World {
             from: user.to_owned(),
             device: device.to_owned(),
             key: key.clone(),
-            text: ask["text"].as_str().unwrap_or_default().to_owned(),
+            text: ask["text"].clone(),
+            media: ask["media"].clone(),
             extras: Extras::of(ask),
             revision: 0,
             recalled: false,

@@ -54,7 +54,7 @@ impl Conversation {
         if self.is_closed(seq, user)
             && let Some(fields) = shown.as_object_mut()
         {
-            for name in ["text", "kind", "meta", "mentions", "edited"] {
+            for name in ["text", "media", "kind", "meta", "mentions", "edited"] {
                 fields.remove(name);
             }
         }
@@ -70,10 +70,12 @@ impl Conversation {
             shown["key"] = json!(key);
         }
         let hidden = message.hidden.contains(user);
-        if !message.recalled && !hidden {
-            shown["text"] = json!(message.text);
-        }
         let has_content = !message.recalled && !hidden;
+        for (field, value) in [("text", &message.text), ("media", &message.media)] {
+            if has_content && !value.is_null() {
+                shown[field] = value.clone();
+            }
+        }
         message.extras.show(&mut shown, has_content);
         if has_content && message.revision > 0 {
             shown["edited"] = json!(true);

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Answer, Content, World};
 
+/// The most members of a group in which every member may mention all.
+const LARGE: usize = 50;
+
 /// The fields of a message that few messages have.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Extras {
@@ -79,6 +82,11 @@ impl World {
             if !extras.names().all(|name| name == "*" || is_member(name)) {
                 return Err(107);
             }
+            // In a large group only those who manage it mention all.
+            let is_large = members.len() > LARGE && extras.names().any(|name| name == "*");
+            if is_large && self.managed(user, id).is_err() {
+                return Err(103);
+            }
         }
         if let Some(seq) = ask["reply_to"].as_u64() {
             let found = self.message(user, id, seq as usize).map(drop);
@@ -95,6 +103,7 @@ impl World {
         let other = id.strip_prefix("u:").and_then(|both| both.split_once(':'));
         let other = other.map(|(one, other)| if one == by.0 { other } else { one });
         let blocked = other.is_some_and(|other| self.is_blocked(by.0, other));
+        let late_edits = self.late_edits;
         let conversation = self.message(by.0, id, seq)?;
         let may_send = conversation.may_send(by.0);
         let names = conversation.who_see(seq);
@@ -105,14 +114,16 @@ impl World {
         if message.recalled {
             return Err(102);
         }
+        if late_edits {
+            return Err(119);
+        }
         if blocked || !may_send {
             return Err(103);
         }
-        let text = ask["text"].as_str().unwrap_or_default();
-        let meta = ask["meta"].clone();
-        if message.text != text || message.extras.meta != meta {
-            text.clone_into(&mut message.text);
-            message.extras.meta = meta;
+        let new = ["text", "media", "meta"].map(|field| ask[field].clone());
+        let old = [&message.text, &message.media, &message.extras.meta];
+        if new.each_ref() != old {
+            [message.text, message.media, message.extras.meta] = new;
             message.revision += 1;
             let content = Content::Edit(id.to_owned(), seq, message.revision);
             self.enter(by, names, content);

@@ -1,0 +1,134 @@
+//! docs/limits.md says what commands cost, besides reading them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::process::workspace;
+
+/// Returns the cost of all work but reading commands, in nanoseconds.
+fn spent(gateway: &Gateway) -> f64 {
+    let of = |work| gateway.metric(&format!("trunkline_cost_seconds_total{{work=\"{work}\"}}"));
+    ["decide", "read", "ephemeral"].map(of).iter().sum::<f64>() * 1e9
+}
+
+/// Returns the costs of the page in nanoseconds, by the words of the row.
+fn told() -> BTreeMap<String, f64> {
+    let page = std::fs::read_to_string(workspace().join("docs/limits.md")).expect("a page");
+    let (_, rows) = page.split_once("| command | costs |\n").expect("the table");
+    let rows = rows
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let micros = cells[1].strip_suffix(" µs").expect("microseconds");
+        let micros: f64 = micros.parse().expect("a number");
+        (cells[0].to_owned(), micros * 1e3)
+    })
+    .collect()
+}
+
+/// Returns the rows of the page, each with its command. They are played in this order.
+fn commands() -> Vec<(&'static str, &'static str, Value)> {
+    let text = "x".repeat(120);
+    let direct = |more: Value| with(json!({"conversation": "u:alice:bob"}), more);
+    let eng = |more: Value| with(json!({"conversation": "g:eng"}), more);
+    let to = |more: Value| with(json!({"user": "bob", "text": text}), more);
+    vec![
+        ("`send` between two users", "send", to(json!({}))),
+        ("… with `reply_to`", "send", to(json!({"reply_to": 1}))),
+        (
+            "… with two `mentions`",
+            "send",
+            to(json!({"mentions": ["bob", "alice"]})),
+        ),
+        ("… with `ttl`", "send", to(json!({"ttl": "1h"}))),
+        (
+            "… with `meta` of 4 KiB",
+            "send",
+            to(json!({"meta": "m".repeat(4_000)})),
+        ),
+        (
+            "`edit` between two users",
+            "edit",
+            direct(json!({"seq": 2, "text": "y".repeat(120)})),
+        ),
+        (
+            "`history` of a thread with one reply",
+            "history",
+            direct(json!({"thread": 1})),
+        ),
+        ("`settings`", "settings", direct(json!({"pinned": true}))),
+        ("`pin` in a group of three", "pin", eng(json!({"seq": 1}))),
+        ("`unpin`", "unpin", eng(json!({"seq": 1}))),
+        (
+            "`group_role`",
+            "group_role",
+            json!({"group": "eng", "user": "bob", "role": "admin"}),
+        ),
+        (
+            "`group_set` of all four",
+            "group_set",
+            json!({
+                "group": "eng", "name": "Name", "picture": "https://example.org/p",
+                "send": "admins", "join": "open",
+            }),
+        ),
+        ("`block`", "block", json!({"user": "mallory"})),
+        ("`blocked`", "blocked", json!({})),
+        ("`unblock`", "unblock", json!({"user": "mallory"})),
+        (
+            "`typing` to a user, with `stop` too",
+            "typing",
+            direct(json!({"stop": true})),
+        ),
+        (
+            "`signal` of 100 bytes",
+            "signal",
+            json!({"user": "bob", "data": "s".repeat(98)}),
+        ),
+    ]
+}
+
+fn with(mut one: Value, more: Value) -> Value {
+    for (name, value) in more.as_object().expect("fields") {
+        one[name] = value.clone();
+    }
+    one
+}
+
+#[test]
+fn the_page_has_the_costs_of_commands() {
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    alice.send("bob", "first");
+    let members = json!({"group": "eng", "members": ["bob", "carol"]});
+    alice.done("group_create", &members);
+    alice.done("send", &json!({"group": "eng", "text": "first"}));
+    let mut found = BTreeMap::new();
+    for (row, command, request) in commands() {
+        let before = spent(&gateway);
+        alice.done(command, &request);
+        found.insert(row.to_owned(), spent(&gateway) - before);
+    }
+    let mut carol = gateway.dial().connect("dave", "phone");
+    let before = spent(&gateway);
+    carol.done("group_join", &json!({"group": "eng"}));
+    let joined = spent(&gateway) - before;
+    found.insert("`group_join` of an open group".to_owned(), joined);
+    bob.ping();
+    let page = told();
+    let rows = |of: &BTreeMap<String, f64>| of.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(rows(&page), rows(&found), "{found:?}");
+    for (row, cost) in &found {
+        let told = page[row];
+        // Positions are a byte longer or shorter.
+        let near = told * 0.75 - 500.0..told * 1.25 + 500.0;
+        assert!(
+            near.contains(cost),
+            "{row}: {cost} ns, not {told}; {found:?}"
+        );
+    }
+}
