@@ -3,7 +3,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo +"${RUST_VERSION:-stable}" build --release --locked --package trunkline --package trunkline-loadgen --bins
+RUN cargo +"${RUST_VERSION:-stable}" build --release --locked --package trunkline-program --package trunkline-loadgen --bins
 
 FROM debian:bookworm-slim
 RUN useradd --system --user-group --uid 10001 --home-dir /var/lib/trunkline --shell /usr/sbin/nologin trunkline \

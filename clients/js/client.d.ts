@@ -259,6 +259,7 @@ export class Trunkline {
     cursor?: string;
     more: boolean;
   }>;
+  search(fields: { text: string; conversation?: string; after?: string; limit?: number }): Promise<{ messages: Message[]; next?: string }>;
   groupCreate(fields: {
     group: string;
     name?: string;

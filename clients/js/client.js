@@ -170,6 +170,7 @@ export class Trunkline {
   history(fields) { return this.request("history", fields); }
   get(fields) { return this.request("get", fields); }
   conversations(fields = {}) { return this.request("conversations", fields); }
+  search(fields) { return this.request("search", fields); }
   groupCreate({ key = randomKey(), ...fields }) { return this.request("group_create", { ...fields, key }); }
   groupAdd(fields) { return this.request("group_add", fields); }
   groupRemove(fields) { return this.request("group_remove", fields); }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use trunkline_core::indexing::IndexMaker;
 use trunkline_gateway::{auth, tls};
 use trunkline_http::back::Secret;
 
@@ -96,6 +97,18 @@ impl Source {
 ///
 /// Exit codes: 0 done as asked, 1 it failed, 2 the arguments or the configuration are wrong.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args, None)
+}
+
+/// Runs the program as [`run`] does. With the setting `search`, `maker` makes the index.
+pub fn run_with_index(
+    args: impl IntoIterator<Item = OsString>,
+    maker: &dyn IndexMaker,
+) -> ExitCode {
+    run_with(args, Some(maker))
+}
+
+fn run_with(args: impl IntoIterator<Item = OsString>, maker: Option<&dyn IndexMaker>) -> ExitCode {
     if let Err(error) = file_sizes::survive() {
         return report(
             &anyhow::Error::new(error).context("cannot watch signals"),
@@ -111,11 +124,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             heap::settle();
             // Before anything else: reading the configuration may take long, too.
             match Requests::watch().context("cannot watch signals") {
-                Ok(requests) => start(&source, Some(&requests)),
+                Ok(requests) => start(&source, Some(&requests), maker),
                 Err(error) => report(&error, 1),
             }
         }
-        Command::CheckConfig(source) => start(&source, None),
+        Command::CheckConfig(source) => start(&source, None, None),
         Command::Settings { markdown, toml } => {
             done(print_settings(markdown, toml).map_err(Into::into))
         }
@@ -141,7 +154,7 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
 
 /// Resolves the configuration and serves with it until a signal ends the gateway. Without
 /// `requests` it prints the configuration instead.
-fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
+fn start(source: &Source, requests: Option<&Requests>, maker: Option<&dyn IndexMaker>) -> ExitCode {
     let config = match source.resolve() {
         Ok(config) => config,
         Err(error) => return report(&error.into(), 2),
@@ -158,7 +171,7 @@ fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
         let printed = print::text(&config.to_toml()).map(|()| ExitCode::SUCCESS);
         return printed.unwrap_or_else(|error| report(&error.into(), 1));
     };
-    done(serve(source, config, requests))
+    done(serve(source, config, requests, maker))
 }
 
 /// Prints the table of settings.
@@ -216,9 +229,14 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(source: &Source, config: Config, requests: &Requests) -> anyhow::Result<()> {
+fn serve(
+    source: &Source,
+    config: Config,
+    requests: &Requests,
+    maker: Option<&dyn IndexMaker>,
+) -> anyhow::Result<()> {
     let log = log::start(&config)?;
-    let gateway = Gateway::start(&config)?;
+    let gateway = Gateway::start_with(&config, maker)?;
     requests.serve();
     let (ws, http) = match gateway.has_tls() {
         true => ("wss", "https"),

@@ -1,7 +1,9 @@
 //! A running gateway: its threads, and the order in which they start and stop.
 
 mod back_ends;
+mod followers;
 mod readers;
+mod search;
 mod shards;
 mod store;
 mod threads;
@@ -17,6 +19,7 @@ use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{BackEnds, Mail, Mailbox, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
+use trunkline_core::indexing::IndexMaker;
 use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
 use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_gateway::auth::{Authority, Tokens};
@@ -28,8 +31,8 @@ use trunkline_http::back::{Back, Secret};
 use trunkline_http::waiting::Post;
 use trunkline_storage::{CommitError, Reader};
 
-use self::back_ends::Telling;
-use self::readers::{end_readers, job_queue, spawn_readers};
+use self::followers::Followers;
+use self::readers::{end_readers, job_queue};
 use self::shards::{Seed, seed_shards};
 use self::store::{open_store, watch_store};
 use self::threads::{join, spawn};
@@ -48,7 +51,7 @@ pub struct Gateway {
     tls: Option<Arc<Acceptor>>,
     authority: Option<Arc<Authority>>,
     back: Option<Back>,
-    telling: Option<Telling>,
+    followers: Followers,
     metrics: Arc<Metrics>,
     control: Control,
     admin: admin::Served,
@@ -79,6 +82,14 @@ impl Gateway {
     /// # Errors
     /// The store does not open, an address cannot be bound, a thread cannot be started.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(config, None)
+    }
+
+    /// Starts a gateway as [`start`](Self::start) does. `maker` makes the index for searches.
+    ///
+    /// # Errors
+    /// Those of `start`; searches are on, and there is no `maker`.
+    pub fn start_with(config: &Config, maker: Option<&dyn IndexMaker>) -> anyhow::Result<Self> {
         let tls = acceptor(config)?;
         let authority = authority(config)?;
         let tables = fit_limits(config)?;
@@ -98,10 +109,11 @@ impl Gateway {
         let watch = watch_store(config, &store)?;
         let revoked = admin::revocations(config, &store, authority.as_deref())?;
         let tls_watch = watch_certificate(tls.as_ref())?;
-        let metrics = make_metrics(config, &tables, tls.as_ref(), back.as_ref(), &watch);
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
         let hub = make_hub(config, &directory, &mailboxes);
+        let metrics = make_metrics(config, &tables, tls.as_ref(), back.as_ref(), &watch);
+        let (indexing, metrics) = search::make(config, &store, &hub.clock, (maker, metrics))?;
         let counters = Arc::clone(&metrics.sequencer);
         let departures = Departures::new(Arc::clone(&hub), &config.hub, Arc::clone(&counters));
         let (to_sequencer, commands) = queue();
@@ -119,8 +131,7 @@ impl Gateway {
             metrics: counters,
         });
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
-        let most = config.limits.content.message_bytes;
-        let readers = spawn_readers(&store, &jobs, &mailboxes, most, &hub.clock)?;
+        let readers = indexing.readers(config, &store, &jobs, &mailboxes, &hub.clock)?;
         let serving = Serving {
             config,
             listen,
@@ -136,7 +147,7 @@ impl Gateway {
             http_room: http::room(config.http_limits.server.connections, &tables),
             metrics: &metrics,
         };
-        let telling = back_ends::tell(&serving)?;
+        let followers = Followers::start(&serving, indexing)?;
         let http = http::start(&serving, post)?;
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
@@ -159,7 +170,7 @@ impl Gateway {
             tls,
             authority,
             back,
-            telling,
+            followers,
             metrics,
             control,
             admin,
@@ -322,9 +333,7 @@ impl Gateway {
         // The shards held the last senders. These threads finish what is queued, and then end.
         let synced = join(self.sequencer)?;
         // After the last message is stored.
-        if let Some(telling) = self.telling {
-            telling.stop()?;
-        }
+        self.followers.stop()?;
         if let Some(back) = self.back {
             back.stop();
         }
@@ -389,7 +398,12 @@ fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let http = config.http.map_or(0, |_| http::quarter(http));
     let own = descriptors::own_need(config.shards, control, &config.data);
     let back_ends = config.callbacks.descriptors() + config.webhooks.descriptors();
-    let own = own + back_ends + config.media.descriptors();
+    let search = if config.search {
+        search::DESCRIPTORS
+    } else {
+        0
+    };
+    let own = own + back_ends + config.media.descriptors() + search;
     let mut tables = descriptors::plan(config.max_connections, own + http as u64)?;
     if tables.private {
         // The client API is in another table than the shards.
@@ -497,14 +511,14 @@ fn make_metrics(
     acceptor: Option<&Arc<Acceptor>>,
     back: Option<&Back>,
     watch: &StoreWatch,
-) -> Arc<Metrics> {
-    Arc::new(Metrics::new(Measured {
+) -> Metrics {
+    Metrics::new(Measured {
         shards: config.shards,
         tables,
         acceptor: acceptor.map(Arc::clone),
         back,
         free: watch.free(),
-    }))
+    })
 }
 
 /// Returns what takes TLS connections; `None` without a certificate.

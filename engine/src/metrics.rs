@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use trunkline_core::clock::system_ms;
+use trunkline_core::indexing::IndexMetrics;
 use trunkline_core::metrics::{Counter, SequencerMetrics};
 use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
 use trunkline_gateway::shard::descriptors::Tables;
@@ -23,6 +24,7 @@ mod families;
 mod form;
 mod http;
 mod process;
+mod search;
 mod store;
 mod text;
 pub(crate) use backup::BackupMetrics;
@@ -44,6 +46,8 @@ pub(crate) struct Metrics {
     pub(crate) guests: Arc<ShardMetrics>,
     /// What questions to back ends came to. All are 0 without any.
     pub(crate) back: Arc<BackMetrics>,
+    /// The counters of the index for searches. All are 0 without one.
+    pub(crate) search: Arc<IndexMetrics>,
     pub(crate) backups: Arc<BackupMetrics>,
     pub(crate) config: ConfigMetrics,
     /// The free space of the disk of the store, in bytes: by the thread that watches the store.
@@ -123,9 +127,16 @@ impl Metrics {
             http: Arc::default(),
             guests: Arc::default(),
             back: back.map(Back::metrics).unwrap_or_default(),
+            search: Arc::default(),
             backups: Arc::default(),
             config: ConfigMetrics::default(),
         }
+    }
+
+    /// Returns the same with the counters of an index for searches.
+    pub(crate) fn with_index(self, index: &Arc<IndexMetrics>) -> Self {
+        let search = Arc::clone(index);
+        Self { search, ..self }
     }
 
     /// Returns the number of open connections of all shards.

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
 /// The packages of the workspace that each package may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     (
         "trunkline",
         &[
@@ -21,6 +21,8 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "trunkline-storage",
         ],
     ),
+    ("trunkline-program", &["trunkline", "trunkline-search"]),
+    ("trunkline-search", &["trunkline-core", "trunkline-storage"]),
     ("trunkline-core", &["trunkline-proto", "trunkline-storage"]),
     ("trunkline-gateway", &["trunkline-core", "trunkline-proto"]),
     ("trunkline-http", &["trunkline-core", "trunkline-proto"]),

@@ -138,9 +138,9 @@ fn the_image_runs_a_gateway_as_nobody_in_particular() {
         .rfind(|(name, _)| name == "RUN")
         .expect("a build")
         .1;
-    assert!(
-        build.contains(" build --release --locked --package trunkline --package trunkline-loadgen")
-    );
+    assert!(build.contains(
+        " build --release --locked --package trunkline-program --package trunkline-loadgen"
+    ));
 
     let mut image = Image::default();
     for (name, rest) in &steps[second + 1..] {

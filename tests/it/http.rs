@@ -463,5 +463,5 @@ fn the_description_names_every_path() {
     ] {
         assert!(paths.contains_key(path), "{path}");
     }
-    assert_eq!(paths.len(), 33 + 7);
+    assert_eq!(paths.len(), 34 + 7);
 }

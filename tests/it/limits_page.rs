@@ -10,7 +10,7 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 24] = [
+const OTHERS: [&str; 26] = [
     "listen",
     "media",
     "control",
@@ -30,6 +30,8 @@ const OTHERS: [&str; 24] = [
     "store_cache",
     "segment_bytes",
     "store_reserve",
+    "search",
+    "search_purge",
     "conversation_cache",
     "members_add",
     "proxy_header",
@@ -231,11 +233,12 @@ fn the_rows_are_those_of_the_table_of_settings() {
 /// The prices of the page are the constants of the code, and no price is missing.
 #[test]
 fn every_price() {
-    const FILES: [&str; 8] = [
+    const FILES: [&str; 9] = [
         "engine/core/src/cost.rs",
         "engine/core/src/exchange/back.rs",
         "engine/core/src/reader/mod.rs",
         "engine/core/src/reader/reading.rs",
+        "engine/core/src/reader/search.rs",
         "engine/core/src/sequencer/price.rs",
         "engine/gateway/src/shard/backlog.rs",
         "engine/gateway/src/shard/ephemeral/commands.rs",

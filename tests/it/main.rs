@@ -104,6 +104,8 @@ mod resume;
 mod reused_keys;
 mod roles;
 mod rpc;
+mod search;
+mod search_index;
 mod sessions_first;
 mod settings_on_pages;
 mod shard_buffers;

@@ -10,6 +10,7 @@ use trunkline_tests::client::Client;
 use trunkline_tests::dial::Dial;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::workspace;
+use trunkline_tests::wait;
 
 /// The content of a section: commands in their order, and answers by their ids.
 #[derive(Debug, Default)]
@@ -120,6 +121,9 @@ impl Play {
         if let Some(cursor) = text(&answer["conversations"]["cursor"]) {
             self.stand_ins.push(("m4296-2c624232-5396", cursor));
         }
+        if let Some(next) = text(&answer["search"]["next"]) {
+            self.stand_ins.push(("s4296-2c624232-5396", next));
+        }
         if let Some(pos) = text(&answer["publish"]["pos"]) {
             self.stand_ins.push(("65f0c1d2-9", pos));
         }
@@ -148,6 +152,7 @@ fn open(encoding: Encoding) -> Play {
         .asked_by(Setup::default(), &["rpc"])
         .flag("shards", 3)
         .flag("presence-grace", "0s")
+        .flag("search", true)
         .start();
     let mut sections = sections();
     // Two of these are for other gateways: with tokens, and with positions of devices.
@@ -177,6 +182,16 @@ fn fill(alice: &mut Client, to: &Value, last: u64) {
             return;
         }
     }
+}
+
+/// Waits until the index for searches has all: it follows a little later.
+fn indexed(alice: &mut Client) {
+    let last = json!({"text": "see you"});
+    wait::until("the last message is found", || {
+        let found = alice.ask("search", &last);
+        let count = found["search"]["messages"].as_array().map(Vec::len);
+        (count == Some(1)).then_some(())
+    });
 }
 
 #[test]
@@ -233,10 +248,12 @@ fn play_all(encoding: Encoding) {
     carol.send("alice", "see you");
     let liked = json!({"conversation": "u:alice:bob", "seq": 42, "reaction": "like"});
     play.alice.done("react", &liked);
+    indexed(&mut play.alice);
     for heading in [
         "ack",
         "receipts",
         "history and get",
+        "search",
         "edit",
         "conversations",
         "settings",

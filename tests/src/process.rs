@@ -244,7 +244,7 @@ pub fn workspace() -> PathBuf {
 /// The program does not build.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| built(&["--package", "trunkline", "--bins"], "trunkline"))
+    PROGRAM.get_or_init(|| built(&["--package", "trunkline-program", "--bins"], "trunkline"))
 }
 
 /// Returns the `loadgen` program, built from the sources as they are, once per test process.

@@ -13,7 +13,8 @@ const QUESTIONS = 16;
 
 /** Commands that read. The gateway bounds how many of them may wait. */
 const READS = new Set([
-  "receipts", "sync", "history", "get", "conversations", "group_info", "reactions", "contacts", "presence", "blocked",
+  "receipts", "sync", "history", "get", "conversations", "search", "group_info", "reactions", "contacts", "presence",
+  "blocked",
 ]);
 
 /** Commands that change something and can be repeated: doing it twice changes nothing more. */

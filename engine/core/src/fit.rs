@@ -4,7 +4,8 @@
 use trunkline_proto::json::text_bytes;
 use trunkline_proto::message::{
     BlockedReply, ContactsReply, ConversationsReply, Event, GroupInfoReply, HistoryReply, Message,
-    PresenceReply, Push, ReactionsReply, ReceiptsReply, Reply, ReplyBody, ServerMessage, SyncReply,
+    PresenceReply, Push, ReactionsReply, ReceiptsReply, Reply, ReplyBody, SearchReply,
+    ServerMessage, SyncReply,
 };
 use trunkline_proto::{Encoding, Str};
 
@@ -36,6 +37,16 @@ pub enum Cut {
     Cursors(Vec<String>),
 }
 
+impl Cut {
+    /// Returns the cursor behind the first `kept` entries; `None` if there is none.
+    fn cursor_behind(&self, kept: usize) -> Option<&String> {
+        match self {
+            Self::Cursors(cursors) => kept.checked_sub(1).and_then(|last| cursors.get(last)),
+            Self::Back | Self::Front => None,
+        }
+    }
+}
+
 /// The frame that a reply has to fit into.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplyFrame {
@@ -60,6 +71,7 @@ impl PageFrame {
     fn of(frame: ReplyFrame, body: &ReplyBody<'_>) -> Self {
         let entries = match body {
             ReplyBody::History(page) => page.messages.len(),
+            ReplyBody::Search(page) => page.messages.len(),
             ReplyBody::Sync(page) => page.events.len(),
             ReplyBody::Conversations(page) => page.conversations.len(),
             // Other lists are short, and a single entry goes whole if it fits into the frame.
@@ -117,6 +129,7 @@ fn least_bytes(body: &ReplyBody<'_>, encoding: Encoding) -> usize {
     };
     match body {
         ReplyBody::History(page) => page.messages.iter().map(text).sum(),
+        ReplyBody::Search(page) => page.messages.iter().map(text).sum(),
         ReplyBody::Sync(page) => {
             let events = page.events.iter().map(|push| &push.event);
             let of = |event: &Event<'_>| match event {
@@ -204,6 +217,19 @@ fn shorten<'p>(to: PageFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
             };
             with(keep(to, page.messages, cut, with, strip))
         }
+        ReplyBody::Search(page) => {
+            let with = |messages| {
+                ReplyBody::Search(SearchReply {
+                    messages,
+                    // Longer than any cursor, for the measure.
+                    next: Some("s18446744073709551615-00000000-18446744073709551615".into()),
+                })
+            };
+            let messages = keep(to, page.messages, cut, with, strip);
+            let cursor = cut.cursor_behind(messages.len());
+            let next = cursor.map(|cursor| cursor.clone().into()).or(page.next);
+            ReplyBody::Search(SearchReply { messages, next })
+        }
         ReplyBody::Get(mut get) => {
             strip(&mut get.message);
             ReplyBody::Get(get)
@@ -220,10 +246,7 @@ fn shorten<'p>(to: PageFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
             let entries = keep(to, page.conversations, cut, with, |entry| {
                 entry.last.iter_mut().for_each(strip);
             });
-            let cursor = match cut {
-                Cut::Cursors(cursors) => entries.len().checked_sub(1).and_then(|n| cursors.get(n)),
-                Cut::Back | Cut::Front => None,
-            };
+            let cursor = cut.cursor_behind(entries.len());
             let cursor = cursor.map_or_else(|| page.cursor.clone(), |cursor| cursor.clone().into());
             ReplyBody::Conversations(ConversationsReply {
                 conversations: entries,

@@ -16,6 +16,8 @@
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
 //! - [`media`] knows who may read media that messages name.
 //! - [`muting`] knows who has muted which conversation.
+//! - [`search`] has the words of texts and queries, and what an index of them does.
+//! - [`indexing`] is what the gateway knows of the maker of that index.
 //! - [`erasure`] knows what an erasure of a user has to remove.
 //! - [`call`] lets code in this process use the core as a client does.
 
@@ -31,6 +33,7 @@ pub mod fit;
 pub mod frames;
 pub mod hub;
 pub mod ids;
+pub mod indexing;
 pub mod media;
 pub mod messaging;
 pub mod metrics;
@@ -41,6 +44,7 @@ pub mod per_user;
 pub mod position;
 pub mod reader;
 pub mod request;
+pub mod search;
 pub mod sequencer;
 mod state;
 #[cfg(test)]

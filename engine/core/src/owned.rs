@@ -8,7 +8,7 @@ use trunkline_proto::message::{
     ConversationsReply, Deleted, ErrorReply, Event, GetReply, GroupChanged, GroupCreateReply,
     GroupInfoReply, GroupMember, HistoryReply, Media, Message, MessageReaction, PresenceReply,
     PublishReply, Push, Reacted, ReactionsReply, Recalled, Receipt, ReceiptUser, ReceiptsReply,
-    ReplyBody, RpcReply, SendReply, SubscribeReply, SyncReply, UserPresence,
+    ReplyBody, RpcReply, SearchReply, SendReply, SubscribeReply, SyncReply, UserPresence,
 };
 
 type Text = Str<'static>;
@@ -85,6 +85,7 @@ fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
             cursor: page.cursor.into_owned(),
             more: page.more,
         }),
+        ReplyBody::Search(page) => ReplyBody::Search(found(page)),
         ReplyBody::GroupInfo(info) => ReplyBody::GroupInfo(GroupInfoReply {
             group: info.group.into_owned(),
             name: info.name.map(Str::into_owned),
@@ -268,6 +269,13 @@ fn push(push: Push<'_>) -> Option<Push<'static>> {
         pos: push.pos.map(Str::into_owned),
         event,
     })
+}
+
+fn found(page: SearchReply<'_>) -> SearchReply<'static> {
+    SearchReply {
+        messages: page.messages.into_iter().map(message).collect(),
+        next: page.next.map(Str::into_owned),
+    }
 }
 
 fn receipt_user(one: ReceiptUser<'_>) -> ReceiptUser<'static> {

@@ -79,6 +79,12 @@ impl<K: Ord, T> PageBuilder<K, T> {
         !is_behind
     }
 
+    /// Returns the last key of a full page: no entry behind it belongs to the page. `None` if there is room.
+    pub(crate) fn last(&self) -> Option<&K> {
+        let is_full = self.first.len() >= self.limit;
+        self.first.peek().filter(|_| is_full).map(|last| &last.key)
+    }
+
     /// Adds an entry that [`takes`](Self::takes) has found to belong to the page.
     pub(crate) fn add(&mut self, key: K, entry: T) {
         self.first.push(Keyed { key, entry });

@@ -365,4 +365,14 @@ pub const COMMANDS: &[Schema] = &[
             optional("archived", 4, FieldKind::Flag, "stays"),
         ],
     ),
+    schema(
+        "search",
+        49,
+        &[
+            required("text", 1, FieldKind::Text),
+            optional("conversation", 2, FieldKind::Text, "all of the caller's"),
+            optional("after", 3, FieldKind::Text, "from the newest"),
+            optional("limit", 4, U32, "20"),
+        ],
+    ),
 ];

@@ -118,6 +118,10 @@ pub struct Config {
     pub segment_bytes: usize,
     /// The bytes of the disk that messages leave free.
     pub store_reserve: usize,
+    /// Whether the words of messages are in an index for searches.
+    pub search: bool,
+    /// The time after which the words of messages that are gone are gone from the index.
+    pub search_purge: std::time::Duration,
     /// The most conversations whose state is kept in memory.
     pub conversation_cache: usize,
     /// The shares of namespaces in the work of the sequencer and the readers.

@@ -106,6 +106,8 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         store_cache: size(settings.store_cache),
         segment_bytes: size(settings.segment_bytes),
         store_reserve: size(settings.store_reserve),
+        search: settings.search == Some(true),
+        search_purge: time(settings.search_purge),
         conversation_cache: number(settings.conversation_cache),
         weights: settings.namespace_weights.clone().unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),

@@ -338,6 +338,12 @@ settings! {
     /// The disk space that messages leave free for the upkeep of the store. Beyond it sends get
     /// error 116.
     store_reserve: ByteSize { default("256MiB") }
+    /// Makes an index of the words of messages, in the folder search of the data folder, and answers the
+    /// command search with it.
+    search: bool { default("false") }
+    /// The time after which the words of messages that were recalled, edited or erased are gone from the files
+    /// of the index.
+    search_purge: Duration { default("1h"), range("1s", "7d") }
     /// The most conversations whose state is kept in memory, about 100 bytes each.
     conversation_cache: usize { default("500000"), least("32768") }
     /// The shares of namespaces in the work of the gateway, while several have work waiting: a list

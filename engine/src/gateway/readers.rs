@@ -7,6 +7,7 @@ use std::time::Instant;
 use trunkline_core::clock::Clock;
 use trunkline_core::exchange::{Jobs, JobsForm, Mailbox, QUEUE, ToReaders, jobs};
 use trunkline_core::reader;
+use trunkline_core::search::Index;
 use trunkline_core::turns::Weights;
 use trunkline_storage::Reader;
 
@@ -27,19 +28,31 @@ pub(super) fn job_queue(weights: Arc<Weights>) -> (ToReaders, Jobs) {
     })
 }
 
+/// Starts the readers. `index` is the index for searches, if there is one.
+///
+/// # Errors
+/// A thread cannot be started.
 pub(super) fn spawn_readers(
     store: &Reader,
     jobs: &Jobs,
     mailboxes: &[Arc<Mailbox>],
     message_bytes: usize,
     clock: &Arc<Clock>,
+    index: Option<&Arc<dyn Index>>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let one = |i| {
         let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
-        let clock = Arc::clone(clock);
+        let (clock, index) = (Arc::clone(clock), index.cloned());
         spawn(&format!("reader-{i}"), move || {
             let_shards_go_first();
-            reader::run(&store, &jobs, &mailboxes, message_bytes, &clock)
+            reader::run(
+                &store,
+                &jobs,
+                &mailboxes,
+                message_bytes,
+                &clock,
+                index.as_ref(),
+            );
         })
     };
     (0..READERS).map(one).collect()

@@ -21,19 +21,30 @@ pub(super) fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
         .map_err(|_| anyhow::anyhow!("the thread {name} panicked"))
 }
 
-/// Lowers the priority of this thread by a little, if the system allows it. On Linux each thread has its
-/// own priority.
+/// Lowers the priority of this thread by a little, if the system allows it.
 ///
 /// A shard wakes a reader. Without this the kernel may run the reader at once in place of that shard, and
 /// all clients of the shard wait until the answer to one of them is read.
 pub(super) fn let_shards_go_first() {
     /// Beside a shard that always has work, a reader gets a quarter of a processor.
     const STEPS: i32 = 5;
+    lower(STEPS);
+}
+
+/// Lowers the priority of this thread as far as it goes, if the system allows it. Threads that it starts from then
+/// on have the same. Beside threads that always have work, it gets a hundredth of a processor.
+pub(super) fn let_all_go_first() {
+    const STEPS: i32 = 19;
+    lower(STEPS);
+}
+
+/// Lowers the priority of this thread, if the system allows it. On Linux each thread has its own priority.
+fn lower(steps: i32) {
     #[cfg(target_os = "linux")]
     {
         let own = Some(rustix::thread::gettid());
         if let Ok(nice) = rustix::process::getpriority_process(own) {
-            let _ = rustix::process::setpriority_process(own, nice + STEPS);
+            let _ = rustix::process::setpriority_process(own, nice + steps);
         }
     }
 }

@@ -59,6 +59,7 @@ impl Collector for Exporter {
         self.admin(&mut families)?;
         self.http(&mut families)?;
         self.back(&mut families)?;
+        self.search(&mut families)?;
         self.backups(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;

@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
 
 use super::asks::{content, creation, let_windows_pass, managing};
 use super::world::{Answer, World};
@@ -33,6 +34,8 @@ pub(super) struct Driver {
     keys: usize,
     /// The last steps, which are printed if the histories differ.
     said: Vec<String>,
+    /// Whether the gateway has an index for searches.
+    searches: bool,
 }
 
 struct Device {
@@ -69,6 +72,7 @@ impl Driver {
             .flag("receipt-fanout", FANOUT + 1)
             .flag("receipt-delay", delay)
             .flag("delivered-delay", longer)
+            .flag("search", seed.is_multiple_of(4))
             .start();
         let devices = USERS
             .into_iter()
@@ -91,6 +95,7 @@ impl Driver {
             devices,
             keys: 0,
             said: Vec::new(),
+            searches: seed.is_multiple_of(4),
         }
     }
 
@@ -115,6 +120,32 @@ impl Driver {
             self.disconnect(device);
             self.devices[device].since = ("0".into(), 0);
             self.look(device);
+        }
+        if self.searches {
+            (0..self.devices.len()).for_each(|device| self.search(device));
+        }
+    }
+
+    /// Searches for words. What the user does not see is found at no time, and the rest once the index has it.
+    fn search(&mut self, number: usize) {
+        self.connect(number);
+        for word in ["text", "edited", "2"] {
+            let Device { user, .. } = self.devices[number];
+            let expected = self.world.found(user, word);
+            let Some(client) = &mut self.devices[number].client else {
+                return;
+            };
+            wait::until("the index to have all", || {
+                let asked = json!({"text": word});
+                // A gateway that has just started looks at its index first.
+                client.ask("search", &asked)["search"].as_object()?;
+                let found = crate::search::search(client, &asked);
+                let found: Vec<Value> = found.iter().map(essence).collect();
+                for message in &found {
+                    assert!(expected.contains(message), "{user} {word}: {message}");
+                }
+                (found.len() == expected.len()).then_some(())
+            });
         }
     }
 

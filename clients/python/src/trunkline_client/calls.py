@@ -87,6 +87,12 @@ class Calls:
         """Returns a page of the conversations of the user, the newest first."""
         return await self._fields("conversations", after=after, limit=limit)
 
+    async def search(
+        self, text: str, *, conversation: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Fields:
+        """Returns a page of the messages with all words of a text, the newest first."""
+        return await self._fields("search", text=text, conversation=conversation, after=after, limit=limit)
+
     async def group_create(
         self,
         group: str,

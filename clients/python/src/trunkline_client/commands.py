@@ -22,7 +22,7 @@ QUESTIONS = 16
 
 #: Commands that read. The gateway bounds how many of them may wait.
 READS = frozenset(
-    "receipts sync history get conversations group_info reactions contacts presence blocked".split()
+    "receipts sync history get conversations search group_info reactions contacts presence blocked".split()
 )
 
 #: Commands that change something and can be repeated: doing it twice changes nothing more.

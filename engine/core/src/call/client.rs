@@ -109,6 +109,8 @@ impl<'s> Client<'s> {
         reactions: Reactions(m::Reactions<'_>) -> m::ReactionsReply<'static>;
         /// Reads a page of the user's conversations.
         conversations: Conversations(m::Conversations<'_>) -> m::ConversationsReply<'static>;
+        /// Finds messages with words.
+        search: Search(m::Search<'_>) -> m::SearchReply<'static>;
         /// Changes the user's contacts and reads them. `watch` must not be set, because a call has no
         /// session that could receive pushes.
         contacts: Contacts(m::Contacts<'_>) -> ContactsReply<'static>;

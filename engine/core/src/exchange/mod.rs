@@ -22,6 +22,7 @@ mod outcome;
 mod query;
 mod queue;
 mod reply;
+mod search;
 pub(crate) mod slices;
 mod wanted;
 
@@ -46,6 +47,7 @@ pub use query::{
 };
 pub use queue::{Commands, ToSequencer, queue};
 pub use reply::{Answered, Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
+pub use search::{FoundAt, Search};
 pub use wanted::Wanted;
 
 pub use crate::failure::{

@@ -8,7 +8,7 @@ use trunkline_proto::message::{Json, ReceiptState};
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::slices::LongLookUp;
-use super::{ConnRef, Failure, ReplyTo, Wanted};
+use super::{ConnRef, Failure, ReplyTo, Search, Wanted};
 use crate::cost::Cost;
 use crate::event::RecordKind;
 use crate::ids::UserId;
@@ -152,6 +152,8 @@ pub enum Query {
         /// The maximum number of conversations.
         limit: usize,
     },
+    /// Messages with words.
+    Search(Box<Search>),
     /// The name and the members of a group.
     GroupInfo {
         /// The group, and the user who asks.
@@ -255,6 +257,7 @@ impl Query {
         matches!(
             self,
             Self::Conversations { .. }
+                | Self::Search(_)
                 | Self::Thread { .. }
                 | Self::Receipts { .. }
                 | Self::GroupInfo { .. }

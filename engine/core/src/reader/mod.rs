@@ -18,8 +18,10 @@ mod missed;
 mod reactions;
 mod reading;
 mod reply;
+mod search;
 mod series;
 mod sets;
+mod texts;
 mod threads;
 mod unread;
 mod value;
@@ -38,10 +40,12 @@ use crate::exchange::{
     Answer, AnswerKind, CallAnswer, Failure, Job, Jobs, Mail, Mailbox, ReplyConn, ReplyTo, Take,
 };
 use crate::fit::PAGE_BYTES;
+use crate::search::Index;
 use feed::Feed;
 use reading::Reading;
 
 pub use missed::{Followed, Look, Missed, MissedMessages, Place, Recipients, Shown};
+pub use texts::{FollowedTexts, TextChange, Texts};
 
 /// The time without jobs after which a reader gives its memory back.
 const IDLE: Duration = Duration::from_secs(1);
@@ -56,6 +60,8 @@ struct Worker {
     feed: Feed,
     /// The maximum number of bytes of a message to a client.
     message_bytes: usize,
+    /// The index of the words of messages; `None` if the gateway has none.
+    index: Option<Arc<dyn Index>>,
 }
 
 /// The answer to a job.
@@ -65,19 +71,21 @@ enum Answered {
 }
 
 /// Answers jobs until the last sender of jobs is gone. No answer is a message of more than
-/// `message_bytes` bytes.
+/// `message_bytes` bytes. Searches are refused without an `index`.
 pub fn run(
     store: &Reader,
     jobs: &Jobs,
     mailboxes: &[Arc<Mailbox>],
     message_bytes: usize,
     clock: &Arc<Clock>,
+    index: Option<&Arc<dyn Index>>,
 ) {
     let mut worker = Worker {
         reading: Reading::new(store, clock),
         page: Page::with_bytes(record_bytes(message_bytes)),
         feed: Feed::default(),
         message_bytes,
+        index: index.cloned(),
     };
     loop {
         let mut job = match jobs.take(IDLE) {

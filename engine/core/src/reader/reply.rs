@@ -10,10 +10,11 @@ use super::feed::Span;
 use super::members::About;
 use super::messages::Messages;
 use super::reactions::Reacted;
+use super::search::Searching;
 use super::threads::Thread;
 use super::{Worker, ephemeral, events, messages};
 use crate::exchange::slices::{LongLookUp, LongReply, LookedUp};
-use crate::exchange::{Failure, Finding, Job, Query, Range};
+use crate::exchange::{Failure, Finding, Job, Query, Range, Search};
 use crate::fit::Cut;
 
 impl Worker {
@@ -44,6 +45,10 @@ impl Worker {
                     };
                     list.read(&reading).await
                 })
+            }
+            Query::Search(ref asked) => {
+                let searching = self.searching(job, asked);
+                LongLookUp::new(meter, async move { searching.read(&reading).await })
             }
             Query::Thread {
                 access,
@@ -103,6 +108,16 @@ impl Worker {
         })
     }
 
+    /// Returns the search that a job asks for.
+    fn searching(&self, job: &Job, asked: &Search) -> Searching {
+        Searching {
+            asked: asked.clone(),
+            index: self.index.clone(),
+            head: job.until,
+            message_bytes: self.message_bytes,
+        }
+    }
+
     /// Looks up what a query asks for, in one piece.
     ///
     /// # Errors
@@ -113,6 +128,7 @@ impl Worker {
             page,
             feed,
             message_bytes,
+            ..
         } = self;
         let (reading, message_bytes) = (&*reading, *message_bytes);
         page.clear();
@@ -120,6 +136,7 @@ impl Worker {
             Query::CatchUp { .. }
             // Each of these is a long look-up.
             | Query::Conversations { .. }
+            | Query::Search(_)
             | Query::Thread { .. }
             | Query::Receipts { .. }
             | Query::GroupInfo { .. }

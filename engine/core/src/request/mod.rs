@@ -136,6 +136,7 @@ pub fn ask(
         CommandBody::Receipts(receipts) => ask.receipts(receipts),
         CommandBody::Reactions(reactions) => ask.reactions(reactions),
         CommandBody::Conversations(conversations) => ask.conversations(conversations),
+        CommandBody::Search(search) => ask.search(search),
         CommandBody::Ping(_) => Ok(Prepared::Reply(ReplyBody::Ping(Ping {}))),
         CommandBody::Contacts(contacts) => ask.contacts(contacts, batch),
         // The shard carries these out itself, and does not pass them on.

@@ -1,5 +1,7 @@
 //! Checks the commands that only read.
 
+use std::sync::Arc;
+
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{self, Conversations, GroupInfo, Reactions, Receipts};
 use trunkline_proto::names::is_name;
@@ -7,8 +9,9 @@ use trunkline_storage::BadToken;
 
 use super::message::MAX_REACTION_BYTES;
 use super::{Ask, BAD_GROUP, Failure, Named, Prepared, check_user};
-use crate::exchange::{Access, Cursor, Listing, Query, Range};
+use crate::exchange::{Access, Cursor, FoundAt, Listing, Query, Range, Search};
 use crate::position;
+use crate::search::{self, BadQuery};
 
 impl Ask<'_> {
     /// Checks a request for the events after a position.
@@ -120,6 +123,39 @@ impl Ask<'_> {
             before,
             limit,
         }))
+    }
+
+    /// Checks a request for messages with words.
+    pub(super) fn search(&self, asked: &message::Search<'_>) -> Result<Prepared, Failure> {
+        let limit = self.page(asked.limit, 20)?;
+        let query = search::Query::parse(&asked.text).map_err(|bad| match bad {
+            BadQuery::NoWord => (ErrorCode::BadRequest, bad.text()),
+            BadQuery::TooLong | BadQuery::TooManyWords => (ErrorCode::LimitExceeded, bad.text()),
+        })?;
+        let only = asked.conversation.as_deref();
+        let only = only.map(|name| self.access(name)).transpose()?;
+        let after = asked.after.as_deref().filter(|after| !after.is_empty());
+        let before = after.map(|after| FoundAt::parse(self.epochs, after));
+        let before = before.transpose().map_err(|bad| match bad {
+            BadToken::Form => (
+                ErrorCode::BadRequest,
+                "\"after\" is no \"next\" that this gateway gave out",
+            ),
+            BadToken::Foreign => (
+                ErrorCode::PositionExpired,
+                "\"after\" is not of this gateway's history: begin with the first page",
+            ),
+        })?;
+        let names = self.caller.names;
+        Ok(Prepared::Query(Query::Search(Box::new(Search {
+            user: self.caller.id,
+            name: names.user().into(),
+            namespace: names.namespace().into(),
+            only,
+            query: Arc::new(query),
+            before,
+            limit,
+        }))))
     }
 
     /// Checks a request for the name and members of a group.

@@ -126,6 +126,7 @@ fn answers(world: &World, ask: impl FnOnce(&mut Asker)) -> Vec<Answer> {
         &[Arc::clone(&mailbox)],
         CONTENT.message_bytes,
         &Arc::new(Clock::new(clock::system())),
+        None,
     );
     let mail = std::iter::from_fn(|| mailbox.take());
     mail.map(|mail| match mail {

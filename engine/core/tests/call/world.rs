@@ -265,7 +265,7 @@ impl World {
             sequencer: std::thread::spawn(move || sequencer.run(&commands)),
             reader: std::thread::spawn(move || {
                 let clock = Arc::new(Clock::new(clock::system()));
-                reader::run(&reads, &jobs, &[], CONTENT.message_bytes, &clock);
+                reader::run(&reads, &jobs, &[], CONTENT.message_bytes, &clock, None);
             }),
         }
     }

@@ -48,7 +48,7 @@ use crate::server::{Page, Peer, TakeOver};
 use crate::waiting::Waiting;
 
 /// The commands of the protocol that have a path of their own.
-pub const COMMANDS: [&str; 33] = [
+pub const COMMANDS: [&str; 34] = [
     "send",
     "ack",
     "receipts",
@@ -56,6 +56,7 @@ pub const COMMANDS: [&str; 33] = [
     "history",
     "get",
     "conversations",
+    "search",
     "group_create",
     "group_add",
     "group_remove",

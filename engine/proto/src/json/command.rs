@@ -133,6 +133,7 @@ impl<'de> de::Visitor<'de> for CommandSeed<'_> {
                 "unblock" => CommandBody::Unblock(map.next_value::<Object<_>>()?.0),
                 "blocked" => CommandBody::Blocked(map.next_value::<Object<_>>()?.0),
                 "settings" => CommandBody::Settings(map.next_value::<Object<_>>()?.0),
+                "search" => CommandBody::Search(map.next_value::<Object<_>>()?.0),
                 "ping" => CommandBody::Ping(map.next_value::<Object<_>>()?.0),
                 other => {
                     let shown = other.chars().take(64);
@@ -193,6 +194,7 @@ impl Serialize for Command<'_> {
             CommandBody::Unblock(body) => map.serialize_entry("unblock", body),
             CommandBody::Blocked(body) => map.serialize_entry("blocked", body),
             CommandBody::Settings(body) => map.serialize_entry("settings", body),
+            CommandBody::Search(body) => map.serialize_entry("search", body),
             CommandBody::Ping(body) => map.serialize_entry("ping", body),
         }?;
         map.end()

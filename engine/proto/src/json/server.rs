@@ -56,6 +56,7 @@ impl Serialize for ServerMessage<'_> {
                     ReplyBody::Unblock(body) => map.serialize_entry("unblock", body),
                     ReplyBody::Blocked(body) => map.serialize_entry("blocked", body),
                     ReplyBody::Settings(body) => map.serialize_entry("settings", body),
+                    ReplyBody::Search(body) => map.serialize_entry("search", body),
                     ReplyBody::Ping(body) => map.serialize_entry("ping", body),
                 }?;
             }
@@ -148,6 +149,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ServerMessage<'a> {
                         "unblock" => ReplyBody::Unblock(map.next_value()?),
                         "blocked" => ReplyBody::Blocked(map.next_value()?),
                         "settings" => ReplyBody::Settings(map.next_value()?),
+                        "search" => ReplyBody::Search(map.next_value()?),
                         "ping" => ReplyBody::Ping(map.next_value()?),
                         _ => {
                             map.next_value::<IgnoredAny>()?;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blocked, Edit, GroupJoin, GroupRole, GroupSet, Json, Media, ReceiptState, SendExtras, Settings,
-    UserRef, Visibility, is_false,
+    Blocked, Edit, GroupJoin, GroupRole, GroupSet, Json, Media, ReceiptState, Search, SendExtras,
+    Settings, UserRef, Visibility, is_false,
 };
 use crate::text::Str;
 
@@ -59,6 +59,7 @@ pub enum CommandBody<'a> {
     Unblock(UserRef<'a>),
     Blocked(Blocked<'a>),
     Settings(Settings<'a>),
+    Search(Search<'a>),
 }
 
 /// Gives each command a number and a name.
@@ -122,6 +123,7 @@ names! {
     Unblock "unblock"
     Blocked "blocked"
     Settings "settings"
+    Search "search"
 }
 
 impl CommandBody<'_> {

@@ -9,6 +9,7 @@ mod extras;
 mod json_value;
 mod manage;
 mod reply;
+mod search;
 mod terms;
 
 pub use crate::media::Media;
@@ -18,6 +19,7 @@ pub use extras::{Edit, MessageExtras, SendExtras};
 pub use json_value::{Json, NotJson};
 pub use manage::*;
 pub use reply::*;
+pub use search::{Search, SearchReply};
 pub use terms::{ChangeKind, Joining, ReceiptState, Role, Senders, Visibility};
 
 /// Tells `skip_serializing_if` to leave out a flag that is not set.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BlockedReply, Joining, Json, Message, MessageReaction, Ping, PinnedMessage, Push, Role,
-    Senders, UserPresence, Visibility, is_false,
+    SearchReply, Senders, UserPresence, Visibility, is_false,
 };
 use crate::error::ErrorCode;
 use crate::text::Str;
@@ -69,6 +69,7 @@ pub enum ReplyBody<'a> {
     Unblock(Done),
     Blocked(BlockedReply<'a>),
     Settings(Done),
+    Search(SearchReply<'a>),
 }
 
 /// Reports why a command failed.

@@ -106,7 +106,8 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
         | C::Block(_)
         | C::Unblock(_)
         | C::Blocked(_)
-        | C::Settings(_)) => return own_from_wire(own),
+        | C::Settings(_)
+        | C::Search(_)) => return own_from_wire(own),
         other => return ephemeral_from_wire(other),
     })
 }
@@ -134,6 +135,12 @@ fn own_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>,
         C::Block(c) => m::CommandBody::Block(user_ref(c)),
         C::Unblock(c) => m::CommandBody::Unblock(user_ref(c)),
         C::Blocked(c) => m::CommandBody::Blocked(m::Blocked {
+            after: text(c.after),
+            limit: c.limit,
+        }),
+        C::Search(c) => m::CommandBody::Search(m::Search {
+            text: c.text.into(),
+            conversation: text(c.conversation),
             after: text(c.after),
             limit: c.limit,
         }),
@@ -307,6 +314,7 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
         C::GroupJoin(c) => one("group", &c.group),
         C::Block(c) | C::Unblock(c) => one("user", &c.user),
         C::Settings(c) => one("conversation", &c.conversation),
+        C::Search(c) => one("text", &c.text),
         C::Typing(c) => one("conversation", &c.conversation),
         C::Signal(c) => one("user", &c.user),
         C::Subscribe(c) => one("topic", &c.topic),

@@ -110,6 +110,14 @@ fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeErro
             cursor: r.cursor.into(),
             more: r.more,
         }),
+        R::Search(r) => m::ReplyBody::Search(m::SearchReply {
+            messages: r
+                .messages
+                .into_iter()
+                .map(event::message)
+                .collect::<Result<_, _>>()?,
+            next: r.next.map(Into::into),
+        }),
         R::GroupCreate(r) => m::ReplyBody::GroupCreate(m::GroupCreateReply {
             conversation: r.conversation.into(),
             members: r.members,

@@ -4,7 +4,7 @@ pub struct Command {
     /// The client chooses the id, 1 to 2^32-1. With 0 the server replies only with errors.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 40, 41, 42, 43, 44, 45, 46, 47, 48")]
+    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49")]
     pub command: ::core::option::Option<command::Command>,
 }
 /// Nested message and enum types in `Command`.
@@ -85,6 +85,8 @@ pub mod command {
         Blocked(super::Blocked),
         #[prost(message, tag = "48")]
         Settings(super::Settings),
+        #[prost(message, tag = "49")]
+        Search(super::Search),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -319,6 +321,19 @@ pub struct Blocked {
     #[prost(uint32, optional, tag = "2")]
     pub limit: ::core::option::Option<u32>,
 }
+/// Messages with words. Without a conversation: in all of the caller.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Search {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub conversation: ::core::option::Option<::prost::alloc::string::String>,
+    /// The `next` of the page before.
+    #[prost(string, optional, tag = "3")]
+    pub after: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "4")]
+    pub limit: ::core::option::Option<u32>,
+}
 /// The caller's own settings of a conversation. What is absent stays.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Settings {
@@ -462,7 +477,7 @@ pub struct Reply {
     /// The id of the command; 0 for an error whose command has no id.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 40, 41, 42, 43, 44, 45, 46, 47, 48")]
+    #[prost(oneof = "reply::Reply", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49")]
     pub reply: ::core::option::Option<reply::Reply>,
 }
 /// Nested message and enum types in `Reply`.
@@ -545,6 +560,8 @@ pub mod reply {
         Blocked(super::BlockedReply),
         #[prost(message, tag = "48")]
         Settings(super::Done),
+        #[prost(message, tag = "49")]
+        Search(super::SearchReply),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -764,6 +781,15 @@ pub struct PinnedMessage {
     /// The time at which the message was pinned.
     #[prost(uint64, tag = "2")]
     pub time: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SearchReply {
+    /// The newest message comes first.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// Asks for the next page; absent behind the last one.
+    #[prost(string, optional, tag = "2")]
+    pub next: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BlockedReply {

@@ -74,6 +74,26 @@ impl World {
         json!({"conversations": conversations, "unread": unread, "more": false})
     }
 
+    /// Returns the messages with a word whose text the user sees.
+    pub(in crate::model) fn found(&self, user: &str, word: &str) -> Vec<Value> {
+        let inbox = self.inboxes.get(user).map_or(&[][..], Vec::as_slice);
+        let mut found = Vec::new();
+        for id in inbox {
+            let conversation = &self.conversations[id];
+            let Some(member) = conversation.members.iter().find(|one| one.user == user) else {
+                continue;
+            };
+            for seq in member.first.max(1)..=conversation.messages.len() {
+                let message = conversation.render(id, seq, user, true);
+                let text = message["text"].as_str().unwrap_or_default();
+                if text.split(' ').any(|own| own == word) {
+                    found.push(message);
+                }
+            }
+        }
+        found
+    }
+
     pub(super) fn info(&mut self, user: &str, id: &str) -> Answer {
         let conversation = self.of(user, id)?;
         let first = conversation.member(user).first;

@@ -45,6 +45,7 @@ impl Fields for m::Command<'_> {
             m::CommandBody::Unblock(body) => to.message(46, body),
             m::CommandBody::Blocked(body) => to.message(47, body),
             m::CommandBody::Settings(body) => to.message(48, body),
+            m::CommandBody::Search(body) => to.message(49, body),
         }
     }
 }
@@ -161,6 +162,15 @@ impl Fields for m::Conversations<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.optional_text(1, self.after.as_ref());
         to.optional_number(2, self.limit);
+    }
+}
+
+impl Fields for m::Search<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.text(1, &self.text);
+        to.optional_text(2, self.conversation.as_ref());
+        to.optional_text(3, self.after.as_ref());
+        to.optional_number(4, self.limit);
     }
 }
 

@@ -56,6 +56,7 @@ impl Fields for m::Reply<'_> {
             m::ReplyBody::Unblock(body) => to.message(46, body),
             m::ReplyBody::Blocked(body) => to.message(47, body),
             m::ReplyBody::Settings(body) => to.message(48, body),
+            m::ReplyBody::Search(body) => to.message(49, body),
         }
     }
 }
@@ -250,6 +251,13 @@ impl Fields for m::ConversationsReply<'_> {
         to.number(2, self.unread);
         to.text(3, &self.cursor);
         to.flag(4, self.more);
+    }
+}
+
+impl Fields for m::SearchReply<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.messages(1, &self.messages);
+        to.optional_text(2, self.next.as_ref());
     }
 }
 

@@ -241,6 +241,14 @@ fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     );
     let conversations =
         (of(text()), of(any::<u32>())).prop_map(|(after, limit)| m::Conversations { after, limit });
+    let search = (required(), of(text()), of(text()), of(any::<u32>())).prop_map(
+        |(text, conversation, after, limit)| m::Search {
+            text,
+            conversation,
+            after,
+            limit,
+        },
+    );
     let one = || place().prop_map(|(conversation, seq)| m::MessageRef { conversation, seq });
     let react =
         (place(), required(), any::<bool>()).prop_map(|((conversation, seq), reaction, remove)| {
@@ -264,6 +272,7 @@ fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
         reactions.prop_map(C::Reactions),
         receipts.prop_map(C::Receipts),
         conversations.prop_map(C::Conversations),
+        search.prop_map(C::Search),
         one().prop_map(C::Recall),
         one().prop_map(C::Delete),
         react.prop_map(C::React),

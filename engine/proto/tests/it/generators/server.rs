@@ -338,10 +338,13 @@ fn listing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
     );
     let reactions = (prop::collection::vec(reaction(), 0..3), any::<bool>())
         .prop_map(|(reactions, more)| m::ReactionsReply { reactions, more });
+    let search = (prop::collection::vec(message(), 0..3), of(text()))
+        .prop_map(|(messages, next)| m::SearchReply { messages, next });
     prop_oneof![
         reactions.prop_map(R::Reactions),
         receipts.prop_map(R::Receipts),
         conversations.prop_map(R::Conversations),
+        search.prop_map(R::Search),
     ]
 }
 

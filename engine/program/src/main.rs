@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    trunkline::cli::run(std::env::args_os())
+    trunkline::cli::run_with_index(std::env::args_os(), &trunkline_search::WordIndex)
 }
