@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_file_is_what_the_program_prints() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/trunkline.toml");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/trunkline.toml");
         let file = std::fs::read_to_string(file).unwrap();
         assert!(
             file == as_toml(),

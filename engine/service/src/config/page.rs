@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_page_is_what_the_program_prints() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
         let page = std::fs::read_to_string(page).unwrap();
         assert!(
             page == as_markdown(),
