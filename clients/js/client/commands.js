@@ -118,6 +118,12 @@ export class Commands {
       const text = `${this.#pending.size} commands have no answer yet: wait for some of them`;
       return Promise.reject(localError("queue_full", text));
     }
+    try {
+      // What cannot be written must not get into the order: it would hold up all behind it.
+      JSON.stringify(body);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return new Promise((resolve, reject) => {
       const settle = (error, reply) => {
         if (error) return reject(error);

@@ -188,6 +188,17 @@ played("keeps the order of a conversation when a message is refused for the mome
   assert.deepEqual((await Promise.all(sent)).map(({ seq }) => seq), [1, 2]);
 });
 
+played("what cannot be written holds up nothing", {}, async ({ client, next }) => {
+  const socket = await next();
+  greet(socket);
+  const circle = {};
+  circle.circle = circle;
+  for (const meta of [1n, circle]) await assert.rejects(client.send({ user: "bob", text: "1", meta }), TypeError);
+  const sent = client.send({ user: "bob", text: "2" });
+  assert.equal(socket.answer("send", { conversation: "u:alice:bob", seq: 1 }).text, "2");
+  assert.equal((await sent).seq, 1);
+});
+
 played("what changes one thing goes one after another, also when a command is refused for the moment", {}, async ({ client, next }) => {
   const socket = await next();
   greet(socket);

@@ -217,6 +217,19 @@ class Client(unittest.IsolatedAsyncioTestCase):
 
         await self.play(body)
 
+    async def test_what_cannot_be_written_holds_up_nothing(self) -> None:
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            socket = await gateway.next()
+            await socket.greet()
+            for meta, error in ((object(), TypeError), (float("nan"), ValueError), ("\ud83d", ValueError)):
+                with self.assertRaises(error):
+                    await client.send(user="bob", text="1", meta={"at": meta})
+            sending = asyncio.ensure_future(client.send(user="bob", text="2"))
+            await socket.answer("send", {"conversation": "u:alice:bob", "seq": 1})
+            self.assertEqual((await sending)["seq"], 1)
+
+        await self.play(body)
+
     async def test_what_changes_one_thing_goes_one_after_another(self) -> None:
         async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
             socket = await gateway.next()
@@ -396,11 +409,17 @@ class Client(unittest.IsolatedAsyncioTestCase):
             failures: list[Any] = []
             asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
             client._listeners["message"].insert(0, lambda event: [].pop())
+
+            async def cancelled(event: Event) -> None:
+                raise asyncio.CancelledError
+
+            client._listeners["message"].insert(1, cancelled)
             socket = await gateway.next()
             await socket.greet()
             await socket.say({"push": message("p-1", 1)}, {"push": message("p-2", 2)})
             await until(lambda: got == [1, 2])
-            self.assertEqual([type(error) for error in failures], [IndexError, IndexError])
+            expected = [IndexError, asyncio.CancelledError] * 2
+            self.assertEqual([type(error) for error in failures], expected)
 
         await self.play(body)
 

@@ -41,6 +41,16 @@ CHANGED: dict[str, tuple[str, ...]] = {
 }
 
 
+def written(value: Fields) -> str:
+    """Returns a value as JSON.
+
+    :raises TypeError, ValueError: it has no form in JSON, or a text has half of a surrogate pair
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text.encode()
+    return text
+
+
 @dataclass(eq=False)
 class Command:
     """One command without an answer."""
@@ -118,6 +128,7 @@ class Commands:
         """Carries a command out and returns its reply. ``lane`` says what it changes, if :data:`CHANGED` does not.
 
         :raises TrunklineError: the gateway refuses it, too many wait, or the session is lost and it cannot be repeated
+        :raises TypeError, ValueError: a value has no form in JSON, or a text is not Unicode
         """
         if len(self._pending) >= self._most:
             text = f"{len(self._pending)} commands have no answer yet: wait for some of them"
@@ -125,6 +136,8 @@ class Commands:
         answer = asyncio.get_running_loop().create_future()
         # What is missing is left out; `data` may be null.
         body = {name: value for name, value in body.items() if value is not None or name == "data"}
+        # What cannot be written must not get into the order: it would hold up all behind it.
+        written(body)
         if lane is None and (changed := CHANGED.get(name)):
             lane = " ".join((changed[0], *(str(body.get(field)) for field in changed[1:])))
         command = Command(self.take_id(), name, body, answer, first, lane, is_once)
@@ -181,7 +194,7 @@ class Commands:
             return
         if command.is_read and self._questions >= QUESTIONS:
             return
-        text = json.dumps({"id": command.id, command.name: command.body}, ensure_ascii=False)
+        text = written({"id": command.id, command.name: command.body})
         # The gateway would end the session for it.
         if 3 * len(text) > self._bytes and len(text.encode()) > self._bytes:
             message = f"{command.name} has more than the {self._bytes} bytes that the gateway takes"

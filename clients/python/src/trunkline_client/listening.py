@@ -99,6 +99,13 @@ class Listening:
                 done = listener(value)
                 if inspect.isawaitable(done):
                     await done
+            except asyncio.CancelledError as error:
+                # The client ends this task when it closes. Something that the listener waited for may be
+                # cancelled at any time.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._report(error)
             except Exception as error:
                 self._report(error)
 
