@@ -37,6 +37,10 @@ const ENTRY: Cost = Cost::nanos(40);
 /// The cost of comparing one KiB of text with the words. Calibrated with a release build.
 const COMPARE_KIB: Cost = Cost::micros(8);
 
+/// The cost of 1 KiB of a text that is not ASCII: each character is taken apart and put together, and the
+/// text may grow to three times its length.
+const FOLD_KIB: Cost = Cost::micros(64);
+
 const NOT_OFFERED: Failure = (
     ErrorCode::UnknownCommand,
     "this gateway does not search messages: its operator starts it with --search",
@@ -249,9 +253,13 @@ impl Searching {
         let Some(text) = message.text.as_deref().filter(|_| is_the_same) else {
             return Ok(None);
         };
+        let each = match text.is_ascii() {
+            true => COMPARE_KIB,
+            false => FOLD_KIB,
+        };
         reading
             .meter()
-            .add(COMPARE_KIB.times(text.len().div_ceil(1 << 10)));
+            .add(each.times(text.len().div_ceil(1 << 10)));
         let matches = self.asked.query.matches(text);
         Ok(matches.then_some(message))
     }

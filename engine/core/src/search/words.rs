@@ -175,6 +175,10 @@ fn searched(text: &str) -> &str {
     &text[..text.floor_char_boundary(MOST_SEARCHED_BYTES)]
 }
 
+/// The most that a text grows when it is folded, as a factor. Fractions such as ½ grow to two and a half
+/// times their bytes, and U+FDFA to eleven times.
+const MOST_GROWTH: usize = 3;
+
 /// Returns a text without accents and capitals, and with plain forms of characters.
 fn folded(text: &str) -> String {
     if text.is_ascii() {
@@ -183,8 +187,13 @@ fn folded(text: &str) -> String {
     let small = text.chars().flat_map(char::to_lowercase);
     let plain = small.nfkd().filter(|char| !is_accent(*char));
     let mut folded = String::with_capacity(text.len());
+    // A few characters stand for a sentence: a text of them is not searched to its end.
+    let most = MOST_GROWTH * text.len();
     // What was taken apart is put together again, such as the syllables of Hangul.
     for char in plain.nfc().flat_map(char::to_lowercase) {
+        if folded.len() >= most {
+            break;
+        }
         match char {
             'ß' => folded.push_str("ss"),
             'ς' => folded.push('σ'),
@@ -297,6 +306,19 @@ mod tests {
         assert_eq!(words("İstanbul Ёлка"), ["istanbul", "елка"]);
         assert_eq!(words("a_b-c.d@e"), ["a", "b", "c", "d", "e"]);
         assert_eq!(words(" …!? \u{1f389}"), [""; 0]);
+    }
+
+    #[test]
+    fn characters_that_stand_for_sentences_do_not_make_a_text_long() {
+        let text = "\u{fdfa}".repeat(10_000);
+        let folded = folded(&text);
+        let bound = MOST_GROWTH * text.len();
+        assert!(
+            (bound..bound + 8).contains(&folded.len()),
+            "{}",
+            folded.len()
+        );
+        assert_eq!(words("½ ﬃ"), ["1", "2", "ffi"]);
     }
 
     #[test]
