@@ -86,7 +86,7 @@ mod tests {
     fn only_the_first_command_and_its_beginning_say_whether_it_takes_long() {
         let takes_long = |commands: &str| takes_long(Encoding::Json, commands.as_bytes());
         let text = |bytes: usize| format!("{{\"text\":\"{}\"}}", "x".repeat(bytes));
-        assert!(!takes_long(&text(LOOKED_AT - 100)) && takes_long(&text(LOOKED_AT)));
+        assert!(!takes_long(&text(90 << 10)) && takes_long(&text(LOOKED_AT)));
         assert!(
             of_command(LOOKED_AT) >= Cost::micros(150),
             "nothing is missed"
