@@ -28,17 +28,17 @@ use crate::state::{self, Inbox, InboxChunk, InboxEntry};
 /// The maximum number of hits that one page looks at in the store.
 const MOST_HITS: usize = 256;
 
-/// The cost of looking a word up in one file of the index. Calibrated with a release build.
+/// The cost of looking a word up in one file of the index: about 2 µs in a release build on a busy machine.
 const WORD: Cost = Cost::nanos(1_500);
 
-/// The cost of an entry of the index. Calibrated with a release build.
+/// The cost of an entry of the index: an estimate.
 const ENTRY: Cost = Cost::nanos(40);
 
-/// The cost of comparing one KiB of text with the words. Calibrated with a release build.
+/// The cost of comparing one KiB of ASCII with the words: an estimate.
 const COMPARE_KIB: Cost = Cost::micros(8);
 
 /// The cost of 1 KiB of a text that is not ASCII: each character is taken apart and put together, and the
-/// text may grow to three times its length.
+/// text may grow to three times its length. An estimate.
 const FOLD_KIB: Cost = Cost::micros(64);
 
 const NOT_OFFERED: Failure = (

@@ -40,9 +40,9 @@ pub struct Query {
 /// A text is no query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadQuery {
-    /// It has more than [`MOST_QUERY_BYTES`].
+    /// The query has more bytes than [`MOST_QUERY_BYTES`].
     TooLong,
-    /// It has more than [`MOST_QUERY_WORDS`].
+    /// The query has more words than [`MOST_QUERY_WORDS`].
     TooManyWords,
     /// It has no letter and no digit.
     NoWord,
