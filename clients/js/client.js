@@ -14,7 +14,7 @@ import { Listeners, TrunklineError, localError, randomKey } from "./client/value
 export { Timeline } from "./client/timeline.js";
 export { TrunklineError, base64, conversationOf, randomKey } from "./client/values.js";
 
-/** How long an attempt to connect may take, in milliseconds. */
+/** How long an attempt to connect may take, in milliseconds, and how long the program may take for a token before it. */
 const ATTEMPT_MS = 10_000;
 
 /** How long the gateway may be silent after a question whether it is there, in milliseconds. */
@@ -68,6 +68,8 @@ export class Trunkline {
   #watched = new Set();
   /** The last position of each topic. */
   #topics = new Map();
+  /** Topics of which something may be missing: their publications come again, behind the reply to `subscribe`. */
+  #behind = new Set();
 
   constructor(url, options = {}) {
     this.#options = { acknowledge: true, pipeline: 1, maxPending: 1_000, random: Math.random, ...options };
@@ -212,12 +214,16 @@ export class Trunkline {
   /** Subscribes to a topic, in later sessions too. */
   subscribe({ topic, since }) {
     // Before the publications that follow the reply.
-    const first = ({ pos }) => this.#topics.set(topic, pos);
+    const first = ({ pos }) => {
+      this.#topics.set(topic, pos);
+      this.#behind.delete(topic);
+    };
     return this.request("subscribe", { topic, since }, { first });
   }
 
   unsubscribe({ topic }) {
     this.#topics.delete(topic);
+    this.#behind.delete(topic);
     return this.request("unsubscribe", { topic });
   }
 
@@ -249,11 +255,11 @@ export class Trunkline {
     if (this.#state === "closed") return;
     this.#enter("connecting");
     this.#disconnect = this.#refusal = undefined;
-    const { token, user, namespace, device, resume } = this.#options;
+    const { user, namespace, device, resume } = this.#options;
     const connect = { user, namespace, device, since: this.position, batch: true };
     if (resume && connect.since === undefined) connect.resume = true;
     try {
-      connect.token = typeof token === "function" ? await token() : token;
+      connect.token = await this.#askToken();
     } catch (error) {
       this.#listeners.tell("error", error);
       if (this.#state === "connecting") this.#retry(this.#delays.next(), { code: 0, reason: "there is no token" });
@@ -280,6 +286,22 @@ export class Trunkline {
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(code, reason, retryAfter);
     this.#timers.attempt = setTimeout(() => this.#drop("the gateway did not answer in time"), ATTEMPT_MS);
+  }
+
+  /** Returns the token of now. Rejects if the program fails to say it in time. */
+  async #askToken() {
+    const { token } = this.#options;
+    if (typeof token !== "function") return token;
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`the function token did not answer within ${ATTEMPT_MS} ms`)), ATTEMPT_MS);
+      this.#timers.token = timer;
+    });
+    try {
+      return await Promise.race([token(), late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #greet(connect) {
@@ -309,6 +331,7 @@ export class Trunkline {
     this.#stopTimers();
     this.#events.lose();
     this.#marks.lose();
+    this.#behind.clear();
     const isFinal = code === 3505 ? typeof this.#options.token !== "function" : !(told?.reconnect ?? !(code >= 3500 && code <= 3999));
     if (isFinal) {
       const text = `the gateway ended the session with code ${code}: ${because || "it gave no reason"}`;
@@ -429,24 +452,44 @@ export class Trunkline {
       this.#commands.run("presence", { watch }, { isOnce: true, first }).catch(failed);
     }
     for (const [topic, since] of this.#topics) {
+      // What comes before the reply is behind it once more.
+      this.#behind.add(topic);
       const first = ({ pos, recovered }) => {
-        this.#topics.set(topic, pos);
+        if (!this.#behind.delete(topic)) return;
+        // With `since`, what was missed follows, and moves the position.
+        this.#topics.set(topic, recovered ? since : pos);
         this.#listeners.tell("resubscribed", { topic, pos, recovered });
       };
-      this.#commands.run("subscribe", { topic, since }, { isOnce: true, first }).catch(failed);
+      const end = (error) => {
+        this.#behind.delete(topic);
+        failed(error);
+      };
+      this.#commands.run("subscribe", { topic, since }, { isOnce: true, first }).catch(end);
     }
   }
 
-  /** Asks whether the gateway is there when nothing came for a while: a page does not see the pings of WebSocket. */
+  /**
+   * Asks whether the gateway is there when nothing came for a while: a page does not see the pings of WebSocket. Timers of a
+   * hidden page run late, and so does what it hears after it was busy. So the time without an answer counts from the question
+   * on, and in two halves: what was heard meanwhile is read between them.
+   */
   #watchSilence(ping) {
     this.#heard = performance.now();
+    let asked;
+    let halves = 0;
+    const later = (delay) => (this.#timers.silence = setTimeout(look, Math.min(delay, LONGEST_TIMER_MS)));
     const look = () => {
+      if (asked !== undefined && this.#heard < asked) {
+        return ++halves === 2 ? this.#drop("the gateway is silent") : later(SILENCE_MS / 2);
+      }
       const silent = performance.now() - this.#heard;
-      if (silent >= ping + SILENCE_MS) return this.#drop("the gateway is silent");
-      if (silent >= ping) this.#writeCommand({ ping: {} });
-      this.#timers.silence = setTimeout(look, Math.min(Math.max(ping - silent, SILENCE_MS / 2), LONGEST_TIMER_MS));
+      asked = undefined;
+      if (silent < ping) return later(ping - silent);
+      [asked, halves] = [performance.now(), 0];
+      this.#writeCommand({ ping: {} });
+      later(SILENCE_MS / 2);
     };
-    this.#timers.silence = setTimeout(look, Math.min(ping, LONGEST_TIMER_MS));
+    later(ping);
   }
 
   #renewLater({ expires, time }) {
@@ -467,7 +510,7 @@ export class Trunkline {
     const session = this.#sessions;
     const isOver = () => session !== this.#sessions || !this.#isOpen;
     try {
-      const token = await this.#options.token();
+      const token = await this.#askToken();
       if (!isOver()) this.#greet({ token });
     } catch (error) {
       this.#listeners.tell("error", error);
@@ -484,6 +527,7 @@ export class Trunkline {
     this.#renewLater(connect);
     for (const topic of connect.unsubscribed ?? []) {
       this.#topics.delete(topic);
+      this.#behind.delete(topic);
       this.#listeners.tell("unsubscribed", { topic });
     }
     this.#listeners.tell("renewed", this.#session);
@@ -493,10 +537,16 @@ export class Trunkline {
     const { pos } = push;
     const kind = Object.keys(push).find((name) => name !== "pos");
     const event = push[kind];
-    if (kind === "gap") return void this.#fill();
+    if (kind === "gap") {
+      for (const topic of this.#topics.keys()) this.#behind.add(topic);
+      return void this.#fill();
+    }
     if (kind === "caught_up") return this.#caughtUp(event.pos);
     if (kind === "disconnect") return void (this.#disconnect = event);
-    if (kind === "publication" && this.#topics.has(event.topic)) this.#topics.set(event.topic, event.pos);
+    if (kind === "publication") {
+      if (this.#behind.has(event.topic)) return;
+      if (this.#topics.has(event.topic)) this.#topics.set(event.topic, event.pos);
+    }
     if (pos === undefined) return this.#listeners.tell(kind, event);
     this.#events.take(pos, kind, event);
   }

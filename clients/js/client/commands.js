@@ -37,7 +37,16 @@ const CHANGED = {
   unblock: ({ user }) => `block ${user}`,
   subscribe: ({ topic }) => `topic ${topic}`,
   unsubscribe: ({ topic }) => `topic ${topic}`,
+  contacts: ({ add, remove }) => (add || remove ? "contacts" : undefined),
+  presence: ({ watch, unwatch }) => (watch || unwatch ? "watches" : undefined),
 };
+for (const name of ["add", "remove", "leave", "rename", "role", "set", "join"]) CHANGED[`group_${name}`] = ({ group }) => `group ${group}`;
+
+/**
+ * Commands whose order matters to others, and which do not wait for each other: a repetition would come behind later ones.
+ * They are rejected where others are tried again.
+ */
+const STREAMED = new Set(["publish", "signal"]);
 
 /** One command without an answer. */
 class Command {
@@ -55,6 +64,7 @@ class Command {
     /** Whether it ends with its session. */
     this.isOnce = false;
     this.tries = 0;
+    /** Runs while it waits to be tried again. */
     this.timer = undefined;
   }
 
@@ -159,11 +169,12 @@ export class Commands {
     this.#questions = 0;
     for (const command of [...this.#pending.values()]) {
       clearTimeout(command.timer);
-      if (!command.isWritten) continue;
+      command.timer = undefined;
+      if (!command.isWritten && !command.isOnce) continue;
       command.isWritten = false;
       if (command.isRepeatable) continue;
       const text = `the connection was lost before the answer to ${command.name}`;
-      this.#finish(command, localError("connection_lost", text, true));
+      this.#finish(command, localError("connection_lost", text, command.wasWritten));
     }
   }
 
@@ -186,7 +197,7 @@ export class Commands {
 
   /** Writes a command if it is its turn. */
   #push(command) {
-    if (this.#bytes === 0 || command.isWritten) return;
+    if (this.#bytes === 0 || command.isWritten || command.timer !== undefined) return;
     if (command.lane && command.lane.commands.indexOf(command) >= command.lane.width) return;
     if (command.isRead && this.#questions >= QUESTIONS) return;
     const text = JSON.stringify({ id: command.id, [command.name]: command.body });
@@ -201,14 +212,19 @@ export class Commands {
   }
 
   #failed(command, error) {
-    // After 111 nothing was done. After the others it may not be known, so only what can be repeated is.
-    const again = error.code === 111 || ([100, 115, 120].includes(error.code) && command.tries++ < TRIES);
-    if (!again || !command.isRepeatable) return this.#finish(command, new TrunklineError(error));
+    // After 111 nothing was done. After the others that is not known, so only what can be repeated is.
+    const isRefused = error.code === 111;
+    const again = isRefused
+      ? !STREAMED.has(command.name)
+      : [100, 115, 120].includes(error.code) && command.isRepeatable && command.tries++ < TRIES;
+    if (!again) return this.#finish(command, new TrunklineError(error));
     const range = Math.min(100 * 2 ** command.tries, LONGEST_WAIT);
     const delay = (error.retry_ms ?? 0) + this.#random() * range;
     this.#answerCame(command);
+    command.isWritten = false;
+    if (isRefused && !command.isRepeatable) command.wasWritten = false;
     command.timer = setTimeout(() => {
-      command.isWritten = false;
+      command.timer = undefined;
       this.#push(command);
     }, delay);
   }

@@ -263,6 +263,112 @@ played("repeats nothing that must not happen twice", {}, async ({ client, next }
   assert.equal((await read).last, 0);
 });
 
+played("tries again what the gateway was too busy for, in its order", {}, async ({ client, next }) => {
+  const one = await next();
+  greet(one);
+  const busy = { code: 111, name: "too_many_requests", temporary: true, limit: "rate_commands", retry_ms: 1 };
+  const changed = [client.groupAdd({ group: "eng", users: ["bob"] }), client.groupRemove({ group: "eng", users: ["bob"] })];
+  const asked = client.rpc({ method: "orders.list", data: {} });
+  one.refuse("group_add", busy);
+  one.refuse("rpc", busy);
+  while (one.sent.length < 2) await setImmediate();
+  assert.ok(!one.sent.some((command) => "group_remove" in command), "the removal waits for the addition");
+  one.answer("group_add", {});
+  one.answer("group_remove", {});
+  await Promise.all(changed);
+  // Nothing was done: the next session may ask.
+  one.refuse("rpc", { ...busy, retry_ms: 60_000 });
+  one.lose();
+  const two = await next();
+  greet(two, { recovered: true });
+  two.answer("rpc", { data: 1 });
+  assert.equal((await asked).data, 1);
+  // A publication would come behind later ones.
+  const published = client.publish({ topic: "live.42", data: 1 });
+  two.refuse("publish", busy);
+  await assert.rejects(published, { code: 111 });
+});
+
+/** Lets the test turn the clock. */
+async function withClock(body) {
+  const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout, now: performance.now };
+  const timers = new Map();
+  let [now, ids] = [0, 0];
+  globalThis.setTimeout = (run, delay) => (timers.set(++ids, { run, at: now + delay }), ids);
+  globalThis.clearTimeout = (id) => timers.delete(id);
+  performance.now = () => now;
+  const clock = {
+    /** Lets time go by in which no timer runs. */
+    sleep: (time) => (now += time),
+    /** Lets time go by. */
+    turn(time) {
+      for (const end = now + time; ; ) {
+        const [id, first] = [...timers].reduce((a, b) => (b[1].at < a[1].at ? b : a), [0, { at: Infinity }]);
+        if (first.at > end) return void (now = end);
+        timers.delete(id);
+        now = Math.max(now, first.at);
+        first.run();
+      }
+    },
+  };
+  try {
+    await body(clock);
+  } finally {
+    Object.assign(globalThis, { setTimeout: real.setTimeout, clearTimeout: real.clearTimeout });
+    performance.now = real.now;
+  }
+}
+
+played("ends a silent connection 10 s after a question, however late its timers run", {}, ({ client, told, next }) => withClock(async (clock) => {
+  const socket = await next();
+  greet(socket);
+  clock.turn(20_000);
+  socket.say({ push: message("p-1", 1) });
+  clock.turn(24_000);
+  assert.deepEqual(socket.sent.filter((command) => "ping" in command), [], "it was heard lately");
+  // A hidden page has a timer a minute, and no answer was asked for yet.
+  clock.sleep(60_000);
+  clock.turn(1_000);
+  assert.equal(client.state, "online");
+  // The answer waits behind a timer that is late too.
+  clock.sleep(60_000);
+  clock.turn(0);
+  assert.equal(client.state, "online");
+  socket.answer("ping", {});
+  clock.turn(29_000);
+  assert.equal(socket.sent.filter((command) => "ping" in command).length, 1);
+  clock.turn(5_900);
+  assert.equal(client.state, "online");
+  clock.turn(100);
+  assert.deepEqual([socket.closed, told.at(-1)[1].reason], [1000, "the gateway is silent"]);
+}));
+
+played("does not wait for ever for a token", { user: undefined, token: () => asks++ === 0 ? new Promise(() => {}) : "t-1" }, ({ client, told, next }) => withClock(async (clock) => {
+  while (asks === 0) await setImmediate();
+  clock.turn(10_000);
+  while (client.state !== "waiting") await setImmediate();
+  assert.match(told[0][1].message, /token did not answer/);
+  clock.turn(0);
+  assert.equal(greet(await next()).token, "t-1");
+}));
+let asks = 0;
+
+played("loses no publication behind a gap", {}, async ({ client, told, next }) => {
+  const publication = (number) => ({ push: { publication: { topic: "live.42", data: number, from: "bob", pos: `t-${number}` } } });
+  client.on("publication", ({ data }) => told.push(["publication", data]));
+  const socket = await next();
+  greet(socket);
+  client.subscribe({ topic: "live.42" });
+  socket.answer("subscribe", { pos: "t-0", recovered: false });
+  socket.say(publication(1), { push: { gap: { pos: "p-1" } } }, publication(3));
+  socket.answer("sync", { events: [], pos: "p-1", more: false });
+  await setImmediate();
+  socket.say(publication(4));
+  assert.deepEqual(socket.answer("subscribe", { pos: "t-4", recovered: true }), { topic: "live.42", since: "t-1" });
+  socket.say(...[2, 3, 4, 5].map(publication));
+  assert.deepEqual(told.filter(([kind]) => kind === "publication").map(([, data]) => data), [1, 2, 3, 4, 5]);
+});
+
 played("bounds what waits", { maxPending: 2 }, async ({ client }) => {
   const waiting = [client.send({ user: "bob", text: "1" }), client.send({ user: "bob", text: "2" })];
   await assert.rejects(client.send({ user: "bob", text: "3" }), { kind: "queue_full" });

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import unittest
+import unittest.mock
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -360,6 +361,121 @@ class Client(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(subscribed, {"topic": "live.42", "since": "t-2"})
 
         await self.play(body)
+
+    async def test_loses_no_publication_behind_a_gap(self) -> None:
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            seen: list[Any] = []
+            client.on("publication", lambda event: seen.append(event["data"]))
+
+            def published(number: int) -> dict[str, Any]:
+                fields = {"topic": "live.42", "data": number, "from": "bob", "pos": f"t-{number}"}
+                return {"push": {"publication": fields}}
+
+            socket = await gateway.next()
+            await socket.greet()
+            subscribing = asyncio.create_task(client.subscribe("live.42"))
+            await socket.answer("subscribe", {"pos": "t-0", "recovered": False})
+            await subscribing
+            await socket.say(published(1), {"push": {"gap": {"pos": "p-1"}}}, published(3))
+            await socket.say({"push": {"signal": {"from": "bob", "data": 1}}})
+            await socket.answer("sync", {"events": [], "pos": "p-1", "more": False})
+            subscribed = await socket.answer("subscribe", {"pos": "t-4", "recovered": True})
+            self.assertEqual(subscribed, {"topic": "live.42", "since": "t-1"})
+            await socket.say(*map(published, range(2, 6)))
+            await until(lambda: len(seen) >= 5)
+            self.assertEqual(seen, [1, 2, 3, 4, 5])
+
+        await self.play(body)
+
+    async def test_publications_wait_for_a_slow_program_over_a_lost_session(self) -> None:
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            seen: list[Any] = []
+            go_on = asyncio.Event()
+
+            async def wait(event: Event) -> None:
+                await go_on.wait()
+                seen.append(event["data"])
+
+            client.on("publication", wait)
+
+            def published(number: int) -> dict[str, Any]:
+                fields = {"topic": "live.42", "data": number, "from": "bob", "pos": f"t-{number}"}
+                return {"push": {"publication": fields}}
+
+            one = await gateway.next()
+            await one.greet()
+            subscribing = asyncio.create_task(client.subscribe("live.42"))
+            await one.answer("subscribe", {"pos": "t-0", "recovered": False})
+            await subscribing
+            await one.say(*map(published, range(1, 4)))
+            pinging = asyncio.create_task(client.ping())
+            await one.answer("ping", {})
+            await pinging
+            await one.lose()
+            two = await gateway.next()
+            await two.greet()
+            subscribed = await two.answer("subscribe", {"pos": "t-4", "recovered": True})
+            self.assertEqual(subscribed, {"topic": "live.42", "since": "t-3"})
+            # 3 wait, and no more than 2,000 may.
+            await two.say(*map(published, range(4, 2_101)))
+            pinging = asyncio.create_task(client.ping())
+            await two.answer("ping", {})
+            await pinging
+            go_on.set()
+            await two.answer("sync", {"events": [], "pos": "p-1", "more": False})
+            since = (await two.answer("subscribe", {"pos": "t-2100", "recovered": True}))["since"]
+            await two.say(*map(published, range(int(since[2:]) + 1, 2_101)))
+            await until(lambda: len(seen) >= 2_100)
+            self.assertEqual(seen, list(range(1, 2_101)))
+
+        await self.play(body)
+
+    async def test_tries_again_what_the_gateway_was_too_busy_for_in_its_order(self) -> None:
+        busy = {"code": 111, "name": "too_many_requests", "message": "no", "temporary": True, "retry_ms": 1}
+
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            one = await gateway.next()
+            await one.greet()
+            changing = asyncio.gather(client.group_add("eng", ["bob"]), client.group_remove("eng", ["bob"]))
+            await one.answer("group_add", busy, "error")
+            await one.answer("group_add", {})
+            await one.answer("group_remove", {})
+            await changing
+            asking = asyncio.create_task(client.rpc("orders.list", {}))
+            # Nothing was done: the next session may ask.
+            await one.answer("rpc", {**busy, "retry_ms": 60_000}, "error")
+            pinging = asyncio.create_task(client.ping())
+            await one.answer("ping", {})
+            await pinging
+            await one.lose()
+            two = await gateway.next()
+            await two.greet()
+            await two.answer("rpc", {"data": 1})
+            self.assertEqual(await asking, 1)
+            # A publication would come behind later ones.
+            publishing = asyncio.create_task(client.publish("live.42", 1))
+            await two.answer("publish", busy, "error")
+            with self.assertRaises(TrunklineError) as refused:
+                await publishing
+            self.assertEqual(refused.exception.code, 111)
+
+        await self.play(body)
+
+    async def test_does_not_wait_for_ever_for_a_token(self) -> None:
+        asked: list[int] = []
+
+        async def token() -> str:
+            asked.append(1)
+            if len(asked) == 1:
+                await asyncio.Event().wait()
+            return "t-1"
+
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            self.assertEqual((await (await gateway.next()).greet())["token"], "t-1")
+
+        with unittest.mock.patch("trunkline_client.client.ATTEMPT", 0.5):
+            await self.play(body, user=None, token=token)
+        self.assertEqual(len(asked), 2)
 
     async def test_acknowledges_again_what_got_no_answer(self) -> None:
         async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:

@@ -15,6 +15,8 @@ class Calls:
         self._watched: dict[str, None] = {}
         #: The last position of each topic.
         self._topics: dict[str, str | None] = {}
+        #: Topics of which something may be missing: their publications come again, behind the reply to ``subscribe``.
+        self._behind: set[str] = set()
 
     async def _run(self, name: str, fields: Fields, **how: Any) -> Any:
         raise NotImplementedError
@@ -240,6 +242,7 @@ class Calls:
         def first(reply: Fields) -> None:
             # Before the publications that follow the reply.
             self._topics[topic] = reply["pos"]
+            self._behind.discard(topic)
 
         reply: Fields = await self._run("subscribe", {"topic": topic, "since": since}, first=first)
         return reply
@@ -247,6 +250,7 @@ class Calls:
     async def unsubscribe(self, topic: str) -> Fields:
         """Ends what :meth:`subscribe` began."""
         self._topics.pop(topic, None)
+        self._behind.discard(topic)
         return await self._fields("unsubscribe", topic=topic)
 
     async def publish(self, topic: str, data: Any) -> Fields:

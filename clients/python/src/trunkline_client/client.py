@@ -25,7 +25,7 @@ from .session import Event, Over, State, socket_url
 from .shapes import SHAPES, Presence
 from .values import Fields, TrunklineError, local_error
 
-#: How long an attempt to connect may take, in seconds.
+#: How long an attempt to connect may take, in seconds, and how long the program may take for a token before it.
 ATTEMPT = 10.0
 
 #: After how long a silence the client asks whether the gateway is there, and how long it waits for the answer.
@@ -236,6 +236,7 @@ class Trunkline(Listening, Calls):
             self._socket = None
             self._events.lose()
             self._marks.lose()
+            self._behind.clear()
             self._commands.lose()
             self._leave_later(socket)
 
@@ -303,7 +304,15 @@ class Trunkline(Listening, Calls):
         if not callable(self._token):
             return self._token
         token = self._token()
-        return await token if inspect.isawaitable(token) else token
+        if not inspect.isawaitable(token):
+            return token
+        try:
+            async with asyncio.timeout(ATTEMPT) as limit:
+                return await token
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"the function token did not answer within {ATTEMPT} s") from None
 
     def _write_text(self, text: str) -> None:
         if self._socket:
@@ -408,13 +417,16 @@ class Trunkline(Listening, Calls):
         for begin in range(0, len(watched), WATCHED):
             self._again("presence", {"watch": watched[begin : begin + WATCHED]}, self._watches)
         for topic, since in self._topics.items():
-            self._again("subscribe", {"topic": topic, "since": since}, partial(self._resubscribed, topic))
+            # What comes before the reply is behind it once more.
+            self._behind.add(topic)
+            self._again("subscribe", {"topic": topic, "since": since}, partial(self._resubscribed, topic, since))
 
     def _again(self, name: str, fields: Fields, first: Callable[[Fields], None]) -> None:
         async def ask() -> None:
             try:
                 await self._commands.run(name, fields, is_once=True, first=first)
             except TrunklineError as error:
+                self._behind.discard(fields.get("topic", ""))
                 if error.kind not in ("connection_lost", "closed"):
                     self._tell("error", error)
 
@@ -424,8 +436,12 @@ class Trunkline(Listening, Calls):
         for user in reply["users"]:
             self._tell("presence", Presence(user, None))
 
-    def _resubscribed(self, topic: str, reply: Fields) -> None:
-        self._topics[topic] = reply["pos"]
+    def _resubscribed(self, topic: str, since: str | None, reply: Fields) -> None:
+        if topic not in self._behind:
+            return
+        self._behind.discard(topic)
+        # With `since`, what was missed follows, and moves the position.
+        self._topics[topic] = since if reply["recovered"] else reply["pos"]
         self._tell("resubscribed", {"topic": topic, **reply})
 
     def _renew_later(self, session: Fields) -> None:
@@ -459,6 +475,7 @@ class Trunkline(Listening, Calls):
         self._renew_later(session)
         for topic in session.get("unsubscribed", ()):
             self._topics.pop(topic, None)
+            self._behind.discard(topic)
             self._tell("unsubscribed", {"topic": topic})
         self._tell("renewed", self._session)
 
@@ -469,6 +486,7 @@ class Trunkline(Listening, Calls):
         [kind] = (name for name in push if name != "pos")
         event = push[kind]
         if kind == "gap":
+            self._behind.update(self._topics)
             self._enter(State.CATCHING_UP)
             self._events.miss()
         elif kind == "caught_up":
@@ -476,10 +494,22 @@ class Trunkline(Listening, Calls):
             self._events.then(event["pos"], self._caught_up)
         elif kind == "disconnect":
             self._disconnect = event
+        elif kind == "publication":
+            self._published(event)
         else:
-            if kind == "publication" and event["topic"] in self._topics:
-                self._topics[event["topic"]] = event["pos"]
             self._events.take(kind, event, pos)
+
+    def _published(self, event: Fields) -> None:
+        topic = event["topic"]
+        if topic in self._behind:
+            return
+        is_taken = self._events.take("publication", event)
+        if is_taken and topic in self._topics:
+            self._topics[topic] = event["pos"]
+        elif topic in self._topics:
+            # Once there is room again, it comes behind the reply to `subscribe`.
+            self._behind.add(topic)
+            self._events.miss()
 
     async def _caught_up(self) -> None:
         """Everything that was missed was handed over."""

@@ -38,7 +38,22 @@ CHANGED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("block", "unblock"), ("block", "user")),
     **dict.fromkeys(("subscribe", "unsubscribe"), ("topic", "topic")),
     "settings": ("settings", "conversation"),
+    **dict.fromkeys((f"group_{what}" for what in "add remove leave rename role set join".split()), ("group", "group")),
 }
+
+#: Commands that read, and change something if they have one of these fields. They go one after another then.
+CHANGING = {"contacts": ("add", "remove"), "presence": ("watch", "unwatch")}
+
+#: Commands whose order matters to others, and which do not wait for each other: a repetition would come behind later
+#: ones. They fail where others are tried again.
+STREAMED = frozenset(("publish", "signal"))
+
+
+def changed(name: str, body: Fields) -> str | None:
+    """Returns the name of what a command changes."""
+    if fields := CHANGED.get(name):
+        return " ".join((fields[0], *(str(body.get(field)) for field in fields[1:])))
+    return name if any(field in body for field in CHANGING.get(name, ())) else None
 
 
 def written(value: Fields) -> str:
@@ -69,6 +84,7 @@ class Command:
     is_written: bool = False
     was_written: bool = False
     tries: int = 0
+    #: Runs while it waits to be tried again.
     timer: asyncio.TimerHandle | None = field(default=None)
 
     @property
@@ -138,8 +154,8 @@ class Commands:
         body = {name: value for name, value in body.items() if value is not None or name == "data"}
         # What cannot be written must not get into the order: it would hold up all behind it.
         written(body)
-        if lane is None and (changed := CHANGED.get(name)):
-            lane = " ".join((changed[0], *(str(body.get(field)) for field in changed[1:])))
+        if lane is None:
+            lane = changed(name, body)
         command = Command(self.take_id(), name, body, answer, first, lane, is_once)
         self._pending[command.id] = command
         if lane is not None:
@@ -160,12 +176,13 @@ class Commands:
         for command in list(self._pending.values()):
             if command.timer:
                 command.timer.cancel()
-            if not command.is_written:
+                command.timer = None
+            if not command.is_written and not command.is_once:
                 continue
             command.is_written = False
             if not command.is_repeatable:
                 text = f"the connection was lost before the answer to {command.name}"
-                self._finish(command, error=local_error("connection_lost", text, True))
+                self._finish(command, error=local_error("connection_lost", text, command.was_written))
 
     def end(self, error: TrunklineError) -> None:
         """Ends all commands."""
@@ -188,7 +205,7 @@ class Commands:
 
     def _push(self, command: Command) -> None:
         """Writes a command if it is its turn."""
-        if self._bytes == 0 or command.is_written:
+        if self._bytes == 0 or command.is_written or command.timer:
             return
         if command.lane is not None and self._lanes[command.lane].index(command) >= command.width(self._pipeline):
             return
@@ -205,18 +222,24 @@ class Commands:
         self._write(text)
 
     def _failed(self, command: Command, error: Fields) -> None:
-        code = error["code"]
-        # After 111 nothing was done. After the others it may not be known, so only what can be repeated is.
-        again = code == 111 or (code in (100, 115, 120) and command.tries < TRIES)
-        if not again or not command.is_repeatable:
+        # After 111 nothing was done. After the others that is not known, so only what can be repeated is.
+        is_refused = error["code"] == 111
+        if is_refused:
+            again = command.name not in STREAMED
+        else:
+            again = error["code"] in (100, 115, 120) and command.is_repeatable and command.tries < TRIES
+        if not again:
             return self._finish(command, error=TrunklineError(error))
-        command.tries += code != 111
+        command.tries += not is_refused
         spread = min(0.1 * 2**command.tries, LONGEST_WAIT)
         delay = error.get("retry_ms", 0) / 1000 + self._random() * spread
         self._answer_came(command)
+        command.is_written = False
+        if is_refused and not command.is_repeatable:
+            command.was_written = False
 
         def again_now() -> None:
-            command.is_written = False
+            command.timer = None
             self._push(command)
 
         command.timer = asyncio.get_running_loop().call_later(delay, again_now)

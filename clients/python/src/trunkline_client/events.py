@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .values import Fields, Recent
 
@@ -39,13 +39,23 @@ class Parts(Protocol):
         """Missed events cannot be fetched in this session."""
 
 
+class Waiting(NamedTuple):
+    """What waits for the program."""
+
+    #: Whether it has a place in the order of the events. Only what has none outlives its session: it comes once.
+    is_stored: bool
+    work: Callable[[], Awaitable[None]]
+
+
 class Events:
     """Hands events over. ``position`` is behind the last one."""
 
     def __init__(self, position: str | None, parts: Parts) -> None:
         self.position = position
         self._parts = parts
-        self._queue: deque[Callable[[], Awaitable[None]]] = deque()
+        self._queue: deque[Waiting] = deque()
+        #: How much of the queue is stored.
+        self._stored = 0
         self._wake = asyncio.Event()
         #: Whether events behind the queue were dropped.
         self._is_missing = False
@@ -65,14 +75,17 @@ class Events:
         """Whether missed events of this session are on their way."""
         return self._is_missing or self._is_filling
 
-    def take(self, kind: str, event: Fields, pos: str | None = None) -> None:
-        """Takes an event that came live, or as one that a ``connect`` missed. Without ``pos`` it is lost if there is no room."""
-        if self._is_missing:
-            return
-        if len(self._queue) >= WAITING:
-            self._is_missing = pos is not None
-            return
-        self._later(lambda: self._hand(kind, event, pos))
+    def take(self, kind: str, event: Fields, pos: str | None = None) -> bool:
+        """Takes an event that came live, or as one that a ``connect`` missed. Returns whether there was room for it.
+
+        What has no ``pos`` is lost without room. Anything else comes again.
+        """
+        is_stored = pos is not None
+        if len(self._queue) >= WAITING or (is_stored and self._is_missing):
+            self._is_missing |= is_stored
+            return False
+        self._later(is_stored, lambda: self._hand(kind, event, pos))
+        return True
 
     def then(self, moved: str, told: Callable[[], Awaitable[None]]) -> None:
         """Moves the position and calls ``told`` when everything before was handed over."""
@@ -82,7 +95,7 @@ class Events:
             await told()
 
         if not self._is_missing:
-            self._later(reached)
+            self._later(True, reached)
 
     def sent(self, reply: Fields) -> None:
         """Notes that a reply tells of a message of this client."""
@@ -108,7 +121,8 @@ class Events:
     def lose(self) -> None:
         """The session is lost: the next one has what is missing."""
         self._session += 1
-        self._queue.clear()
+        self._queue = deque(one for one in self._queue if not one.is_stored)
+        self._stored = 0
         self._is_missing = self._is_filling = False
 
     def forget(self) -> None:
@@ -122,16 +136,20 @@ class Events:
     async def run(self) -> None:
         """Hands events over for as long as the client lives."""
         while True:
-            while self._queue:
-                await self._queue.popleft()()
-            if self._is_missing:
+            # What is missing comes behind what is stored. What is not stored must not keep it back.
+            if self._is_missing and self._stored == 0:
                 await self._fill()
-                continue
-            self._wake.clear()
-            await self._wake.wait()
+            elif self._queue:
+                is_stored, work = self._queue.popleft()
+                self._stored -= is_stored
+                await work()
+            else:
+                self._wake.clear()
+                await self._wake.wait()
 
-    def _later(self, what: Callable[[], Awaitable[None]]) -> None:
-        self._queue.append(what)
+    def _later(self, is_stored: bool, work: Callable[[], Awaitable[None]]) -> None:
+        self._queue.append(Waiting(is_stored, work))
+        self._stored += is_stored
         self._wake.set()
 
     async def _hand(self, kind: str, event: Fields, pos: str | None) -> None:
@@ -142,10 +160,12 @@ class Events:
         session = self._session
         if kind != "message" or self._is_new(event):
             await self._parts.tell(kind, event, pos)
+        if pos is None:
+            return
         # The next session may have begun meanwhile, and may have the event once more.
         if session == self._session:
             self.move(pos)
-        elif pos is not None:
+        else:
             self._fetched[pos] = None
 
     def _is_new(self, event: Fields) -> bool:
