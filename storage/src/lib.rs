@@ -99,6 +99,7 @@ pub use recovery::TornTail;
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::epochs::{Epochs, PositionsFound};
 pub use store::losses::Losses;
+pub use store::old_values::OldValuesErased;
 pub use store::reader::Reader;
 pub use store::token::{BadToken, Token};
 pub use store::writer::Writer;

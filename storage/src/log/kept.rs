@@ -133,6 +133,8 @@ pub(crate) struct SegmentFiles {
 struct OpenFiles {
     by_base: HashMap<u64, OpenSegment>,
     line: VecDeque<u64>,
+    /// The number of files that others took the place of.
+    replaced: u64,
 }
 
 struct OpenSegment {
@@ -153,18 +155,14 @@ impl SegmentFiles {
 
     /// Notes an open segment that is kept from now on.
     pub(crate) fn adopt(&self, segment: Arc<Segment>) {
-        let mut open = self.open.lock();
-        let base = segment.base;
-        let slot = OpenSegment {
-            segment,
-            used: false,
-        };
-        if open.by_base.insert(base, slot).is_none() {
-            open.line.push_back(base);
-        }
-        while open.by_base.len() > MAX_OPEN {
-            open.shrink();
-        }
+        self.open.lock().add(segment);
+    }
+
+    /// Notes that another file has taken the place of the segment at `base`. When this returns, no read that
+    /// begins gets the file before.
+    pub(crate) fn replaced(&self, base: u64) {
+        self.open.lock().replaced += 1;
+        self.forget(&[base]);
     }
 
     /// Closes segments that have expired. Call it before their files are removed.
@@ -178,15 +176,23 @@ impl SegmentFiles {
 
     /// Returns the segment at `base`. Opens its file if it is not open.
     pub(crate) fn get(&self, base: u64) -> Result<Arc<Segment>, ReadError> {
-        if let Some(open) = self.open.lock().by_base.get_mut(&base) {
-            open.used = true;
-            return Ok(open.segment.clone());
-        }
+        let replaced = {
+            let mut open = self.open.lock();
+            if let Some(open) = open.by_base.get_mut(&base) {
+                open.used = true;
+                return Ok(open.segment.clone());
+            }
+            open.replaced
+        };
         let name = segment::segment_name(base);
         match Segment::open(&*self.backend, &name, self.store_id) {
             Ok(segment) => {
                 let segment = Arc::new(segment);
-                self.adopt(segment.clone());
+                let mut open = self.open.lock();
+                // Otherwise it may be a file that another one has replaced: good for this read alone.
+                if open.replaced == replaced {
+                    open.add(segment.clone());
+                }
                 Ok(segment)
             }
             Err(OpenError::Io { file, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -216,6 +222,20 @@ impl SegmentFiles {
 }
 
 impl OpenFiles {
+    fn add(&mut self, segment: Arc<Segment>) {
+        let base = segment.base;
+        let slot = OpenSegment {
+            segment,
+            used: false,
+        };
+        if self.by_base.insert(base, slot).is_none() {
+            self.line.push_back(base);
+        }
+        while self.by_base.len() > MAX_OPEN {
+            self.shrink();
+        }
+    }
+
     /// Closes the segment that is first in line, or moves it to the end if it was used.
     fn shrink(&mut self) {
         let Some(base) = self.line.pop_front() else {

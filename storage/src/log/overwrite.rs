@@ -13,7 +13,7 @@ use crc32c::{crc32c, crc32c_append};
 use crate::backend::{self, Backend, BackendFile};
 use crate::log::frame::{self, FrameHeader, FrameKind};
 use crate::log::record;
-use crate::log::segment::{self, Segment};
+use crate::log::segment::{self, Segment, SegmentHeader};
 use crate::log::window::Window;
 
 /// The file that notes what is overwritten.
@@ -149,8 +149,8 @@ impl Overwrite {
     }
 }
 
-/// Returns the body of a redaction as it reads: an empty one if it was overwritten, because a later
-/// redaction replaced it. Without damage the later one counts.
+/// Returns the body of a redaction, or a value, as it reads: an empty one if it was overwritten, because a
+/// later one replaced it. Without damage the later one counts.
 pub(crate) fn present(body: &[u8]) -> &[u8] {
     match body.iter().all(|byte| *byte == 0) {
         true => &[],
@@ -251,7 +251,8 @@ pub(crate) fn finish(backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<()
 }
 
 /// A segment file as it is once everything noted is overwritten. It is read only. A frame that has changed
-/// since is shown as it is.
+/// since is shown as it is, and so is one that the note does not fit: the note may be about a newer file of
+/// the segment.
 pub(crate) struct Overwritten {
     file: Arc<dyn BackendFile>,
     overwrites: Vec<Overwrite>,
@@ -265,6 +266,7 @@ impl Overwritten {
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn new(file: Arc<dyn BackendFile>, overwrites: Vec<Overwrite>) -> io::Result<Self> {
+        let overwrites = fitting(&*file, overwrites)?;
         let before = overwrites.iter().map(|one| header_of(&*file, one));
         Ok(Overwritten {
             before: before.collect::<io::Result<_>>()?,
@@ -272,6 +274,40 @@ impl Overwritten {
             overwrites,
         })
     }
+}
+
+/// Returns the overwrites after which a frame of the file is whole. A file without a readable header gets all
+/// of them.
+fn fitting(file: &dyn BackendFile, overwrites: Vec<Overwrite>) -> io::Result<Vec<Overwrite>> {
+    let mut header = [0; segment::HEADER_USED];
+    let read = file.read_at(&mut header, 0)?;
+    let Ok(header) = SegmentHeader::decode(&header) else {
+        return Ok(overwrites);
+    };
+    let (len, salt) = (file.len()?, crc32c(&header.salt.to_le_bytes()));
+    let mut fitting = Vec::new();
+    for same in overwrites.chunk_by(|a, b| a.position == b.position) {
+        let Some(frame) = FrameHeader::decode_trusted(&same[0].header) else {
+            continue;
+        };
+        let at = same[0].position.saturating_sub(same[0].base);
+        if read < segment::HEADER_USED || at + frame.len() as u64 > len {
+            continue;
+        }
+        let mut payload = vec![0; frame.payload_len as usize];
+        backend::read_exact_at(file, &mut payload, at + frame::HEADER as u64)?;
+        for piece in same {
+            let from = (piece.body as usize).saturating_sub(frame::HEADER);
+            let to = from.saturating_add(piece.body_len as usize);
+            if let Some(piece) = payload.get_mut(from..to) {
+                piece.fill(0);
+            }
+        }
+        if frame.payload_is_whole(&payload, frame::seed(salt, same[0].position)) {
+            fitting.extend_from_slice(same);
+        }
+    }
+    Ok(fitting)
 }
 
 /// Returns the present header of the frame that is overwritten.

@@ -115,6 +115,12 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Returns the keys under which the record sets values. A record from a run of version 1 comes without
+    /// them.
+    pub fn state_keys(&self) -> impl Iterator<Item = TimelineId> + use<'a> {
+        self.states.map(|state| state.key)
+    }
+
     /// Returns the redaction that the record makes. A record that was read through a
     /// [`Reader`](crate::Reader) may come without it, one of a [`Dump`](crate::Dump) has it. Its body is
     /// nothing but zeros if a later redaction has replaced it.

@@ -101,18 +101,20 @@ impl Scan {
             let end = position + header.len() as u64;
             match header.kind {
                 FrameKind::Record => {
-                    let Some(record) = record::decode_payload(position, payload) else {
+                    let Some(mut record) = record::decode_payload(position, payload) else {
                         return Ok(ScanEnd::Open(position));
                     };
+                    record.states = record.states.read_where(segment.values_erased);
                     each(Entry::Record(&record));
                     self.records += 1;
                     self.head = position;
                     self.records_end = end;
                 }
                 FrameKind::Redacted => {
-                    let Some(record) = record::decode_payload(position, payload) else {
+                    let Some(mut record) = record::decode_payload(position, payload) else {
                         return Ok(ScanEnd::Open(position));
                     };
+                    record.states = record.states.read_where(segment.values_erased);
                     each(Entry::Record(&Record {
                         body: &[],
                         ..record
@@ -122,9 +124,10 @@ impl Scan {
                     self.records_end = end;
                 }
                 FrameKind::State => {
-                    let Some(state) = record::decode_state(payload) else {
+                    let Some(mut state) = record::decode_state(payload) else {
                         return Ok(ScanEnd::Open(position));
                     };
+                    state.value = segment.present(state.value);
                     each(Entry::State(position, state));
                     self.records_end = end;
                 }

@@ -8,7 +8,7 @@ use crc32c::crc32c;
 
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
-use crate::log::frame;
+use crate::log::{frame, overwrite};
 
 /// The space for a segment's header in bytes: a whole block, so that no frame shares its sectors.
 pub(crate) const HEADER_BYTES: u64 = 4096;
@@ -23,6 +23,9 @@ const OLDEST_VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
 /// The used bytes of the header. The last four are the checksum of the others.
 pub(crate) const HEADER_USED: usize = 64;
+/// A flag of a segment's header: old values in it were overwritten with zeros, so a value of zeros alone is
+/// none.
+pub(crate) const VALUES_ERASED: u32 = 1;
 /// The bytes of a new segment that are synced at a time. A commit that syncs meanwhile waits for no
 /// more of them: a disk that has 64 MiB to write at once makes it wait for 50 ms.
 const SYNCED_BYTES: u64 = 256 << 10;
@@ -38,6 +41,8 @@ pub(crate) struct Segment {
     pub(crate) size: u64,
     /// The checksum of the segment's random salt, from which the seeds of its frames are made.
     pub(crate) salt: u32,
+    /// Whether old values in it were overwritten with zeros.
+    pub(crate) values_erased: bool,
     pub(crate) name: String,
     pub(crate) file: Arc<dyn BackendFile>,
 }
@@ -65,6 +70,15 @@ impl Segment {
 
     pub(crate) fn seed(&self, position: u64) -> u32 {
         frame::seed(self.salt, position)
+    }
+
+    /// Returns a value of a frame in this segment as it reads: an empty one if it was overwritten, because a
+    /// later one replaced it. Without damage the later one counts.
+    pub(crate) fn present<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        match self.values_erased {
+            true => overwrite::present(value),
+            false => value,
+        }
     }
 
     /// Opens the file `name` and checks its header.
@@ -137,6 +151,8 @@ pub(crate) fn segment_base(name: &str) -> Option<u64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) version: u32,
+    /// [`VALUES_ERASED`], or 0.
+    pub(crate) flags: u32,
     pub(crate) base: u64,
     pub(crate) size: u64,
     pub(crate) salt: u64,
@@ -155,6 +171,7 @@ impl SegmentHeader {
         let mut bytes = [0; HEADER_USED];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.flags.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.base.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.size.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.salt.to_le_bytes());
@@ -180,6 +197,7 @@ impl SegmentHeader {
         store_id.copy_from_slice(&bytes[40..56]);
         Ok(SegmentHeader {
             version,
+            flags: u32_at(12),
             base: u64_at(16),
             size: u64_at(24),
             salt: u64_at(32),
@@ -192,6 +210,7 @@ impl SegmentHeader {
             base: self.base,
             size: self.size,
             salt: crc32c(&self.salt.to_le_bytes()),
+            values_erased: self.flags & VALUES_ERASED != 0,
             name: segment_name(self.base),
             file,
         }
@@ -256,6 +275,7 @@ impl SegmentFactory {
         self.backend.fill_random(&mut salt)?;
         let header = SegmentHeader {
             version: FORMAT_VERSION,
+            flags: 0,
             base,
             size: self.size,
             salt: u64::from_le_bytes(salt),
@@ -300,6 +320,7 @@ mod tests {
 
     const HEADER: SegmentHeader = SegmentHeader {
         version: FORMAT_VERSION,
+        flags: VALUES_ERASED,
         base: 1 << 40,
         size: 8192,
         salt: 77,

@@ -13,6 +13,7 @@ pub(crate) mod guard;
 pub(crate) mod identity;
 pub(crate) mod index_thread;
 pub(crate) mod losses;
+pub(crate) mod old_values;
 pub(crate) mod prepare;
 pub(crate) mod reader;
 pub(crate) mod shared;

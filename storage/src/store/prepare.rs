@@ -103,6 +103,16 @@ impl Preparer {
         }
     }
 
+    /// Returns whether [`take`](Self::take) returns a segment at once. Without a thread the attempt to make
+    /// it is not known yet.
+    pub(crate) fn is_ready(&self) -> bool {
+        match *self.work.slot.lock() {
+            NextSegment::Ready(_) => true,
+            NextSegment::Wanted(_) => self.thread.is_none(),
+            NextSegment::Idle | NextSegment::Obstructed(..) => false,
+        }
+    }
+
     /// Returns the segment that was ordered last. Waits while it is being prepared. The error has
     /// the reason why there is none for now; a later call may succeed.
     pub(crate) fn take(&self) -> Result<Arc<Segment>, Obstacle> {

@@ -21,6 +21,7 @@ use crate::store::condition::Condition;
 use crate::store::epochs::Epochs;
 use crate::store::erasures::Erasures;
 use crate::store::losses::Losses;
+use crate::store::old_values::OldValues;
 use crate::{StoreKey, TimelineId};
 
 /// The redactions that are copied under one lock of the index.
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) overwritten: OverwrittenBodies,
     /// What is to be erased.
     pub(crate) erasures: Erasures,
+    /// The old values that are to be erased.
+    pub(crate) old_values: OldValues,
     /// The greatest time of the records at the opening, in milliseconds; 0 if there was none.
     pub(crate) opened_at: u64,
     /// The end of the data on disk.
@@ -110,6 +113,11 @@ impl OverwrittenBodies {
         }
     }
 
+    /// Returns whether somebody follows that: a backup is being made.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.0.lock().followers > 0
+    }
+
     pub(crate) fn follow(&self) -> BodyFollower<'_> {
         let mut bodies = self.0.lock();
         bodies.followers += 1;
@@ -163,6 +171,7 @@ impl Shared {
             files: Mutex::new(()),
             overwritten: OverwrittenBodies::default(),
             erasures: Erasures::default(),
+            old_values: OldValues::default(),
             opened_at: log.last_time,
             durable: AtomicU64::new(log.durable),
             condition: Condition::default(),

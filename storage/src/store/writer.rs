@@ -174,7 +174,8 @@ impl Writer {
         self.check_size(len)?;
         self.check_order(draft)?;
         let len = frame::frame_len(len);
-        if self.is_due(draft.time) {
+        let is_wanted = self.shared.old_values.wants_seal(self.segment.base);
+        if self.is_due(draft.time) || (is_wanted && self.can_roll()) {
             self.roll()?;
         }
         self.make_room(len)?;

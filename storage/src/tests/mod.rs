@@ -20,6 +20,8 @@ mod inspect;
 mod keys;
 mod layers;
 mod model;
+mod old_values;
+mod old_values_kept;
 mod read_ahead;
 mod redaction;
 mod repair;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{ID, LEN, push_part, take_id, take_part};
 use crate::TimelineId;
+use crate::log::overwrite;
 
 /// The bytes of the number of states.
 const COUNT: usize = 2;
@@ -72,6 +73,8 @@ pub(crate) struct States<'a> {
     left: u16,
     /// The key of the next state, if the format leaves it out.
     own: Option<TimelineId>,
+    /// Whether a value of zeros alone is one that was overwritten.
+    erased: bool,
 }
 
 impl<'a> States<'a> {
@@ -79,6 +82,7 @@ impl<'a> States<'a> {
         bytes: &[],
         left: 0,
         own: None,
+        erased: false,
     };
 
     /// Takes the states of a record of `timeline` from the beginning of `rest`. Returns `None` if a
@@ -94,7 +98,21 @@ impl<'a> States<'a> {
         }
         *rest = behind;
         let bytes = &bytes[..bytes.len() - behind.len()];
-        (left > 0).then_some(States { bytes, left, own })
+        let erased = false;
+        (left > 0).then_some(States {
+            bytes,
+            left,
+            own,
+            erased,
+        })
+    }
+
+    /// Returns the states as those of a segment in which old values are overwritten, or are not.
+    pub(crate) const fn read_where(self, values_erased: bool) -> Self {
+        States {
+            erased: values_erased,
+            ..self
+        }
     }
 
     /// Returns the value that counts under `key`, if there is one.
@@ -108,8 +126,11 @@ impl<'a> Iterator for States<'a> {
     type Item = StateEntry<'a>;
 
     fn next(&mut self) -> Option<StateEntry<'a>> {
-        let state = take_state(&mut self.bytes, self.own.take())?;
+        let mut state = take_state(&mut self.bytes, self.own.take())?;
         self.left -= 1;
+        if self.erased {
+            state.value = overwrite::present(state.value);
+        }
         Some(state)
     }
 

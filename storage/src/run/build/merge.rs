@@ -15,25 +15,24 @@ use crate::run::{Key, RunFile, RunForm, RunId, RunKind, decode_replacement, is_s
 
 impl RunMaker<'_> {
     /// Merges neighbouring run files of a kind, from the oldest to the newest, into one, or makes a
-    /// single file anew. `oldest` tells that there are no files before them. Also returns which of
-    /// the `pending` redactions are now done.
+    /// single file anew. The file gets the given level. `oldest` tells that there are no files before them.
+    /// Also returns which of the `pending` redactions are now done.
     pub(crate) fn merge(
         &self,
         runs: &[Arc<RunFile>],
         oldest: bool,
         pending: &Pending,
-        number: u64,
+        (number, level): (u64, u8),
     ) -> io::Result<MadeRuns> {
         let mut made = MadeRuns::default();
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return Ok(made);
         };
         let (first, last) = (first.id, last.id);
-        let more = u8::from(runs.len() > 1);
         let id = RunId {
             kind: first.kind,
             form: first.form,
-            level: runs.iter().map(|run| run.id.level).max().unwrap_or(0) + more,
+            level,
             number,
             from: first.from,
             // Marks may overlap.

@@ -166,6 +166,9 @@ fn states_at<'a>(
             .map_or_else(Vec::new, |record| record.states.collect()),
         FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => Vec::new(),
     };
+    for state in &mut states {
+        state.value = segment.present(state.value);
+    }
     // Stable: values under the same key keep their order.
     states.sort_by_key(|state| state.key);
     Ok(states)

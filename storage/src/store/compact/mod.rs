@@ -9,6 +9,7 @@ mod ballast;
 mod expire;
 mod lifetimes;
 mod merge_rule;
+mod old_values;
 mod overwrite;
 mod steps;
 
@@ -134,13 +135,14 @@ impl Compactor {
     /// Sets the present time in milliseconds. Runs whose lifetime is over are then removed.
     pub(crate) fn tick(&self, now: u64) {
         self.work.steps.now.store(now, Ordering::Release);
+        self.work.steps.shared.old_values.go_on();
         if self.threads.is_empty() {
             self.work.work_off();
         } else {
             self.work.signal(Task::Merge);
             let shared = &self.work.steps.shared;
             let redacts = shared.index.read().redactions().has_waiting();
-            if redacts || shared.erasures.has_records() {
+            if redacts || shared.erasures.has_records() || shared.old_values.has_request() {
                 self.work.signal(Task::Sort);
             }
         }

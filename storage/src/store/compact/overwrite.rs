@@ -83,13 +83,13 @@ impl Steps {
         Ok(true)
     }
 
-    /// Overwrites some of the bodies that the program wants to be erased, durably. Returns whether there may
-    /// be more.
+    /// Overwrites some of the bodies that the program wants to be erased, durably, or goes on with the
+    /// erasure of old values. Returns whether there may be more.
     pub(super) fn erase(&self) -> io::Result<bool> {
         self.finish_noted()?;
         let some = self.shared.erasures.first(self.shared.durable(), AT_ONCE);
         if some.is_empty() {
-            return Ok(false);
+            return Ok(self.erase_values());
         }
         let runs = self.shared.runs();
         let body = |position: &u64| (*position, Content::UNNUMBERED_BODY, None);
@@ -181,6 +181,7 @@ impl Steps {
         }
         // A backup links no segment while it changes.
         let _files = self.shared.files.lock();
+        self.interrupt_values(&|base| segments.iter().any(|segment| segment.base == base));
         self.shared.overwritten.note(&overwrites);
         self.is_noted.store(true, Ordering::Release);
         let note = || overwrite::note(backend, self.plan.store_id, &overwrites);
@@ -210,6 +211,7 @@ impl Steps {
         }
         let backend = &*self.shared.backend;
         let _files = self.shared.files.lock();
+        self.interrupt_values(&|_| true);
         if let Some(noted) = overwrite::read(backend, self.plan.store_id)? {
             // A backup that began meanwhile may have copied such a frame.
             self.shared.overwritten.note(&noted);
@@ -231,12 +233,12 @@ impl Steps {
 }
 
 /// Returns whether an error says that a record is damaged.
-fn is_damage(error: &io::Error) -> bool {
+pub(super) fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData || backend::is_lost(error)
 }
 
 /// Returns whether an error of opening a segment says that it is damaged.
-fn is_damaged(error: &OpenError) -> bool {
+pub(super) fn is_damaged(error: &OpenError) -> bool {
     match error {
         OpenError::Corrupt { .. } => true,
         OpenError::Io { source, .. } => {

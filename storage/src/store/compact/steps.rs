@@ -9,12 +9,14 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::CompactionPlan;
 use super::ballast::Ballast;
 use super::merge_rule::{MergeCandidate, MergeRule};
+use super::old_values::ValuesJob;
 use crate::log::segment::{self, Segment};
 use crate::run::build::{MadeRuns, Pending, RunMaker, Sealed, as_io};
 use crate::run::manifest::Manifest;
@@ -46,6 +48,10 @@ pub(super) struct Steps {
     doubtful: Mutex<Vec<RunId>>,
     /// Whether the file that notes what is overwritten may be there, because a step failed.
     pub(super) is_noted: AtomicBool,
+    /// The erasure of old values under way.
+    pub(super) values: Mutex<Option<ValuesJob>>,
+    /// When old values were last taken out of the runs, and how long that took.
+    pub(super) purged: Mutex<Option<(Instant, Duration)>>,
     /// The redacted records in segments that could not be read to overwrite their bodies.
     pub(super) stays: Mutex<HashSet<Target>>,
     /// Set when the store closes.
@@ -63,6 +69,8 @@ impl Steps {
             manifest: Mutex::new(manifest),
             doubtful: Mutex::default(),
             is_noted: AtomicBool::new(false),
+            values: Mutex::default(),
+            purged: Mutex::default(),
             stays: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
@@ -142,6 +150,11 @@ impl Steps {
             segment.file.free_zeros(from, segment.size);
         }
         Ok(true)
+    }
+
+    /// Returns the base of the first segment that is not in runs.
+    pub(super) fn low_water(&self) -> u64 {
+        self.manifest.lock().low_water
     }
 
     /// Returns whether segments stay when they became runs.
@@ -224,6 +237,7 @@ impl Steps {
             Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)?
                 || self.merge_redactions()?
                 || self.redact()?
+                || self.purge_values()?
                 || expired?),
         }
     }
@@ -325,6 +339,18 @@ impl Steps {
         candidate: &MergeCandidate,
         pending: &Pending,
     ) -> io::Result<()> {
+        let more = u8::from(old.len() > 1);
+        self.merge_into(candidate.level + more, old, candidate, pending)
+    }
+
+    /// Merges runs into one of this level.
+    pub(super) fn merge_into(
+        &self,
+        level: u8,
+        old: Vec<Arc<RunFile>>,
+        candidate: &MergeCandidate,
+        pending: &Pending,
+    ) -> io::Result<()> {
         self.settle()?;
         let ids: Vec<RunId> = old.iter().map(|run| run.id).collect();
         // Without this check, each attempt would fill the free space before it fails.
@@ -341,7 +367,7 @@ impl Steps {
         let between_entries = self.others_first(&ids, candidate.level);
         let maker = self.maker(&between_entries);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let made = maker.merge(&old, candidate.at.start == 0, pending, number);
+        let made = maker.merge(&old, candidate.at.start == 0, pending, (number, level));
         drop(old);
         let done = made.and_then(|MadeRuns { runs, applied, .. }| {
             let change = |manifest: &mut Manifest| {

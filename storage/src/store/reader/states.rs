@@ -126,7 +126,9 @@ impl Reader {
         let known = kept.as_mut().and_then(|kept| find(kept, position));
         let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
         if let Some(frame) = known {
-            let value = frame.value(key).map(<[u8]>::to_vec);
+            let value = frame
+                .value(key)
+                .map(|value| segment.present(value).to_vec());
             return value.ok_or_else(|| self.corrupt(segment, position));
         }
         let mut window = Window::default();
@@ -154,7 +156,7 @@ impl Reader {
             };
             kept.insert(0, frame);
         }
-        Ok(value.to_vec())
+        Ok(segment.present(value).to_vec())
     }
 }
 

@@ -101,6 +101,14 @@ impl Writer {
         }
     }
 
+    /// Returns whether the next segment is there, so that going on in it waits for nothing.
+    pub(super) fn can_roll(&self) -> bool {
+        let waiting = self.shared.waiting_segments();
+        2 * waiting < self.options.max_waiting_segments
+            && !self.shared.condition.is_obstructed()
+            && (!self.spare.is_empty() || self.preparer.is_ready())
+    }
+
     /// Seals the segment and goes on in the next one.
     pub(super) fn roll(&mut self) -> Result<(), AppendError> {
         self.keep_pace()?;

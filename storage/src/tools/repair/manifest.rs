@@ -343,21 +343,25 @@ impl Found {
         manifest
     }
 
-    /// Returns the position up to which segments are in runs of positions. The last of these
-    /// segments does not count if its runs may not be complete: the step that made them can have
-    /// been interrupted.
+    /// Returns the position up to which segments are in runs, if there are runs of positions. The last of
+    /// these segments does not count if its runs may not be complete: the step that made them can have been
+    /// interrupted.
     fn positions_end(&self) -> Option<u64> {
-        let of_positions = || {
-            self.runs
-                .iter()
-                .filter(|run| run.form == RunForm::Positions)
+        if { self.runs.iter() }.all(|run| run.form == RunForm::Values) {
+            return None;
+        }
+        // Of either form: a segment may have values alone, and then it has no run of positions.
+        let end = self.runs.iter().map(|run| run.to).max()?;
+        let mut segments = self.segments.iter();
+        let Some(&(last, _)) = segments.find(|(base, size)| base + size == end) else {
+            // The segment has expired, if the log goes on behind it.
+            return { self.segments.iter() }
+                .any(|(base, _)| *base == end)
+                .then_some(end);
         };
-        let end = of_positions().map(|run| run.to).max()?;
-        let (last, _) = *self
-            .segments
-            .iter()
-            .find(|(base, size)| base + size == end)?;
-        let mut newest = of_positions().filter(|run| run.to == end);
+        // A merge makes a run of runs that were in force, so one of several segments proves that the last of
+        // them had all its runs.
+        let mut newest = self.runs.iter().filter(|run| run.to == end);
         Some(match newest.all(|run| run.from == last) {
             true => last,
             false => end,

@@ -99,6 +99,7 @@ impl LogPart {
                 let salt = salt_of(&file, base, size).map_err(&io)?;
                 let header = salt.map(|salt| SegmentHeader {
                     version: segment::FORMAT_VERSION,
+                    flags: 0,
                     base,
                     size,
                     salt,
@@ -118,6 +119,7 @@ impl LogPart {
         // The search for zeros works with any header.
         let any = SegmentHeader {
             version: segment::FORMAT_VERSION,
+            flags: 0,
             base,
             size,
             salt: 0,
@@ -204,6 +206,7 @@ impl LogPart {
                 backend.fill_random(&mut salt)?;
                 SegmentHeader {
                     version: segment::FORMAT_VERSION,
+                    flags: 0,
                     base: self.base,
                     size: self.size,
                     salt: u64::from_le_bytes(salt),
