@@ -34,8 +34,8 @@ const KINDS: [(&str, bool); 24] = [
     ("device", false),
     ("groupname", true),
     ("picture", true),
-    ("reaction", true),
-    ("contact", true),
+    ("reaction", false),
+    ("contact", false),
     ("blocked", true),
 ];
 

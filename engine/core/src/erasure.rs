@@ -6,13 +6,14 @@
 //! 2. Each record of the log is looked at ([`Search::step`]). Messages are redacted, reactions taken back.
 //! 3. The user leaves all conversations ([`conversations`]), and contacts, positions of devices and the
 //!    last-seen time go.
-//! 4. Each record is looked at again ([`Search::is_leftover`]): what no redaction reaches is overwritten in
+//! 4. Each record is looked at again ([`Search::sets_values`]): old values under the keys that the user's
+//!    records have set leave the files ([`Reader::erase_old_values`]).
+//! 5. Each record is looked at once more ([`Search::is_leftover`]): what no redaction reaches is overwritten in
 //!    the files ([`Reader::erase`]).
-//! 5. [`Step::End`]: a new user of the name may begin.
+//! 6. [`Step::End`]: a new user of the name may begin.
 //!
 //! Others see the user's messages as recalled, and sequences stay. Names of users and of groups stay, and so
-//! do the changes of groups that the user made. Values that records of the log have set, such as reactions
-//! and contacts, stay in these records, although nobody reads them any more.
+//! do the changes of groups that the user made.
 
 use trunkline_storage::{ReadError, Reader, Record, TimelineId};
 
@@ -107,17 +108,19 @@ fn name(user: &str, place: &InboxEntry<'_>) -> String {
 pub struct Search<'a> {
     namespace: &'a str,
     user: &'a str,
+    id: TimelineId,
     contacts: TimelineId,
 }
 
 impl<'a> Search<'a> {
     /// Returns the search for records of this user.
     pub fn new(ids: &Ids, namespace: &'a str, user: &'a str) -> Self {
-        let contacts = ids.contacts(ids.user(namespace, user));
+        let id = ids.user(namespace, user);
         Self {
             namespace,
             user,
-            contacts,
+            id,
+            contacts: ids.contacts(id),
         }
     }
 
@@ -151,6 +154,22 @@ impl<'a> Search<'a> {
     pub fn device<'r>(&self, record: &Record<'r>) -> Option<&'r str> {
         let body = Body::read(record.body).filter(|body| self.is_own(body))?;
         (!body.device.is_empty()).then_some(body.device)
+    }
+
+    /// Returns whether a record may have set values with something of the user. A record whose body is
+    /// overwritten counts too: nobody knows any more whose it was.
+    pub fn sets_values(&self, record: &Record<'_>) -> bool {
+        if record.body.is_empty() || record.timeline == self.contacts || record.timeline == self.id
+        {
+            return true;
+        }
+        Body::read(record.body).is_some_and(|body| {
+            let is_part = || body.parts().any(|part| part.user == self.user);
+            self.is_own(&body)
+                || (body.namespace == self.namespace
+                    && RecordKind::of(record) == Some(RecordKind::Receipt)
+                    && is_part())
+        })
     }
 
     /// Returns whether the body of a record is still the user's in the files, after all

@@ -92,6 +92,9 @@ pub struct Erasure {
     pub complete: u8,
     /// The number of all parts.
     pub parts: u8,
+    /// The number of old values that erasures have overwritten in the files since the gateway started; `None`
+    /// if it has ended.
+    pub values: Option<u64>,
 }
 
 /// The state of an erasure.

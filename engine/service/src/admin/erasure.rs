@@ -4,7 +4,7 @@
 //! goes on with the part at which the last one was. A part that begins again changes nothing that is done.
 //! The thread works for a part of the time only, so that clients keep the processors and the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,12 +19,14 @@ use trunkline_core::ids::Ids;
 use trunkline_gateway::auth::revoked::{Revocation, Revocations};
 use trunkline_http::admin::AdminMetrics;
 use trunkline_http::{MediaMetrics, MediaPlace, OWNER_FILE, erase_media};
-use trunkline_storage::{Position, ReadError, Reader, Store};
+use trunkline_storage::{IdBuildHasher, Position, ReadError, Reader, Store, TimelineId};
 
 use crate::causes;
 
 /// The number of parts of an erasure.
-pub(crate) const PARTS: u8 = 4;
+pub(crate) const PARTS: u8 = 5;
+/// The number of parts before the one that erases old values.
+const VALUES: u8 = 2;
 
 /// The time for which an erasure works before it rests, and the rest as a multiple of the work.
 const WORK: Duration = Duration::from_millis(2);
@@ -36,6 +38,11 @@ const LONGEST_REST: Duration = Duration::from_millis(200);
 const STEPS: usize = 32;
 /// The most records that the store erases together.
 const RECORDS: usize = 4_096;
+/// The keys from which on the store erases old values under them. A record has at most 32,767 more, and the
+/// store takes 65,536.
+const KEYS: usize = 32_768;
+/// The pause between two records that the store waits for.
+const RECORD_PAUSE: Duration = Duration::from_millis(500);
 /// The most devices whose positions an erasure forgets.
 const DEVICES: usize = 1_000;
 
@@ -189,7 +196,8 @@ impl Work {
             match part {
                 0 => self.messages(running, &eraser)?,
                 1 => self.leave(running, &eraser)?,
-                2 => self.files(running)?,
+                VALUES => self.values(running, &eraser)?,
+                3 => self.files(running)?,
                 _ => self.media(running)?,
             }
             eraser.carry_out(&[Step::Phase(part + 1)])?;
@@ -270,6 +278,64 @@ impl Work {
         })?;
         eraser.carry_out(&[Step::Contacts])?;
         Ok(())
+    }
+
+    /// Lets old values under the keys that the user's records have set leave the files.
+    fn values(&self, running: &Running, eraser: &Eraser<'_>) -> Result<(), Halt> {
+        let ids = Ids(self.parts.store.key());
+        let search = Search::new(&ids, &running.namespace, &running.user);
+        // What the parts before have set replaces the values.
+        let until = self.parts.store.head();
+        let mut keys: HashSet<TimelineId, IdBuildHasher> = HashSet::default();
+        let mut began = Instant::now();
+        self.each_record(&mut |record| {
+            if search.sets_values(record) {
+                keys.extend(record.state_keys());
+            }
+            if keys.len() >= KEYS {
+                self.erase_values(keys.drain().collect(), (until, false), eraser)?;
+                began = Instant::now();
+            } else if began.elapsed() >= WORK {
+                self.rest(&mut began)?;
+            }
+            Ok(())
+        })?;
+        self.erase_values(keys.drain().collect(), (until, true), eraser)
+    }
+
+    /// Lets the store erase old values under these keys, and waits until it has. The last ones leave its runs
+    /// too.
+    fn erase_values(
+        &self,
+        keys: Vec<TimelineId>,
+        (until, are_last): (Position, bool),
+        eraser: &Eraser<'_>,
+    ) -> Result<(), Halt> {
+        let store = &self.parts.store;
+        let before = store.old_values_erased();
+        let number = loop {
+            match store.erase_old_values(keys.clone(), until, are_last) {
+                Some(number) => break number,
+                // That of a thread before, which an error has ended.
+                None => self.look()?,
+            }
+        };
+        let mut told = Instant::now();
+        loop {
+            let now = store.old_values_erased();
+            if now.calls >= number {
+                if now.damaged > before.damaged {
+                    warn_of_damage(now.damaged - before.damaged);
+                }
+                return Ok(());
+            }
+            if now.waits_for_record && told.elapsed() >= RECORD_PAUSE {
+                // It changes nothing.
+                eraser.carry_out(&[Step::Phase(VALUES)])?;
+                told = Instant::now();
+            }
+            self.look()?;
+        }
     }
 
     /// Overwrites what no redaction reaches.

@@ -241,6 +241,7 @@ impl Hands for Program {
                 ended: None,
                 complete: running.complete,
                 parts: erasure::PARTS,
+                values: Some(self.store.old_values_erased().values),
             }));
         }
         let id = Ids(self.store.key()).user(&person.namespace, &person.user);
@@ -251,6 +252,7 @@ impl Hands for Program {
             ended: Some(ended),
             complete: erasure::PARTS,
             parts: erasure::PARTS,
+            values: None,
         }))
     }
 
