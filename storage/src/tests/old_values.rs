@@ -167,6 +167,13 @@ pub(super) fn erase(opened: &mut Opened, log: &mut Vec<Event>, keys: &[TimelineI
     }
 }
 
+/// Returns `count` seeds from 0 on, or from the number in `STORAGE_SEEDS_FROM` on.
+pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
+    let from = std::env::var("STORAGE_SEEDS_FROM");
+    let from = from.map_or(0, |from| from.parse().unwrap());
+    from..from + count
+}
+
 fn check(opened: &Opened, log: &[Event], values: &Values, context: &str) {
     values.check(opened, context);
     assert_eq!(entries(opened), log, "{context}");
@@ -175,16 +182,16 @@ fn check(opened: &Opened, log: &[Event], values: &Values, context: &str) {
 
 #[test]
 fn old_values_leave_segments_and_runs_and_the_latest_stay() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let disk = SimDisk::new(seed);
         let (mut opened, _) = open(&disk, small_runs()).unwrap();
         let (mut log, mut values) = (Vec::new(), Values::default());
-        grow(&mut opened, (&mut log, &mut values), (seed * 6, seed));
+        grow(&mut opened, (&mut log, &mut values), (seed % 40 * 6, seed));
         let keys: Vec<_> = { all_keys().into_iter() }
             .filter(|key| !(seed + key.0 as u64).is_multiple_of(3))
             .collect();
         let before = values.on_disk(&disk, &keys).len();
-        assert!(seed < 10 || before > 0);
+        assert!(seed % 40 < 10 || before > 0);
         erase(&mut opened, &mut log, &keys);
         let context = format!("seed {seed}");
         assert_eq!(values.on_disk(&disk, &keys), [] as [String; 0], "{context}");
@@ -209,7 +216,7 @@ fn old_values_leave_segments_and_runs_and_the_latest_stay() {
 #[test]
 fn a_crash_at_any_write_leaves_every_latest_value() {
     let mut tried = 0;
-    for seed in 0..12 {
+    for seed in seeds(12) {
         let before = SimDisk::new(seed);
         let (mut opened, _) = open(&before, small_runs()).unwrap();
         let (mut log, mut values) = (Vec::new(), Values::default());
@@ -229,7 +236,11 @@ fn a_crash_at_any_write_leaves_every_latest_value() {
         };
         opened.writer.append(&draft).unwrap();
         opened.writer.commit().unwrap();
-        grow(&mut opened, (&mut log, &mut values), (40 + seed * 7, seed));
+        grow(
+            &mut opened,
+            (&mut log, &mut values),
+            (40 + seed % 12 * 7, seed),
+        );
         drop(opened);
         for at in 0.. {
             let disk = before.fork(seed * 1000 + at);
@@ -299,7 +310,7 @@ fn seen(values: &Values) -> Vec<Option<Vec<u8>>> {
 /// With weak durability, a later value that a power cut takes has not erased an earlier one.
 #[test]
 fn a_value_that_is_not_on_the_disk_erases_none() {
-    for seed in 0..200 {
+    for seed in seeds(200) {
         let disk = SimDisk::new(seed);
         let options = Options {
             durability: Durability::Os,
@@ -416,7 +427,7 @@ fn a_body_is_overwritten_in_the_new_file_too() {
 /// Such a note would change frames of the new file to what they are in the old one.
 #[test]
 fn a_note_of_the_old_file_does_not_come_back() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let before = SimDisk::new(seed);
         let (mut opened, _) = open(&before, small_runs()).unwrap();
         let (mut log, mut values) = (Vec::new(), Values::default());

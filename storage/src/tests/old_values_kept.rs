@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use super::old_values::{Values, all_keys, erase, grow, key, whole};
+use super::old_values::{Values, all_keys, erase, grow, key, seeds, whole};
 use super::repair::repair;
 use super::threads::wait_until;
 use super::*;
@@ -25,8 +25,8 @@ fn erased(seed: u64, steps: u64) -> (SimDisk, Vec<Event>, Values) {
 /// The runs of values are one after that, and those of the last segment may be of level 0 otherwise.
 #[test]
 fn a_repair_of_a_lost_manifest_loses_no_value() {
-    for seed in 0..120 {
-        let (disk, log, values) = erased(seed, 60 + seed * 2);
+    for seed in seeds(120) {
+        let (disk, log, values) = erased(seed, 60 + seed % 120 * 2);
         match seed % 2 {
             0 => disk.remove("manifest").unwrap(),
             _ => disk.flip("manifest", 700),
@@ -44,13 +44,13 @@ fn a_repair_of_a_lost_manifest_loses_no_value() {
 /// Such a segment has no run of positions.
 #[test]
 fn a_repair_knows_that_the_last_segments_have_values_alone() {
-    for seed in 0..60 {
+    for seed in seeds(60) {
         let disk = SimDisk::new(seed);
         let (mut opened, _) = open(&disk, small_runs()).unwrap();
         let (mut log, mut values) = (Vec::new(), Values::default());
-        grow(&mut opened, (&mut log, &mut values), (60 + seed, seed));
+        grow(&mut opened, (&mut log, &mut values), (60 + seed % 60, seed));
         let mut random = Random(seed);
-        for _ in 0..20 + seed * 4 {
+        for _ in 0..20 + seed % 60 * 4 {
             assert!(values.append(&mut opened, &mut random));
         }
         if seed % 3 == 0 {
@@ -108,8 +108,8 @@ fn a_damaged_segment_is_left_as_it_is() {
 /// All segments are the log again, so values are read from them.
 #[test]
 fn without_manifest_and_runs_the_segments_have_the_latest_values() {
-    for seed in 0..60 {
-        let (disk, log, values) = erased(seed, 60 + seed * 2);
+    for seed in seeds(60) {
+        let (disk, log, values) = erased(seed, 60 + seed % 120 * 2);
         let names = disk.list().unwrap().into_iter();
         for name in names.filter(|name| name == "manifest" || run::is_run_name(name)) {
             disk.remove(&name).unwrap();
@@ -175,7 +175,7 @@ fn a_value_of_zeros_is_none_only_where_values_were_erased() {
 
 #[test]
 fn a_store_of_version_1_keeps_its_values() {
-    for seed in 0..30 {
+    for seed in seeds(30) {
         let disk = SimDisk::new(seed);
         let old = Options {
             old_runs: true,
