@@ -14,6 +14,7 @@
 //! | `verdict` | judges what the threads measured |
 //! | `settings` | merges command line and scenario, and checks them against this machine |
 //! | `client` | plays the users of one thread over sockets: one thread, one epoll |
+//! | `driver` | speaks the protocols of servers: bytes in, bytes and events out; pure |
 //! | `check` | checks every message and receipt; pure |
 //! | `schedule` | decides which action happens at which time; pure |
 //! | `scenario`, `args`, `membership`, `population`, `curve` | describe the wanted load, and compute its figures |
@@ -29,6 +30,7 @@ mod compare;
 mod control_port;
 mod course;
 mod curve;
+mod driver;
 mod events;
 mod exit;
 mod files;

@@ -134,7 +134,7 @@ struct Finding {
 
 /// Counts violations, keeps the first of each kind, and remembers the latest events.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     counts: BTreeMap<Violation, u64>,
     findings: Vec<Finding>,
     ring: Vec<Event>,

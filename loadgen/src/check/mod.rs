@@ -19,6 +19,7 @@
 
 mod conversations;
 mod evidence;
+mod findings;
 mod flights;
 mod history;
 mod ledger;
@@ -33,8 +34,6 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use trunkline_proto::message::{HistoryReply, Message, Receipt, SendReply};
@@ -56,6 +55,7 @@ use scene::Scene;
 use sessions::Sessions;
 
 pub(crate) use evidence::Violation;
+pub(crate) use findings::{Findings, Judge};
 pub(crate) use history::Reading;
 pub(crate) use ledger::Departure;
 pub(crate) use origin::Origin;
@@ -95,6 +95,50 @@ macro_rules! scene {
     };
 }
 
+impl Judge for Checker {
+    fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    fn away(&mut self, now: Nanos, device: u32, by_run: bool) {
+        self.sessions.leave(device);
+        self.ledger
+            .orphan(&mut scene!(self, now), device, by_run, true);
+    }
+
+    fn gone(&mut self, now: Nanos, device: u32) {
+        self.ledger.attend(&self.roster, device, false);
+        self.sessions.end(device);
+        self.ledger
+            .orphan(&mut scene!(self, now), device, false, false);
+    }
+
+    fn depart(&mut self, now: Nanos, arrival: Arrival, intended: Nanos) -> Option<Departure> {
+        self.ledger
+            .depart(&mut scene!(self, now), arrival, intended)
+    }
+
+    fn finish(&mut self, now: Nanos) {
+        self.ledger.finish(&mut scene!(self, now));
+    }
+
+    fn into_findings(self) -> Findings {
+        Findings::new(self.roster, self.evidence, self.counters)
+    }
+}
+
 impl Checker {
     /// Makes a checker for a thread's part of the population, with these groups and texts.
     pub(crate) fn new(part: Part, members: Arc<Memberships>, texts: Texts) -> Self {
@@ -110,21 +154,6 @@ impl Checker {
             counters: Counters::default(),
             roster,
         }
-    }
-
-    /// Returns the members of each conversation.
-    pub(crate) fn roster(&self) -> &Roster {
-        &self.roster
-    }
-
-    /// Returns the counts so far.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Returns the counters, for what the client itself counts.
-    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
     }
 
     /// Replaces `out` by the text of a message.
@@ -148,38 +177,9 @@ impl Checker {
         self.receipts.opened(&self.roster, device);
     }
 
-    /// Notes that a device's session ended and is to be opened again: the device is still owed
-    /// everything. `by_run`: the run itself ended the session.
-    pub(crate) fn away(&mut self, now: Nanos, device: u32, by_run: bool) {
-        self.sessions.leave(device);
-        self.ledger
-            .orphan(&mut scene!(self, now), device, by_run, true);
-    }
-
     /// Notes that a device's session is open again, and that the missed messages come next.
     pub(crate) fn back(&mut self, now: Nanos, device: u32) {
         self.sessions.come_back(now, device);
-    }
-
-    /// Notes that a device's session ended before it should and will not come back, or was away and
-    /// does not come back.
-    pub(crate) fn gone(&mut self, now: Nanos, device: u32) {
-        self.ledger.attend(&self.roster, device, false);
-        self.sessions.end(device);
-        self.ledger
-            .orphan(&mut scene!(self, now), device, false, false);
-    }
-
-    /// Notes the next message of a stream. Returns the send to make; `None` if too many messages
-    /// are under way.
-    pub(crate) fn depart(
-        &mut self,
-        now: Nanos,
-        arrival: Arrival,
-        intended: Nanos,
-    ) -> Option<Departure> {
-        self.ledger
-            .depart(&mut scene!(self, now), arrival, intended)
     }
 
     /// Returns the first send of a device that must be repeated, now that its session is open
@@ -276,11 +276,6 @@ impl Checker {
         self.ledger.still_owed(&scene!(self, now))
     }
 
-    /// Judges the remaining messages after history was read: those that were not found anywhere.
-    pub(crate) fn finish(&mut self, now: Nanos) {
-        self.ledger.finish(&mut scene!(self, now));
-    }
-
     /// Returns whether anything was sent in a conversation and not refused.
     pub(crate) fn has_messages(&self, conversation: u32) -> bool {
         self.ledger.conversations().has_messages(conversation)
@@ -319,25 +314,6 @@ impl Checker {
     pub(crate) fn not_readable(&mut self, now: Nanos, reading: &Reading, why: &str) {
         self.history
             .unreadable(&mut scene!(self, now), reading, why);
-    }
-
-    /// Returns how often each violation happened.
-    pub(crate) fn violations(&self) -> &BTreeMap<Violation, u64> {
-        self.evidence.counts()
-    }
-
-    /// Returns the violations kept after the first `told`, a sentence each; raises `told` to all of
-    /// them.
-    pub(crate) fn new_findings(&self, told: &mut usize) -> impl Iterator<Item = String> {
-        self.evidence.sentences(told)
-    }
-
-    /// Writes the kept violations as JSON lines, each with the events before it.
-    ///
-    /// # Errors
-    /// The writer fails.
-    pub(crate) fn write_evidence(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        self.evidence.write(&self.roster, out)
     }
 }
 

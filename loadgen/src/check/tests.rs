@@ -11,7 +11,7 @@ mod sessions;
 
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 
-use super::{Checker, Departure, Reading, Via, Violation};
+use super::{Checker, Departure, Judge, Reading, Via, Violation};
 use crate::membership::Memberships;
 use crate::membership::tests::wanted;
 use crate::population::tests::population;
@@ -287,7 +287,10 @@ impl Bench {
     /// Returns the evidence of the violations, one value for each.
     fn evidence(&self) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
-        self.checker.write_evidence(&mut out).expect("memory");
+        let roster = self.checker.roster();
+        { self.checker.evidence() }
+            .write(roster, &mut out)
+            .expect("memory");
         let text = String::from_utf8(out).expect("text");
         let lines = text.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().expect("JSON")

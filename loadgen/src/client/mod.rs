@@ -5,27 +5,22 @@
 //!
 //! | part | what it knows |
 //! |---|---|
-//! | [`Connections`] | sockets, TLS, the upgrade, frames, positions |
+//! | [`Connections`] | sockets and TLS; a driver has the protocol |
 //! | [`Phases`] | executors, and the stage of the thread |
 //! | [`Sends`] | due sends that are not written yet |
-//! | [`Acknowledgements`] | due acknowledgements |
 //! | [`Reconnects`] | away sessions, and the times of their next attempts |
 //! | [`Storms`] | the results of each storm of reconnects |
-//! | [`ReadBack`] | conversations that are being read back |
-//! | [`GroupMaker`] | groups, made before the users connect |
-//! | [`Commands`] | commands, built in buffers that are used again |
+//! | [`Dialogue`] | what depends on what the server can do: `full` for a gateway |
 //! | [`Reporter`] | the reports of the thread while it works |
 
-mod acknowledgements;
 mod board;
 mod chaos;
-mod commands;
 mod connections;
-mod group_maker;
+mod dialogue;
+mod full;
 mod incoming;
 mod outgoing;
 mod phases;
-mod read_back;
 mod reconnects;
 mod reporter;
 mod reports;
@@ -41,25 +36,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use trunkline_proto::Encoding;
 
-use crate::check::Checker;
+use crate::check::{Findings, Judge};
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::exit::{Failure, Outcome};
 use crate::random::mix;
 use crate::scenario::network::Network;
 use crate::stats::{Counters, Latencies};
 use crate::tls::Trust;
-use crate::tokens::Signer;
 
-use acknowledgements::Acknowledgements;
 pub(crate) use board::Board;
-use commands::Commands;
 use connections::{Connections, Route};
-use group_maker::GroupMaker;
+use dialogue::Dialogue;
+use full::Full;
+pub(crate) use full::FullPlay;
 use phases::Phases;
 pub(crate) use phases::{SendWindow, Step};
-use read_back::ReadBack;
 use reconnects::Reconnects;
 use reporter::Reporter;
 pub(crate) use reports::RunStage;
@@ -97,21 +89,16 @@ pub(crate) struct Job {
     /// The number of threads.
     pub(crate) threads: u32,
     pub(crate) clock: Clock,
-    pub(crate) checker: Checker,
+    /// The protocol, with what depends on it. The thread takes it.
+    pub(crate) play: Option<Play>,
     pub(crate) steps: Vec<Step>,
     /// The board that all threads share.
     pub(crate) board: Arc<Board>,
     pub(crate) target: SocketAddr,
-    /// The Host header and the path of the upgrade.
-    pub(crate) host: String,
-    pub(crate) path: String,
     /// The trusted certificates; with them, connections use TLS.
     pub(crate) tls: Option<Trust>,
-    /// The signer of the users' tokens; without it, users connect without tokens.
-    pub(crate) signer: Option<Arc<Signer>>,
     /// The addresses to connect from; the kernel chooses without.
     pub(crate) source: Option<Network>,
-    pub(crate) encoding: Encoding,
     /// Connections being opened at one time, at most.
     pub(crate) connecting_max: usize,
     /// A session that is not open after this time counts as failed.
@@ -121,21 +108,23 @@ pub(crate) struct Job {
     /// Whether broken sessions come back also if the gateway did not ask for it: the run breaks the
     /// gateway, or the scenario wants it.
     pub(crate) comes_back: bool,
-    /// The time from arrival to reading; `None` if recipients acknowledge nothing.
-    pub(crate) receipts: Option<Nanos>,
     /// The time to wait for messages under way after the executors have ended.
     pub(crate) drain: Nanos,
-    /// One conversation in this many is read back; 0 reads back none.
-    pub(crate) read_back_every: u64,
     /// The thread needs a descriptor table of its own.
     pub(crate) private_table: bool,
     pub(crate) seed: u64,
 }
 
+/// The protocol of a thread.
+pub(crate) enum Play {
+    /// The gateway's own protocol.
+    Trunkline(Box<FullPlay>),
+}
+
 /// The measurements of a thread.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    pub(crate) checker: Checker,
+    pub(crate) findings: Findings,
     pub(crate) latencies: Latencies,
     /// The longest time that the loop was away from its sockets, from the first send until sessions
     /// are closed. Only then can it change a figure.
@@ -151,24 +140,20 @@ pub(crate) struct Measured {
 }
 
 /// A generator thread.
-pub(crate) struct Client {
+struct Client<D: Dialogue> {
     clock: Clock,
     board: Arc<Board>,
     thread: u32,
-    signer: Option<Arc<Signer>>,
     limits: Limits,
-    checker: Checker,
+    dialogue: D,
+    checker: D::Judge,
     poll: Poll,
     timer: Timer,
-    connections: Connections,
+    connections: Connections<D::Driver>,
     phases: Phases,
     sends: Sends,
-    acknowledgements: Acknowledgements,
     reconnects: Reconnects,
     storms: Storms,
-    read_back: ReadBack,
-    maker: GroupMaker,
-    commands: Commands,
     reporter: Reporter,
     latencies: Latencies,
 }
@@ -206,7 +191,7 @@ impl Loop {
 ///
 /// # Errors
 /// The event loop fails, or the descriptor table cannot be made.
-pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Measured> {
+pub(crate) fn run(mut job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Measured> {
     if job.private_table {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).map_err(|why| {
             Failure::preflight(format!(
@@ -214,38 +199,27 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
             ))
         })?;
     }
-    let mut client = Client::new(job, event_loop)?;
-    client.work(stop)?;
-    let now = client.clock.now();
-    client.report(now);
-    let sending = client.phases.sending();
-    Ok(Measured {
-        checker: client.checker,
-        latencies: client.latencies,
-        stall: client.reporter.stall(),
-        storms: client.storms.into_all(),
-        // A run that was stopped did not send to the end of the schedule.
-        sending: SendWindow {
-            until: sending.until.min(now),
-            ..sending
-        },
-        trouble: client.reporter.into_first_trouble(),
-        making: client.maker.took(),
-    })
+    match job.play.take() {
+        Some(Play::Trunkline(play)) => {
+            let parts = Full::new(*play, job.seed);
+            Client::new(job, event_loop, parts)?.run(stop)
+        }
+        None => Err(Failure::aborted("the job of a thread has no protocol")),
+    }
 }
 
-impl Client {
-    fn new(job: Job, event_loop: Loop) -> Outcome<Self> {
+impl<D: Dialogue> Client<D> {
+    fn new(
+        job: Job,
+        event_loop: Loop,
+        (dialogue, checker, driver): (D, D::Judge, D::Driver),
+    ) -> Outcome<Self> {
         let registry = event_loop.poll.registry().try_clone();
         let registry = registry.map_err(|why| Failure::aborted(format!("epoll: {why}")))?;
-        // The last device is the one that makes groups.
-        let roster = job.checker.roster();
-        let (maker, readers) = (roster.part().devices(), roster.streams());
+        // The place behind those of the users is for a helper of the dialogue.
+        let places = checker.roster().part().devices() as usize + 1;
         let route = Route {
             target: job.target,
-            host: job.host,
-            path: job.path,
-            encoding: job.encoding,
             source: job.source,
             thread: job.thread,
             threads: job.threads,
@@ -255,7 +229,6 @@ impl Client {
         Ok(Self {
             clock: job.clock,
             thread: job.thread,
-            signer: job.signer,
             limits: Limits {
                 connect_timeout: job.connect_timeout,
                 drain: job.drain,
@@ -263,19 +236,37 @@ impl Client {
             },
             poll: event_loop.poll,
             timer: event_loop.timer,
-            connections: Connections::new(route, registry, maker as usize + 1, job.tls),
+            connections: Connections::new(route, driver, registry, places, job.tls),
             phases: Phases::new(job.steps),
             sends: Sends::default(),
-            acknowledgements: Acknowledgements::new(job.receipts, readers),
             reconnects: Reconnects::new(mix(job.seed ^ RECONNECTS), job.reconnect_timeout),
             storms: Storms::default(),
-            read_back: ReadBack::new(job.read_back_every, job.seed),
-            maker: GroupMaker::new(maker),
-            commands: Commands::default(),
             reporter: Reporter::default(),
             latencies: Latencies::watched(job.board.reports.tally(job.thread)),
             board: job.board,
-            checker: job.checker,
+            dialogue,
+            checker,
+        })
+    }
+
+    /// Runs the thread to its end; `stop` ends it early.
+    fn run(mut self, stop: &AtomicBool) -> Outcome<Measured> {
+        self.work(stop)?;
+        let now = self.clock.now();
+        self.report(now);
+        let sending = self.phases.sending();
+        Ok(Measured {
+            findings: self.checker.into_findings(),
+            latencies: self.latencies,
+            stall: self.reporter.stall(),
+            storms: self.storms.into_all(),
+            // A run that was stopped did not send to the end of the schedule.
+            sending: SendWindow {
+                until: sending.until.min(now),
+                ..sending
+            },
+            trouble: self.reporter.into_first_trouble(),
+            making: self.dialogue.prepared_in(),
         })
     }
 
@@ -288,9 +279,8 @@ impl Client {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.make_groups(now);
-            if self.maker.has_failed() {
-                // All other threads would wait for these groups.
+            if !D::prepare(self, now) {
+                // All other threads would wait for this one.
                 stop.store(true, Ordering::Relaxed);
                 return Ok(());
             }
@@ -300,7 +290,7 @@ impl Client {
             if self.advance(now) == NextTurn::Done {
                 return Ok(());
             }
-            self.acknowledge(now);
+            D::turn(self, now);
             self.flush_all(now);
             // Timers count from here: the turn may have taken a while.
             let written = self.clock.now();
@@ -342,7 +332,7 @@ impl Client {
     fn next_wake(&self, now: Nanos) -> Nanos {
         let full = self.connections.is_full();
         let due = self.phases.due(&self.board, full);
-        let read = self.acknowledgements.due();
+        let read = self.dialogue.due();
         let back = self.reconnects.due().filter(|_| !full);
         let wake = [due, read, back].into_iter().flatten().min();
         wake.map_or(self.reporter.due(), |wake| wake.min(self.reporter.due()))

@@ -1,10 +1,9 @@
-//! The outgoing side of the loop: connections, messages, acknowledgements, cuts.
+//! The outgoing side of the loop: connections, messages, cuts.
 
-use super::acknowledgements::Reader;
-use super::commands::{CONNECT_ID, Login};
+use super::dialogue::Dialogue;
 use super::sends::HeldSend;
 use super::{ACTIONS, Client};
-use crate::check::{Departure, Marks};
+use crate::check::Judge;
 use crate::clock::Nanos;
 use crate::schedule::{Action, Arrival, Cut};
 use crate::stats::Metric;
@@ -12,7 +11,7 @@ use crate::stats::Metric;
 /// The number of devices, from the chosen one on, among which one that can be cut is searched.
 const NEAR: u32 = 32;
 
-impl Client {
+impl<D: Dialogue> Client<D> {
     /// Carries out what is due.
     pub(super) fn act(&mut self, now: Nanos) {
         let left = self.phases.give_up(now, self.limits.drain);
@@ -61,30 +60,6 @@ impl Client {
         }
     }
 
-    /// Asks for the session of a device, from where the device was if it was there before.
-    pub(super) fn ask_for_session(&mut self, device: u32) {
-        let since = self.reconnects.since(device);
-        let part = self.checker.roster().part();
-        let (mut user, mut name) = (String::new(), String::new());
-        if device == self.maker.device() {
-            user = self.maker.user(part);
-            name.push_str("d0");
-        } else {
-            part.write_user(part.user_of(device), &mut user);
-            part.write_device(device, &mut name);
-        }
-        // Without a token the gateway reports what is missing.
-        let token = self.signer.as_ref().and_then(|it| it.token(&user).ok());
-        let login = Login {
-            user: &user,
-            device: &name,
-            token,
-            since: since.as_deref(),
-        };
-        self.connections
-            .command(device, CONNECT_ID, login.command());
-    }
-
     /// Sends a due message, or keeps it until its session is back.
     fn send(&mut self, intended: Nanos, arrival: Arrival) {
         self.count().scheduled += 1;
@@ -115,49 +90,10 @@ impl Client {
     ) -> bool {
         let departure = self.checker.depart(now, arrival, intended);
         match departure {
-            Some(departure) => self.write_send(device, departure, arrival.keyed),
+            Some(departure) => D::write_send(self, device, departure, arrival.keyed),
             None => self.count().skipped += 1,
         }
         departure.is_some()
-    }
-
-    /// Writes the command of a send.
-    pub(super) fn write_send(&mut self, device: u32, departure: Departure, keyed: bool) {
-        let Departure { id, origin } = departure;
-        let connections = &mut self.connections;
-        self.commands.send(&self.checker, origin, keyed, |body| {
-            connections.command(device, id, body);
-        });
-    }
-
-    /// Acknowledges new messages as delivered, and older ones as read.
-    pub(super) fn acknowledge(&mut self, now: Nanos) {
-        while let Some(reader) = self.acknowledgements.next_read(now) {
-            self.acknowledge_one(reader, true);
-        }
-        while let Some(reader) = self.acknowledgements.next_delivered(now) {
-            self.acknowledge_one(reader, false);
-        }
-    }
-
-    fn acknowledge_one(&mut self, reader: Reader, read: bool) {
-        if !self.connections.is_open(reader.device) {
-            return;
-        }
-        let now = self.clock.now();
-        let marks = self.checker.acknowledge(now, reader.stream, read);
-        if let Some(marks) = marks {
-            self.write_ack(reader, marks, read);
-        }
-    }
-
-    /// Writes an acknowledgement, without an id: the gateway answers only to refuse it.
-    pub(super) fn write_ack(&mut self, reader: Reader, marks: Marks, read: bool) {
-        let connections = &mut self.connections;
-        let (checker, stream) = (&self.checker, reader.stream);
-        self.commands.ack(checker, stream, marks, read, |body| {
-            connections.command(reader.device, 0, body);
-        });
     }
 
     /// Ends a session to open it again: with a Close frame, or abruptly like a device that loses

@@ -5,7 +5,7 @@ use crate::foreign::safe_line;
 
 use super::reports::{RunStage, ThreadReport};
 use super::{Board, REPORT};
-use crate::check::Checker;
+use crate::check::Judge;
 
 /// The next report of a thread.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Reporter {
         now: Nanos,
         board: &Board,
         thread: u32,
-        checker: &Checker,
+        checker: &impl Judge,
         connecting: usize,
         stage: RunStage,
     ) {

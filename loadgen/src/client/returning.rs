@@ -1,16 +1,17 @@
 //! Sessions that end, and sessions that reconnect.
 
 use super::Client;
-use super::acknowledgements::Reader;
 use super::connections::{ConnectionState, Ended};
+use super::dialogue::Dialogue;
 use super::reconnects::{Cause, NextAttempt, Return};
+use crate::check::Judge;
 use crate::clock::Nanos;
 use crate::stats::Metric;
 
 /// Attempts begun per turn, so that reading never starves.
 const ATTEMPTS: usize = 256;
 
-impl Client {
+impl<D: Dialogue> Client<D> {
     /// Handles the end of a connection.
     pub(super) fn failed(&mut self, now: Nanos, device: u32, why: &str) {
         let Some(ended) = self.connections.take(device) else {
@@ -18,7 +19,7 @@ impl Client {
         };
         match ended.state {
             ConnectionState::Closing => {}
-            _ if device == self.maker.device() => self.not_made(why),
+            _ if self.dialogue.is_helper(device) => D::helper_failed(self, why),
             ConnectionState::Leaving => self.left(now, device, ended),
             ConnectionState::Open => {
                 self.count().disconnects += 1;
@@ -138,35 +139,21 @@ impl Client {
         Some(returned)
     }
 
-    /// Sends the messages and acknowledgements that a session could not send while it was away.
+    /// Notes that a session is back, and sends what it could not send while it was away.
     pub(super) fn make_up(&mut self, now: Nanos, device: u32, returned: Return) {
         if let Some(storm) = returned.storm {
             let took = self.storms.back(storm, now);
             self.latencies
                 .record(Metric::StormRecovery, now - took, now);
         }
-        while let Some(again) = self.checker.send_again(now, device) {
-            self.write_send(device, again, true);
-        }
+        D::make_up(self, now, device);
+    }
+
+    /// Sends the messages that waited for a session.
+    pub(super) fn send_held(&mut self, now: Nanos, device: u32) {
         while let Some(held) = self.sends.next_held(device) {
             self.latencies.record(Metric::Held, held.intended, now);
             self.hand_over(now, held.intended, held.arrival, device);
-        }
-        if self.acknowledgements.is_wanted() {
-            self.acknowledge_again(now, device);
-        }
-    }
-
-    /// Repeats the user's last acknowledgements, because they may not have arrived. The user
-    /// reports messages as read after the reading time has passed again.
-    fn acknowledge_again(&mut self, now: Nanos, device: u32) {
-        let roster = self.checker.roster();
-        for stream in roster.streams_of(roster.part().user_of(device)) {
-            if let Some(marks) = self.checker.acknowledge_again(now, stream) {
-                let reader = Reader { stream, device };
-                self.write_ack(reader, marks, marks.read > 0);
-                self.acknowledgements.read_later(now, reader);
-            }
         }
     }
 

@@ -12,9 +12,10 @@ use trunkline_proto::Encoding;
 use super::groups::{self, ThreadGroups};
 use super::preflight::Fit;
 use crate::check::Checker;
-use crate::client::{Board, Job, Step};
+use crate::client::{Board, FullPlay, Job, Play, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
 use crate::curve::Curve;
+use crate::driver::gateway::Trunkline;
 use crate::population::{Part, Population};
 use crate::random::{mix, short_name};
 use crate::scenario::{ABRUPT, AWAY, Executor, ExecutorKind, WireEncoding};
@@ -86,42 +87,38 @@ impl<'a> Crew<'a> {
             thread,
             threads: self.threads,
             clock: surroundings.clock,
-            checker: Checker::new(
-                part.clone(),
-                Arc::clone(&groups.members),
-                Texts::new(
-                    &self.population.run,
-                    scenario.seed,
-                    &scenario.traffic.payload,
-                ),
-            ),
+            play: Some(Play::Trunkline(Box::new(
+                self.trunkline(&part, &groups, target, seed),
+            ))),
             board: Arc::clone(surroundings.board),
             target: target.address,
-            host: target.host.clone(),
-            path: target.path.clone(),
             tls: surroundings.tls.cloned(),
-            signer: run.signer.clone(),
             source: fit.source,
-            encoding: match client.encoding {
-                WireEncoding::Json => Encoding::Json,
-                WireEncoding::Proto => Encoding::Proto,
-            },
             connecting_max: connecting_max.max(1) as usize,
             connect_timeout: to_nanos(client.connect_timeout.0.0),
             reconnect_timeout: to_nanos(client.reconnect_timeout.0.0),
             comes_back: !scenario.chaos.is_empty() || client.reconnect,
-            receipts: scenario
-                .traffic
-                .receipts
-                .then(|| to_nanos(scenario.traffic.read_after.0)),
             drain: to_nanos(checks.drain.0),
-            read_back_every: checks
-                .history
-                .whole
-                .checked_div(checks.history.part)
-                .unwrap_or(0),
             private_table: fit.private_tables,
             seed,
+        }
+    }
+
+    /// Returns what a thread needs to speak the gateway's own protocol.
+    fn trunkline(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> FullPlay {
+        let scenario = &self.run.scenario;
+        let (traffic, history) = (&scenario.traffic, &scenario.checks.history);
+        let encoding = match scenario.client.encoding {
+            WireEncoding::Json => Encoding::Json,
+            WireEncoding::Proto => Encoding::Proto,
+        };
+        let texts = Texts::new(&self.population.run, scenario.seed, &traffic.payload);
+        FullPlay {
+            checker: Checker::new(part.clone(), Arc::clone(&groups.members), texts),
+            driver: Trunkline::new(to.host.clone(), to.path.clone(), encoding, seed),
+            signer: self.run.signer.clone(),
+            receipts: traffic.receipts.then(|| to_nanos(traffic.read_after.0)),
+            read_back_every: history.whole.checked_div(history.part).unwrap_or(0),
         }
     }
 

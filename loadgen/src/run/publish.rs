@@ -48,8 +48,8 @@ fn write(
     report::keep(run, judged)?;
     if !judged.violations.is_empty() {
         let mut evidence = Vec::new();
-        for checker in &judged.checkers {
-            checker
+        for findings in &judged.findings {
+            findings
                 .write_evidence(&mut evidence)
                 .map_err(|why| files::unwritten(&run.out.join("violations.jsonl"), &why))?;
         }

@@ -7,7 +7,7 @@ mod thresholds;
 
 use std::collections::BTreeMap;
 
-use crate::check::{Checker, Violation};
+use crate::check::{Findings, Violation};
 use crate::client::{Measured, SendWindow, Storm};
 use crate::clock::{Nanos, seconds};
 use crate::course::{Course, Intervals};
@@ -63,7 +63,8 @@ pub(crate) struct JudgedRun {
     pub(crate) storms: Vec<Storm>,
     /// The faults of the gateway during the run.
     pub(crate) faults: Vec<FaultRecord>,
-    pub(crate) checkers: Vec<Checker>,
+    /// The findings of each thread.
+    pub(crate) findings: Vec<Findings>,
     /// The intervals of the run.
     pub(crate) intervals: Intervals,
 }
@@ -83,20 +84,20 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let mut violations: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut notes = Vec::new();
     let (mut stall, mut sending): (Nanos, SendWindow) = (0, SendWindow::NONE);
-    let mut checkers = Vec::new();
+    let mut findings = Vec::new();
     let mut storms: Vec<Storm> = Vec::new();
     let making = measured.iter().map(|part| part.making).max();
     for part in measured {
-        counters.add(part.checker.counters());
+        counters.add(part.findings.counters());
         latencies.add(&part.latencies);
-        for (kind, count) in part.checker.violations() {
+        for (kind, count) in part.findings.violations() {
             *violations.entry(kind.name()).or_default() += count;
         }
         stall = stall.max(part.stall);
         sending = sending.with(part.sending);
         notes.extend(part.trouble);
         merge(&mut storms, part.storms);
-        checkers.push(part.checker);
+        findings.push(part.findings);
     }
     notes.truncate(4);
     let (compared, why) = comparison(&counters, &faults);
@@ -151,7 +152,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         sides,
         storms,
         faults,
-        checkers,
+        findings,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 
-use super::super::{Departure, Reading, Via, Violation};
+use super::super::{Departure, Judge, Reading, Via, Violation};
 use super::{Bench, SHAPES};
 
 #[test]

@@ -2,7 +2,7 @@
 
 use trunkline_proto::message::Receipt;
 
-use super::super::{Marks, Via, Violation};
+use super::super::{Judge, Marks, Via, Violation};
 use super::{Bench, SHAPES, Shape};
 
 impl Bench {

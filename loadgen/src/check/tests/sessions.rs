@@ -1,6 +1,6 @@
 //! Sessions that end, come back or begin anew.
 
-use super::super::Violation;
+use super::super::{Judge, Violation};
 use super::{Bench, SHAPES};
 
 /// Sends messages 1 and 3 while a member's first device is connected, and message 2 while it is

@@ -1,9 +1,8 @@
 //! The connections of a thread: opening, reading, writing and closing them.
 //!
-//! This module knows sockets, TLS, the upgrade and frames. It knows neither messages nor
+//! This module knows sockets and TLS, and lends the bytes to a driver. It knows neither messages nor
 //! reconnects: each method returns what happened, and the client acts on it.
 
-mod catch_up;
 mod conn;
 mod open;
 mod socket;
@@ -15,39 +14,25 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use mio::Registry;
-use trunkline_proto::connection::Event;
-use trunkline_proto::frame::{Opcode, write_close, write_frame, write_with};
-use trunkline_proto::message::{Command, CommandBody};
-use trunkline_proto::{CloseCode, Encoding};
 
 use super::READ;
 use crate::clock::Nanos;
+use crate::driver::{Broken, Driver, Event, Line};
 use crate::scenario::network::Network;
 use crate::tls::Trust;
 
-use catch_up::CatchUp;
 use conn::Conn;
 pub(super) use conn::ConnectionState;
-pub(super) use open::UpgradeAnswer;
 pub(super) use socket::Progress;
 use tls::Sealing;
-
-/// The longest message in bytes that is accepted from a gateway. The longest real message is a page
-/// of history.
-const MAX_MESSAGE: usize = 16 << 20;
 
 /// Sessions closed per turn, so that reading never starves.
 const CLOSES: u32 = 256;
 
-/// The target of a thread's connections, their source addresses and their encoding.
+/// The target of a thread's connections, and their source addresses.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     pub(super) target: SocketAddr,
-    /// The Host header of the upgrade.
-    pub(super) host: String,
-    /// The path of the upgrade.
-    pub(super) path: String,
-    pub(super) encoding: Encoding,
     /// The addresses to connect from; the kernel chooses without.
     pub(super) source: Option<Network>,
     /// The number of the thread. Each thread has its own source addresses.
@@ -60,10 +45,11 @@ pub(super) struct Route {
 }
 
 /// The connections of a thread, by device.
-pub(super) struct Connections {
+pub(super) struct Connections<D: Driver> {
     route: Route,
+    driver: D,
     registry: Registry,
-    conns: Vec<Option<Conn>>,
+    conns: Vec<Option<Conn<D>>>,
     sealing: Option<Sealing>,
     /// Connections there are.
     alive: usize,
@@ -75,7 +61,6 @@ pub(super) struct Connections {
     dirty: Vec<u32>,
     /// Devices that have more to read than one turn takes.
     unread: Vec<u32>,
-    mask: u32,
 }
 
 /// An attempt to connect a device, with the time at which it began.
@@ -90,7 +75,7 @@ struct Begun {
 pub(super) struct Ended {
     /// The last state of the connection.
     pub(super) state: ConnectionState,
-    /// The position from which to continue; `None` while missed events are being fetched.
+    /// The position from which to continue; `None` if it is unknown, or if there is none.
     pub(super) position: Option<CompactString>,
 }
 
@@ -104,10 +89,11 @@ pub(super) struct CloseTurn {
     pub(super) next: Option<u32>,
 }
 
-impl Connections {
+impl<D: Driver> Connections<D> {
     /// Makes a set without connections for this many devices. With `trust`, connections use TLS.
     pub(super) fn new(
         route: Route,
+        driver: D,
         registry: Registry,
         devices: usize,
         trust: Option<Trust>,
@@ -115,8 +101,8 @@ impl Connections {
         Self {
             conns: (0..devices).map(|_| None).collect(),
             sealing: trust.map(|trust| Sealing::new(trust, devices)),
-            mask: route.seed as u32 | 1,
             route,
+            driver,
             registry,
             alive: 0,
             connecting: 0,
@@ -131,9 +117,9 @@ impl Connections {
         self.conns.len() as u32
     }
 
-    /// Returns the encoding of messages.
-    pub(super) fn encoding(&self) -> Encoding {
-        self.route.encoding
+    /// Returns the driver.
+    pub(super) fn driver(&self) -> &D {
+        &self.driver
     }
 
     /// Returns the number of connections.
@@ -161,18 +147,13 @@ impl Connections {
         Some(self.conns[device as usize].as_ref()?.state)
     }
 
-    fn conn(&mut self, device: u32) -> Option<&mut Conn> {
+    fn conn(&mut self, device: u32) -> Option<&mut Conn<D>> {
         self.conns[device as usize].as_mut()
     }
 
-    /// Returns the next masking key. RFC 6455 §5.3 asks for unpredictable ones, to protect proxies;
-    /// a load generator needs distinct ones.
-    fn next_mask(&mut self) -> Option<[u8; 4]> {
-        self.mask = self
-            .mask
-            .wrapping_mul(747_796_405)
-            .wrapping_add(2_891_336_453);
-        Some(self.mask.to_be_bytes())
+    /// Returns what the driver keeps for a device's connection.
+    pub(super) fn session(&mut self, device: u32) -> Option<&mut D::Session> {
+        self.conn(device).map(|conn| &mut conn.session)
     }
 
     /// Returns whether some connections have more to read than one turn took.
@@ -188,44 +169,35 @@ impl Connections {
     /// Takes the next event out of the bytes that were read; `None` if the rest is incomplete.
     ///
     /// # Errors
-    /// The gateway broke the framing: what is wrong.
+    /// The server refuses the connection or breaks the protocol.
     pub(super) fn event<'b>(
         &mut self,
+        now: Nanos,
         device: u32,
         input: &mut &'b mut [u8],
-    ) -> Result<Option<Event<'b>>, String> {
-        let Some(conn) = self.conn(device) else {
+    ) -> Result<Option<Event<D::Said<'b>>>, Broken> {
+        let Some(conn) = &mut self.conns[device as usize] else {
             return Ok(None);
         };
-        let event = conn.framing.receive(input, MAX_MESSAGE);
-        event.map_err(|why| format!("a broken frame: {why}"))
-    }
-
-    /// Answers a ping.
-    pub(super) fn pong(&mut self, device: u32, payload: &[u8]) {
-        let mask = self.next_mask();
-        if let Some(conn) = self.conn(device) {
-            write_frame(&mut conn.out, Opcode::Pong, payload, mask);
+        let before = conn.out.len();
+        let event = self.driver.receive(now, conn.line(), input);
+        if conn.out.len() != before {
             self.mark_dirty(device);
         }
+        event
     }
 
-    /// Appends a command to what a device's connection is to write.
-    pub(super) fn command(&mut self, device: u32, id: u32, body: CommandBody<'_>) {
-        let mask = self.next_mask();
-        let encoding = self.route.encoding;
-        let Some(conn) = self.conn(device) else {
-            return;
-        };
-        let opcode = match encoding {
-            Encoding::Json => Opcode::Text,
-            Encoding::Proto => Opcode::Binary,
-        };
-        let command = Command { id, body };
-        write_with(&mut conn.out, opcode, mask, |out| {
-            encoding.encode_command(&command, out)
-        });
+    /// Lets the driver append to what a device's connection is to write. Returns what `append`
+    /// returns; `None` without a connection.
+    pub(super) fn write<T>(
+        &mut self,
+        device: u32,
+        append: impl FnOnce(&mut D, Line<'_, D::Opening, D::Session>) -> T,
+    ) -> Option<T> {
+        let conn = self.conns[device as usize].as_mut()?;
+        let appended = append(&mut self.driver, conn.line());
         self.mark_dirty(device);
+        Some(appended)
     }
 
     fn mark_dirty(&mut self, device: u32) {
@@ -248,39 +220,6 @@ impl Connections {
         dirty
     }
 
-    /// Stores the position of the last push. The first one is the position of the session's
-    /// opening.
-    ///
-    /// The positions in answers to `send` do not count. The gateway may leave out pushes, but never
-    /// answers. So a client that asked from the position of an answer would miss left-out pushes
-    /// before it.
-    pub(super) fn note_position(&mut self, device: u32, position: &str) {
-        if let Some(conn) = self.conn(device) {
-            conn.position.clear();
-            conn.position.push_str(position);
-        }
-    }
-
-    /// Notes that the gateway left out live pushes. Returns the position from which to fetch them;
-    /// `None` while a page is under way.
-    pub(super) fn note_gap(&mut self, device: u32) -> Option<CompactString> {
-        let conn = self.conn(device)?;
-        CatchUp::gap(&mut conn.catching_up).then(|| conn.position.clone())
-    }
-
-    /// Notes that a page of missed events came. Returns whether to ask for the next page.
-    pub(super) fn note_page(&mut self, device: u32, more: bool) -> bool {
-        let conn = self.conn(device);
-        conn.is_some_and(|conn| CatchUp::page(&mut conn.catching_up, more))
-    }
-
-    /// The missed events cannot be fetched.
-    pub(super) fn give_up_catching_up(&mut self, device: u32) {
-        if let Some(conn) = self.conn(device) {
-            conn.catching_up = None;
-        }
-    }
-
     /// Takes a connection out of its place; dropping it closes the socket.
     pub(super) fn take(&mut self, device: u32) -> Option<Ended> {
         let conn = self.conns[device as usize].take()?;
@@ -291,10 +230,7 @@ impl Connections {
         }
         Some(Ended {
             state: conn.state,
-            position: match conn.catching_up {
-                Some(_) => None,
-                None => Some(conn.position),
-            },
+            position: D::position(conn.session),
         })
     }
 
@@ -318,11 +254,9 @@ impl Connections {
     }
 
     fn close_with(&mut self, device: u32, state: ConnectionState) {
-        let mask = self.next_mask();
+        self.write(device, D::close);
         if let Some(conn) = self.conn(device) {
-            write_close(&mut conn.out, CloseCode::NORMAL, "", mask);
             conn.state = state;
-            self.mark_dirty(device);
         }
     }
 

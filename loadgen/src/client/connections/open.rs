@@ -4,44 +4,23 @@ use std::io;
 
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use trunkline_proto::connection::{Connection as Framing, Role};
-use trunkline_proto::handshake;
 
 use super::conn::{Conn, Opening};
 use super::{Begun, ConnectionState, Connections};
 use crate::clock::Nanos;
+use crate::driver::Driver;
 use crate::random::mix;
-
-/// Longest answer to an upgrade that is taken.
-const HEAD_MAX: usize = 64 << 10;
-
-/// The state of the gateway's answer to the upgrade.
-#[derive(Debug)]
-pub(in crate::client) enum UpgradeAnswer {
-    /// The answer has no end yet.
-    Incomplete,
-    /// The connection is a WebSocket; the bytes behind the answer are frames.
-    Accepted(Vec<u8>),
-    /// The answer is longer than the limit. Holds its length in bytes.
-    Endless(usize),
-    /// The gateway refused.
-    Refused {
-        why: String,
-        /// The seconds of a Retry-After header.
-        retry_after: Option<u64>,
-    },
-}
 
 /// The times at which the steps of an opened session began.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::client) struct Opened {
     /// The connection.
     pub(in crate::client) begun: Nanos,
-    /// The `connect` command.
+    /// The request for the session, such as the `connect` command.
     pub(in crate::client) asked: Nanos,
 }
 
-impl Connections {
+impl<D: Driver> Connections<D> {
     /// Begins a device's connection.
     ///
     /// # Errors
@@ -59,16 +38,16 @@ impl Connections {
         for (bytes, half) in key.chunks_exact_mut(8).zip(halves) {
             bytes.copy_from_slice(&half.to_be_bytes());
         }
+        let (opening, session) = self.driver.begin(key);
         self.connecting += 1;
         self.alive += 1;
         self.begun.push_back(Begun { at: now, device });
         self.conns[device as usize] = Some(Conn {
             stream,
-            framing: Framing::new(Role::Client),
+            session,
             state: ConnectionState::Connecting,
             opening: Some(Box::new(Opening {
-                key,
-                head: Vec::new(),
+                driver: opening,
                 begun: now,
                 since: now,
             })),
@@ -76,8 +55,6 @@ impl Connections {
             dirty: false,
             blocked: false,
             ended: false,
-            position: Default::default(),
-            catching_up: None,
         });
         Ok(())
     }
@@ -134,59 +111,21 @@ impl Connections {
         None
     }
 
-    /// Asks for the upgrade after the TCP handshake. Returns when the handshake began.
-    pub(in crate::client) fn upgrade(&mut self, now: Nanos, device: u32) -> Option<Nanos> {
-        let route = &self.route;
-        let conn = self.conns[device as usize].as_mut()?;
-        let opening = conn.opening.as_mut()?;
-        let began = std::mem::replace(&mut opening.since, now);
-        conn.state = ConnectionState::Upgrading;
-        let key = handshake::key_from(opening.key);
-        handshake::write_request(
-            &mut conn.out,
-            &route.host,
-            &route.path,
-            &key,
-            route.encoding,
-        );
-        self.mark_dirty(device);
-        Some(began)
+    /// Notes that the TCP handshake is done. Returns when it began.
+    pub(in crate::client) fn connected(&mut self, now: Nanos, device: u32) -> Option<Nanos> {
+        self.proceed(now, device, ConnectionState::Upgrading)
     }
 
-    /// Takes a piece of the answer to the upgrade.
-    pub(in crate::client) fn answer(&mut self, device: u32, input: &[u8]) -> UpgradeAnswer {
-        let encoding = self.route.encoding;
-        let opening = self.conn(device).and_then(|conn| conn.opening.as_mut());
-        let Some(opening) = opening else {
-            return UpgradeAnswer::Incomplete;
-        };
-        opening.head.extend_from_slice(input);
-        let key = handshake::key_from(opening.key);
-        match handshake::parse_response(&opening.head, &key, encoding) {
-            Ok(None) if opening.head.len() > HEAD_MAX => UpgradeAnswer::Endless(opening.head.len()),
-            Ok(None) => UpgradeAnswer::Incomplete,
-            Ok(Some(size)) => {
-                let mut head = std::mem::take(&mut opening.head);
-                head.drain(..size);
-                UpgradeAnswer::Accepted(head)
-            }
-            Err(why) => {
-                let said = String::from_utf8_lossy(&opening.head);
-                let body = said.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
-                UpgradeAnswer::Refused {
-                    why: format!("{why}: {body}"),
-                    retry_after: retry_after(&said),
-                }
-            }
-        }
-    }
-
-    /// Notes that the upgrade is done and that `connect` is sent now. Returns when the upgrade
-    /// began.
+    /// Notes that the transport is ready and that the session is asked for now. Returns when the
+    /// making of the transport began.
     pub(in crate::client) fn authenticate(&mut self, now: Nanos, device: u32) -> Option<Nanos> {
+        self.proceed(now, device, ConnectionState::Authenticating)
+    }
+
+    fn proceed(&mut self, now: Nanos, device: u32, state: ConnectionState) -> Option<Nanos> {
         let conn = self.conn(device)?;
         let opening = conn.opening.as_mut()?;
-        conn.state = ConnectionState::Authenticating;
+        conn.state = state;
         Some(std::mem::replace(&mut opening.since, now))
     }
 
@@ -204,32 +143,5 @@ impl Connections {
             begun: opening.begun,
             asked: opening.since,
         })
-    }
-}
-
-/// Returns the seconds of a Retry-After header.
-fn retry_after(head: &str) -> Option<u64> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
-    value.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_found_whatever_its_case() {
-        for (head, seconds) in [
-            ("HTTP/1.1 503 x\r\nRetry-After: 12\r\n\r\n", Some(12)),
-            (
-                "HTTP/1.1 503 x\r\nContent-Length: 3\r\nretry-after:7\r\n\r\nno!",
-                Some(7),
-            ),
-            ("HTTP/1.1 503 x\r\nRetry-After: soon\r\n\r\n", None),
-            ("HTTP/1.1 503 x\r\n\r\n", None),
-        ] {
-            assert_eq!(retry_after(head), seconds, "{head}");
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use mio::event::Event as Readiness;
 
 use super::{ConnectionState, Connections};
+use crate::driver::Driver;
 use crate::stats::Counters;
 
 /// The reason for the end of a connection that the peer closed.
@@ -41,7 +42,7 @@ impl Received {
     }
 }
 
-impl Connections {
+impl<D: Driver> Connections<D> {
     /// Looks at what a readiness event means for what is to be written.
     ///
     /// # Errors

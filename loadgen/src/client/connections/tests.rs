@@ -10,12 +10,13 @@ use trunkline_proto::Encoding;
 
 use super::*;
 use crate::clock::SECOND;
+use crate::driver::gateway::{Session, Trunkline};
 use crate::stats::Counters;
 
 /// Connections of `devices` devices to a listener, with what drives them.
 pub(in crate::client) struct Rig {
     poll: Poll,
-    pub(in crate::client) connections: Connections,
+    pub(in crate::client) connections: Connections<Trunkline>,
     pub(in crate::client) listener: TcpListener,
     pub(in crate::client) counters: Counters,
 }
@@ -26,8 +27,9 @@ impl Rig {
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let route = route(listener.local_addr().unwrap());
+        let driver = Trunkline::new("here".into(), "/v1/ws".into(), Encoding::Json, 1);
         Self {
-            connections: Connections::new(route, registry, devices, None),
+            connections: Connections::new(route, driver, registry, devices, None),
             poll,
             listener,
             counters: Counters::default(),
@@ -35,7 +37,11 @@ impl Rig {
     }
 
     /// Waits for readiness until a device's event is as `wanted`.
-    fn until(&mut self, device: u32, wanted: impl Fn(&mut Connections, &Readiness) -> bool) {
+    fn until(
+        &mut self,
+        device: u32,
+        wanted: impl Fn(&mut Connections<Trunkline>, &Readiness) -> bool,
+    ) {
         let mut events = Events::with_capacity(16);
         for _ in 0..100 {
             let patience = Some(Duration::from_secs(10));
@@ -75,15 +81,17 @@ impl Rig {
 fn route(target: SocketAddr) -> Route {
     Route {
         target,
-        host: "here".into(),
-        path: "/v1/ws".into(),
-        encoding: Encoding::Json,
         source: None,
         thread: 0,
         threads: 1,
         connecting_max: 2,
         seed: 1,
     }
+}
+
+/// What the driver keeps for a device.
+fn session(rig: &mut Rig, device: u32) -> &mut Session {
+    rig.connections.session(device).unwrap()
 }
 
 /// What a peer reads at once.
@@ -137,7 +145,8 @@ fn a_connection_is_overdue_once_and_only_while_it_opens() {
 fn a_session_opens_step_by_step_and_is_closed_with_a_frame() {
     let mut rig = Rig::new(1);
     let mut peer = rig.connect(0, 5);
-    assert_eq!(rig.connections.upgrade(7, 0), Some(5));
+    assert_eq!(rig.connections.connected(7, 0), Some(5));
+    rig.connections.write(0, Trunkline::upgrade);
     assert_eq!(rig.connections.take_dirty(), [0]);
     rig.connections.flush(0, &mut rig.counters).unwrap();
     let request = heard(&mut peer);
@@ -148,16 +157,14 @@ fn a_session_opens_step_by_step_and_is_closed_with_a_frame() {
     let mut answer = Vec::new();
     upgrade.accept(&mut answer);
     answer.extend_from_slice(b"frames");
-    // The answer comes in two pieces.
-    let (head, rest) = answer.split_at(20);
-    assert!(matches!(
-        rig.connections.answer(0, head),
-        UpgradeAnswer::Incomplete
-    ));
-    let UpgradeAnswer::Accepted(frames) = rig.connections.answer(0, rest) else {
-        panic!("the upgrade is refused");
-    };
-    assert_eq!(frames, b"frames");
+    // The answer comes in two pieces, and frames follow it.
+    let (head, rest) = answer.split_at_mut(20);
+    let (mut head, mut rest) = (head, rest);
+    assert!(matches!(rig.connections.event(8, 0, &mut head), Ok(None)));
+    assert!(head.is_empty());
+    let ready = rig.connections.event(8, 0, &mut rest);
+    assert!(matches!(ready, Ok(Some(Event::Ready))), "{ready:?}");
+    assert_eq!(rest, b"frames");
     assert!(rig.connections.opened(0).is_none(), "nobody asked yet");
     assert_eq!(rig.connections.authenticate(9, 0), Some(7));
     assert_eq!(rig.connections.connecting(), 1);
@@ -168,7 +175,7 @@ fn a_session_opens_step_by_step_and_is_closed_with_a_frame() {
         (rig.connections.alive(), rig.connections.connecting()),
         (1, 0)
     );
-    rig.connections.note_position(0, "4096");
+    session(&mut rig, 0).note_position("4096");
     rig.connections.leave(0);
     assert_eq!(rig.connections.state(0), Some(ConnectionState::Leaving));
     let ended = rig.connections.take(0).unwrap();
@@ -180,29 +187,31 @@ fn a_session_opens_step_by_step_and_is_closed_with_a_frame() {
 fn a_refusal_says_why_and_when_to_come_again() {
     let mut rig = Rig::new(1);
     let mut peer = rig.connect(0, 0);
-    rig.connections.upgrade(0, 0);
+    rig.connections.connected(0, 0);
+    rig.connections.write(0, Trunkline::upgrade);
     peer.write_all(b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\nlater")
         .unwrap();
-    let answer = rig.read(0);
-    let UpgradeAnswer::Refused { why, retry_after } = rig.connections.answer(0, &answer) else {
-        panic!("the upgrade is not refused");
-    };
-    assert!(why.ends_with(": later"), "{why}");
-    assert_eq!(retry_after, Some(3));
+    let mut answer = rig.read(0);
+    let broken = rig
+        .connections
+        .event(0, 0, &mut &mut answer[..])
+        .unwrap_err();
+    assert!(broken.why.ends_with(": later"), "{broken:?}");
+    assert_eq!(broken.refused.unwrap().retry_after, Some(3));
 }
 
 #[test]
 fn no_position_is_gone_on_from_while_missed_events_are_fetched() {
     let mut rig = Rig::new(1);
     rig.connections.begin(0, 0).unwrap();
-    rig.connections.note_position(0, "12");
-    assert_eq!(rig.connections.note_gap(0).as_deref(), Some("12"));
-    assert_eq!(rig.connections.note_gap(0), None, "a page is under way");
+    session(&mut rig, 0).note_position("12");
+    assert_eq!(session(&mut rig, 0).note_gap().as_deref(), Some("12"));
+    assert_eq!(session(&mut rig, 0).note_gap(), None, "a page is under way");
     assert_eq!(rig.connections.take(0).unwrap().position, None);
     rig.connections.begin(0, 0).unwrap();
-    rig.connections.note_position(0, "12");
-    rig.connections.note_gap(0);
-    rig.connections.give_up_catching_up(0);
+    session(&mut rig, 0).note_position("12");
+    session(&mut rig, 0).note_gap();
+    session(&mut rig, 0).give_up_catching_up();
     assert_eq!(
         rig.connections.take(0).unwrap().position.as_deref(),
         Some("12")

@@ -7,6 +7,7 @@ use trunkline_proto::tls::{ClientTls, TlsError};
 
 use super::socket::{CLOSED, Received};
 use super::{Connections, READ};
+use crate::driver::Driver;
 use crate::stats::Counters;
 use crate::tls::Trust;
 
@@ -104,7 +105,7 @@ impl Sealed {
     }
 }
 
-impl Connections {
+impl<D: Driver> Connections<D> {
     /// Reads a connection once and decrypts.
     pub(super) fn read_sealed(
         &mut self,

@@ -3,7 +3,7 @@
 use trunkline_proto::message::{Ack, CommandBody, Connect, History, Send};
 
 use super::read_back::PAGE;
-use crate::check::{Checker, Marks, Origin, Reading};
+use crate::check::{Checker, Judge, Marks, Origin, Reading};
 
 /// The command id of `connect`: beyond the ids of sends.
 pub(super) const CONNECT_ID: u32 = 0x00ff_ffff;
