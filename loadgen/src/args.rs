@@ -9,6 +9,7 @@ use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
 use crate::local_gateway::durability;
 use crate::local_gateway::manual::{CompletionsArgs, ManArgs};
 use crate::scenario::chaos::Fault;
+use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::threshold::Wanted;
 use crate::scenario::variables::Variable;
 use crate::units::{Compress, Rate, Share, Span};
@@ -94,6 +95,9 @@ pub(crate) enum Verb {
         /// The file to write; an existing file is never replaced, and - is standard output
         #[arg(default_value = "scenario.toml")]
         file: PathBuf,
+        /// The protocol of the server that the scenario is for
+        #[arg(long, value_enum, value_name = "KIND", default_value_t)]
+        protocol: ProtocolKind,
     },
     /// Check a scenario file, and show the load that it makes
     Validate {
@@ -175,6 +179,10 @@ pub(crate) struct RunArgs {
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
+    /// The protocol of a target that is another server: a peer (bun-chat, ws-chat, nats, ejabberd,
+    /// centrifugo, mosquitto, aedes), or a TOML file with a table [protocol]
+    #[arg(long, value_name = "PEER|FILE", requires = "target")]
+    pub(crate) protocol: Option<String>,
     /// The control port of the target, http://HOST:PORT: its /metrics are compared with the counts of
     /// this program
     #[arg(long, value_name = "URL", requires = "target")]

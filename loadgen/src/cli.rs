@@ -19,6 +19,7 @@ use crate::plan;
 use crate::recheck;
 use crate::report;
 use crate::run::{conduct, prepare};
+use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::variables::Variable;
 use crate::scenario::{load, presets};
@@ -52,7 +53,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Presets => list_presets(),
-        Verb::Init { file } => init(&file),
+        Verb::Init { file, protocol } => init(&file, protocol),
         Verb::Validate {
             scenario,
             variables,
@@ -124,9 +125,10 @@ fn list_presets() -> Outcome<Exit> {
 }
 
 /// Writes a scenario to start from into a new file, or to standard output for `-`.
-fn init(file: &Path) -> Outcome<Exit> {
+fn init(file: &Path, protocol: ProtocolKind) -> Outcome<Exit> {
+    let text = presets::init(protocol);
     if file == Path::new("-") {
-        say(&[presets::INIT.trim_end().to_owned()]);
+        say(&[text.trim_end().to_owned()]);
         return Ok(Exit::Ok);
     }
     let fail = |why: std::io::Error| {
@@ -140,7 +142,7 @@ fn init(file: &Path) -> Outcome<Exit> {
     };
     // Creates the file first, so that an existing file stays as it is.
     std::fs::File::create_new(file).map_err(fail)?;
-    files::put(file, presets::INIT.as_bytes()).map_err(|why| {
+    files::put(file, text.as_bytes()).map_err(|why| {
         let _ = std::fs::remove_file(file);
         Failure::aborted(format!("cannot write {}: {why}", file.display()))
     })?;
@@ -149,7 +151,11 @@ fn init(file: &Path) -> Outcome<Exit> {
         format!("created {file}: edit it, then"),
         format!("    loadgen validate {file}"),
         format!("    loadgen plan {file}"),
-        format!("    loadgen run {file}"),
+        match protocol {
+            ProtocolKind::Trunkline => format!("    loadgen run {file}"),
+            ProtocolKind::Mqtt => format!("    loadgen run {file} --target mqtt://HOST:PORT"),
+            _ => format!("    loadgen run {file} --target ws://HOST:PORT"),
+        },
     ]);
     Ok(Exit::Ok)
 }

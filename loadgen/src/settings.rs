@@ -10,6 +10,7 @@ use crate::exit::{Failure, Outcome};
 use crate::local_gateway::Setup;
 use crate::scenario::load::Loaded;
 use crate::scenario::network::Network;
+use crate::scenario::protocol::{self, ProtocolKind};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{ExecutorKind, Scenario, WireEncoding, limits};
 use crate::tls::Trust;
@@ -72,12 +73,28 @@ impl Gateway {
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) host: String,
-    pub(crate) path: String,
-    /// The URL begins with wss://.
+    /// The path, if the URL has one.
+    path: Option<String>,
+    /// The URL begins with wss:// or mqtts://.
     pub(crate) tls: bool,
+    /// The URL begins with ws:// or wss://.
+    pub(crate) websocket: bool,
 }
 
+/// The schemes of targets: whether there is TLS, and whether there is WebSocket.
+const SCHEMES: [(&str, bool, bool); 4] = [
+    ("ws://", false, true),
+    ("wss://", true, true),
+    ("mqtt://", false, false),
+    ("mqtts://", true, false),
+];
+
 impl Target {
+    /// Returns the path of the URL, or else this one.
+    pub(crate) fn path_or<'a>(&'a self, default: &'a str) -> &'a str {
+        self.path.as_deref().unwrap_or(default)
+    }
+
     /// Returns the host without its port, as certificates name it.
     pub(crate) fn name(&self) -> &str {
         let name = self.host.rsplit_once(':').map_or(&*self.host, |it| it.0);
@@ -90,6 +107,9 @@ impl Target {
 /// # Errors
 /// The scenario or an option is wrong (exit 104). The message says what to change.
 pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSettings> {
+    if let Some(protocol) = &args.protocol {
+        loaded.scenario.protocol = protocol::file::read(protocol)?;
+    }
     overrule(&mut loaded, &args)?;
     loaded.validate()?;
     loaded.runnable()?;
@@ -108,6 +128,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
             "{fault}: loadgen can break only a gateway that it started: leave --target out, or the chaos"
         )));
     }
+    fits(&scenario, &gateway, &args)?;
     let signer = signer(&args.tls)?;
     let source = scenario
         .client
@@ -127,6 +148,38 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
         signer,
         scenario,
     })
+}
+
+/// Checks that target and options fit the protocol of the scenario.
+fn fits(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Outcome<()> {
+    use ProtocolKind::{Mqtt, Trunkline};
+    let kind = scenario.protocol.kind;
+    let websocket = match gateway {
+        Gateway::Target { url, .. } => {
+            Some(parse_target(url).map_err(Failure::scenario)?.websocket)
+        }
+        Gateway::Local(_) => None,
+    };
+    let why = match (kind, websocket) {
+        (Trunkline, None | Some(true)) => return Ok(()),
+        (Mqtt, None) => format!(
+            "kind = \"{kind}\" needs a server that runs: write --target mqtt://HOST:PORT, or ws://HOST:PORT/mqtt"
+        ),
+        (_, None) => {
+            format!("kind = \"{kind}\" needs a server that runs: write --target ws://HOST:PORT")
+        }
+        (kind, Some(false)) if kind != Mqtt => {
+            format!("kind = \"{kind}\" is over WebSocket: write --target ws://HOST:PORT, or wss://")
+        }
+        _ if args.tls.token_key.is_some() => {
+            format!("--token-key: kind = \"{kind}\" takes no tokens of the gateway: leave it out")
+        }
+        _ if args.encoding.is_some() => {
+            format!("--encoding: kind = \"{kind}\" has a form of its own: leave it out")
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::scenario(why))
 }
 
 /// Returns the gateway that the options name, or a local gateway to start.
@@ -216,16 +269,19 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     Ok(())
 }
 
-/// Parses `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`. The default path is `/v1/ws`.
+/// Parses `ws://HOST:PORT/PATH`, `wss://HOST:PORT/PATH`, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
 ///
 /// # Errors
 /// The URL has another form, or its host is not found.
 pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
     let form = || format!("`{url}` is not a gateway: write ws://HOST:PORT/v1/ws, or wss://");
-    let plain = url.strip_prefix("ws://");
-    let rest = plain.or_else(|| url.strip_prefix("wss://"));
-    let rest = rest.ok_or_else(form)?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, "v1/ws"));
+    let mut schemes = SCHEMES.iter();
+    let found = schemes.find_map(|it| Some((it, url.strip_prefix(it.0)?)));
+    let (&(_, tls, websocket), rest) = found.ok_or_else(form)?;
+    let (host, path) = match rest.split_once('/') {
+        Some((host, path)) => (host, Some(format!("/{path}"))),
+        None => (rest, None),
+    };
     let mut found = host
         .to_socket_addrs()
         .map_err(|why| format!("{}: {why}", form()))?;
@@ -233,8 +289,9 @@ pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
     Ok(Target {
         address,
         host: host.to_owned(),
-        path: format!("/{path}"),
-        tls: plain.is_none(),
+        path,
+        tls,
+        websocket,
     })
 }
 
@@ -371,9 +428,18 @@ mod tests {
     #[test]
     fn targets() {
         let target = parse_target("ws://127.0.0.1:7700/v1/ws").unwrap();
-        assert_eq!((target.address.port(), &*target.path), (7700, "/v1/ws"));
-        assert_eq!(parse_target("ws://127.0.0.1:7700").unwrap().path, "/v1/ws");
-        assert_eq!(parse_target("ws://[::1]:7700/x").unwrap().path, "/x");
+        assert_eq!(
+            (target.address.port(), target.path_or("/x")),
+            (7700, "/v1/ws")
+        );
+        let bare = parse_target("ws://127.0.0.1:7700").unwrap();
+        assert_eq!(bare.path_or("/v1/ws"), "/v1/ws");
+        assert_eq!(
+            parse_target("ws://[::1]:7700/x").unwrap().path_or("/"),
+            "/x"
+        );
+        let mqtt = parse_target("mqtts://127.0.0.1:8883").unwrap();
+        assert!(mqtt.tls && !mqtt.websocket && target.websocket);
         let tls = |url| parse_target(url).unwrap();
         assert!(!tls("ws://127.0.0.1:7700").tls && tls("wss://127.0.0.1:7700").tls);
         assert_eq!(tls("wss://[::1]:7700").name(), "::1");

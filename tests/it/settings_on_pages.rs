@@ -6,7 +6,7 @@ use toml::Table;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::{Process, workspace};
 
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "README.md",
     "docs/getting-started.md",
     "docs/installing.md",
@@ -19,6 +19,7 @@ const PAGES: [&str; 17] = [
     "docs/protocol.md",
     "docs/load-testing.md",
     "docs/comparing.md",
+    "docs/other-servers.md",
     "docs/benchmarks.md",
     "docs/glossary.md",
     "docs/http.md",

@@ -304,6 +304,19 @@ fn choose(headers: &HeaderMap) -> Result<(Encoding, bool), Rejection> {
 /// Appends a client's upgrade request. `key` is the Sec-WebSocket-Key. The request offers the
 /// sub-protocol of `encoding` only.
 pub fn write_request(out: &mut Vec<u8>, host: &str, path: &str, key: &str, encoding: Encoding) {
+    write_request_for(out, host, path, key, Some(encoding.subprotocol()), &[]);
+}
+
+/// Appends a client's upgrade request to any server, with the sub-protocol that it offers, if any,
+/// and further headers, each a name and a value. Names and values are without line breaks.
+pub fn write_request_for(
+    out: &mut Vec<u8>,
+    host: &str,
+    path: &str,
+    key: &str,
+    subprotocol: Option<&str>,
+    headers: &[(&str, &str)],
+) {
     for part in [
         "GET ",
         path,
@@ -311,12 +324,17 @@ pub fn write_request(out: &mut Vec<u8>, host: &str, path: &str, key: &str, encod
         host,
         "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
         key,
-        "\r\nSec-WebSocket-Protocol: ",
-        encoding.subprotocol(),
-        "\r\n\r\n",
+        "\r\n",
     ] {
         out.extend_from_slice(part.as_bytes());
     }
+    let offered = subprotocol.map(|it| ("Sec-WebSocket-Protocol", it));
+    for (name, value) in headers.iter().copied().chain(offered) {
+        for part in [name, ": ", value, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Makes a Sec-WebSocket-Key from 16 random bytes.
@@ -334,6 +352,31 @@ pub fn parse_response(
     bytes: &[u8],
     key: &str,
     encoding: Encoding,
+) -> Result<Option<usize>, ResponseError> {
+    let chosen = |given: Option<&[u8]>| given == Some(encoding.subprotocol().as_bytes());
+    parse_chosen(bytes, key, chosen)
+}
+
+/// Parses the answer of any server to an upgrade with this key, which offered this sub-protocol, if
+/// any. The server may choose it or none (RFC 6455 §4.2.2). Returns the length of the answer in
+/// bytes, or `None` while its end has not arrived.
+///
+/// # Errors
+/// The server did not upgrade.
+pub fn parse_response_for(
+    bytes: &[u8],
+    key: &str,
+    offered: Option<&str>,
+) -> Result<Option<usize>, ResponseError> {
+    let chosen = |given: Option<&[u8]>| given.is_none() || given == offered.map(str::as_bytes);
+    parse_chosen(bytes, key, chosen)
+}
+
+/// Parses an answer whose sub-protocol `chosen` judges.
+fn parse_chosen(
+    bytes: &[u8],
+    key: &str,
+    chosen: impl FnOnce(Option<&[u8]>) -> bool,
 ) -> Result<Option<usize>, ResponseError> {
     let Some((size, response)) =
         Response::try_parse(bytes).map_err(|e| ResponseError::NotHttp(e.to_string()))?
@@ -355,7 +398,9 @@ pub fn parse_response(
     {
         return Err(ResponseError::Header("Sec-WebSocket-Accept"));
     }
-    if only(headers, header::SEC_WEBSOCKET_PROTOCOL) != Some(encoding.subprotocol().as_bytes()) {
+    let several = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let given = only(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    if several.iter().count() > 1 || !chosen(given) {
         return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
     }
     // We offer no extension; one the server uses all the same would change the framing

@@ -12,6 +12,7 @@
 //! | `pushes` | the last message of each device in each conversation |
 //! | `receipts` | the acknowledgements, and the receipts that other members got |
 //! | `history` | the conversations that are being read back |
+//! | `plain` | a judge of its own, for servers of which only texts are known |
 //! | `evidence` | violations, with the events before them |
 //!
 //! Memory is bounded by the population (a few words per conversation, and per device in each of its
@@ -24,6 +25,7 @@ mod flights;
 mod history;
 mod ledger;
 mod origin;
+mod plain;
 mod pushes;
 mod receipts;
 mod roster;
@@ -59,6 +61,7 @@ pub(crate) use findings::{Findings, Judge};
 pub(crate) use history::Reading;
 pub(crate) use ledger::Departure;
 pub(crate) use origin::Origin;
+pub(crate) use plain::PlainChecker;
 pub(crate) use pushes::{Landing, Via};
 pub(crate) use receipts::Marks;
 pub(crate) use roster::Roster;

@@ -125,6 +125,11 @@ impl Recognizer {
         })
     }
 
+    /// Returns whether a text is exactly that of the message that was recognized last.
+    pub(super) fn is_exact(&self, text: &str) -> bool {
+        self.text == text
+    }
+
     /// Judges conversation, text and sender of the message that was recognized last. A wrong text
     /// counts as the violation `wrong_text`. Returns whether the text is right.
     pub(super) fn compare(

@@ -4,6 +4,7 @@
 //! one type, and receipts, history and positions are in another.
 
 use super::Client;
+use super::reconnects::Return;
 use crate::check::{Departure, Judge};
 use crate::clock::Nanos;
 use crate::driver::Driver;
@@ -51,9 +52,26 @@ pub(super) trait Dialogue: Sized {
     /// Handles the close code with which the server ends a connection.
     fn closed(_client: &mut Client<Self>, _device: u32, _code: u16) {}
 
-    /// Notes that a device's session is open; `again` after it was away. `recovered`: the server
-    /// says that the missed messages come next.
-    fn enter(client: &mut Client<Self>, now: Nanos, device: u32, again: bool, recovered: bool);
+    /// Notes that a device's session is open, again after it was away with `returned`. `said` is what
+    /// the dialogue passed to [`Client::opened`].
+    fn enter(
+        client: &mut Client<Self>,
+        now: Nanos,
+        device: u32,
+        returned: Option<Return>,
+        said: bool,
+    );
+
+    /// Returns the last thing that the server said to a session that is not open yet, if it is not
+    /// understood.
+    fn last_words(&self) -> Option<&str> {
+        None
+    }
+
+    /// Returns whether a session takes another message now.
+    fn has_room(_client: &mut Client<Self>, _device: u32) -> bool {
+        true
+    }
 
     /// Sends what a session could not send while it was away.
     fn make_up(client: &mut Client<Self>, now: Nanos, device: u32) {

@@ -91,9 +91,9 @@ impl<D: Dialogue> Client<D> {
         self.failed(now, device, &broken.why);
     }
 
-    /// Handles the opening of a device's session. `recovered`: the server says that the messages
-    /// missed while it was away come next.
-    pub(super) fn opened(&mut self, now: Nanos, device: u32, recovered: bool) {
+    /// Handles the opening of a device's session. `said`: what the server says about it, such as that
+    /// the messages missed while it was away come next.
+    pub(super) fn opened(&mut self, now: Nanos, device: u32, said: bool) {
         let Some(opened) = self.connections.opened(device) else {
             return;
         };
@@ -105,11 +105,10 @@ impl<D: Dialogue> Client<D> {
             self.latencies.record(Metric::Auth, opened.asked, now);
             self.latencies.record(Metric::Connect, opened.begun, now);
         }
-        let recovered = recovered && returned.is_some_and(|it| it.asked);
         let count = self.count();
         count.sessions += 1;
         count.sessions_opened += u64::from(!again);
-        D::enter(self, now, device, again, recovered);
+        D::enter(self, now, device, returned, said);
         if let Some(returned) = returned {
             self.make_up(now, device, returned);
         }

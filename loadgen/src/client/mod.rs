@@ -10,7 +10,7 @@
 //! | [`Sends`] | due sends that are not written yet |
 //! | [`Reconnects`] | away sessions, and the times of their next attempts |
 //! | [`Storms`] | the results of each storm of reconnects |
-//! | [`Dialogue`] | what depends on what the server can do: `full` for a gateway |
+//! | [`Dialogue`] | what depends on what the server can do: `full` for a gateway, `plain` for a server that passes texts on |
 //! | [`Reporter`] | the reports of the thread while it works |
 
 mod board;
@@ -21,6 +21,7 @@ mod full;
 mod incoming;
 mod outgoing;
 mod phases;
+mod plain;
 mod reconnects;
 mod reporter;
 mod reports;
@@ -39,6 +40,8 @@ use mio::{Events, Poll, Token};
 
 use crate::check::{Findings, Judge};
 use crate::clock::{Clock, Nanos, SECOND};
+use crate::driver::mqtt::Mqtt;
+use crate::driver::template::Template;
 use crate::exit::{Failure, Outcome};
 use crate::random::mix;
 use crate::scenario::network::Network;
@@ -52,6 +55,8 @@ use full::Full;
 pub(crate) use full::FullPlay;
 use phases::Phases;
 pub(crate) use phases::{SendWindow, Step};
+use plain::Plain;
+pub(crate) use plain::PlainPlay;
 use reconnects::Reconnects;
 use reporter::Reporter;
 pub(crate) use reports::RunStage;
@@ -119,6 +124,10 @@ pub(crate) struct Job {
 pub(crate) enum Play {
     /// The gateway's own protocol.
     Trunkline(Box<FullPlay>),
+    /// Texts over WebSocket, as a scenario or another driver describes them.
+    Template(Box<PlainPlay<Template>>),
+    /// MQTT 5.
+    Mqtt(Box<PlainPlay<Mqtt>>),
 }
 
 /// The measurements of a thread.
@@ -204,6 +213,8 @@ pub(crate) fn run(mut job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<
             let parts = Full::new(*play, job.seed);
             Client::new(job, event_loop, parts)?.run(stop)
         }
+        Some(Play::Template(play)) => Client::new(job, event_loop, Plain::new(*play))?.run(stop),
+        Some(Play::Mqtt(play)) => Client::new(job, event_loop, Plain::new(*play))?.run(stop),
         None => Err(Failure::aborted("the job of a thread has no protocol")),
     }
 }

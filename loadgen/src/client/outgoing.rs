@@ -56,7 +56,11 @@ impl<D: Dialogue> Client<D> {
         let timeout = self.limits.connect_timeout;
         while let Some(device) = self.connections.overdue(now, timeout) {
             self.count().timed_out += 1;
-            self.failed(now, device, "the gateway did not open the session in time");
+            let mut why = "the gateway did not open the session in time".to_owned();
+            if let Some(words) = self.dialogue.last_words() {
+                why = format!("{why}; it said: {words}");
+            }
+            self.failed(now, device, &why);
         }
     }
 
@@ -88,7 +92,11 @@ impl<D: Dialogue> Client<D> {
         arrival: Arrival,
         device: u32,
     ) -> bool {
-        let departure = self.checker.depart(now, arrival, intended);
+        let room = D::has_room(self, device);
+        let departure = match room {
+            true => self.checker.depart(now, arrival, intended),
+            false => None,
+        };
         match departure {
             Some(departure) => D::write_send(self, device, departure, arrival.keyed),
             None => self.count().skipped += 1,

@@ -8,8 +8,16 @@
 //! |---|---|
 //! | `websocket` | the upgrade and the frames, for drivers over WebSocket |
 //! | `gateway` | the gateway's own protocol |
+//! | `text` | what drivers of servers have that only pass texts on |
+//! | `template` | any such server over WebSocket, as a scenario describes it |
+//! | `centrifuge` | the JSON protocol of Centrifugo |
+//! | `mqtt` | MQTT 5, over TCP or WebSocket |
 
+pub(crate) mod centrifuge;
 pub(crate) mod gateway;
+pub(crate) mod mqtt;
+pub(crate) mod template;
+pub(crate) mod text;
 pub(crate) mod websocket;
 
 use std::fmt::Debug;
@@ -72,6 +80,18 @@ pub(crate) enum Event<S> {
     Said(S),
     /// The server ends the connection, with a close code of WebSocket; 0 if there is none.
     Closed { code: u16, reason: String },
+}
+
+impl<S> Event<S> {
+    /// Returns the event with its message changed.
+    pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Event<T> {
+        match self {
+            Self::Ready => Event::Ready,
+            Self::Pinged => Event::Pinged,
+            Self::Said(said) => Event::Said(change(said)),
+            Self::Closed { code, reason } => Event::Closed { code, reason },
+        }
+    }
 }
 
 /// The reason why a connection cannot go on.

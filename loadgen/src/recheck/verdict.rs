@@ -85,7 +85,7 @@ fn evidence(summary: &Value) -> Evidence {
     Evidence {
         offered: summary["rates"]["offered"].as_f64().unwrap_or(0.0),
         attempted: count("attempted"),
-        acknowledged: count("acknowledged"),
+        acknowledged: count("acknowledged").filter(|_| summary["acknowledges"] != false),
         rejected: count("rejected"),
         arrived: arrived.map(|(pushed, recovered)| pushed + recovered),
         skipped: count("skipped"),

@@ -147,9 +147,15 @@ impl Run {
             &self.summary["doubts"],
             &self.summary["notes"],
         ];
-        let sentences = lists.into_iter().filter_map(Value::as_array).flatten();
-        let sentences = sentences.filter_map(Value::as_str).map(str::to_owned);
-        violations.chain(sentences).collect()
+        let texts = |list: &Value| {
+            let list = list.as_array().into_iter().flatten();
+            let texts = list.filter_map(Value::as_str).map(str::to_owned);
+            texts.collect::<Vec<_>>()
+        };
+        let sentences = lists.into_iter().flat_map(texts);
+        let not_checked = texts(&self.summary["not_checked"]).into_iter();
+        let not_checked = not_checked.map(|what| format!("not checked: {what}"));
+        violations.chain(sentences).chain(not_checked).collect()
     }
 
     /// Returns when the run broke first, and which rule.

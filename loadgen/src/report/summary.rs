@@ -54,6 +54,8 @@ fn counts(c: &Counters) -> Value {
         "command_errors": c.command_errors,
         "gaps": c.gaps,
         "pings": c.pings,
+        "undecided": c.undecided,
+        "strange": c.strange,
     })
 }
 
@@ -132,6 +134,9 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         "violations": judged.violations,
         "thresholds_missed": judged.missed,
         "metrics": agreement,
+        "protocol": run.scenario.protocol.kind,
+        "acknowledges": run.scenario.protocol.acknowledges(),
+        "not_checked": judged.not_checked,
         "doubts": judged.doubts,
         "notes": judged.notes,
         "first_break": broke::first(&run.scenario, &judged.intervals),

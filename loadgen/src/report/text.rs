@@ -75,6 +75,7 @@ fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let offered = run.sizing.offered_rate;
     let highest = run.sizing.highest(&run.scenario);
     let achieved = judged.achieved();
+    let (counted, happened) = judged.achievement();
     vec![
         String::new(),
         format!(
@@ -84,14 +85,15 @@ fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
             grouped(c.disconnects)
         ),
         format!(
-            "rate          {} messages/s offered{}, {} achieved: {} acknowledged in {:.1} s",
+            "rate          {} messages/s offered{}, {} achieved: {} {} in {:.1} s",
             readable(offered),
             match highest > offered * 1.01 {
                 true => format!(" on average and {} at the highest", readable(highest)),
                 false => String::new(),
             },
             readable(achieved),
-            grouped(c.acknowledged_in_time),
+            grouped(counted),
+            happened,
             judged.sending
         ),
         format!(
@@ -208,6 +210,12 @@ pub(crate) fn verdict(judged: &JudgedRun) -> Vec<String> {
     );
     lines.extend(
         judged
+            .not_checked
+            .iter()
+            .map(|what| format!("NOT CHECKED   {what}")),
+    );
+    lines.extend(
+        judged
             .doubts
             .iter()
             .map(|doubt| format!("INCONCLUSIVE  {doubt}")),
@@ -224,6 +232,9 @@ pub(crate) fn verdict(judged: &JudgedRun) -> Vec<String> {
         }
         Exit::Ok if judged.counters.acknowledged == 0 => {
             "every message was rejected, which the scenario allows; nothing else was checked"
+        }
+        Exit::Ok if !judged.not_checked.is_empty() => {
+            "every check that this protocol allows passed; the others are listed as NOT CHECKED"
         }
         Exit::Ok => "every check passed",
         Exit::Inconclusive => "the figures contradict each other",

@@ -11,13 +11,18 @@ use trunkline_proto::Encoding;
 
 use super::groups::{self, ThreadGroups};
 use super::preflight::Fit;
-use crate::check::Checker;
-use crate::client::{Board, FullPlay, Job, Play, Step};
+use crate::check::{Checker, PlainChecker};
+use crate::client::{Board, FullPlay, Job, PlainPlay, Play, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
 use crate::curve::Curve;
+use crate::driver::centrifuge;
 use crate::driver::gateway::Trunkline;
+use crate::driver::mqtt::Mqtt;
+use crate::driver::template::Template;
 use crate::population::{Part, Population};
 use crate::random::{mix, short_name};
+use crate::scenario::protocol::ProtocolKind;
+use crate::scenario::protocol::wording::Wording;
 use crate::scenario::{ABRUPT, AWAY, Executor, ExecutorKind, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
@@ -87,9 +92,7 @@ impl<'a> Crew<'a> {
             thread,
             threads: self.threads,
             clock: surroundings.clock,
-            play: Some(Play::Trunkline(Box::new(
-                self.trunkline(&part, &groups, target, seed),
-            ))),
+            play: self.play(&part, &groups, target, seed),
             board: Arc::clone(surroundings.board),
             target: target.address,
             tls: surroundings.tls.cloned(),
@@ -104,6 +107,44 @@ impl<'a> Crew<'a> {
         }
     }
 
+    /// Returns the protocol of a thread; `None` if the scenario describes none, which its validation
+    /// does not let pass.
+    fn play(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> Option<Play> {
+        let protocol = &self.run.scenario.protocol;
+        let wording = match protocol.kind {
+            ProtocolKind::Trunkline => {
+                let play = self.trunkline(part, groups, to, seed);
+                return Some(Play::Trunkline(Box::new(play)));
+            }
+            ProtocolKind::Mqtt => {
+                let route = (to.host.clone(), to.path_or("/mqtt").to_owned());
+                let driver = Mqtt::new(protocol, to.websocket, route, seed).ok()?;
+                let checker = self.plain(part, groups);
+                return Some(Play::Mqtt(Box::new(PlainPlay { checker, driver })));
+            }
+            ProtocolKind::Template => Wording::compile(protocol).ok()?,
+            ProtocolKind::Centrifuge => centrifuge::wording(protocol).ok()?,
+        };
+        let path = to.path_or("/").to_owned();
+        let driver = Template::new(Arc::new(wording), to.host.clone(), path, seed);
+        let checker = self.plain(part, groups);
+        Some(Play::Template(Box::new(PlainPlay { checker, driver })))
+    }
+
+    /// Returns the judge of a thread's texts.
+    fn plain(&self, part: &Part, groups: &ThreadGroups) -> PlainChecker {
+        let members = Arc::clone(&groups.members);
+        let acknowledges = self.run.scenario.protocol.acknowledges();
+        PlainChecker::new(part.clone(), members, self.texts(), acknowledges)
+    }
+
+    /// Returns the texts of a thread.
+    fn texts(&self) -> Texts {
+        let scenario = &self.run.scenario;
+        let payload = &scenario.traffic.payload;
+        Texts::new(&self.population.run, scenario.seed, payload)
+    }
+
     /// Returns what a thread needs to speak the gateway's own protocol.
     fn trunkline(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> FullPlay {
         let scenario = &self.run.scenario;
@@ -112,10 +153,10 @@ impl<'a> Crew<'a> {
             WireEncoding::Json => Encoding::Json,
             WireEncoding::Proto => Encoding::Proto,
         };
-        let texts = Texts::new(&self.population.run, scenario.seed, &traffic.payload);
+        let path = to.path_or("/v1/ws").to_owned();
         FullPlay {
-            checker: Checker::new(part.clone(), Arc::clone(&groups.members), texts),
-            driver: Trunkline::new(to.host.clone(), to.path.clone(), encoding, seed),
+            checker: Checker::new(part.clone(), Arc::clone(&groups.members), self.texts()),
+            driver: Trunkline::new(to.host.clone(), path, encoding, seed),
             signer: self.run.signer.clone(),
             receipts: traffic.receipts.then(|| to_nanos(traffic.read_after.0)),
             read_back_every: history.whole.checked_div(history.part).unwrap_or(0),

@@ -78,7 +78,7 @@ fn filled(origin: &str, text: String, variables: &[Variable]) -> Outcome<String>
 }
 
 /// Reads a text of at most [`TEXT_MAX`] bytes.
-fn read_whole(from: impl Read) -> io::Result<String> {
+pub(super) fn read_whole(from: impl Read) -> io::Result<String> {
     let mut text = String::new();
     from.take(TEXT_MAX + 1).read_to_string(&mut text)?;
     match text.len() as u64 > TEXT_MAX {

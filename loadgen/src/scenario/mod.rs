@@ -13,6 +13,7 @@ pub(crate) mod network;
 pub(crate) mod payload;
 pub(crate) mod plan;
 pub(crate) mod presets;
+pub(crate) mod protocol;
 pub(crate) mod sizing;
 mod strict;
 pub(crate) mod threshold;
@@ -29,6 +30,7 @@ use crate::units::{Compress, Rate, Share, Span};
 pub(crate) use executor::{ABRUPT, AWAY, Executor, ExecutorKind};
 use groups::{Groups, Zipf};
 pub(crate) use payload::Payload;
+use protocol::Protocol;
 use threshold::Threshold;
 
 /// Checks the text of a scenario as `loadgen validate` does, and does its arithmetic. Prints
@@ -66,6 +68,9 @@ pub(crate) struct Scenario {
     /// The assumptions of a plan about machines and storage; a run ignores them.
     #[serde(default)]
     pub(crate) plan: plan::Assumptions,
+    /// The protocol of the server; by default the gateway's own.
+    #[serde(default, skip_serializing_if = "Protocol::is_own")]
+    pub(crate) protocol: Protocol,
     /// The connections of the generator.
     #[serde(default)]
     pub(crate) client: Client,

@@ -38,6 +38,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("arrival", "\"poisson\""),
     ("payload", "{ dist = \"const\", bytes = \"120B\" }"),
     ("scenarios", "{}"),
+    ("kind", "\"trunkline\""),
     ("executor", "\"constant-arrival-rate\""),
     ("duration", "\"1s\""),
     ("target", "1"),

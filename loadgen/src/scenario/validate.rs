@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 mod executors;
 mod groups;
+mod protocol;
 mod sessions;
 
 use super::payload::{MAX_TEXT, MIN_TEXT};
@@ -61,6 +62,7 @@ pub(super) fn validate(scenario: &Scenario) -> Vec<Fault> {
         health(scenario),
     ];
     let mut faults: Vec<_> = parts.into_iter().filter_map(Result::err).collect();
+    faults.extend(protocol::check(scenario));
     for (metric, conditions) in &scenario.thresholds {
         let path = format!("thresholds.{metric}");
         let wrong = conditions.iter().map(|it| threshold::check(metric, it));

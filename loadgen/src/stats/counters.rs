@@ -166,6 +166,11 @@ counters! {
     conversations_unread,
     /// Acknowledged messages that could not be traced: no session of a recipient was left.
     unproven,
+    /// Messages whose session, or whose recipient's, broke while they were under way, at a server
+    /// that promises nothing then.
+    undecided,
+    /// Messages of the server that the protocol of the scenario does not describe.
+    strange,
     /// Messages read back.
     messages_read,
     /// Bytes received.

@@ -22,12 +22,13 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Returns the evidence in the counters of a run.
-    pub(crate) fn of(offered: f64, counters: &Counters) -> Self {
+    /// Returns the evidence in the counters of a run. Of a server that acknowledges nothing, the
+    /// number of acknowledgements is no evidence.
+    pub(crate) fn of(offered: f64, counters: &Counters, acknowledges: bool) -> Self {
         Self {
             offered,
             attempted: Some(counters.attempted),
-            acknowledged: Some(counters.acknowledged),
+            acknowledged: acknowledges.then_some(counters.acknowledged),
             rejected: Some(counters.rejected),
             arrived: Some(counters.message_pushes + counters.recovered),
             skipped: Some(counters.skipped),

@@ -54,6 +54,10 @@ pub(crate) struct JudgedRun {
     /// Sentences about requested figures that were not measured, and about figures that contradict
     /// each other.
     pub(crate) doubts: Vec<String>,
+    /// What the protocol of the run cannot check, in sentences.
+    pub(crate) not_checked: Vec<&'static str>,
+    /// Whether the server acknowledges messages.
+    acknowledges: bool,
     /// Other remarks, in sentences.
     pub(crate) notes: Vec<String>,
     /// The files of the results could not be written whole.
@@ -125,7 +129,8 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     notes.extend(other_ways(&counters));
     let unusable = aborted || gone || counters.sessions_opened == 0;
     let missed = thresholds::missed(run, &counters, &latencies, seconds(sending.length()));
-    let evidence = Evidence::of(run.sizing.offered_rate, &counters);
+    let acknowledges = run.scenario.protocol.acknowledges();
+    let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
     let doubts = doubts(run, evidence, &latencies, &sides);
     let exit = if !violations.is_empty() {
         Exit::Violation
@@ -139,6 +144,8 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     JudgedRun {
         exit,
         doubts,
+        not_checked: run.scenario.protocol.not_checked(),
+        acknowledges,
         counters,
         intervals: Intervals::new(&course, latencies.timeline()),
         latencies,
@@ -211,10 +218,18 @@ impl JudgedRun {
         }
     }
 
+    /// Returns what the achieved rate counts: a number, and what happened so often.
+    pub(crate) fn achievement(&self) -> (u64, &'static str) {
+        match self.acknowledges {
+            true => (self.counters.acknowledged_in_time, "acknowledged"),
+            false => (self.counters.pushes_in_time, "arrived"),
+        }
+    }
+
     /// Returns the sends answered per second while messages were sent. Answers after the end of the
     /// schedule do not count: otherwise a backlog would raise the rate.
     pub(crate) fn achieved(&self) -> f64 {
-        rate(&self.counters, self.sending)
+        rate(&self.counters, self.sending, self.acknowledges)
     }
 
     /// Returns the messages pushed to devices per second while messages were sent.
@@ -242,6 +257,18 @@ fn other_ways(counters: &Counters) -> Vec<String> {
         notes.push(format!(
             "{} sessions were opened again without their missed messages: the gateway did not accept their position, so history was read instead",
             counters.not_recovered
+        ));
+    }
+    if counters.strange > 0 {
+        notes.push(format!(
+            "[protocol] does not describe {} messages of the server",
+            counters.strange
+        ));
+    }
+    if counters.undecided > 0 {
+        notes.push(format!(
+            "{} messages were under way when a session broke: whether they should have come is not checked",
+            counters.undecided
         ));
     }
     notes

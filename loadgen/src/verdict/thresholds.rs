@@ -9,9 +9,14 @@ use crate::stats::{Counters, Latencies, Metric};
 /// ignores or leaves its users has not carried the load, however right the rest is.
 const IMPLIED: [&str; 4] = ["rejected", "unknown", "disconnects", "not_back"];
 
-/// Returns the answered sends per second, over the `sending` seconds in which messages were sent.
-pub(super) fn rate(counters: &Counters, sending: f64) -> f64 {
-    counters.acknowledged_in_time as f64 / sending.max(f64::MIN_POSITIVE)
+/// Returns the answered sends per second, over the `sending` seconds in which messages were sent. At a
+/// server that answers none, counts messages that came.
+pub(super) fn rate(counters: &Counters, sending: f64, acknowledges: bool) -> f64 {
+    let count = match acknowledges {
+        true => counters.acknowledged_in_time,
+        false => counters.pushes_in_time,
+    };
+    count as f64 / sending.max(f64::MIN_POSITIVE)
 }
 
 /// Returns the thresholds that do not hold, in sentences.
@@ -23,11 +28,12 @@ pub(super) fn missed(
 ) -> Vec<String> {
     let mut missed = Vec::new();
     let none = Threshold::NONE;
+    let rate = rate(counters, sending, run.scenario.protocol.acknowledges());
     let silent = IMPLIED
         .iter()
         .filter(|metric| !run.scenario.thresholds.contains_key(**metric));
     for metric in silent {
-        let value = value(metric, &none, counters, latencies, sending) - excused(metric, counters);
+        let value = value(metric, &none, counters, latencies, rate) - excused(metric, counters);
         if !none.holds(value) {
             missed.push(format!(
                 "{metric}: it is {value:.0}, and the scenario allows none (thresholds: {metric} = [\"count<N\"])"
@@ -38,7 +44,7 @@ pub(super) fn missed(
         for threshold in thresholds {
             // A latency without values is unknown. The doubts report it.
             let known = doubts::count(latencies, metric) != Some(0);
-            let value = value(metric, threshold, counters, latencies, sending);
+            let value = value(metric, threshold, counters, latencies, rate);
             if known && !threshold.holds(value) {
                 missed.push(format!(
                     "{metric}: {threshold} does not hold, it is {value:.0}"
@@ -64,7 +70,7 @@ fn value(
     threshold: &Threshold,
     counters: &Counters,
     latencies: &Latencies,
-    sending: f64,
+    rate: f64,
 ) -> f64 {
     let histogram = Metric::ALL
         .iter()
@@ -74,7 +80,7 @@ fn value(
         (Statistic::Percentile(p), Some(h)) => h.value_at_quantile(p / 100.0) as f64,
         (Statistic::Mean, Some(h)) => h.mean(),
         (Statistic::Max, Some(h)) => h.max() as f64,
-        (Statistic::Rate, _) => rate(counters, sending),
+        (Statistic::Rate, _) => rate,
         _ => match metric {
             "lost" => counters.lost as f64,
             "duplicated" => counters.duplicated as f64,

@@ -2,6 +2,7 @@
 //! the real gateway.
 
 mod chaos;
+mod chat;
 mod cli;
 mod compare;
 mod doctor;
@@ -14,6 +15,7 @@ mod fake_session;
 mod fake_world;
 mod figures;
 mod find_max;
+mod foreign;
 mod groups;
 mod habits;
 mod harness;
@@ -24,6 +26,7 @@ mod nothing;
 mod omission;
 mod pages;
 mod pauses;
+mod peers;
 mod prometheus;
 mod report;
 mod sessions;

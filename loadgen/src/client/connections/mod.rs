@@ -17,6 +17,7 @@ use mio::Registry;
 
 use super::READ;
 use crate::clock::Nanos;
+use crate::driver::text::TextDriver;
 use crate::driver::{Broken, Driver, Event, Line};
 use crate::scenario::network::Network;
 use crate::tls::Trust;
@@ -176,15 +177,8 @@ impl<D: Driver> Connections<D> {
         device: u32,
         input: &mut &'b mut [u8],
     ) -> Result<Option<Event<D::Said<'b>>>, Broken> {
-        let Some(conn) = &mut self.conns[device as usize] else {
-            return Ok(None);
-        };
-        let before = conn.out.len();
-        let event = self.driver.receive(now, conn.line(), input);
-        if conn.out.len() != before {
-            self.mark_dirty(device);
-        }
-        event
+        self.answer(device, |driver, line| driver.receive(now, line, input))
+            .unwrap_or(Ok(None))
     }
 
     /// Lets the driver append to what a device's connection is to write. Returns what `append`
@@ -198,6 +192,31 @@ impl<D: Driver> Connections<D> {
         let appended = append(&mut self.driver, conn.line());
         self.mark_dirty(device);
         Some(appended)
+    }
+
+    /// Lets the driver look at a device's connection, and append an answer to what it is to write.
+    /// Returns what `look` returns; `None` without a connection.
+    pub(super) fn answer<T>(
+        &mut self,
+        device: u32,
+        look: impl FnOnce(&mut D, Line<'_, D::Opening, D::Session>) -> T,
+    ) -> Option<T> {
+        let conn = self.conns[device as usize].as_mut()?;
+        let before = conn.out.len();
+        let looked = look(&mut self.driver, conn.line());
+        if conn.out.len() != before {
+            self.mark_dirty(device);
+        }
+        Some(looked)
+    }
+
+    /// Returns whether a device's session takes another message now.
+    pub(super) fn has_room(&self, device: u32) -> bool
+    where
+        D: TextDriver,
+    {
+        let conn = self.conns[device as usize].as_ref();
+        conn.is_some_and(|conn| self.driver.has_room(&conn.session))
     }
 
     fn mark_dirty(&mut self, device: u32) {

@@ -23,6 +23,7 @@ use trunkline_proto::message::CommandBody;
 use super::connections::Connections;
 use super::dialogue::Dialogue;
 use super::phases::{SETTLE, Stage};
+use super::reconnects::Return;
 use super::{Client, READ_BACK};
 use crate::check::{Checker, Departure, Judge};
 use crate::clock::{Nanos, SECOND};
@@ -133,7 +134,15 @@ impl Dialogue for Full {
         client.note_close(device, code);
     }
 
-    fn enter(client: &mut Client<Self>, now: Nanos, device: u32, again: bool, recovered: bool) {
+    fn enter(
+        client: &mut Client<Self>,
+        now: Nanos,
+        device: u32,
+        returned: Option<Return>,
+        recovered: bool,
+    ) {
+        let again = returned.is_some_and(|it| it.again);
+        let recovered = recovered && returned.is_some_and(|it| it.asked);
         let count = client.count();
         count.resumed += u64::from(again && recovered);
         count.not_recovered += u64::from(again && !recovered);
