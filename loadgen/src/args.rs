@@ -1,5 +1,7 @@
 //! The command line as typed. This module only parses; `settings` resolves the result.
 
+mod peers;
+
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,7 @@ use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::threshold::Wanted;
 use crate::scenario::variables::Variable;
 use crate::units::{Compress, Rate, Share, Span};
+pub(crate) use peers::PeersArgs;
 
 /// The Trunkline load lab: replay scenarios of a messaging service against a gateway, check every
 /// message, and print figures that are right or refused
@@ -80,6 +83,8 @@ pub(crate) enum Verb {
     Hold(Box<HoldArgs>),
     /// Compare two runs, or two builds by pairs of runs, and tell differences from noise
     Compare(CompareArgs),
+    /// Compare the servers of others that are installed with the gateway, in turns, under one load
+    Peers(PeersArgs),
     /// Judge the results of a finished run again
     Check(CheckArgs),
     /// Write plots and tables of one run, or of up to six runs together, as one HTML file

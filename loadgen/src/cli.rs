@@ -15,6 +15,7 @@ use crate::find_max;
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::output::{self, say};
+use crate::peers;
 use crate::plan;
 use crate::recheck;
 use crate::report;
@@ -48,6 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Compare(args) => compare::run(&args),
+        Verb::Peers(args) => peers::run(&args),
         Verb::Check(args) => recheck::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Plan(args) => plan::run(&args),

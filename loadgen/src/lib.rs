@@ -7,7 +7,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | `cli` | picks the command and turns its outcome into an exit code |
-//! | `find_max`, `hold`, `recheck`, `compare`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compute a plan without a run |
+//! | `find_max`, `hold`, `recheck`, `compare`, `peers`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compare servers, compute a plan without a run |
 //! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results |
 //! | `baseline` | puts figures of an earlier run in the place of relative thresholds |
 //! | `live`, `prometheus`, `events`, `report` | show a run: on the terminal, to scrapers, line by line, as files |
@@ -42,6 +42,7 @@ mod live;
 mod local_gateway;
 mod membership;
 mod output;
+mod peers;
 mod plan;
 mod population;
 mod prometheus;

@@ -27,6 +27,7 @@ mod omission;
 mod pages;
 mod pauses;
 mod peers;
+mod peers_table;
 mod prometheus;
 mod report;
 mod sessions;
