@@ -22,7 +22,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use trunkline_benches::blast::{self, CHAT, Plan};
 use trunkline_benches::crowd::{Crowd, MemberKind};
-use trunkline_benches::figures::{grouped, median, short, table};
+use trunkline_benches::figures::{grouped, median, percentile, short, table};
 use trunkline_benches::open_loop::{self, Control, Traffic, millis};
 use trunkline_benches::peer::{self, Peer};
 
@@ -31,8 +31,9 @@ use crate::beside::{Beside, Counts, Memory};
 /// Measures messages in turns: alone, and beside polls, streams, a back end that hangs and metrics.
 ///
 /// Then the same beside the erasure of a user. All turns are of one gateway with one store. Both ends run on
-/// this machine. The exit code is 1 if the median of the latencies or of the rates is more than 5 % worse
-/// beside them, or if a poll takes more than 2 KiB.
+/// this machine. Each pair of turns gives a factor, so what the machine does besides counts on both sides.
+/// The exit code is 1 if the median of the factors of the latency or of the rate is more than 1.05, or if a
+/// poll takes more than 2 KiB.
 #[derive(Debug, Parser)]
 struct Args {
     /// Polls that wait
@@ -44,11 +45,14 @@ struct Args {
     /// Messages of each user who is erased; 0 for no erasures
     #[arg(long, default_value_t = 100_000)]
     erased: u64,
-    /// Pairs of turns: alone, beside
-    #[arg(long, default_value_t = 5)]
+    /// Pairs of turns: alone and beside, in the other order in every second pair
+    #[arg(long, default_value_t = 21)]
     rounds: usize,
+    /// Pairs of turns with an erasure
+    #[arg(long, default_value_t = 5)]
+    erasures: usize,
     /// Seconds of each measurement. A turn has two
-    #[arg(long, default_value_t = 8.0)]
+    #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Pairs of users whose latency is measured
     #[arg(long, default_value_t = 200)]
@@ -79,6 +83,12 @@ struct Turn {
     p50: f64,
     p99: f64,
     rate: f64,
+}
+
+/// Two turns that follow each other.
+struct Pair {
+    alone: Turn,
+    beside: Turn,
 }
 
 fn main() -> ExitCode {
@@ -121,36 +131,41 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     ];
     let gateway = Peer::gateway_with_http(&folder.path().join("data"), args.shards, &flags)?;
     println!("round  turn      p50 ms   p99 ms   messages/s");
-    let (mut alone, mut beside, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pairs, mut memory) = (Vec::new(), Vec::new());
     // Not counted: the first messages make the store's files and the users.
     measure(args, &gateway)?;
     for round in 1..=args.rounds {
-        let turn = measure(args, &gateway)?;
-        say(round, "alone", &turn);
-        alone.push(turn);
+        let alone = || turn(args, &gateway, round, "alone");
+        let first = if round % 2 == 1 { Some(alone()?) } else { None };
         let others = Beside::begin(&gateway, counts)?;
-        let turn = measure(args, &gateway).context("beside the waiting clients")?;
-        say(round, "beside", &turn);
-        beside.push(turn);
+        let beside = turn(args, &gateway, round, "beside");
+        let beside = beside.context("beside the waiting clients")?;
         memory.push(others.memory);
         others.end(&gateway, counts)?;
+        let alone = first.map_or_else(alone, Ok)?;
+        pairs.push(Pair { alone, beside });
     }
-    let is_good = report(args, [&alone, &beside]) & report_memory(args, &memory);
+    let is_good = report(args, &pairs) & report_memory(args, &memory);
     if args.erased == 0 {
         return Ok(is_good);
     }
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    for round in 1..=args.rounds {
-        let turn = measure(args, &gateway)?;
-        say(round, "alone", &turn);
-        alone.push(turn);
+    let mut pairs = Vec::new();
+    for round in 1..=args.erasures {
+        let alone = turn(args, &gateway, round, "alone")?;
         let erasure = erasing::begin(&gateway, round, args.erased)?;
-        let turn = measure(args, &gateway).context("beside the erasure of a user")?;
-        say(round, "erase", &turn);
-        beside.push(turn);
+        let beside = turn(args, &gateway, round, "erase");
+        let beside = beside.context("beside the erasure of a user")?;
         println!("       {}", erasure.end(&gateway)?);
+        pairs.push(Pair { alone, beside });
     }
-    Ok(is_good & report(args, [&alone, &beside]))
+    Ok(is_good & report(args, &pairs))
+}
+
+/// Measures a turn, and prints it.
+fn turn(args: &Args, gateway: &Peer, round: usize, name: &str) -> anyhow::Result<Turn> {
+    let turn = measure(args, gateway)?;
+    say(round, name, &turn);
+    Ok(turn)
 }
 
 fn say(round: usize, name: &str, turn: &Turn) {
@@ -162,12 +177,29 @@ fn say(round: usize, name: &str, turn: &Turn) {
     );
 }
 
-/// Prints the medians, and returns whether they are within the bounds.
-fn report(args: &Args, [alone, beside]: [&[Turn]; 2]) -> bool {
-    let of = |turns: &[Turn], of: fn(&Turn) -> f64| median(turns.iter().map(of).collect());
+/// Prints the medians and the quartiles of the factors, and returns whether the medians are within the bounds.
+fn report(args: &Args, pairs: &[Pair]) -> bool {
+    type Figure = fn(&Turn) -> f64;
+    let figures: [(&str, Figure, bool); 3] = [
+        ("p50 ms", |turn| turn.p50, false),
+        ("p99 ms", |turn| turn.p99, true),
+        ("messages/s", |turn| turn.rate, true),
+    ];
     let mut rows = Vec::new();
     let mut is_good = true;
-    let mut row = |name: &str, alone: f64, beside: f64, factor: f64, counts: bool| {
+    for (name, figure, counts) in figures {
+        let of = |side: fn(&Pair) -> &Turn| -> Vec<f64> {
+            pairs.iter().map(|pair| figure(side(pair))).collect()
+        };
+        let (mut alone, beside) = (of(|pair| &pair.alone), of(|pair| &pair.beside));
+        let mut factors: Vec<f64> = { alone.iter().zip(&beside) }
+            // More of a latency is worse, and less of a rate.
+            .map(|(alone, beside)| match name {
+                "messages/s" => alone / beside,
+                _ => beside / alone,
+            })
+            .collect();
+        let factor = median(factors.clone());
         let is_within = factor <= args.bound;
         is_good &= is_within || !counts;
         let verdict = match (counts, is_within) {
@@ -175,25 +207,30 @@ fn report(args: &Args, [alone, beside]: [&[Turn]; 2]) -> bool {
             (true, true) => "within",
             (true, false) => "MISSED",
         };
+        let middle_half = |values: &mut [f64]| {
+            let [lower, upper] = [0.25, 0.75].map(|part| percentile(values, part));
+            format!("{} to {}", short(lower), short(upper))
+        };
+        let spread = middle_half(&mut alone);
         rows.push(vec![
             name.to_owned(),
-            short(alone),
-            short(beside),
+            short(median(alone)),
+            spread,
+            short(median(beside)),
             format!("{factor:.3}"),
+            middle_half(&mut factors),
             verdict.to_owned(),
         ]);
-    };
-    for (name, value, counts) in [
-        ("p50 ms", (|turn| turn.p50) as fn(&Turn) -> f64, false),
-        ("p99 ms", |turn| turn.p99, true),
-    ] {
-        let (alone, beside) = (of(alone, value), of(beside, value));
-        row(name, alone, beside, beside / alone, counts);
     }
-    let rate = |turn: &Turn| turn.rate;
-    let (alone, beside) = (of(alone, rate), of(beside, rate));
-    row("messages/s", alone, beside, alone / beside, true);
-    let head = ["median", "alone", "beside", "factor", ""];
+    let head = [
+        "median",
+        "alone",
+        "half of them",
+        "beside",
+        "factor",
+        "half of them",
+        "",
+    ];
     println!("\n{}", table(&head, &rows));
     is_good
 }
