@@ -1,5 +1,6 @@
 //! What the webhook `offline` keeps: the messages of a recipient who has many, and the place in the log.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,8 @@ use trunkline_tests::wait;
 use crate::webhooks::{check_all, data, ok, recording, send_many, settled, setup, told, what};
 
 const MORE: &str = "trunkline_webhooks_recipients_with_more";
+
+const HELD: &str = "trunkline_webhooks_senders_with_more";
 
 /// Waits until the gateway has looked through its log.
 fn looked_through(gateway: &Gateway) {
@@ -66,6 +69,64 @@ fn what_one_recipient_has_waiting_does_not_stop_the_others() {
     let mut seen = seen.lock().expect("nobody panicked").clone();
     seen.retain(|asked| what(asked).0 == "u0");
     check_all(&seen, 1, MANY + 20);
+}
+
+/// A sender can name any number of users who do not exist, and the back end may refuse all of them.
+#[test]
+fn refused_messages_of_one_sender_do_not_stop_those_of_others() {
+    const GROUPS: usize = 24;
+    const MEMBERS: usize = 450;
+    let healed = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&healed);
+    let (back, seen) = recording(move |asked| {
+        let user = data(asked)["user"].as_str().unwrap_or_default();
+        match user.starts_with("x-") && !now.load(Ordering::SeqCst) {
+            true => Says::Status(404),
+            false => ok(asked),
+        }
+    });
+    let mut gateway = setup(&back).patient().start();
+    let mut mallory = gateway.dial().connect("mallory", "phone");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    for group in 0..GROUPS {
+        let members: Vec<_> = (0..MEMBERS).map(|n| format!("x-{group}-{n}")).collect();
+        let name = format!("g{group}");
+        mallory.done("group_create", &json!({"group": name, "members": members}));
+        mallory.done("send", &json!({"group": name, "text": "to nobody"}));
+    }
+    wait::until("some of it is left to the log", || {
+        (gateway.metric(HELD) == 1.0).then_some(())
+    });
+    for text in ["one", "two"] {
+        alice.send("bob", text);
+    }
+    let told_bob = |count: usize| {
+        wait::until("the others are told", || {
+            let seen = seen.lock().expect("nobody panicked");
+            (seen.iter().filter(|asked| what(asked).0 == "bob").count() >= count).then_some(())
+        });
+    };
+    told_bob(2);
+    looked_through(&gateway);
+    let waiting = gateway.metric("trunkline_webhooks_waiting");
+    assert!(waiting <= 5_000.0, "{waiting}");
+    // What is left survives, and is told once the back end takes it.
+    gateway.kill();
+    let file = std::fs::read_to_string(gateway.data().join("webhooks")).expect("a file");
+    assert!(file.lines().any(|line| line.starts_with("held ")));
+    healed.store(true, Ordering::SeqCst);
+    seen.lock().expect("nobody panicked").clear();
+    gateway.start_again();
+    wait::until("everybody is told", || {
+        let seen = seen.lock().expect("nobody panicked");
+        let users: HashSet<_> = seen.iter().map(|asked| what(asked).0).collect();
+        let refused = users.iter().filter(|user| user.starts_with("x-"));
+        (refused.count() == GROUPS * MEMBERS).then_some(())
+    });
+    wait::until("nothing is left", || {
+        let waiting = gateway.metric("trunkline_webhooks_waiting");
+        (waiting + gateway.metric(HELD) == 0.0).then_some(())
+    });
 }
 
 /// Changes the second line of the file of a stopped gateway.

@@ -42,6 +42,8 @@ pub struct Missed {
     pub namespace: Arc<str>,
     /// The name of the recipient.
     pub user: Box<str>,
+    /// The sender.
+    pub from: UserId,
     /// The name of the conversation.
     pub conversation: Arc<str>,
     /// The sequence of the message.
@@ -64,8 +66,35 @@ pub struct Shown {
     pub mentioned: bool,
 }
 
-/// Recipients, by their ids.
-pub type Recipients = HashSet<UserId, IdBuildHasher>;
+/// Users, by their ids.
+pub type Users = HashSet<UserId, IdBuildHasher>;
+
+/// Whose messages are looked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Among<'l> {
+    /// Those of all.
+    All,
+    /// Those to these recipients.
+    Recipients(&'l Users),
+    /// Those of these senders.
+    Senders(&'l Users),
+}
+
+impl Among<'_> {
+    fn has_recipient(self, user: UserId) -> bool {
+        match self {
+            Self::Recipients(users) => users.contains(&user),
+            Self::All | Self::Senders(_) => true,
+        }
+    }
+
+    fn has_sender(self, user: UserId) -> bool {
+        match self {
+            Self::Senders(users) => users.contains(&user),
+            Self::All | Self::Recipients(_) => true,
+        }
+    }
+}
 
 /// The part of the log that [`MissedMessages::follow`] looks through.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +105,8 @@ pub struct Look<'l> {
     pub until: Position,
     /// The number of messages after which the look ends.
     pub most: usize,
-    /// The recipients who are looked for; `None` for all.
-    pub only: Option<&'l Recipients>,
+    /// Whose messages are looked for.
+    pub among: Among<'l>,
 }
 
 /// Where a missed message is in the log.
@@ -220,7 +249,7 @@ impl MissedMessages {
                 return ControlFlow::Break(());
             }
             records += 1;
-            match self.find(record, look.only, &mut found) {
+            match self.find(record, look.among, &mut found) {
                 Ok(()) => {}
                 Err((ErrorCode::Internal, _)) => followed.undecodable += 1,
                 Err((_, why)) => {
@@ -261,7 +290,7 @@ impl MissedMessages {
     fn find(
         &self,
         record: &Record<'_>,
-        only: Option<&Recipients>,
+        among: Among<'_>,
         found: &mut Vec<Missed>,
     ) -> Result<(), Failure> {
         if RecordKind::of(record) != Some(RecordKind::Message) {
@@ -282,10 +311,15 @@ impl MissedMessages {
         if body.recalled {
             return Ok(());
         }
+        let from = self.user(body.namespace, body.user);
+        if !among.has_sender(from) {
+            return Ok(());
+        }
         let sent = body.happened(record);
         let missed = |user: &str| Missed {
             namespace: body.namespace.into(),
             user: user.into(),
+            from,
             conversation: body.conversation.into(),
             seq: record.seq,
             time: record.time,
@@ -295,13 +329,13 @@ impl MissedMessages {
             Some(Conversation::Direct(lesser, greater)) if lesser != greater => {
                 let other = if body.user == lesser { greater } else { lesser };
                 let user = self.user(body.namespace, other);
-                if is_wanted(only, user) && self.is_away(user, sent) {
+                if among.has_recipient(user) && self.is_away(user, sent) {
                     found.push(missed(other));
                 }
                 Ok(())
             }
             Some(Conversation::Group(_)) => self
-                .find_members(record, &body, only, &mut |user| {
+                .find_members(record, &body, among, &mut |user| {
                     let namespace = found.last().map(|last| Arc::clone(&last.namespace));
                     let conversation = found.last().map(|last| Arc::clone(&last.conversation));
                     let mut missed = missed(user);
@@ -326,7 +360,7 @@ impl MissedMessages {
         &self,
         record: &Record<'_>,
         body: &Body<'_>,
-        only: Option<&Recipients>,
+        among: Among<'_>,
         each: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let (reading, group) = (&self.reading, record.timeline);
@@ -335,7 +369,7 @@ impl MissedMessages {
         let mut told: Vec<UserId> = record.fanout.collect();
         told.sort_unstable();
         let is_pulled = told.binary_search(&ids.channel(group)).is_ok();
-        if !is_pulled && !told.iter().any(|user| is_wanted(only, *user)) {
+        if !is_pulled && !told.iter().any(|user| among.has_recipient(*user)) {
             return Ok(());
         }
         let Some(value) = reading.bytes(ids.head(group))? else {
@@ -351,7 +385,7 @@ impl MissedMessages {
             };
             for member in chunk.members()? {
                 let user = ids.user(body.namespace, member.user);
-                let is_other = member.user != body.user && is_wanted(only, user);
+                let is_other = member.user != body.user && among.has_recipient(user);
                 if !is_other || !self.is_away(user, sent) {
                     continue;
                 }
@@ -506,10 +540,6 @@ impl MissedMessages {
         let marks = reading.direct(conversation)?.marks;
         Ok(marks[usize::from(!is_lesser)].read)
     }
-}
-
-fn is_wanted(only: Option<&Recipients>, user: UserId) -> bool {
-    only.is_none_or(|only| only.contains(&user))
 }
 
 /// Finishes a look-up that pauses only to let others go first.

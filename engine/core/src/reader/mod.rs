@@ -44,7 +44,7 @@ use crate::search::Index;
 use feed::Feed;
 use reading::Reading;
 
-pub use missed::{Followed, Look, Missed, MissedMessages, Place, Recipients, Shown};
+pub use missed::{Among, Followed, Look, Missed, MissedMessages, Place, Shown, Users};
 pub use texts::{FollowedTexts, TextChange, Texts};
 
 /// The time without jobs after which a reader gives its memory back.

@@ -100,6 +100,11 @@ fn webhooks(webhooks: &WebhookMetrics, to: &mut Families<'_, '_>) -> Written {
         "Recipients of whom more messages wait in the log than in memory",
         webhooks.later(),
     )?;
+    to.gauge(
+        "trunkline_webhooks_senders_with_more",
+        "Senders whose messages wait in the log, because a back end refuses many of them",
+        webhooks.held(),
+    )?;
     to.labelled(
         (
             "trunkline_webhooks_tries",

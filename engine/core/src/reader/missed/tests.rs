@@ -50,7 +50,7 @@ fn follow(
         after,
         until: missed.head(),
         most: 10,
-        only: None,
+        among: Among::All,
     };
     missed.follow(look, each)
 }
@@ -210,14 +210,14 @@ fn a_part_of_the_log_is_looked_through_for_some_recipients() {
         opened.writer.append(&draft).unwrap();
     }
     opened.writer.commit().unwrap();
-    let bob = Recipients::from_iter([ids.user("", "bob")]);
+    let bob = Users::from_iter([ids.user("", "bob")]);
     let look = |after, until, most| {
         let mut found = Vec::new();
         let look = Look {
             after,
             until,
             most,
-            only: Some(&bob),
+            among: Among::Recipients(&bob),
         };
         let followed = missed.follow(look, &mut |place, one| {
             assert!(place.before < place.at);

@@ -79,6 +79,7 @@ mod tests {
         let missed = Missed {
             namespace: "".into(),
             user: "bob".into(),
+            from: trunkline_core::store::TimelineId(1),
             conversation: "u:alice:bob".into(),
             seq: 7,
             time: 5,

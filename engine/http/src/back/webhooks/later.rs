@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use trunkline_core::ids::UserId;
-use trunkline_core::reader::{Look, Place, Recipients};
+use trunkline_core::reader::{Among, Look, Place, Users};
 use trunkline_core::store::{IdBuildHasher, Position};
 
 use super::WAITING_HOOKS;
@@ -31,6 +31,10 @@ pub(super) const fn share(all: usize) -> usize {
 pub(super) struct Later {
     /// The position of the last record before the messages that are not kept, by recipient.
     after: HashMap<UserId, Position, IdBuildHasher>,
+    /// The position up to which it was last looked. A look begins behind it, up to the end of the round.
+    reached: Position,
+    /// The position at which the round of looks ends.
+    end: Position,
     /// Whether a recipient may have got room since it was last looked.
     is_due: bool,
 }
@@ -39,6 +43,11 @@ impl Later {
     /// Returns the number of recipients.
     pub(super) fn len(&self) -> usize {
         self.after.len()
+    }
+
+    /// Returns whether there is no room for a further recipient. A look that has begun may add some more.
+    pub(super) fn is_full(&self) -> bool {
+        self.after.len() >= WAITING_HOOKS
     }
 
     /// Returns whether messages of a recipient are left to the log.
@@ -62,23 +71,37 @@ impl Later {
         self.after.iter().map(|(user, after)| (*user, *after))
     }
 
-    /// Returns the recipients who have room, and the first position at which messages of one of them go on;
+    /// Returns recipients who have room, and the first position at which messages of one of them go on;
     /// `None` if there are none. Nobody has room before half of the share is free: each look reads the log.
-    pub(super) fn wanted(&mut self, kept: impl Fn(UserId) -> usize, all: usize) -> Option<Wanted> {
+    /// Looks go through the log in rounds, up to what `followed` is at the beginning of the round: whoever gets room
+    /// behind the last look waits for the next round, and draws nobody back.
+    pub(super) fn wanted(
+        &mut self,
+        kept: impl Fn(UserId) -> usize,
+        all: usize,
+        followed: Position,
+    ) -> Option<Wanted> {
         if !std::mem::take(&mut self.is_due) {
             return None;
         }
         let has_room = |user: UserId| kept(user) * 2 <= share(all);
         let with_room = self.all().filter(|(user, _)| has_room(*user));
-        let (mut users, mut first) = (Recipients::default(), None::<Position>);
-        for (user, after) in with_room {
-            users.insert(user);
-            first = Some(first.map_or(after, |first| first.min(after)));
-        }
-        Some(Wanted {
-            users,
-            after: first?,
-        })
+        let with_room: Vec<(UserId, Position)> = with_room.collect();
+        let places = || with_room.iter().map(|(_, after)| *after);
+        let (reached, end) = (self.reached, self.end);
+        let ahead = places()
+            .filter(|after| (reached..end).contains(after))
+            .min();
+        let after = match ahead {
+            Some(after) => after,
+            None => {
+                self.end = followed;
+                places().min()?
+            }
+        };
+        let users = { with_room.iter() }.filter(|(_, place)| *place >= after);
+        let users = users.map(|(user, _)| *user).collect();
+        Some(Wanted { users, after })
     }
 
     /// Returns whether a message that was found at this place is the next one of a wanted recipient. If the
@@ -106,6 +129,7 @@ impl Later {
         reached: Position,
         followed: Position,
     ) {
+        self.reached = reached;
         for user in users {
             let Some(after) = self.after.get_mut(&user) else {
                 continue;
@@ -121,7 +145,7 @@ impl Later {
 
 /// Recipients who have room for messages that were left to the log.
 pub(super) struct Wanted {
-    pub(super) users: Recipients,
+    pub(super) users: Users,
     after: Position,
 }
 
@@ -132,7 +156,7 @@ impl Wanted {
             after: self.after,
             until,
             most,
-            only: Some(&self.users),
+            among: Among::Recipients(&self.users),
         }
     }
 }
@@ -155,27 +179,66 @@ mod tests {
     #[test]
     fn recipients_with_room_are_looked_for_from_the_first_position_on() {
         let mut later = Later::default();
-        assert!(later.wanted(|_| 0, 0).is_none());
+        assert!(later.wanted(|_| 0, 0, Position(90)).is_none());
         later.leave(ALICE, Position(50));
         later.leave(BOB, Position(20));
         assert!(later.has(ALICE) && later.len() == 2);
         // Only who has half of the share free has room.
         let kept = |user| if user == BOB { 129 } else { 128 };
-        let wanted = later.wanted(kept, 0).unwrap();
-        assert_eq!(wanted.users, Recipients::from_iter([ALICE]));
+        let wanted = later.wanted(kept, 0, Position(90)).unwrap();
+        assert_eq!(wanted.users, Users::from_iter([ALICE]));
         let look = wanted.look(Position(90), 7);
         assert_eq!((look.after, look.until), (Position(50), Position(90)));
         // Nothing has changed since, and then somebody got room.
-        assert!(later.wanted(|_| 0, 0).is_none());
+        assert!(later.wanted(|_| 0, 0, Position(90)).is_none());
         later.wake();
-        let wanted = later.wanted(|_| 0, 0).unwrap();
+        let wanted = later.wanted(|_| 0, 0, Position(90)).unwrap();
         assert_eq!(
             (wanted.users.len(), wanted.look(Position(90), 7).after),
             (2, Position(20))
         );
         // With one place each, only who has nothing has room.
         later.wake();
-        assert!(later.wanted(|_| 1, 9_000).is_none());
+        assert!(later.wanted(|_| 1, 9_000, Position(90)).is_none());
+    }
+
+    #[test]
+    fn who_gets_room_behind_the_last_look_waits_for_the_next_round() {
+        let mut later = Later::default();
+        later.leave(ALICE, Position(20));
+        later.leave(BOB, Position(50));
+        let wanted = later.wanted(|_| 0, 0, Position(90)).unwrap();
+        assert_eq!((wanted.users.len(), wanted.after), (2, Position(20)));
+        // Alice has no room at 30.
+        let next = Place {
+            at: Position(30),
+            before: Position(29),
+        };
+        assert!(!later.takes(ALICE, next, false));
+        later.looked([BOB].into_iter(), Position(60), Position(90));
+        let wanted = later.wanted(|_| 0, 0, Position(90)).unwrap();
+        assert_eq!(wanted.users, Users::from_iter([BOB]));
+        assert_eq!(wanted.after, Position(60));
+        later.looked([BOB].into_iter(), Position(90), Position(90));
+        let wanted = later.wanted(|_| 0, 0, Position(90)).unwrap();
+        assert_eq!(wanted.users, Users::from_iter([ALICE]));
+        assert_eq!(wanted.after, Position(29));
+        // A log that grows with each look does not make a round longer.
+        later.leave(BOB, Position(85));
+        later.looked([ALICE].into_iter(), Position(91), Position(95));
+        later.leave(TimelineId(3), Position(5));
+        let wanted = later.wanted(|_| 0, 0, Position(99)).unwrap();
+        assert_eq!((wanted.users.len(), wanted.after), (3, Position(5)));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_recipients() {
+        let mut later = Later::default();
+        for number in 0..WAITING_HOOKS {
+            assert!(!later.is_full());
+            later.leave(TimelineId(number as u128), Position(1));
+        }
+        assert!(later.is_full());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct WebhookMetrics {
     behind: AtomicU64,
     /// The recipients whose further messages are left to the log.
     later: AtomicU64,
+    /// The senders whose further messages are left to the log.
+    held: AtomicU64,
     /// The states of back ends, as places in `CIRCUITS`.
     circuits: [AtomicU8; Told::ALL.len()],
     tries: [AtomicU64; RESULTS.len()],
@@ -78,6 +80,11 @@ impl WebhookMetrics {
         self.later.load(Relaxed)
     }
 
+    /// Returns the number of senders whose messages wait in the log, because a back end refuses many of them.
+    pub fn held(&self) -> u64 {
+        self.held.load(Relaxed)
+    }
+
     /// Returns the state of the back end of a webhook: `off` if there is none, `closed` while it is told, `open`
     /// while it rests, because it does not answer.
     pub fn circuit(&self, told: Told) -> &'static str {
@@ -109,8 +116,9 @@ impl WebhookMetrics {
         self.behind.store(behind, Relaxed);
     }
 
-    pub(super) fn set_later(&self, recipients: usize) {
+    pub(super) fn set_more(&self, recipients: usize, senders: usize) {
         self.later.store(recipients as u64, Relaxed);
+        self.held.store(senders as u64, Relaxed);
     }
 
     pub(super) fn set_circuit(&self, told: Told, rests: bool) {

@@ -4,6 +4,7 @@
 //! back ends, and gets the results as events. No shard, no commit and no request waits for it.
 
 mod form;
+mod held;
 mod hook;
 mod later;
 mod metrics;
@@ -28,6 +29,7 @@ use self::state::StateFile;
 use super::failed::Failed;
 use super::{Back, BackUrl};
 
+pub use self::held::{FEW_REFUSED, HELD_SENDERS, REFUSED};
 pub use self::hook::TOLD_AT_ONCE;
 pub use self::later::PER_RECIPIENT;
 pub use self::metrics::{Told, WebhookMetrics};

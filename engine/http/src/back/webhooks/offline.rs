@@ -1,23 +1,26 @@
 //! The webhook `offline`: messages whose recipients had no device connected.
 //!
 //! It follows the log from a position of its own, so commits know nothing of it. What it finds waits in
-//! a queue; what a recipient has beyond a share is left to the log until there is room. Position and queue are in one file, which is written anew at most once a second: what is told
-//! between two writes is told again after a crash, with the same id.
+//! a queue; what a recipient has beyond a share is left to the log until there is room, and so is what a sender has
+//! beyond a share of what the back end refuses. Position and queue are in one file, which is written anew at most
+//! once a second: what is told between two writes is told again after a crash, with the same id.
+
+mod restart;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkline_core::clock::system_ms;
 use trunkline_core::ids::UserId;
-use trunkline_core::reader::{Followed, Look, Missed, MissedMessages};
+use trunkline_core::reader::{Among, Followed, Look, Missed, MissedMessages, Place};
 use trunkline_core::store::Position;
 
 use super::super::failed::Failed;
 use super::super::{BackMetrics, id_of};
+use super::held::{Held, Refused};
 use super::hook::{Hook, Said};
 use super::later::{Later, share as places};
-use super::queue::{Queue, longest_pause};
-use super::state::{State, StateFile, Unreadable, Waiting};
+use super::queue::Queue;
+use super::state::{StateFile, Unreadable};
 use super::{Told, WAITING_HOOKS, form, is_over, share};
 
 /// The shortest time between two writes of the file.
@@ -29,13 +32,35 @@ const UNREADABLE: Duration = Duration::from_secs(5);
 /// The maximum number of messages that are read in one turn.
 const PER_TURN: usize = 256;
 
+/// The maximum number of senders who leave messages to the log at a time.
+const HELD_AT_ONCE: usize = 8;
+
+/// A message that waits to be told.
+#[derive(Debug)]
+struct Entry {
+    missed: Missed,
+    /// A look at the log after this position finds it again; `None` if no position is known.
+    before: Option<Position>,
+}
+
+impl Entry {
+    fn new(place: Place, missed: Missed) -> Self {
+        Self {
+            missed,
+            before: Some(place.before),
+        }
+    }
+}
+
 /// Tells a back end of missed messages.
 pub(super) struct Offline {
     hook: Hook,
     missed: MissedMessages,
-    queue: Queue<Missed>,
+    queue: Queue<Entry>,
     /// Recipients whose further messages are left to the log.
     later: Later,
+    /// Senders whose further messages are left to the log.
+    held: Held,
     /// The position up to which the log was followed.
     followed: Position,
     /// The log is not followed before this time.
@@ -78,6 +103,7 @@ impl Offline {
             missed: parts.missed,
             queue: Queue::default(),
             later: Later::default(),
+            held: Held::default(),
             followed: head,
             not_before: now,
             later_not_before: now,
@@ -93,7 +119,7 @@ impl Offline {
         if let Some(state) = offline.file.read()? {
             offline.go_on(state, now);
         }
-        if offline.followed < head || offline.later.len() > 0 {
+        if offline.followed < head || offline.later.len() > 0 || offline.held.len() > 0 {
             // Nobody has come back yet who was connected when these messages were stored.
             offline.not_before = now + parts.grace;
             offline.later_not_before = offline.not_before;
@@ -103,70 +129,13 @@ impl Offline {
         Ok(offline)
     }
 
-    fn go_on(&mut self, mut state: State, now: Instant) {
-        let is_same = state.history == Some(self.missed.history());
-        let known = self.missed.position(&state.position);
-        let waiting = state.waiting.len();
-        match known {
-            Some(position) => self.followed = position,
-            // The disk was full at the last start, or a repair gave something up.
-            None if is_same => {
-                self.near(&mut state, now);
-                self.followed = Position(state.raw);
-                tracing::warn!(
-                    waiting,
-                    "the store has lost a part of its log since it was followed for webhooks, or its disk was full: \
-                     some messages may be told again"
-                );
-            }
-            None => tracing::warn!(
-                waiting,
-                "the store is not the one that was followed for webhooks, or it was restored from a backup: going on \
-                 at its end"
-            ),
-        }
-        if known.is_some() || is_same {
-            for (user, raw) in state.later {
-                self.later.leave(user, Position(raw));
-            }
-        }
-        let now_ms = system_ms();
-        for Waiting {
-            missed,
-            failures,
-            due_ms,
-        } in state.waiting
-        {
-            let user = self.missed.user(&missed.namespace, &missed.user);
-            // The clock may have been set since.
-            let pause = Duration::from_millis(due_ms.saturating_sub(now_ms));
-            let due = now + pause.min(longest_pause(failures));
-            self.queue.push_kept(user, missed, (failures, due));
-        }
-    }
-
-    /// Replaces the positions of a file by those near them from which nothing is left out.
-    fn near(&mut self, state: &mut State, now: Instant) {
-        let later = state.later.iter_mut().map(|(_, raw)| raw);
-        let mut all: Vec<&mut u64> = later.chain([&mut state.raw]).collect();
-        all.sort_unstable();
-        let mut positions: Vec<Position> = all.iter().map(|raw| Position(**raw)).collect();
-        if let Err(error) = self.missed.near(&mut positions) {
-            // The log is followed from there once it can be read.
-            self.cannot_read(&error, now);
-        }
-        let head = self.missed.head();
-        for (raw, near) in all.into_iter().zip(positions) {
-            *raw = near.min(head).0;
-        }
-    }
-
     /// Does what is due. Returns when it wants to be called again.
     pub(super) fn turn(&mut self, now: Instant) -> Option<Instant> {
-        let goes_on = self.follow(now) | self.read_on(now) | self.try_some(now);
+        let goes_on = self.follow(now) | self.read_on(now) | self.resume(now) | self.try_some(now);
         if now.saturating_duration_since(self.saved) >= SAVE {
             self.saved = now;
             self.drop_over(now);
+            self.hold_some(now);
             self.show();
             if self.is_changed {
                 self.save(now);
@@ -174,7 +143,7 @@ impl Offline {
         }
         let metrics = &self.metrics.webhooks;
         metrics.set_waiting(Told::Offline, self.queue.len());
-        metrics.set_later(self.later.len());
+        metrics.set_more(self.later.len(), self.held.len());
         match goes_on {
             true => Some(now),
             false => self
@@ -194,23 +163,24 @@ impl Offline {
     /// Looks for missed messages in a piece of the log. Returns whether there is more, and room for it.
     fn follow(&mut self, now: Instant) -> bool {
         let (most, head) = (self.room(self.not_before, now), self.missed.head());
-        if most == 0 || self.later.len() >= WAITING_HOOKS || self.followed >= head {
+        if most == 0 || self.later.is_full() || self.followed >= head {
             return false;
         }
         let look = Look {
             after: self.followed,
             until: head,
             most,
-            only: None,
+            among: Among::All,
         };
         let (missed, queue, later) = (&self.missed, &mut self.queue, &mut self.later);
+        let held = &self.held;
         let followed = missed.follow(look, &mut |place, one| {
             let user = missed.user(&one.namespace, &one.user);
-            if later.has(user) {
+            if later.has(user) || held.has(one.from, place.at) {
                 return;
             }
             match queue.len_of(user) < places(queue.len()) {
-                true => queue.push(user, one, now),
+                true => queue.push(user, Entry::new(place, one), now),
                 false => later.leave(user, place.before),
             }
         });
@@ -232,19 +202,21 @@ impl Offline {
             return false;
         }
         let (missed, queue, later) = (&self.missed, &mut self.queue, &mut self.later);
-        let Some(wanted) = later.wanted(|user| queue.len_of(user), queue.len()) else {
+        let held = &self.held;
+        let Some(wanted) = later.wanted(|user| queue.len_of(user), queue.len(), self.followed)
+        else {
             return false;
         };
         let mut open = wanted.users.clone();
         let look = wanted.look(self.followed, most);
         let looked = missed.follow(look, &mut |place, one| {
             let user = missed.user(&one.namespace, &one.user);
-            if !open.contains(&user) {
+            if !open.contains(&user) || held.has(one.from, place.at) {
                 return;
             }
             let has_room = queue.len_of(user) < places(queue.len());
             if later.takes(user, place, has_room) {
-                queue.push(user, one, now);
+                queue.push(user, Entry::new(place, one), now);
             } else if !has_room {
                 open.remove(&user);
             }
@@ -257,6 +229,81 @@ impl Offline {
             self.later_not_before = now + UNREADABLE;
         }
         is_read
+    }
+
+    /// Looks in a piece of the log for messages of senders who left them to it. Returns whether there may be more.
+    fn resume(&mut self, now: Instant) -> bool {
+        let most = self.room(self.later_not_before, now);
+        if most == 0 {
+            return false;
+        }
+        let (missed, queue, held) = (&self.missed, &mut self.queue, &self.held);
+        let Some(look) = held.look(self.followed, most) else {
+            return false;
+        };
+        let mut found = 0;
+        let looked = missed.follow(look, &mut |place, one| {
+            if held.takes(one.from, place.at) {
+                found += 1;
+                let user = missed.user(&one.namespace, &one.user);
+                queue.push(user, Entry::new(place, one), now);
+            }
+        });
+        self.held.looked(looked.reached, found, self.followed);
+        self.is_changed = true;
+        let is_read = self.note(&looked, now);
+        if !is_read {
+            self.later_not_before = now + UNREADABLE;
+        }
+        is_read
+    }
+
+    /// Lets senders of whom the back end refuses many messages leave some to the log, and chooses those whose
+    /// messages come back.
+    fn hold_some(&mut self, now: Instant) {
+        for _ in 0..HELD_AT_ONCE {
+            let refused = self.refused();
+            self.held.choose(&refused, now);
+            let Some(sender) = refused.largest() else {
+                return;
+            };
+            if !self.hold(sender, now) {
+                return;
+            }
+        }
+    }
+
+    /// Counts what waits behind heads that the back end refused.
+    fn refused(&self) -> Refused {
+        let mut refused = Refused::default();
+        for line in self.queue.lines().filter(|line| line.tries.is_refused) {
+            if let Some(head) = line.entries.front() {
+                refused.add(head.missed.from, line.entries.len());
+            }
+        }
+        refused
+    }
+
+    /// Leaves the newer half of a sender's refused messages to the log, and what the sender sent since.
+    /// Returns whether there was room for that.
+    fn hold(&mut self, sender: UserId, now: Instant) -> bool {
+        let lines = self.queue.lines().filter(|line| line.tries.is_refused);
+        let heads = lines.filter_map(|line| line.entries.front());
+        let of_sender = heads.filter(|head| head.missed.from == sender);
+        let mut places: Vec<Position> = of_sender.filter_map(|head| head.before).collect();
+        places.sort_unstable();
+        let Some(&middle) = places.get(places.len() / 2) else {
+            return false;
+        };
+        let Some(after) = self.held.leave(sender, middle, (now, share())) else {
+            return false;
+        };
+        self.queue.remove(now, |entry| {
+            entry.missed.from == sender && entry.before.is_some_and(|before| before >= after)
+        });
+        self.later.wake();
+        self.is_changed = true;
+        true
     }
 
     /// Notes what could not be read of a piece of the log. Returns whether all of it could.
@@ -292,7 +339,7 @@ impl Offline {
             if !self.hook.is_open(self.queue.told(), now) {
                 return false;
             }
-            let Some((user, missed)) = self.queue.next(now) else {
+            let Some((user, Entry { missed, .. })) = self.queue.next(now) else {
                 return false;
             };
             match (self.missed.show(missed), self.missed.id(missed)) {
@@ -307,7 +354,7 @@ impl Offline {
                 }
                 (Err(error), _) => {
                     self.cannot_read(&error, now);
-                    self.put_off(user, now);
+                    self.put_off(user, false, now);
                 }
             }
         }
@@ -319,7 +366,7 @@ impl Offline {
         self.hook.take(result, now);
         match result {
             Ok(()) => self.finish(user, now),
-            Err(_) => self.put_off(user, now),
+            Err(why) => self.put_off(user, why.is_answer(), now),
         }
     }
 
@@ -331,15 +378,15 @@ impl Offline {
     }
 
     /// Tries the head of a recipient again later, or gives it up.
-    fn put_off(&mut self, user: UserId, now: Instant) {
+    fn put_off(&mut self, user: UserId, is_refused: bool, now: Instant) {
         self.is_changed = true;
         let now_ms = self.missed.now();
-        let is_over = |missed: &Missed| is_over(missed.sent, now_ms, self.give_up);
+        let is_over = |entry: &Entry| is_over(entry.missed.sent, now_ms, self.give_up);
         if self.queue.head(user).is_some_and(is_over) {
             self.hook.gave_up(now);
             self.finish(user, now);
         } else {
-            self.queue.fail(user, now, share());
+            self.queue.fail(user, (now, share()), is_refused);
         }
     }
 
@@ -350,7 +397,7 @@ impl Offline {
             return;
         }
         let (now_ms, give_up) = (self.missed.now(), self.give_up);
-        let is_over = |missed: &Missed| is_over(missed.sent, now_ms, give_up);
+        let is_over = |entry: &Entry| is_over(entry.missed.sent, now_ms, give_up);
         let count = self.queue.drop_over(now, is_over);
         self.is_changed |= count > 0;
         self.later.wake();
@@ -368,46 +415,9 @@ impl Offline {
     fn show(&self) {
         // The head of a line is its oldest entry.
         let heads = self.queue.lines().filter_map(|line| line.entries.front());
-        let oldest = heads.map(|missed| missed.sent).min();
+        let oldest = heads.map(|head| head.missed.sent).min();
         let behind = self.missed.head().0.saturating_sub(self.followed.0);
         let metrics = &self.metrics.webhooks;
         metrics.set_log(oldest.unwrap_or(0), behind);
-    }
-
-    /// Writes the file.
-    pub(super) fn save(&mut self, now: Instant) {
-        let now_ms = system_ms();
-        let mut waiting = Vec::with_capacity(self.queue.len());
-        for line in self.queue.lines() {
-            let pause = line.due.saturating_duration_since(now).as_millis();
-            let mut head = (line.failures, now_ms + u64::try_from(pause).unwrap_or(0));
-            for missed in line.entries {
-                let (failures, due_ms) = std::mem::take(&mut head);
-                waiting.push(Waiting {
-                    missed: missed.clone(),
-                    failures,
-                    due_ms,
-                });
-            }
-        }
-        let state = State {
-            position: self.missed.token(self.followed),
-            raw: self.followed.0,
-            history: Some(self.missed.history()),
-            later: self
-                .later
-                .all()
-                .map(|(user, after)| (user, after.0))
-                .collect(),
-            waiting,
-        };
-        match self.file.write(&state) {
-            Ok(()) => self.is_changed = false,
-            Err(error) => {
-                if let Some(times) = self.unsaved.count(now) {
-                    tracing::error!(%error, times, "cannot write what waits for webhooks into the data folder: what is told now is told again after a crash");
-                }
-            }
-        }
     }
 }

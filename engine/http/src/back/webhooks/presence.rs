@@ -204,7 +204,7 @@ impl Presence {
                 self.hook.gave_up(now);
                 drop(self.queue.finish(user, now));
             }
-            Err(_) => self.queue.fail(user, now, share()),
+            Err(_) => self.queue.fail(user, (now, share()), false),
         }
     }
 }

@@ -18,6 +18,8 @@ struct Line<E> {
     entries: VecDeque<E>,
     /// The failed tries of the head.
     failures: u32,
+    /// The back end answered to the last of these tries, and refused.
+    is_refused: bool,
     /// When the head is tried next.
     due: Instant,
     /// The head is being told. It is not in the set of those that are due then.
@@ -36,8 +38,28 @@ pub(super) struct Queue<E> {
 /// The line of a recipient as it is kept on disk.
 pub(super) struct Kept<'q, E> {
     pub(super) entries: &'q VecDeque<E>,
+    pub(super) tries: Tries,
+}
+
+/// The failed tries of the head of a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tries {
     pub(super) failures: u32,
+    /// Whether the back end answered to the last one, and refused.
+    pub(super) is_refused: bool,
+    /// When the head is tried next.
     pub(super) due: Instant,
+}
+
+impl Tries {
+    /// Returns those of an entry that is tried first at `due`.
+    pub(super) const fn none(due: Instant) -> Self {
+        Self {
+            failures: 0,
+            is_refused: false,
+            due,
+        }
+    }
 }
 
 impl<E> Default for Queue<E> {
@@ -74,18 +96,19 @@ impl<E> Queue<E> {
 
     /// Adds an entry behind those of its recipient.
     pub(super) fn push(&mut self, user: UserId, entry: E, now: Instant) {
-        self.push_kept(user, entry, (0, now));
+        self.push_kept(user, entry, Tries::none(now));
     }
 
-    /// Adds an entry with the failures and the time of its next try, if it is the head of its line.
-    pub(super) fn push_kept(&mut self, user: UserId, entry: E, (failures, due): (u32, Instant)) {
+    /// Adds an entry with its failed tries, if it is the head of its line.
+    pub(super) fn push_kept(&mut self, user: UserId, entry: E, tries: Tries) {
         self.count += 1;
         let line = self.lines.entry(user).or_insert_with(|| {
-            self.due.insert((due, user));
+            self.due.insert((tries.due, user));
             Line {
                 entries: VecDeque::new(),
-                failures,
-                due,
+                failures: tries.failures,
+                is_refused: tries.is_refused,
+                due: tries.due,
                 is_told: false,
             }
         });
@@ -141,9 +164,33 @@ impl<E> Queue<E> {
             self.lines.remove(&user);
         } else {
             (line.failures, line.due, line.is_told) = (0, now, false);
+            line.is_refused = false;
             self.due.insert((now, user));
         }
         entry
+    }
+
+    /// Removes the entries for which `goes` returns true, unless they are being told. An entry that becomes the
+    /// head of its line is due at once.
+    pub(super) fn remove(&mut self, now: Instant, goes: impl Fn(&E) -> bool) {
+        let has_some = |line: &Line<E>| line.entries.iter().any(&goes);
+        let lines = self.lines.iter().filter(|(_, line)| has_some(line));
+        let users: Vec<UserId> = lines.map(|(user, _)| *user).collect();
+        for user in users {
+            while self.lines.get(&user).is_some_and(|line| !line.is_told)
+                && self.head(user).is_some_and(&goes)
+            {
+                self.finish(user, now);
+            }
+            let Some(line) = self.lines.get_mut(&user) else {
+                continue;
+            };
+            let (before, head) = (line.entries.len(), line.entries.pop_front());
+            line.entries.retain(|entry| !goes(entry));
+            line.entries.extend(head);
+            line.entries.rotate_right(1);
+            self.count -= before - line.entries.len();
+        }
     }
 
     /// Removes the heads for which `is_over` returns true, and the entries behind them for which it does
@@ -162,14 +209,15 @@ impl<E> Queue<E> {
     }
 
     /// Notes that the head of a recipient was not told. It is tried again after a pause, which is `share`
-    /// of the longest one for this number of failures: from 0.5 to 1.
-    pub(super) fn fail(&mut self, user: UserId, now: Instant, share: f64) {
+    /// of the longest one for this number of failures: from 0.5 to 1. `is_refused` says whether the back end
+    /// answered.
+    pub(super) fn fail(&mut self, user: UserId, (now, share): (Instant, f64), is_refused: bool) {
         let Some(line) = self.lines.get_mut(&user) else {
             return;
         };
         self.told -= usize::from(line.is_told);
         self.due.remove(&(line.due, user));
-        line.is_told = false;
+        (line.is_told, line.is_refused) = (false, is_refused);
         line.due = now + pause(line.failures).mul_f64(share);
         line.failures = line.failures.saturating_add(1);
         self.due.insert((line.due, user));
@@ -184,8 +232,11 @@ impl<E> Queue<E> {
     pub(super) fn lines(&self) -> impl Iterator<Item = Kept<'_, E>> {
         self.lines.values().map(|line| Kept {
             entries: &line.entries,
-            failures: line.failures,
-            due: line.due,
+            tries: Tries {
+                failures: line.failures,
+                is_refused: line.is_refused,
+                due: line.due,
+            },
         })
     }
 }
@@ -231,7 +282,7 @@ mod tests {
         assert_eq!(queue.finish(BOB, now), Some(4));
         assert!(!queue.has(BOB));
         queue.begin(ALICE);
-        queue.fail(ALICE, now, 1.0);
+        queue.fail(ALICE, (now, 1.0), false);
         assert_eq!((queue.next(now), queue.head(ALICE)), (None, Some(&2)));
         assert_eq!(queue.next(now + FIRST), Some((ALICE, &2)));
         for entry in [2, 3] {
@@ -249,7 +300,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..40 {
             queue.begin(ALICE);
-            queue.fail(ALICE, now, 1.0);
+            queue.fail(ALICE, (now, 1.0), false);
             let due = queue.next_due().unwrap();
             pauses.push((due - now).as_secs());
             now = due;
@@ -261,7 +312,7 @@ mod tests {
         );
         assert_eq!(longest_pause(1), FIRST);
         queue.finish(ALICE, now);
-        queue.fail(ALICE, now, 0.5);
+        queue.fail(ALICE, (now, 0.5), false);
         assert_eq!(queue.next_due(), Some(now + FIRST / 2));
     }
 
@@ -272,7 +323,7 @@ mod tests {
             queue.push(ALICE, entry, now);
         }
         queue.push(BOB, 1, now);
-        queue.fail(ALICE, now, 1.0);
+        queue.fail(ALICE, (now, 1.0), false);
         queue.begin(BOB);
         assert_eq!(queue.drop_over(now, |entry| *entry <= 2), 2);
         assert_eq!((queue.len(), queue.told()), (3, 1));
@@ -282,6 +333,32 @@ mod tests {
         assert_eq!(queue.finish(BOB, now), Some(1));
         assert_eq!(queue.drop_over(now, |_| true), 2);
         assert_eq!((queue.len(), queue.next_due()), (0, None));
+    }
+
+    #[test]
+    fn what_goes_leaves_the_head_that_is_being_told_and_the_order() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for entry in [1, 1, 2, 1, 3] {
+            queue.push(ALICE, entry, now);
+            queue.push(BOB, entry, now);
+        }
+        queue.push(TimelineId(3), 1, now);
+        queue.fail(ALICE, (now, 1.0), true);
+        assert!(queue.lines().any(|line| line.tries.is_refused));
+        queue.begin(BOB);
+        queue.remove(now, |entry| *entry == 1);
+        assert_eq!(
+            (queue.len(), queue.len_of(ALICE), queue.len_of(BOB)),
+            (5, 2, 3)
+        );
+        assert!(!queue.lines().any(|line| line.tries.is_refused));
+        assert_eq!(queue.next(now), Some((ALICE, &2)));
+        for (user, entries) in [(ALICE, &[2, 3][..]), (BOB, &[1, 2, 3])] {
+            for entry in entries {
+                assert_eq!(queue.finish(user, now), Some(*entry));
+            }
+        }
+        assert_eq!((queue.len(), queue.told(), queue.next_due()), (0, 0, None));
     }
 
     #[test]

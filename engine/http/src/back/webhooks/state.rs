@@ -17,10 +17,13 @@ use trunkline_core::store::TimelineId;
 pub(super) const NAME: &str = "webhooks";
 
 /// The first line of the file.
-const HEAD: &str = "trunkline webhooks 3";
+const HEAD: &str = "trunkline webhooks 4";
 
-/// The first line of a file that has the text of a position alone, and no recipients with more.
-const OLD_HEAD: &str = "trunkline webhooks 2";
+/// The first line of a file without senders.
+const HEAD_3: &str = "trunkline webhooks 3";
+
+/// The first line of a file that has the text of a position alone too, and no recipients with more.
+const HEAD_2: &str = "trunkline webhooks 2";
 
 /// The file could not be read.
 #[derive(Debug)]
@@ -46,9 +49,25 @@ impl std::error::Error for Unreadable {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) missed: Missed,
+    /// A position before its record and behind all earlier ones; `None` in a file of an earlier version.
+    pub(super) before: Option<u64>,
     /// The failed tries; 0 if it is not the head of its line.
     pub(super) failures: u32,
+    /// Whether the back end refused it; `false` if it is not the head of its line.
+    pub(super) is_refused: bool,
     /// When it is tried next, in milliseconds since 1970 UTC; 0 if it is not the head of its line.
+    pub(super) due_ms: u64,
+}
+
+/// A sender whose further messages are left to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeldSender {
+    pub(super) sender: UserId,
+    /// The position behind which they lie.
+    pub(super) after: u64,
+    /// How often the sender left messages to the log.
+    pub(super) failures: u32,
+    /// They are not looked for before this time, in milliseconds since 1970 UTC.
     pub(super) due_ms: u64,
 }
 
@@ -63,8 +82,17 @@ pub(super) struct State {
     pub(super) history: Option<u128>,
     /// The recipients whose further messages are left to the log, and the positions behind which these lie.
     pub(super) later: Vec<(UserId, u64)>,
+    /// The senders whose further messages are left to the log.
+    pub(super) held: Vec<HeldSender>,
     /// What waits, in the order of each recipient.
     pub(super) waiting: Vec<Waiting>,
+}
+
+impl State {
+    /// Returns the number of lines that the last line names.
+    const fn lines(&self) -> usize {
+        self.later.len() + self.held.len() + self.waiting.len()
+    }
 }
 
 /// The file of one data folder.
@@ -144,54 +172,69 @@ fn text(state: &State) -> String {
         let line = writeln!(text, "later {after} {:032x}", user.0);
         debug_assert!(line.is_ok(), "a String grows");
     }
-    for Waiting {
-        missed,
-        failures,
-        due_ms,
-    } in &state.waiting
-    {
+    for held in &state.held {
+        let (after, failures, due_ms) = (held.after, held.failures, held.due_ms);
+        let line = writeln!(
+            text,
+            "held {after} {failures} {due_ms} {:032x}",
+            held.sender.0
+        );
+        debug_assert!(line.is_ok(), "a String grows");
+    }
+    for waiting in &state.waiting {
+        let Waiting {
+            missed,
+            before,
+            failures,
+            is_refused,
+            due_ms,
+        } = waiting;
         let Missed {
             namespace,
             user,
+            from,
             conversation,
             seq,
             time,
             sent,
         } = missed;
+        let before = before.map_or_else(|| "-".to_owned(), |before| before.to_string());
+        let (refused, from) = (u8::from(*is_refused), from.0);
         // Names have no blanks. The namespace is the last field, because it may be empty.
         let line = writeln!(
             text,
-            "{time} {sent} {failures} {due_ms} {conversation} {seq} {user} {namespace}"
+            "{before} {from:032x} {refused} {time} {sent} {failures} {due_ms} {conversation} {seq} {user} {namespace}"
         );
         debug_assert!(line.is_ok(), "a String grows");
     }
-    text.push_str(&format!(
-        "end {}\n",
-        state.later.len() + state.waiting.len()
-    ));
+    text.push_str(&format!("end {}\n", state.lines()));
     text
 }
 
 fn parse(text: &str) -> Result<State, String> {
     let mut lines = text.lines();
-    let is_old = match lines.next() {
-        Some(HEAD) => false,
-        Some(OLD_HEAD) => true,
+    let version = match lines.next() {
+        Some(HEAD) => 4,
+        Some(HEAD_3) => 3,
+        Some(HEAD_2) => 2,
         _ => return Err("its first line is not that of this version".to_owned()),
     };
     let position = lines.next().and_then(|line| line.strip_prefix("position "));
-    let state = position.and_then(|line| followed(line, is_old));
+    let state = position.and_then(|line| followed(line, version == 2));
     let mut state = state.ok_or("its second line is no position")?;
     for (number, line) in lines.enumerate() {
         if let Some(count) = line.strip_prefix("end ") {
-            return match count.parse() == Ok(state.later.len() + state.waiting.len()) {
+            return match count.parse() == Ok(state.lines()) {
                 true => Ok(state),
                 false => Err("its last line has another number of lines".to_owned()),
             };
         }
-        let added = match line.strip_prefix("later ") {
-            Some(line) => later(line).map(|later| state.later.push(later)),
-            None => entry(line).map(|entry| state.waiting.push(entry)),
+        let added = if let Some(line) = line.strip_prefix("later ") {
+            later(line).map(|later| state.later.push(later))
+        } else if let Some(line) = line.strip_prefix("held ") {
+            held(line).map(|held| state.held.push(held))
+        } else {
+            entry(line, version < 4).map(|entry| state.waiting.push(entry))
         };
         added.ok_or_else(|| format!("its line {} is damaged", number + 3))?;
     }
@@ -216,15 +259,38 @@ fn followed(line: &str, is_old: bool) -> Option<State> {
 
 fn later(line: &str) -> Option<(UserId, u64)> {
     let (after, user) = line.split_once(' ')?;
-    let user = u128::from_str_radix(user, 16)
-        .ok()
-        .filter(|_| user.len() == 32)?;
-    Some((TimelineId(user), after.parse().ok()?))
+    Some((id(user)?, after.parse().ok()?))
 }
 
-fn entry(line: &str) -> Option<Waiting> {
-    let mut fields = line.splitn(8, ' ');
+fn held(line: &str) -> Option<HeldSender> {
+    let mut fields = line.split(' ');
     let mut next = || fields.next();
+    Some(HeldSender {
+        after: next()?.parse().ok()?,
+        failures: next()?.parse().ok()?,
+        due_ms: next()?.parse().ok()?,
+        sender: id(next()?)?,
+    })
+}
+
+/// Reads the id of a user.
+fn id(text: &str) -> Option<UserId> {
+    let number = u128::from_str_radix(text, 16).ok();
+    number.filter(|_| text.len() == 32).map(TimelineId)
+}
+
+fn entry(line: &str, is_old: bool) -> Option<Waiting> {
+    let mut fields = line.splitn(if is_old { 8 } else { 11 }, ' ');
+    let mut next = || fields.next();
+    let (mut before, mut from, mut is_refused) = (None, TimelineId(0), false);
+    if !is_old {
+        before = match next()? {
+            "-" => None,
+            before => Some(before.parse().ok()?),
+        };
+        from = id(next()?)?;
+        is_refused = next()? == "1";
+    }
     let time = next()?.parse().ok()?;
     let sent = next()?.parse().ok()?;
     let failures = next()?.parse().ok()?;
@@ -237,12 +303,15 @@ fn entry(line: &str) -> Option<Waiting> {
         missed: Missed {
             namespace,
             user,
+            from,
             conversation,
             seq,
             time,
             sent,
         },
+        before,
         failures,
+        is_refused,
         due_ms,
     })
 }
@@ -252,16 +321,19 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        let waiting = |namespace: &str, user: &str, seq| Waiting {
+        let waiting = |namespace: &str, user: &str, seq: u64| Waiting {
             missed: Missed {
                 namespace: namespace.into(),
                 user: user.into(),
+                from: TimelineId(seq.into()),
                 conversation: "g:eng".into(),
                 seq,
                 time: 5,
                 sent: 6,
             },
+            before: Some(seq).filter(|seq| *seq > 1),
             failures: 2,
+            is_refused: seq == 1,
             due_ms: 9,
         };
         State {
@@ -269,6 +341,12 @@ mod tests {
             raw: 43,
             history: Some(7),
             later: vec![(TimelineId(8), 9), (TimelineId(u128::MAX), 0)],
+            held: vec![HeldSender {
+                sender: TimelineId(3),
+                after: 4,
+                failures: 5,
+                due_ms: 6,
+            }],
             waiting: vec![waiting("", "bob", 1), waiting("acme", "carol", u64::MAX)],
         }
     }
@@ -294,13 +372,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_version_before_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "trunkline webhooks 2\nposition 1a-2b\n5 6 2 9 g:eng 1 bob \nend 1\n";
-        std::fs::write(folder.path().join(NAME), text).unwrap();
-        let state = StateFile::new(folder.path()).read().unwrap().unwrap();
-        assert_eq!((state.position.as_str(), state.history), ("1a-2b", None));
-        assert_eq!(state.waiting, [self::state().waiting[0].clone()]);
+    fn files_of_the_versions_before_are_read() {
+        let zeros = "0".repeat(31);
+        for (version, position, history) in [
+            (2, "1a-2b".to_owned(), None),
+            (3, format!("1a-2b 43 {zeros}7"), Some(7)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let text = format!(
+                "trunkline webhooks {version}\nposition {position}\n5 6 2 9 g:eng 1 bob \nend 1\n"
+            );
+            std::fs::write(folder.path().join(NAME), text).unwrap();
+            let state = StateFile::new(folder.path()).read().unwrap().unwrap();
+            assert_eq!((state.position.as_str(), state.history), ("1a-2b", history));
+            let mut expected = self::state().waiting[0].clone();
+            (expected.missed.from, expected.is_refused) = (TimelineId(0), false);
+            assert_eq!(state.waiting, [expected]);
+        }
     }
 
     #[test]
@@ -317,10 +405,11 @@ mod tests {
             );
         }
         for (from, to) in [
-            ("webhooks 3", "webhooks 1"),
+            ("webhooks 4", "webhooks 1"),
             (" 2 9 ", " x 9 "),
             ("later 9", "later x"),
-            ("end 4", "end 2"),
+            ("held 4", "held x"),
+            ("end 5", "end 2"),
         ] {
             std::fs::write(folder.path().join(NAME), whole.replace(from, to)).unwrap();
             assert!(file.read().is_err(), "{from}");
