@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
-use trunkline_tests::api::Api;
+use trunkline_tests::api::{Api, json as json_of, problem};
 use trunkline_tests::back_end::{Asked, BackEnd, Says};
 use trunkline_tests::client::error_code;
 use trunkline_tests::gateway::{Gateway, Setup};
@@ -69,6 +69,35 @@ fn a_question_reaches_the_back_end_and_its_answer_the_client() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), seen.len());
+}
+
+#[test]
+fn an_operator_asks_as_a_user() {
+    let back = BackEnd::start(echo);
+    let gateway = gateway(&back);
+    let admin = Api::admin(&gateway);
+    let ask = |user: &str, question: &Value| {
+        let path = format!("/admin/v1/as/{user}/rpc?namespace=acme");
+        admin.ask("POST", &path, Some(&question.to_string()))
+    };
+    let question = json!({"method": "orders.list", "data": {"open": true}});
+    let answer = ask("alice", &question);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let expected = json!({
+        "namespace": "acme", "user": "alice", "device": "admin",
+        "method": "orders.list", "data": {"open": true},
+    });
+    assert_eq!(json_of(&answer)["data"]["asked"], expected);
+    let refused = ask("alice", &json!({"method": "refuse", "data": null}));
+    assert_eq!(problem(&refused), (422, 4_001));
+    for (user, method) in [("a%20b", "m"), ("alice", ""), ("alice", &*"m".repeat(256))] {
+        let answer = ask(user, &json!({"method": method, "data": 0}));
+        assert_eq!(problem(&answer), (400, 107), "{user} {method}");
+    }
+    let plain = Setup::default().start();
+    let path = "/admin/v1/as/alice/rpc";
+    let answer = Api::admin(&plain).ask("POST", path, Some(&question.to_string()));
+    assert_eq!(problem(&answer), (404, 104));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 pub mod admin;
 mod api;
+mod asked;
 pub mod back;
 mod dial;
 mod door;

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{BackEnds, Mail, Mailbox, queue};
+use trunkline_core::exchange::{Mail, Mailbox, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::indexing::IndexMaker;
@@ -474,9 +474,7 @@ fn grow_shards(
         tls: serving.tls.cloned(),
         authority: serving.authority.cloned(),
         is_development: serving.config.auth.is_development(),
-        back_ends: serving
-            .back
-            .map(|back| -> Arc<dyn BackEnds> { Arc::new(back.asking()) }),
+        back_ends: serving.back_ends(),
         room: place.room,
         shared: serving.shared.clone(),
         limits: Arc::clone(place.limits),

@@ -61,6 +61,12 @@ impl Serving<'_> {
         };
         Service::new(self.store, parts)
     }
+
+    /// Returns the back ends that are asked; `None` without any.
+    pub(crate) fn back_ends(&self) -> Option<Arc<dyn BackEnds>> {
+        self.back
+            .map(|back| -> Arc<dyn BackEnds> { Arc::new(back.asking()) })
+    }
 }
 
 /// Starts the client API with its mailbox. Returns `None` if the API is off, or if nobody gave an address
@@ -98,9 +104,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
             guests,
             auth: config.auth.clone(),
         }),
-        back: serving
-            .back
-            .map(|back| -> Arc<dyn BackEnds> { Arc::new(back.asking()) }),
+        back: serving.back_ends(),
         origins: config.limits.origins.clone(),
         proxies: config.limits.proxies.clone(),
         tls,

@@ -9,6 +9,7 @@ use hyper::Uri;
 use hyper::header::HeaderMap;
 use serde::Deserialize;
 use trunkline_core::call::{Client, no_answer};
+use trunkline_core::exchange::BackUser;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, ReplyBody};
 
@@ -40,6 +41,35 @@ pub(super) async fn carry_out(
     Ok(carried.reply?)
 }
 
+/// Carries out a command for a user, or asks the back end of `rpc` as the user.
+async fn perform(
+    admin: &Admin,
+    (namespace, user): (&str, &str),
+    command: CommandBody<'_>,
+) -> Result<ReplyBody<'static>, Problem> {
+    // After the body: the stop of the gateway waits for all who have the service.
+    let service = admin.service()?;
+    let rpc = match command {
+        CommandBody::Rpc(rpc) => rpc,
+        command => {
+            let client = service.client(namespace, user, DEVICE)?;
+            return carry_out(admin, &client, &command).await;
+        }
+    };
+    // Checks the names.
+    service.client(namespace, user, DEVICE)?;
+    drop(service);
+    let question = admin.back.question(rpc)?;
+    let user = BackUser {
+        namespace: namespace.to_owned(),
+        user: user.to_owned(),
+        device: DEVICE.to_owned(),
+    };
+    let answer = admin.back.rpc(user, question);
+    let answer = tokio::time::timeout(admin.patience(), answer).await;
+    answer.map_err(|_| no_answer())?
+}
+
 /// Carries out a command for a user.
 pub(super) async fn command(
     State(admin): State<Arc<Admin>>,
@@ -55,13 +85,10 @@ pub(super) async fn command(
     }
     let namespace = InNamespace::of(&uri)?;
     let body = admin.read(&headers, body).await?;
-    // After the body: the stop of the gateway waits for all who have the service.
-    let service = admin.service()?;
-    let client = service.client(&namespace, &user, DEVICE)?;
     let text = json::command_text(&name, body.bytes())?;
     let mut command = json::command(&text)?.body;
     set_key(&mut command, idempotency_key(&headers)?)?;
-    let reply = carry_out(&admin, &client, &command).await;
+    let reply = perform(&admin, (&namespace, &user), command).await;
     // Also without an answer: the command may have been carried out.
     tracing::info!(
         admin = who.0,

@@ -36,7 +36,7 @@ use hyper::{Method, StatusCode, Uri};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use trunkline_core::call::Service;
-use trunkline_core::exchange::Mailbox;
+use trunkline_core::exchange::{BackEnds, Mailbox};
 use trunkline_core::ids::Ids;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::origin::Host;
@@ -48,6 +48,7 @@ pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
 pub use self::tokens::{AdminTokens, NewToken, Scope, Scopes};
 use crate::api::body::{Bodies, ReadBody};
 use crate::api::visitor::bearer;
+use crate::asked::AskedBacks;
 use crate::problem::Problem;
 use crate::server::TakeOver;
 
@@ -65,6 +66,8 @@ pub struct AdminParts {
     pub is_loopback: bool,
     /// Carries out commands.
     pub service: Service,
+    /// The back ends that are asked. `None` without any.
+    pub back: Option<Arc<dyn BackEnds>>,
     /// Makes the ids of users.
     pub ids: Ids,
     /// The owners of sessions: the shards, and the client API behind them.
@@ -85,6 +88,7 @@ pub struct Admin {
     is_loopback: bool,
     /// `None` once the gateway stops.
     service: RwLock<Option<Service>>,
+    back: AskedBacks,
     ids: Ids,
     mailboxes: Vec<Arc<Mailbox>>,
     bodies: Bodies,
@@ -111,6 +115,7 @@ impl Admin {
             tokens: RwLock::new(parts.tokens.map(Arc::new)),
             is_loopback: parts.is_loopback,
             service: RwLock::new(Some(parts.service)),
+            back: AskedBacks::new(parts.back),
             ids: parts.ids,
             mailboxes: parts.mailboxes,
             bodies: Bodies::new(BODIES, Arc::default()),

@@ -1,18 +1,14 @@
 //! Requests that a back end is asked about: who asks, messages, and `rpc`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use hyper::header::HeaderMap;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
-use trunkline_core::exchange::{
-    Admitted, BackCaller, BackEnds, BackJob, BackKind, BackQuestion, BackUser, Judged, Verdict,
-};
+use trunkline_core::exchange::{Admitted, BackCaller, BackKind, BackQuestion, BackUser, Verdict};
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{CommandBody, Connect, ReplyBody, Rpc, RpcReply};
+use trunkline_proto::message::{CommandBody, Connect, ReplyBody, Rpc};
 
 use super::Api;
 use super::visitor::{Said, Visitor};
@@ -34,9 +30,6 @@ const PASSED: [(&str, &str); 4] = [
     ("Cookie", "cookie"),
     ("X-Forwarded-For", "x-forwarded-for"),
 ];
-
-/// The length of the method of an `rpc` at most, in bytes.
-const METHOD: usize = 255;
 
 /// What a request says of its sender, as a number that cannot be guessed backwards.
 type Claim = [u8; 32];
@@ -66,37 +59,6 @@ impl Remembered {
 }
 
 impl Api {
-    /// Returns whether a back end is asked about this.
-    pub(super) fn asks(&self, kind: BackKind) -> bool {
-        self.back.as_ref().is_some_and(|back| back.asks(kind))
-    }
-
-    /// Asks a back end.
-    async fn ask_back(&self, user: BackUser, question: BackQuestion) -> Result<Judged, Problem> {
-        let stopping = || {
-            let text = "the gateway is stopping: ask again later";
-            Problem::new(ErrorCode::StorageUnavailable, text)
-        };
-        let back: &Arc<dyn BackEnds> = self.back.as_ref().ok_or_else(stopping)?;
-        let (tell, told) = oneshot::channel();
-        let mut tell = Some(tell);
-        let deliver = Box::new(move |judged| {
-            if let Some(tell) = tell.take() {
-                drop(tell.send(judged));
-            }
-            Ok(())
-        });
-        let job = BackJob {
-            user,
-            question,
-            deliver,
-        };
-        match back.ask(job) {
-            Some(judged) => Ok(judged),
-            None => told.await.map_err(|_| stopping()),
-        }
-    }
-
     /// Asks the back end of `connect` who sends a request.
     ///
     /// # Errors
@@ -166,7 +128,7 @@ impl Api {
             address: peer.0,
         };
         let _ = self.door.book(&stranger, question.cost());
-        match self.ask_back(user, question).await?.verdict {
+        match self.back.ask(user, question).await?.verdict {
             Verdict::Admit(admitted) => Ok(Some(admitted)),
             Verdict::Refuse(error) => Err(error.into()),
             _ => Ok(None),
@@ -181,12 +143,12 @@ impl Api {
     ) -> Result<ReplyBody<'static>, Problem> {
         match command {
             CommandBody::Rpc(rpc) => self.rpc(visitor, rpc).await,
-            CommandBody::Send(send) if self.asks(BackKind::Send) => {
+            CommandBody::Send(send) if self.back.asks(BackKind::Send) => {
                 let Some(question) = BackQuestion::about_send(visitor.names().user(), &send) else {
                     return self.carry_out(visitor, &CommandBody::Send(send)).await;
                 };
                 let _ = self.door.book(&visitor.payer(), question.cost());
-                let judged = self.ask_back(visitor.names().into(), question).await?;
+                let judged = self.back.ask(visitor.names().into(), question).await?;
                 // The sender's next message is asked about when this one is stored.
                 let _turn = judged.turn;
                 let send = match (judged.question, judged.verdict) {
@@ -200,12 +162,12 @@ impl Api {
                 };
                 self.carry_out(visitor, &CommandBody::Send(send)).await
             }
-            CommandBody::Edit(edit) if self.asks(BackKind::Send) => {
+            CommandBody::Edit(edit) if self.back.asks(BackKind::Send) => {
                 let Some(question) = BackQuestion::about_edit(visitor.names().user(), &edit) else {
                     return self.carry_out(visitor, &CommandBody::Edit(edit)).await;
                 };
                 let _ = self.door.book(&visitor.payer(), question.cost());
-                let judged = self.ask_back(visitor.names().into(), question).await?;
+                let judged = self.back.ask(visitor.names().into(), question).await?;
                 let _turn = judged.turn;
                 let edit = match (judged.question, judged.verdict) {
                     (_, Verdict::Refuse(error)) => return Err(error.into()),
@@ -227,27 +189,9 @@ impl Api {
 
     /// Asks a back end on behalf of a visitor.
     async fn rpc(&self, visitor: &Visitor, rpc: Rpc<'_>) -> Result<ReplyBody<'static>, Problem> {
-        if !self.asks(BackKind::Rpc) {
-            let text = "this gateway has no back ends: callbacks.rpc names them";
-            return Err(Problem::new(ErrorCode::UnknownCommand, text));
-        }
-        if rpc.method.is_empty() || rpc.method.len() > METHOD {
-            return Err(Problem::bad("a method has 1 to 255 bytes"));
-        }
-        let question = BackQuestion::Rpc(rpc.into_owned());
+        let question = self.back.question(rpc)?;
         let _ = self.door.book(&visitor.payer(), question.cost());
-        match self
-            .ask_back(visitor.names().into(), question)
-            .await?
-            .verdict
-        {
-            Verdict::Data(data) => Ok(ReplyBody::Rpc(RpcReply { data })),
-            Verdict::Refuse(error) => Err(error.into()),
-            _ => {
-                let text = "the answer belongs to another command";
-                Err(Problem::new(ErrorCode::Internal, text))
-            }
-        }
+        self.back.rpc(visitor.names().into(), question).await
     }
 }
 

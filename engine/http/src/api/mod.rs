@@ -39,6 +39,7 @@ use self::body::Bodies;
 use self::outstanding::Outstanding;
 pub(crate) use self::pages::Sockets;
 use self::visitor::{Said, Visitor};
+use crate::asked::AskedBacks;
 use crate::door::{Door, Payer};
 use crate::limits::HttpLimits;
 use crate::media::Media;
@@ -122,8 +123,7 @@ pub(crate) struct Api {
     outstanding: Outstanding,
     media: Arc<Media>,
     bodies: Bodies,
-    /// The back ends that are asked. `None` without any.
-    back: Option<Arc<dyn BackEnds>>,
+    back: AskedBacks,
     remembered: Remembered,
     /// The number of the next stream.
     streams: AtomicU64,
@@ -142,7 +142,7 @@ impl Api {
         back: Option<Arc<dyn BackEnds>>,
     ) -> Self {
         Self {
-            back,
+            back: AskedBacks::new(back),
             remembered: Remembered::default(),
             service,
             door,
@@ -230,7 +230,7 @@ impl Api {
         };
         self.door.book(&stranger, Cost::NONE)?;
         let visitor = match Said::read(headers) {
-            Ok(said) if self.asks(BackKind::Connect) => {
+            Ok(said) if self.back.asks(BackKind::Connect) => {
                 self.admit(headers, &said, named, peer).await
             }
             Ok(said) => Visitor::identify(&*self.door, &self.service, &said, named),

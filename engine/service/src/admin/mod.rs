@@ -130,6 +130,7 @@ pub(crate) fn of(
         tokens,
         is_loopback,
         service: serving.service(),
+        back: serving.back_ends(),
         ids: Ids(serving.store.key()),
         mailboxes: owners.to_vec(),
         message_bytes: config.limits.content.message_bytes,
