@@ -139,7 +139,7 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
     };
     let hold = Box::new(move |line| -> crate::server::Held {
         let head = manner.stream_head("text/event-stream");
-        Box::pin(stream.hold(line, head))
+        stream.hold(line, head)
     });
     Ok(TakeOver::response(hold))
 }
@@ -162,25 +162,29 @@ impl Api {
 }
 
 impl Stream {
-    /// Sends events until the stream ends.
-    async fn hold(mut self, mut line: Line, mut head: Vec<u8>) -> Option<Line> {
-        // The client knows its position before the first event.
-        head.extend_from_slice(format!("id: {}\n\n", self.pos).as_bytes());
-        let end = match self.send(&mut line, &head).await {
-            Ok(()) => self.run(&mut line).await,
-            Err(end) => end,
-        };
-        if let End::Told(disconnect) = end {
-            let event = Event::Disconnect(disconnect);
-            let mut block = Vec::new();
-            write_block(&mut block, None, &json::push(Push { pos: None, event }));
-            let _ = self.send(&mut line, &block).await;
-        }
-        let time = self.api.limits.http.write_timeout;
-        drop(self);
-        // With TLS the end has bytes to send, which a client may not take.
-        let _ = tokio::time::timeout(time, line.end()).await;
-        None
+    /// Sends events until the stream ends. What waits is in the memory of the future once, and what is needed
+    /// only while something is sent is in boxes.
+    fn hold(mut self, mut line: Line, mut head: Vec<u8>) -> crate::server::Held {
+        Box::pin(async move {
+            // The client knows its position before the first event.
+            head.extend_from_slice(format!("id: {}\n\n", self.pos).as_bytes());
+            let sent = Box::pin(self.send(&mut line, &head)).await;
+            head = Vec::new();
+            let end = match sent {
+                Ok(()) => self.run(&mut line).await,
+                Err(end) => end,
+            };
+            if let End::Told(disconnect) = end {
+                let event = Event::Disconnect(disconnect);
+                write_block(&mut head, None, &json::push(Push { pos: None, event }));
+                let _ = Box::pin(self.send(&mut line, &head)).await;
+            }
+            let time = self.api.limits.http.write_timeout;
+            drop(self);
+            // With TLS the end has bytes to send, which a client may not take.
+            let _ = Box::pin(tokio::time::timeout(time, line.end())).await;
+            None
+        })
     }
 
     /// Sends events until something ends the stream. Returns what it is.
@@ -227,7 +231,7 @@ impl Stream {
                     if expires.is_some_and(|left| left <= ping) {
                         return Err(End::Told(token_expired()));
                     }
-                    self.send(line, b": ping\n\n").await?;
+                    Box::pin(self.send(line, b": ping\n\n")).await?;
                 }
                 is_gone = line.stirs() => if is_gone {
                     return Err(End::Gone);

@@ -13,7 +13,8 @@ use crate::server::{Line, Page};
 pub(crate) struct Manner {
     /// Whether further requests may follow on the connection.
     keeps: bool,
-    page: Option<HeaderValue>,
+    /// The page that may read the answer, in a box: most requests come from none.
+    page: Option<Box<HeaderValue>>,
 }
 
 impl Manner {
@@ -30,7 +31,7 @@ impl Manner {
                 .is_some_and(|length| length.as_bytes() != b"0");
         Self {
             keeps: version >= Version::HTTP_11 && !closes && !has_body,
-            page: page.map(|page| page.0.clone()),
+            page: page.map(|page| Box::new(page.0.clone())),
         }
     }
 
@@ -98,7 +99,7 @@ impl Manner {
         push_header(&mut head, "content-type", kind.as_bytes());
         push_header(&mut head, "cache-control", b"no-store");
         if let Some(page) = &self.page {
-            for (name, value) in cors(&Page(page.clone())) {
+            for (name, value) in cors(&Page((**page).clone())) {
                 push_header(&mut head, name.as_str(), value.as_bytes());
             }
         }

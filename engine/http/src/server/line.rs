@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -33,6 +33,14 @@ impl Line {
         }
     }
 
+    /// Returns the socket of a connection without TLS.
+    pub(super) fn into_plain(self) -> Option<TcpStream> {
+        match self.io {
+            Io::Plain(stream) => Some(stream),
+            Io::Tls(_) => None,
+        }
+    }
+
     /// Puts bytes that were read too early back. Returns `None` if an earlier answer has not left
     /// completely: its client sent another request before it read the answer.
     pub(super) fn with_unread(mut self, read: Bytes) -> Option<Self> {
@@ -47,24 +55,23 @@ impl Line {
     /// Waits until the client sends something, or goes. Returns whether it has gone. What it sends is
     /// kept for the next request.
     pub async fn stirs(&mut self) -> bool {
-        if !self.unread.is_empty() {
-            return std::future::pending().await;
-        }
-        let mut byte = [0];
-        match self.io_read(&mut byte).await {
-            Ok(1) => {
-                self.unread = Bytes::copy_from_slice(&byte);
-                false
-            }
-            _ => true,
-        }
+        std::future::poll_fn(|context| self.poll_stirs(context)).await
     }
 
-    async fn io_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.io {
-            Io::Plain(stream) => stream.read(buffer).await,
-            Io::Tls(stream) => stream.read(buffer).await,
+    /// Does one step of [`stirs`](Self::stirs).
+    pub fn poll_stirs(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if !self.unread.is_empty() {
+            return Poll::Pending;
         }
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let read = Pin::new(&mut *self).poll_read(context, &mut buffer);
+        let read = std::task::ready!(read);
+        if read.is_err() || buffer.filled().is_empty() {
+            return Poll::Ready(true);
+        }
+        self.unread = Bytes::copy_from_slice(buffer.filled());
+        Poll::Ready(false)
     }
 
     /// Writes bytes to the client.

@@ -264,40 +264,50 @@ impl Server {
         self.talk(stream, seat, peer, activity).await;
     }
 
-    /// Serves one connection until it ends.
-    async fn talk(
+    /// Serves one connection until it ends. The future keeps what it is called with, and nothing twice: very many
+    /// of them wait.
+    fn talk(
         self: Arc<Self>,
         stream: TcpStream,
         seat: Option<AddressSeat>,
         peer: client::Peer,
         activity: Arc<Activity>,
-    ) {
-        let io = match &self.tls {
-            None => Io::Plain(stream),
-            Some(tls) => {
-                let accept = Box::pin(TlsAcceptor::from(tls()).accept(stream));
-                match tokio::time::timeout(self.limits.timeout, accept).await {
-                    Ok(Ok(stream)) => Io::Tls(Box::new(stream)),
-                    Ok(Err(_)) => return,
-                    Err(_) => return self.metrics.late.one(),
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let mut line = Line::new(Io::Plain(stream));
+        async move {
+            if let Some(tls) = &self.tls {
+                match Box::pin(self.shake(tls(), line)).await {
+                    Some(begun) => line = begun,
+                    None => return,
                 }
             }
-        };
-        let mut line = Line::new(io);
-        loop {
-            // In a box: the memory of HTTP goes while a request holds the connection.
-            let serving = Box::pin(self.serve(line, peer, &activity));
-            let Some((held, take_over)) = serving.await else {
-                break;
-            };
-            activity.hold();
-            let Some(back) = take_over(held).await else {
-                break;
-            };
-            activity.go_on();
-            line = back;
+            loop {
+                // In a box: the memory of HTTP goes while a request holds the connection.
+                let serving = Box::pin(self.serve(line, peer, &activity));
+                let Some((held, take_over)) = serving.await else {
+                    break;
+                };
+                activity.hold();
+                let Some(back) = take_over(held).await else {
+                    break;
+                };
+                activity.go_on();
+                line = back;
+            }
+            drop(seat);
         }
-        drop(seat);
+    }
+
+    /// Begins TLS on a connection. Returns `None` if the client does not.
+    async fn shake(&self, tls: Arc<ServerConfig>, line: Line) -> Option<Line> {
+        let accept = TlsAcceptor::from(tls).accept(line.into_plain()?);
+        match tokio::time::timeout(self.limits.timeout, accept).await {
+            Ok(stream) => Some(Line::new(Io::Tls(Box::new(stream.ok()?)))),
+            Err(_) => {
+                self.metrics.late.one();
+                None
+            }
+        }
     }
 
     /// Serves requests of a connection until it ends, or until a request takes it over.

@@ -90,8 +90,8 @@ pub struct Waiter {
     user: UserId,
     /// The device of a session; [`DeviceMark::NONE`] for a request.
     device: DeviceMark,
-    /// The names of a session.
-    names: Option<Names>,
+    /// The names of a session, in a box: requests have none.
+    names: Option<Box<Names>>,
     seat: Arc<Seat>,
 }
 
@@ -130,7 +130,7 @@ impl Waiting {
         let mut waiter = self.enter(user, device, Seat::of_stream(stay));
         self.hub.arrived(user);
         self.hub.note(names);
-        waiter.names = Some(names.clone());
+        waiter.names = Some(Box::new(names.clone()));
         waiter
     }
 

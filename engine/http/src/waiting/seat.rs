@@ -1,12 +1,13 @@
 //! The place at which one task waits.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use trunkline_core::exchange::{Ending, TokenMark};
 use trunkline_core::hub::PushFrames;
 use trunkline_core::request::Names;
@@ -35,8 +36,11 @@ pub struct Stay {
 pub struct Seat {
     stay: Stay,
     /// Set when an operator ends the wait.
-    ending: OnceLock<Ending>,
-    came: Notify,
+    ending: OnceLock<Box<Ending>>,
+    /// Whether something came since the last wait.
+    came: AtomicBool,
+    /// The task that waits.
+    task: Mutex<Option<Waker>>,
     /// Whether stored events may have come since the last look into the store.
     stored: AtomicBool,
     /// The ephemeral events of a stream. `None` for a request, which gets stored events only.
@@ -55,7 +59,8 @@ impl Seat {
         Self {
             stay,
             ending: OnceLock::new(),
-            came: Notify::new(),
+            came: AtomicBool::new(false),
+            task: Mutex::default(),
             stored: AtomicBool::new(true),
             ephemeral: None,
         }
@@ -66,7 +71,8 @@ impl Seat {
         Self {
             stay,
             ending: OnceLock::new(),
-            came: Notify::new(),
+            came: AtomicBool::new(false),
+            task: Mutex::default(),
             stored: AtomicBool::new(true),
             ephemeral: Some(Box::default()),
         }
@@ -79,25 +85,48 @@ impl Seat {
 
     /// Ends the wait because an operator says so. Returns `false` if it was ended already.
     pub(super) fn end(&self, ending: Ending) -> bool {
-        let is_first = self.ending.set(ending).is_ok();
-        self.came.notify_one();
+        let is_first = self.ending.set(Box::new(ending)).is_ok();
+        self.notify();
         is_first
     }
 
     /// Returns what an operator tells who waits here; `None` while the wait goes on.
     pub fn ending(&self) -> Option<Ending> {
-        self.ending.get().copied()
+        self.ending.get().map(|ending| **ending)
     }
 
-    /// Waits until something came since the last wait.
+    /// Waits until something came since the last wait. One task waits at a time.
     pub async fn came(&self) {
-        self.came.notified().await;
+        poll_fn(|context| self.poll_came(context)).await;
+    }
+
+    /// Returns whether something came since the last time that it had, or lets the task be woken then.
+    pub fn poll_came(&self, context: &Context<'_>) -> Poll<()> {
+        let mut task = self.task.lock();
+        if self.came.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(());
+        }
+        match &mut *task {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Notes that something came, and wakes the task.
+    fn notify(&self) {
+        self.came.store(true, Ordering::SeqCst);
+        // Who waits looks at the note under the lock: it sees the note, or is woken.
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 
     /// Wakes the task: stored events have come, or the gateway stops.
     pub(super) fn wake(&self) {
         self.stored.store(true, Ordering::SeqCst);
-        self.came.notify_one();
+        self.notify();
     }
 
     /// Hands an ephemeral event to a stream.
@@ -115,7 +144,7 @@ impl Seat {
             waiting.bytes -= dropped.size();
         }
         drop(waiting);
-        self.came.notify_one();
+        self.notify();
     }
 
     /// Returns whether stored events may have come since the last call. Call it before the look.
@@ -173,6 +202,30 @@ mod tests {
             seat.tell(&typing(&"x".repeat(BYTES / 5)));
         }
         assert_eq!(seat.take().len(), 2);
+    }
+
+    #[test]
+    fn what_comes_before_or_during_a_wait_ends_it_once() {
+        let mut context = Context::from_waker(Waker::noop());
+        let seat = Seat::of_request(stay());
+        seat.wake();
+        assert!(seat.poll_came(&context).is_ready());
+        assert!(seat.poll_came(&context).is_pending());
+        struct Count(AtomicBool);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                assert!(!self.0.swap(true, Ordering::SeqCst), "woken twice");
+            }
+        }
+        let count = Arc::new(Count(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&count));
+        context = Context::from_waker(&waker);
+        assert!(seat.poll_came(&context).is_pending());
+        seat.wake();
+        seat.wake();
+        assert!(count.0.load(Ordering::SeqCst));
+        assert!(seat.poll_came(&context).is_ready());
+        assert!(seat.poll_came(&context).is_pending());
     }
 
     #[test]
