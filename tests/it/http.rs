@@ -1,9 +1,11 @@
 //! The client API over HTTP: commands, who asks, errors, and web pages.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 use trunkline_tests::api::{self, Api, problem};
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::service::Service;
@@ -304,9 +306,27 @@ fn errors_are_problems() {
     let rtm = |body: Value| detail(&alice, "POST", "/api/v1/rtm.send", Some(&body.to_string()));
     assert!(rtm(json!({"targetID": "a b", "text": "x"})).contains("targetID"));
     assert!(rtm(json!({"targetID": "bob"})).contains("encodedMedia"));
-    let foreign = json!({"since": "0123456789abcdef0123456789abcdef-8"});
-    let (status, code) = alice.refused("sync", &foreign);
-    assert!(matches!((status, code), (410, 112) | (400, 107)));
+    // The position of another store.
+    let other = Setup::default().http().start();
+    let carol = Api::of(&other).user("carol");
+    carol.post("send", &json!({"user": "dave", "text": "hello"}));
+    let now = carol.get("rtm.receive?lastPos=now");
+    let pos = now["lastPos"].as_str().expect("a position");
+    assert_eq!(
+        carol
+            .ask("GET", &format!("/api/v1/rtm.receive?lastPos={pos}"), None)
+            .status,
+        200
+    );
+    assert_eq!(alice.refused("sync", &json!({"since": pos})), (410, 112));
+    for path in [
+        format!("rtm.receive?lastPos={pos}"),
+        format!("rtm.receive?lastPos={pos}&wait=30s"),
+        format!("events?since={pos}"),
+    ] {
+        let answer = alice.ask("GET", &format!("/api/v1/{path}"), None);
+        assert_eq!(problem(&answer), (410, 112), "{path}");
+    }
     assert_eq!(Api::of(&gateway).refused("send", &json!({})), (401, 101));
     let odd = Api::of(&gateway).user("a b");
     assert_eq!(odd.refused("send", &json!({})), (400, 107));
@@ -464,4 +484,35 @@ fn the_description_names_every_path() {
         assert!(paths.contains_key(path), "{path}");
     }
     assert_eq!(paths.len(), 34 + 7);
+}
+
+/// Returns the nice values of a process's threads, by their names.
+fn priorities(gateway: &Gateway) -> BTreeMap<String, i32> {
+    let folder = format!("/proc/{}/task", gateway.process().id());
+    let tasks = std::fs::read_dir(folder).expect("threads");
+    let of = |task: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(task.join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        // The 19th field of all, and the 17th behind the name.
+        let nice = rest.split_whitespace().nth(16)?.parse().ok()?;
+        Some((name.to_owned(), nice))
+    };
+    let paths = tasks.map(|task| task.expect("a thread").path());
+    paths.filter_map(of).collect()
+}
+
+#[test]
+fn threads_of_http_have_a_lower_priority_than_shards() {
+    let back = BackEnd::start(|_| Says::Close);
+    let gateway = back.asked_by(Setup::default().http(), &["rpc"]).start();
+    let nice = priorities(&gateway);
+    let shard = nice.iter().find(|(name, _)| name.starts_with("shard"));
+    let (_, shard) = shard.unwrap_or_else(|| panic!("{nice:?}"));
+    for name in ["http", "http-events", "back-ends", "control"] {
+        assert_eq!(
+            nice.get(name),
+            Some(&(shard + 5).min(19)),
+            "{name}: {nice:?}"
+        );
+    }
 }

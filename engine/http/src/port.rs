@@ -65,6 +65,8 @@ pub struct HttpParts {
     pub limits: HttpLimits,
     /// The counters.
     pub metrics: Arc<HttpMetrics>,
+    /// What each thread of the port does first: it lowers its priority.
+    pub calm: fn(),
 }
 
 /// The running port of the client API.
@@ -95,7 +97,7 @@ impl Http {
         let media = Media::new(parts.media, patience, Arc::clone(&parts.metrics.media));
         let media = Arc::new(media);
         let waiting = Arc::new(Waiting::new(parts.directory, parts.hub, parts.shards));
-        let carrier = Carrier::start(&parts.post, &waiting)?;
+        let carrier = Carrier::start(&parts.post, &waiting, parts.calm)?;
         let has_tls = parts.tls.is_some();
         let content = parts.content;
         let api = Arc::new(Api::new(
@@ -157,6 +159,7 @@ impl Http {
         let thread = std::thread::Builder::new()
             .name("http".into())
             .spawn(move || {
+                (parts.calm)();
                 if let Err(error) = runtime.block_on(serving) {
                     tracing::error!(%error, "the port of the client API failed");
                 }

@@ -6,7 +6,6 @@ mod readers;
 mod search;
 mod shards;
 mod store;
-mod threads;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,7 +34,6 @@ use self::followers::Followers;
 use self::readers::{end_readers, job_queue};
 use self::shards::{Seed, seed_shards};
 use self::store::{open_store, watch_store};
-use self::threads::{join, spawn};
 use crate::admin::{self, Bell, Exports, Program, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
@@ -44,6 +42,7 @@ use crate::file_sizes;
 use crate::http::{self, Serving};
 use crate::metrics::{Measured, Metrics};
 use crate::store_watch::StoreWatch;
+use crate::threads::{join, spawn};
 
 /// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
 pub struct Gateway {

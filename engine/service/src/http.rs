@@ -29,6 +29,7 @@ use trunkline_storage::Reader;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::threads::let_shards_go_first;
 
 /// The parts of the running gateway that the client API uses.
 pub(crate) struct Serving<'a> {
@@ -111,6 +112,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         media: media(serving)?,
         limits,
         metrics: Arc::clone(&metrics.http),
+        calm: let_shards_go_first,
     });
     match http {
         // A second gateway on a machine starts as it does where there is no client API.

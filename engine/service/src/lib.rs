@@ -29,3 +29,4 @@ mod service;
 mod signals;
 mod store_command;
 mod store_watch;
+mod threads;

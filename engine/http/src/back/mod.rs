@@ -176,7 +176,8 @@ pub struct Back {
 }
 
 impl Back {
-    /// Starts the thread. `most` is the maximum size of a message to a client, in bytes.
+    /// Starts the thread, which calls `calm` first: it lowers its priority. `most` is the maximum size of a message
+    /// to a client, in bytes.
     ///
     /// Call this before any thread has a descriptor table of its own: who asks wakes the thread by a
     /// descriptor.
@@ -187,7 +188,7 @@ impl Back {
         callbacks: &Callbacks,
         secret: Secret,
         trust: Option<Trust>,
-        most: usize,
+        (most, calm): (usize, fn()),
     ) -> std::io::Result<Self> {
         let metrics = &Arc::<BackMetrics>::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -201,6 +202,7 @@ impl Back {
         let thread = std::thread::Builder::new()
             .name("back-ends".into())
             .spawn(move || {
+                calm();
                 // Also ends if the other end is dropped.
                 drop(runtime.block_on(stopped));
                 // Look-ups of names may hang: nobody waits for them.

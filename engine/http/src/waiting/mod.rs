@@ -231,14 +231,15 @@ impl Waiting {
 }
 
 impl Carrier {
-    /// Starts the thread.
+    /// Starts the thread, which calls `calm` first: it lowers its priority.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(post: &Post, waiting: &Arc<Waiting>) -> std::io::Result<Self> {
+    pub fn start(post: &Post, waiting: &Arc<Waiting>, calm: fn()) -> std::io::Result<Self> {
         let (mailbox, waits) = (Arc::clone(&post.mailbox), Arc::clone(waiting));
         let own = Arc::clone(&post.thread);
         let body = move || {
+            calm();
             let _ = own.set(thread::current());
             waits.carry(&mailbox);
         };

@@ -29,6 +29,7 @@ use crate::admin::{SECOND, Served, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
+use crate::threads::let_shards_go_first;
 
 /// The sources of what the control port shows.
 #[derive(Clone)]
@@ -112,6 +113,7 @@ pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Re
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
+            let_shards_go_first();
             let served = runtime.block_on(serve(listener, server, stopped, stats));
             if let Err(error) = served {
                 tracing::error!(%error, "the control port failed");

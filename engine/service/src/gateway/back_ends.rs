@@ -8,9 +8,9 @@ use trunkline_core::ids::Ids;
 use trunkline_core::reader::MissedMessages;
 use trunkline_http::back::{Back, HooksParts, Secret, Webhooks};
 
-use super::threads::{join, let_shards_go_first, spawn};
 use crate::config::Config;
 use crate::http::Serving;
+use crate::threads::{join, let_shards_go_first, spawn};
 
 /// The running webhooks.
 pub(super) struct Telling {
@@ -30,7 +30,12 @@ pub(super) fn start(config: &Config) -> anyhow::Result<Option<Back>> {
     let secret = Secret::load(file).map_err(anyhow::Error::msg)?;
     let most = config.limits.content.message_bytes;
     let trust = { config.callbacks.trust(&config.webhooks) }.map_err(anyhow::Error::msg)?;
-    let back = Back::start(&config.callbacks, secret, trust, most);
+    let back = Back::start(
+        &config.callbacks,
+        secret,
+        trust,
+        (most, let_shards_go_first),
+    );
     Ok(Some(
         back.context("cannot start the thread of the back ends")?,
     ))

@@ -11,7 +11,7 @@ use trunkline_core::search::Index;
 use trunkline_core::turns::Weights;
 use trunkline_storage::Reader;
 
-use super::threads::{join, let_shards_go_first, spawn};
+use crate::threads::{join, let_shards_go_first, spawn};
 
 /// The number of threads that read the store.
 const READERS: usize = 2;

@@ -13,9 +13,9 @@ use trunkline_core::reader::Texts;
 use trunkline_storage::Reader;
 
 use super::readers::spawn_readers;
-use super::threads::{join, let_all_go_first, spawn};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::threads::{join, let_all_go_first, spawn};
 
 /// The name of the folder of the index in the data folder.
 const FOLDER: &str = "search";

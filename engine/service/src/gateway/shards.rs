@@ -9,8 +9,8 @@ use mio::Poll;
 use trunkline_core::exchange::Mailbox;
 use trunkline_gateway::shard::{Parts, Shard, ShardWaker, descriptors};
 
-use super::threads::spawn;
 use crate::log;
+use crate::threads::spawn;
 
 /// A shard's thread that waits for the parts of its shard.
 pub(super) struct Seed {

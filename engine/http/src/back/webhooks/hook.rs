@@ -165,7 +165,7 @@ mod tests {
     fn what_is_due_is_not_looked_at_during_a_rest_and_while_all_requests_are_out() {
         let key = "whsec_c2l4dHkgZm91ciBieXRlcyBvZiBhIHNlY3JldA==";
         let secret = Secret::parse(key).unwrap();
-        let back = Back::start(&Callbacks::default(), secret, None, 64 << 10).unwrap();
+        let back = Back::start(&Callbacks::default(), secret, None, (64 << 10, || ())).unwrap();
         let url = "http://127.0.0.1:9/offline".parse().unwrap();
         let mut hook = Hook::new(Told::Offline, &url, &back, channel().0);
         let now = Instant::now();

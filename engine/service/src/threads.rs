@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 
-pub(super) fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<JoinHandle<T>> {
@@ -14,7 +14,7 @@ pub(super) fn spawn<T: Send + 'static>(
         .with_context(|| format!("cannot start the thread {name}"))
 }
 
-pub(super) fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
+pub(crate) fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
     let name = thread.thread().name().unwrap_or("?").to_owned();
     thread
         .join()
@@ -23,17 +23,17 @@ pub(super) fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
 
 /// Lowers the priority of this thread by a little, if the system allows it.
 ///
-/// A shard wakes a reader. Without this the kernel may run the reader at once in place of that shard, and
-/// all clients of the shard wait until the answer to one of them is read.
-pub(super) fn let_shards_go_first() {
-    /// Beside a shard that always has work, a reader gets a quarter of a processor.
+/// A shard wakes a reader, and the sequencer the threads of HTTP. Without this the kernel may run the woken thread at
+/// once in place of that shard, and all clients of the shard wait until the answer to one of them is read.
+pub(crate) fn let_shards_go_first() {
+    /// Beside a shard that always has work, such a thread gets a quarter of a processor.
     const STEPS: i32 = 5;
     lower(STEPS);
 }
 
 /// Lowers the priority of this thread as far as it goes, if the system allows it. Threads that it starts from then
 /// on have the same. Beside threads that always have work, it gets a hundredth of a processor.
-pub(super) fn let_all_go_first() {
+pub(crate) fn let_all_go_first() {
     const STEPS: i32 = 19;
     lower(STEPS);
 }
