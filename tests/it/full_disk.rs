@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
+use trunkline_tests::api::{Api, problem};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::{http, wait};
@@ -93,6 +94,39 @@ fn fill_without_reserve(folder: &Path) {
     });
     wait::until("the gateway to be ready", || {
         (http::get(gateway.control(), "/readyz").status == 200).then_some(())
+    });
+}
+
+#[test]
+fn over_http_a_full_disk_is_status_507() {
+    if let Err(error) = on_a_small_disk(fill_over_http) {
+        println!("skipped: a small disk cannot be mounted here ({error}); root may");
+    }
+}
+
+fn fill_over_http(folder: &Path) {
+    let setup = Setup::default().http().flag("message-bytes", "1MiB");
+    let gateway = setup
+        .flag("user-rate-bytes", "0B")
+        .start_on(&folder.join("data"));
+    let alice = Api::of(&gateway).user("alice");
+    let data = "A".repeat(500_000);
+    let media = json!({"type": "a/b", "data": data});
+    let body = json!({"user": "bob", "media": media}).to_string();
+    // A segment holds 130 of them.
+    let sent = (0..1_000).map(|_| alice.ask("POST", "/api/v1/send", Some(&body)));
+    let refused = { sent }.find(|answer| answer.status != 200);
+    let refused = refused.expect("the disk fills up");
+    assert_eq!(problem(&refused), (507, 116), "{refused:?}");
+    let rtm = json!({"targetID": "bob", "encodedMedia": data}).to_string();
+    let again = alice.ask("POST", "/api/v1/rtm.send", Some(&rtm));
+    assert_eq!(problem(&again), (507, 116));
+    let asked = json!({"conversation": "u:alice:bob", "limit": 1});
+    let read = Api::of(&gateway).user("bob").post("history", &asked);
+    assert_eq!(read["messages"].as_array().map(Vec::len), Some(1));
+    enlarge(folder);
+    wait::until("sends to succeed again", || {
+        (alice.ask("POST", "/api/v1/send", Some(&body)).status == 200).then_some(())
     });
 }
 
