@@ -409,6 +409,39 @@ fn with_small_disk(test: impl FnOnce(&Path) + Send + 'static) -> Result<(), Errn
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
 }
 
+/// A service may have a private /tmp: what it puts there is lost with its next stop.
+#[test]
+fn a_backup_that_only_the_gateway_sees_is_an_error() {
+    let done = with_small_disk(|disk| {
+        // The gateway sees the folder, and the tool the disk over it.
+        let gateway = Gateway::start();
+        let own = |test: &dyn Fn()| in_its_own_view(disk, test);
+        own(&|| {
+            let exit = backup(&gateway, &disk.join("one"));
+            check_refused(&exit, &["another folder", "private /tmp", "/var/backups"]);
+            // What is there for the tool alone is no backup.
+            fs::create_dir_all(disk.join("two/kept")).expect("a folder can be made");
+            check_refused(&backup(&gateway, &disk.join("two")), &["another folder"]);
+        });
+        verify(&disk.join("one"));
+        assert_eq!(names(disk), ["one", "two"]);
+        check_complete(&backup(&gateway, &disk.join("three")));
+    });
+    if let Err(error) = done {
+        println!("skipped: no disk can be mounted here ({error})");
+    }
+}
+
+/// Runs a part of a test in a thread whose own children see an empty folder in the place of another one.
+fn in_its_own_view(folder: &Path, part: &dyn Fn()) {
+    unshare(CloneFlags::CLONE_NEWNS).expect("it was possible before");
+    let kind = Some("tmpfs");
+    let none = None::<&str>;
+    mount(kind, folder, kind, MsFlags::empty(), none).expect("it was possible before");
+    part();
+    nix::mount::umount(folder).expect("nobody uses it");
+}
+
 #[test]
 fn on_another_disk_a_backup_is_a_copy_and_a_full_one_is_told() {
     let done = with_small_disk(|disk| {

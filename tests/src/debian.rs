@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
 
 use crate::process::{Exit, Process};
+use crate::wait;
 
 /// The environment variable with the folder of a minimal Debian, as debootstrap makes it.
 const TREE: &str = "TRUNKLINE_TEST_DEBIAN";
@@ -27,28 +28,93 @@ echo mounted
 exec sleep infinity
 "#;
 
+/// The same with systemd as its first process, in namespaces of its own: what a unit asks for is in force. The kernel gives a
+/// folder a new root only if it is a mount, and takes the old one away once nothing of it is needed any more.
+const BOOT: &str = r#"
+set -e
+tree="$1" folder="$2"
+mount -t overlay overlay -o "lowerdir=$tree,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
+ip link set lo up
+cd "$folder/root"
+mkdir -p old
+pivot_root . old
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t sysfs -o ro sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /dev
+for device in null zero full random urandom tty; do
+    touch "/dev/$device"
+    mount --bind "/old/dev/$device" "/dev/$device"
+done
+mkdir /dev/pts /dev/shm
+ln -s pts/ptmx /dev/ptmx
+ln -s /proc/self/fd /dev/fd
+umount -l /old
+echo mounted
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --log-target=journal --show-status=0
+"#;
+
 /// A running Debian. Programs in it share only processes and processors with the machine.
 #[derive(Debug)]
 pub struct Debian {
     // It ends first: the mounts go with it, and the folder can be removed.
     holder: Process,
     folder: TempDir,
+    /// Whether systemd runs in it, and its mounts have a root of their own.
+    is_booted: bool,
 }
 
 impl Debian {
     /// Mounts a Debian. `None` where that is not possible: the line that says why is on standard output.
     #[allow(clippy::print_stdout, reason = "says why a test does nothing")]
     pub fn new() -> Option<Self> {
-        match Self::mount() {
-            Ok(debian) => Some(debian),
-            Err(why) => {
-                println!("skipped: {why}");
-                None
-            }
-        }
+        Self::mount(&[])
+            .map_err(|why| println!("skipped: {why}"))
+            .ok()
     }
 
-    fn mount() -> Result<Self, String> {
+    /// Boots a Debian with systemd, which gets copies of files of the machine at absolute paths. `None` where that is not possible:
+    /// the line that says why is on standard output.
+    #[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+    pub fn booted(files: &[(&Path, &str)]) -> Option<Self> {
+        Self::boot(files)
+            .map_err(|why| println!("skipped: {why}"))
+            .ok()
+    }
+
+    fn boot(files: &[(&Path, &str)]) -> Result<Self, String> {
+        let has_systemd = std::env::var_os(TREE)
+            .is_some_and(|tree| Path::new(&tree).join("lib/systemd/systemd").exists());
+        if !has_systemd {
+            return Err(format!("{TREE} names no Debian with systemd"));
+        }
+        let separate = [
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--cgroup",
+            "--fork",
+            "--kill-child",
+        ];
+        let debian = Self::start(BOOT, &separate, files)?;
+        wait::until("systemd to be ready", || {
+            let state = debian.run("systemctl is-system-running || true").stdout;
+            // Some units of a machine fail in a namespace.
+            ["running", "degraded"]
+                .contains(&state.trim())
+                .then_some(())
+        });
+        Ok(debian)
+    }
+
+    fn mount(files: &[(&Path, &str)]) -> Result<Self, String> {
+        Self::start(HOLD, &[], files)
+    }
+
+    /// Starts the script that mounts the tree, in namespaces of its own.
+    fn start(script: &str, separate: &[&str], files: &[(&Path, &str)]) -> Result<Self, String> {
         let tree = std::env::var_os(TREE).ok_or(format!(
             "{TREE} names no Debian: tests/run makes one with debootstrap, as root"
         ))?;
@@ -65,12 +131,25 @@ impl Debian {
         for name in ["upper", "work", "root"] {
             std::fs::create_dir(folder.path().join(name)).map_err(|error| error.to_string())?;
         }
+        for (file, path) in files {
+            let to = folder
+                .path()
+                .join("upper")
+                .join(path.trim_start_matches('/'));
+            let parent = to.parent().expect("a path of a file");
+            std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
+            std::fs::copy(file, &to).map_err(|error| error.to_string())?;
+        }
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--net", "--propagation", "private", "sh", "-c"]);
-        command.args([HOLD, "sh"]).arg(tree).arg(folder.path());
-        let mut holder = Process::start(&mut command);
+        command.args(["--mount", "--net", "--propagation", "private"]);
+        command.args(separate).args(["sh", "-c", script, "sh"]);
+        let mut holder = Process::start(command.arg(tree).arg(folder.path()));
         match holder.line() {
-            Some(_) => Ok(Self { holder, folder }),
+            Some(_) => Ok(Self {
+                holder,
+                folder,
+                is_booted: !separate.is_empty(),
+            }),
             None => Err(format!(
                 "no Debian can be mounted: {}",
                 holder.ended().stderr.trim()
@@ -80,8 +159,14 @@ impl Debian {
 
     /// Returns the command that runs a program in the Debian, as its root.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = self.outside("chroot");
-        command.arg(self.folder.path().join("root")).arg(program);
+        let mut command = match self.is_booted {
+            true => self.outside("env"),
+            false => self.outside("chroot"),
+        };
+        if !self.is_booted {
+            command.arg(self.folder.path().join("root"));
+        }
+        command.arg(program);
         command
             .env_clear()
             .env(
@@ -96,7 +181,12 @@ impl Debian {
     fn outside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         let target = format!("--target={}", self.holder.id());
-        command.args([&target, "--mount", "--net", "--", program]);
+        command.args([&target, "--mount", "--net"]);
+        if self.is_booted {
+            let processes = format!("--pid=/proc/{}/ns/pid_for_children", self.holder.id());
+            command.args([&processes, "--uts", "--ipc", "--cgroup"]);
+        }
+        command.args(["--", program]);
         command
     }
 

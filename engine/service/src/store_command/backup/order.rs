@@ -1,5 +1,6 @@
 //! A backup that the running gateway makes, ordered on its control port.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -39,14 +40,34 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Lets the gateway make the backup, and waits for its end.
+    /// Lets the gateway make the backup, and waits for its end. Fails if the backup is not where this process looks.
     pub(super) fn carry_out(&self, progress: &mut Progress) -> anyhow::Result<Made> {
+        let target = self.target.display();
+        // The gateway refuses a folder that it sees with something in it.
+        let was_there = self.has_content() == Some(true);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
             .context("cannot start the runtime of the requests")?;
-        runtime.block_on(self.wait(progress))
+        let made = runtime.block_on(self.wait(progress))?;
+        if was_there || self.has_content() == Some(false) {
+            bail!(
+                "the gateway made the backup, but {target} is another folder for it than for you: its service has a private \
+                 /tmp, which vanishes with the next stop, or it runs in a container. Name a folder that both see, such as \
+                 one in /var/backups/trunkline, which the Debian package makes"
+            );
+        }
+        Ok(made)
+    }
+
+    /// Returns whether the folder of the backup has something in it, as this process sees it; `None` if it may not look.
+    fn has_content(&self) -> Option<bool> {
+        match std::fs::read_dir(self.target) {
+            Ok(mut entries) => Some(entries.next().is_some()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+            Err(_) => Some(false),
+        }
     }
 
     async fn wait(&self, progress: &mut Progress) -> anyhow::Result<Made> {
