@@ -64,6 +64,90 @@ fn dashboard_and_rules_name_metrics_that_exist() {
     assert!(unknown.is_empty(), "no such metrics: {unknown:?}");
 }
 
+/// What a query asks of a label, such as `code=~"3008|3012"`.
+#[derive(Debug, PartialEq)]
+struct Matcher<'a> {
+    metric: &'a str,
+    label: &'a str,
+    values: Vec<&'a str>,
+}
+
+/// Returns the matchers of a query. Those whose labels Prometheus adds, or of any value, say nothing about a gateway.
+fn matchers(query: &str) -> Vec<Matcher<'_>> {
+    let mut found = Vec::new();
+    let mut rest = query;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (inside, after) = after.split_once('}').expect("an end of the braces");
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let metric = &before[before.trim_end_matches(word).len()..];
+        for part in inside.split(',').filter(|part| !part.is_empty()) {
+            let (label, value) = part.split_once('=').expect("a label and a value");
+            let label = label.trim().trim_end_matches('!');
+            let value = value.trim_start_matches('~').trim_matches('"');
+            // A label that is not equal is written as `name!=` or `name!~`.
+            let values = value.split('|').collect();
+            if !["instance", "job"].contains(&label) {
+                found.push(Matcher {
+                    metric,
+                    label,
+                    values,
+                });
+            }
+        }
+        rest = after;
+    }
+    found
+}
+
+#[test]
+fn queries_name_values_of_labels_that_exist() {
+    let query = "rate(trunkline_a_total{instance=~\"$instance\",code=~\"1|2\"}[5m]) + trunkline_b{reason!=\"x\"}";
+    let matcher = |metric, label, values: &[&'static str]| Matcher {
+        metric,
+        label,
+        values: values.to_vec(),
+    };
+    let wanted = [
+        matcher("trunkline_a_total", "code", &["1", "2"]),
+        matcher("trunkline_b", "reason", &["x"]),
+    ];
+    assert_eq!(matchers(query), wanted);
+
+    let back_end = BackEnd::start(|_| Says::Json(json!({})));
+    let setup = back_end.asked_by(Setup::default().http().patient(), &["send", "offline"]);
+    let gateway = setup.start();
+    let metrics = http::get(gateway.control(), "/metrics").body;
+    // A counter that begins with its first event hides that one from `rate`.
+    let has = |metric: &str, label: &str, value: &str| {
+        let pair = format!("{label}=\"{value}\"");
+        metrics.lines().any(|line| {
+            let labels = line
+                .strip_prefix(metric)
+                .and_then(|rest| rest.strip_prefix('{'));
+            labels.is_some_and(|labels| labels.split([',', '}']).any(|one| one == pair))
+        })
+    };
+    let rules = read(RULES);
+    let exprs = rules.lines().map(str::trim);
+    let exprs = exprs.filter_map(|line| line.strip_prefix("expr: "));
+    let queries: Vec<String> = panels().into_iter().flat_map(|(_, asked)| asked).collect();
+    let all = exprs.chain(queries.iter().map(String::as_str));
+    let asked: Vec<_> = all.flat_map(matchers).collect();
+    let mut missing = Vec::new();
+    for Matcher {
+        metric,
+        label,
+        values,
+    } in &asked
+    {
+        let unknown = values.iter().filter(|value| !has(metric, label, value));
+        missing.extend(unknown.map(|value| format!("{metric}{{{label}=\"{value}\"}}")));
+    }
+    assert!(missing.is_empty(), "no such series: {missing:?}");
+    assert!(asked.len() >= 5, "{asked:?}");
+    assert!(!has("trunkline_errors_total", "error", "internal_error"));
+}
+
 #[test]
 fn the_page_has_every_alert() {
     let rules = read(RULES);

@@ -22,12 +22,20 @@ impl Process {
             .map(|f| f.parse().unwrap_or(0))
             .collect();
         let field = |n: usize| fields.get(n - 3).copied().unwrap_or(0);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self {
             // utime and stime, in USER_HZ, which Linux fixes at 100 for user space.
             cpu_seconds: (field(14) + field(15)) as f64 / 100.0,
-            resident_bytes: field(24) * 4_096,
+            resident_bytes: resident(&status),
         }
     }
+}
+
+/// Returns the memory that `/proc/self/status` tells, in bytes. `/proc/self/stat` counts in pages, which have 4, 16 or 64 KiB.
+fn resident(status: &str) -> u64 {
+    let found = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = found.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) << 10
 }
 
 /// Returns the number of open descriptors in the table of the process, and with `private` in those of its
@@ -60,6 +68,13 @@ fn table(folder: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_told_in_bytes_whatever_a_page_has() {
+        let status = "VmHWM:\t   90112 kB\nVmRSS:\t   65536 kB\nRssAnon:\t   1024 kB\n";
+        assert_eq!(resident(status), 64 << 20);
+        assert!(Process::read().resident_bytes > 1 << 20);
+    }
 
     #[test]
     fn an_open_file_is_one_descriptor() {
