@@ -1,8 +1,10 @@
 //! The clients in `clients/` pass their own tests, on gateways that they kill and start again, and have what the protocol has.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
+use trunkline_tests::gateway::Gateway;
 use trunkline_tests::process::{Process, program, workspace};
 use trunkline_tests::scripts;
 
@@ -111,7 +113,7 @@ fn in_python_as_a_wheel() {
         env!("CARGO_PKG_VERSION")
     );
     let wheel = folder.path().join("wheels").join(name);
-    let exit = Process::start(list.args(["-m", "zipfile", "--list"]).arg(wheel)).ended();
+    let exit = Process::start(list.args(["-m", "zipfile", "--list"]).arg(&wheel)).ended();
     assert!(exit.status.success(), "{exit:?}");
     let modules = workspace().join("clients/python/src/trunkline_client");
     for entry in std::fs::read_dir(modules).expect("the modules") {
@@ -121,6 +123,46 @@ fn in_python_as_a_wheel() {
         let file = format!("trunkline_client/{name}");
         assert!(!is_file || exit.stdout.contains(&file), "{file} is missing");
     }
+    use_wheel(folder.path(), &wheel);
+}
+
+/// Installs a wheel into an environment of its own, and chats with what is installed there.
+fn use_wheel(folder: &Path, wheel: &Path) {
+    let python = |arguments: &[&str]| {
+        let mut python = scripts::python().expect("it was there before");
+        python.current_dir(folder).args(arguments);
+        python.env_remove("PYTHONPATH");
+        python
+    };
+    check(&mut python(&["-m", "venv", "--without-pip", "fresh"]));
+    let fresh = folder.join("fresh/bin/python");
+    let fresh = fresh.to_str().expect("a path in UTF-8");
+    let mut install = python(&["-m", "pip", "--python", fresh, "install", "--no-index"]);
+    check(install.args(["--quiet", "--no-deps"]).arg(wheel));
+    // What it depends on is in the environment of the tests.
+    let sites = python(&["-c", "import websockets; print(websockets.__path__[0])"]);
+    let sites = Process::start(&mut { sites }).ended();
+    let sites = Path::new(sites.stdout.trim()).parent().expect("a folder");
+    let script = r#"
+import asyncio, sys, trunkline_client
+from trunkline_client import Trunkline
+
+async def main():
+    assert trunkline_client.__file__.startswith(sys.prefix), trunkline_client.__file__
+    async with Trunkline(sys.argv[1], user="alice") as alice, Trunkline(sys.argv[1], user="bob") as bob:
+        came = asyncio.get_running_loop().create_future()
+        bob.on("message", lambda message: came.set_result(message.text))
+        await alice.send(user="bob", text="from a wheel")
+        print(await came)
+
+asyncio.run(main())
+"#;
+    let gateway = Gateway::start();
+    let mut chat = Command::new(fresh);
+    chat.current_dir(folder).args(["-c", script]);
+    chat.arg(format!("ws://{}", gateway.ws()));
+    let exit = Process::start(chat.env("PYTHONPATH", sites)).ended();
+    assert_eq!(exit.stdout, "from a wheel\n", "{exit:?}");
 }
 
 /// `npm pack` takes the files that the package needs, and nothing else.
@@ -372,7 +414,7 @@ fn in_typescript() {
         return;
     };
     let modules = std::env::var("NODE_PATH").unwrap_or_default();
-    let compiler = std::path::Path::new(&modules).join("typescript/lib/tsc.js");
+    let compiler = Path::new(&modules).join("typescript/lib/tsc.js");
     if !compiler.exists() {
         println!("skipped: npm could not install typescript");
         return;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use trunkline_tests::debian::Debian;
 use trunkline_tests::dial::Dial;
 use trunkline_tests::process::{Process, loadgen, program, workspace};
+use trunkline_tests::scripts;
 use trunkline_tests::tokens::{Signer, claims};
 
 /// Returns the instructions of the Dockerfile, each as its name and its arguments.
@@ -110,6 +111,116 @@ fn copy(debian: &Debian, rest: &str) {
     }
 }
 
+/// Where Docker mounts the secret of the compose file.
+const SECRET: &str = "/run/secrets/token_key";
+
+/// Returns what `deploy/compose.yaml` says; `None` where Python has nothing that reads YAML.
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn composed() -> Option<Value> {
+    let mut python = scripts::python()?;
+    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
+    let file = std::fs::File::open(workspace().join("deploy/compose.yaml"));
+    python.args(["-c", script]).stdin(file.expect("the file"));
+    let output = python.output().expect("Python can be started");
+    let error = String::from_utf8_lossy(&output.stderr);
+    if error.contains("No module named 'yaml'") {
+        println!("skipped: no PyYAML (pip has it; tests/run installs it)");
+        return None;
+    }
+    assert!(output.status.success(), "{error}");
+    Some(serde_json::from_slice(&output.stdout).expect("JSON"))
+}
+
+/// Returns the settings that the compose file gives the gateway, as environment variables.
+fn settings_of(file: &Value) -> Vec<(&str, &str)> {
+    let pairs = file["services"]["trunkline"]["environment"].as_object();
+    let pairs = pairs.expect("an environment").iter();
+    pairs
+        .map(|(name, value)| (name.as_str(), value.as_str().expect("a text")))
+        .collect()
+}
+
+/// The compose file fits the image, the unit of systemd, and the settings that there are.
+#[test]
+fn the_compose_file_fits_the_image() {
+    let Some(file) = composed() else { return };
+    let service = &file["services"]["trunkline"];
+    let steps = instructions();
+    let of_image = |wanted: &str| {
+        let found = steps.iter().rfind(|(name, _)| name == wanted);
+        &*found.unwrap_or_else(|| panic!("no {wanted}")).1
+    };
+    let list = |value: &Value| -> Vec<String> {
+        let list = value.as_array().expect("a list").iter();
+        list.map(|one| one.as_str().expect("a text").to_owned())
+            .collect()
+    };
+    assert!(
+        workspace()
+            .join("deploy")
+            .join(service["build"].as_str().expect("a folder"))
+            .join("Dockerfile")
+            .exists()
+    );
+    // What clients use is open, and the control port for this machine only.
+    let mut ports: Vec<_> = of_image("EXPOSE")
+        .split(' ')
+        .map(|port| format!("{port}:{port}"))
+        .collect();
+    ports.push("127.0.0.1:7701:7701".to_owned());
+    assert_eq!(list(&service["ports"]), ports);
+    assert_eq!(
+        list(&service["volumes"]),
+        [format!("data:{}", words(of_image("VOLUME"))[0])]
+    );
+    assert!(file["volumes"].get("data").is_some());
+    let secrets = list(&service["secrets"]);
+    assert_eq!(secrets, ["token_key"]);
+    assert_eq!(SECRET.rsplit('/').next(), Some("token_key"));
+    assert_eq!(file["secrets"]["token_key"]["file"], "../token.key");
+    assert_eq!(
+        (&service["read_only"], list(&service["cap_drop"])),
+        (&Value::Bool(true), vec!["ALL".to_owned()])
+    );
+    let unit = std::fs::read_to_string(workspace().join("deploy/debian/trunkline.service"));
+    let unit = unit.expect("the unit");
+    let same = |key: &str, value: String| {
+        assert!(
+            unit.contains(&format!("\n{key}={value}\n")),
+            "{key}={value}"
+        )
+    };
+    same(
+        "TimeoutStopSec",
+        service["stop_grace_period"]
+            .as_str()
+            .expect("a time")
+            .to_owned(),
+    );
+    same("LimitNOFILE", service["ulimits"]["nofile"].to_string());
+
+    // The gateway takes these settings, with a key in the place of the secret.
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let key = folder.path().join("token.key");
+    std::fs::write(&key, "a secret that only the test knows").expect("a file can be written");
+    let mut command = Command::new(program());
+    command.arg("check-config").env_clear();
+    command.env("TRUNKLINE_DATA", folder.path());
+    for (name, value) in settings_of(&file) {
+        assert!(name.starts_with("TRUNKLINE_"), "{name}");
+        match value {
+            SECRET => command.env(name, &key),
+            value => command.env(name, value),
+        };
+    }
+    let exit = Process::start(&mut command).ended();
+    assert!(exit.status.success(), "{exit:?}");
+    assert!(
+        exit.stdout.contains("\ncontrol = \"0.0.0.0:7701\"\n"),
+        "{exit:?}"
+    );
+}
+
 #[test]
 fn the_image_runs_a_gateway_as_nobody_in_particular() {
     let Some(debian) = Debian::new() else { return };
@@ -158,11 +269,21 @@ fn the_image_runs_a_gateway_as_nobody_in_particular() {
         "chown {} /run/token_key && chmod 0400 /run/token_key",
         image.user
     ));
-    let added = [
-        ("TRUNKLINE_JWT_KEY", "/run/token_key"),
-        ("TRUNKLINE_JWT_ALGORITHM", "HS256"),
-        ("TRUNKLINE_CONTROL", "0.0.0.0:7701"),
-    ];
+    let composed = composed();
+    let added: Vec<_> = match &composed {
+        Some(file) => settings_of(file)
+            .into_iter()
+            .map(|(name, value)| match value {
+                SECRET => (name, "/run/token_key"),
+                value => (name, value),
+            })
+            .collect(),
+        None => vec![
+            ("TRUNKLINE_JWT_KEY", "/run/token_key"),
+            ("TRUNKLINE_JWT_ALGORITHM", "HS256"),
+            ("TRUNKLINE_CONTROL", "0.0.0.0:7701"),
+        ],
+    };
     let words: Vec<_> = image
         .entry
         .iter()
