@@ -5,7 +5,7 @@ use std::process::Command;
 
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http::{self, Answer};
-use trunkline_tests::process::{Process, workspace};
+use trunkline_tests::process::{Process, program, workspace};
 use trunkline_tests::scripts;
 
 fn gateway() -> Gateway {
@@ -200,21 +200,40 @@ fn browse(script: &str) -> Option<String> {
         return None;
     };
     let gateway = gateway();
-    let exit = Process::start(
-        node.arg(workspace().join("web/test").join(script))
+    let mut process = Process::start(
+        node.env("TRUNKLINE_BIN", program())
+            .arg(workspace().join("web/test").join(script))
             .arg(browser)
             .arg(format!("http://{}", gateway.http()))
             .arg(format!("http://{}", gateway.control())),
-    )
-    .ended();
-    assert!(exit.status.success(), "{}{}", exit.stdout, exit.stderr);
-    Some(exit.stdout)
+    );
+    // Each part of a long script says that it is done, so that waiting is bounded for each.
+    let mut said = String::new();
+    while let Some(line) = process.line() {
+        said += &line;
+        said.push('\n');
+    }
+    let exit = process.ended();
+    assert!(exit.status.success(), "{said}{}", exit.stderr);
+    Some(said)
 }
 
 /// Two people chat in a browser, and the console shows them.
 #[test]
 fn people_chat_in_a_browser() {
     browse("browser.js");
+}
+
+/// The gateway is killed under open pages, lines are cut, and a user has two windows: nothing is lost, doubled or counted twice.
+#[test]
+fn the_chat_page_comes_back() {
+    browse("away.js");
+}
+
+/// An operator signs in, ends a session, and sees a gateway go and come back.
+#[test]
+fn the_console_in_the_hands_of_an_operator() {
+    browse("operator.js");
 }
 
 /// axe-core finds nothing in any state of the pages that keeps people out.

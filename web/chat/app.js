@@ -1,7 +1,7 @@
 /** Signing in, and the page behind it. */
 
 import { Trunkline } from "/client.js";
-import { badge, byId, eachFrame } from "/shared/dom.js";
+import { badge, byId } from "/shared/dom.js";
 import { Chat } from "./chat.js";
 import * as dialogs from "./dialogs.js";
 import { Pictures } from "./pictures.js";
@@ -82,8 +82,6 @@ async function aboutGateway() {
 }
 
 async function main() {
-  // What the page shows first comes before all that makes it work.
-  await new Promise((resolve) => eachFrame(() => setTimeout(resolve))());
   const about = await aboutGateway();
   const user = new URLSearchParams(location.search).get("user");
   const who = kept.read() ?? (user && !about.tokens ? { user, device: `web-${Math.random().toString(36).slice(2, 8)}` } : null);

@@ -96,6 +96,9 @@ export class Chat {
     });
     client.on("closed", (error) => error.kind !== "closed" && this.leave(error.message));
     document.addEventListener("visibilitychange", () => this.drawList());
+    addEventListener("beforeunload", (event) => {
+      if (store.sendsFiles) event.preventDefault();
+    });
     setInterval(() => this.#head(), 30_000);
     this.#banner();
   }
@@ -330,16 +333,26 @@ export class Chat {
   #files(files) {
     for (const file of files.slice(0, 10)) {
       const preview = Pictures.isShown(file) ? URL.createObjectURL(file) : undefined;
-      this.#send({ file, preview, upload: this.pictures.upload });
+      this.#send({
+        file,
+        preview,
+        upload: this.pictures.upload,
+        sent: (media) => preview && this.pictures.keep(media, preview),
+        discarded: () => preview && URL.revokeObjectURL(preview),
+      });
     }
     if (files.length > 10) this.say("At most 10 files are sent at a time. The others were left out.", true);
   }
 
   react({ conversation, seq }, reaction, remove) {
     const user = this.client.user;
-    this.client.react({ conversation, seq, reaction, remove }).catch((error) => this.say(error.message, true));
     // The session that reacts gets no push of it.
     this.store.apply("reaction", { conversation, seq, user, reaction, removed: remove });
+    this.client.react({ conversation, seq, reaction, remove }).catch((error) => {
+      if (error.kind === "closed") return;
+      this.store.apply("reaction", { conversation, seq, user, reaction, removed: !remove });
+      this.say(error.message, true);
+    });
   }
 
   #arrived(one, message) {
@@ -437,6 +450,7 @@ export class Chat {
     if (one.isLeft) text = "You are no member any more";
     else if (one.isGroup) text = one.members ? `${one.members} ${one.members === 1 ? "member" : "members"}` : "Group";
     else if (one.peer === this.client.user) text = "Notes to yourself";
+    else if (this.isAway) text = "No connection";
     else if (presence?.online) text = "Online";
     else if (presence?.last_seen) text = `Last seen ${since(presence.last_seen)}`;
     else text = "Not online";
@@ -481,18 +495,28 @@ export class Chat {
     const { state } = this.client;
     if (state === "online") {
       this.lostAt = undefined;
+      this.#beAway(false);
       return this.#show("");
     }
     const later = (ms) => (this.bannerTimer = setTimeout(() => this.#banner(), ms));
     this.lostAt ??= performance.now();
     const away = performance.now() - this.lostAt;
     if (away < PATIENCE_MS) return later(PATIENCE_MS - away);
+    this.#beAway(state !== "catching_up");
     const seconds = Math.ceil((this.retryAt - performance.now()) / 1_000);
     if (state === "catching_up") this.#show("Loading what you missed…");
     else if (this.client.session === undefined) this.#show("Connecting…");
     else if (state === "waiting" && seconds > 1) this.#show(`No connection. Your messages wait. Again in ${seconds} s.`);
     else this.#show("No connection. Your messages wait.");
     later(500);
+  }
+
+  /** Notes whether what the page knows of others may be old. */
+  #beAway(isAway) {
+    if (this.isAway === isAway) return;
+    this.isAway = isAway;
+    byId("app").classList.toggle("away", isAway);
+    this.#head();
   }
 
   say(text, isBad = false) {

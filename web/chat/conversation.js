@@ -17,6 +17,8 @@ export class Conversation extends Timeline {
     this.members = this.isGroup ? undefined : 2;
     /** The newest message alone, also while no others are loaded. */
     this.head = new Timeline(id);
+    /** The highest sequence that the page knows of. */
+    this.known = 0;
     /** Own messages without an answer, in the order in which they were written. */
     this.waiting = [];
     /** New texts of own messages without an answer, by sequence. */
@@ -87,6 +89,7 @@ export class Conversation extends Timeline {
   clear() {
     super.clear();
     this.head.clear();
+    this.known = 0;
     this.quoted.clear();
     this.asked.clear();
   }

@@ -176,7 +176,8 @@ export class Rows {
       const button = el("button", { type: "button", class: "picture", "aria-label": `${alt}: show it large`, onclick: () => this.#page.view(address, alt) }, image);
       return button;
     };
-    if (message.preview) return show(message.preview);
+    const known = message.preview ?? this.#page.pictures.known(media);
+    if (known !== undefined) return show(known);
     this.#page.pictures.address(media).then(
       (address) => place.replaceWith(show(address)),
       (error) => (place.textContent = `The picture cannot be loaded: ${error.message}`),

@@ -20,36 +20,31 @@ export class Pictures {
     return SHOWN.test(media?.type ?? "");
   }
 
-  /** Sends a file to the gateway. Returns the `media` of a message. */
+  /**
+   * Sends a file to the gateway. Returns the `media` of a message. An error is `isTemporary` if the gateway could not be reached, or
+   * may take the file later.
+   */
   upload = async (file) => {
-    const answer = await fetch("/api/v1/media", {
-      method: "POST",
-      headers: { ...(await this.#headers()), "Content-Type": file.type || "application/octet-stream" },
-      body: file,
+    const headers = { ...(await this.#headers()), "Content-Type": file.type || "application/octet-stream" };
+    const answer = await fetch("/api/v1/media", { method: "POST", headers, body: file }).catch((error) => {
+      throw Object.assign(new Error(`the gateway cannot be reached: ${error.message}`), { isTemporary: true });
     });
     const body = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(body.detail ?? `the gateway does not take the file (${answer.status})`);
+    if (!answer.ok) {
+      const text = body.detail ?? `the gateway does not take the file (${answer.status})`;
+      throw Object.assign(new Error(text), { isTemporary: body.temporary ?? answer.status >= 500 });
+    }
     return { type: body.type, url: body.url, size: body.size };
   };
 
-  /** Returns an address that shows media, or saves it. */
-  async address({ data, url, type }) {
-    const source = url ?? data;
-    if (this.#loaded.has(source)) {
-      const address = this.#loaded.get(source);
-      this.#loaded.delete(source);
-      this.#loaded.set(source, address);
-      return address;
+  /** Keeps the address of a copy of media, such as of a file that the gateway has now. Returns the one to use. */
+  keep({ data, url }, address) {
+    const before = this.known({ data, url });
+    if (before !== undefined) {
+      URL.revokeObjectURL(address);
+      return before;
     }
-    let blob;
-    if (data !== undefined) blob = new Blob([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], { type });
-    else {
-      const answer = await fetch(url, { headers: await this.#headers() });
-      if (!answer.ok) throw new Error(answer.status === 404 ? "the file is gone" : `no answer (${answer.status})`);
-      blob = await answer.blob();
-    }
-    const address = URL.createObjectURL(blob);
-    this.#loaded.set(source, address);
+    this.#loaded.set(url ?? data, address);
     if (this.#loaded.size > LOADED) {
       const [[oldest, old]] = this.#loaded;
       this.#loaded.delete(oldest);
@@ -58,8 +53,33 @@ export class Pictures {
     return address;
   }
 
+  /** Returns the address of media that are loaded. */
+  known({ data, url }) {
+    const source = url ?? data;
+    const address = this.#loaded.get(source);
+    if (address === undefined) return undefined;
+    this.#loaded.delete(source);
+    this.#loaded.set(source, address);
+    return address;
+  }
+
+  /** Returns an address that shows media, or saves it. */
+  async address({ data, url, type }) {
+    const known = this.known({ data, url });
+    if (known !== undefined) return known;
+    let blob;
+    if (data !== undefined) blob = new Blob([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], { type });
+    else {
+      const answer = await fetch(url, { headers: await this.#headers() });
+      if (!answer.ok) throw new Error(answer.status === 404 ? "the file is gone" : `no answer (${answer.status})`);
+      blob = await answer.blob();
+    }
+    return this.keep({ data, url }, URL.createObjectURL(blob));
+  }
+
   /** Forgets an address that does not show anything any more. */
   forget({ url, data }) {
+    URL.revokeObjectURL(this.#loaded.get(url ?? data));
     this.#loaded.delete(url ?? data);
   }
 }

@@ -20,6 +20,13 @@ const EXPIRY_MS = 1_000;
 /** The most users whose presence is asked for. */
 const WATCHED = 500;
 
+/** How often a file is sent again to a gateway that takes messages, and the longest wait before that, in milliseconds. */
+const UPLOADS = 8;
+const UPLOAD_WAIT_MS = 5_000;
+
+/** How long the page waits for others before it asks again how much is unread, in milliseconds. */
+const RECOUNT_MS = 300;
+
 export class Store extends EventTarget {
   constructor(client, outbox) {
     super();
@@ -161,6 +168,7 @@ export class Store extends EventTarget {
   drop(one, item) {
     one.waiting.splice(one.waiting.indexOf(item), 1);
     this.outbox.done(item.key);
+    item.discarded?.();
     this.#changed(one);
   }
 
@@ -174,16 +182,36 @@ export class Store extends EventTarget {
     }
   }
 
+  /** Whether files are on their way. They are in the memory of this page alone. */
+  get sendsFiles() {
+    return [...this.all.values()].some(({ waiting }) => waiting.some(({ file }) => file !== undefined));
+  }
+
+  /** Sends a file once the gateway is there. Returns the `media` of a message. */
+  async #upload({ file, upload }) {
+    for (let tries = 1; ; tries++) {
+      await this.client.connected();
+      try {
+        return await upload(file);
+      } catch (error) {
+        if (!error.isTemporary || tries === UPLOADS) throw error;
+        const wait = Math.random() * Math.min(100 * 2 ** tries, UPLOAD_WAIT_MS);
+        await new Promise((resolve) => setTimeout(resolve, wait));
+      }
+    }
+  }
+
   async #post(one, item) {
     const { key, text, reply_to, mentions } = item;
     if (item.file === undefined) this.outbox.add({ conversation: one.id, key, text, reply_to, mentions, time: item.time });
     this.#changed(one);
     try {
-      if (item.file && !item.media) item.media = await item.upload(item.file);
+      if (item.file && !item.media) item.media = await this.#upload(item);
       const content = { key, text, media: item.media, reply_to, mentions };
       const { conversation, seq, time } = await this.client.send({ ...one.target, ...content });
       const sent = this.of(conversation);
-      const message = { conversation, seq, from: this.me, time, ...content, preview: item.preview };
+      const message = { conversation, seq, from: this.me, time, ...content };
+      item.sent?.(item.media);
       one.waiting.splice(one.waiting.indexOf(item), 1);
       this.outbox.done(key);
       if (sent.state === "ready" || sent.state === "loading") sent.put(message);
@@ -194,7 +222,7 @@ export class Store extends EventTarget {
       this.#newest(sent, message);
       this.#changed(sent);
     } catch (error) {
-      // A closed client sends again when the page comes back.
+      // A closed client sends text again when the page comes back.
       if (error.kind === "closed") return;
       Object.assign(item, { state: "failed", error: error.message });
       this.outbox.done(item.key);
@@ -339,15 +367,18 @@ export class Store extends EventTarget {
   #newest(one, message) {
     one.head.put(message);
     one.head.keep(1);
+    one.known = Math.max(one.known, message.seq);
   }
 
   #arrived(message) {
     const isNew = !this.all.has(message.conversation);
     const one = this.of(message.conversation);
+    // What was missed may come behind the list of conversations, which has counted it already.
+    const isNews = message.seq > one.known;
     if (one.state === "ready" || one.state === "loading") one.put(message);
     this.#newest(one, message);
     one.typing.delete(message.from);
-    if (message.from !== this.me && message.seq > one.read) {
+    if (isNews && message.from !== this.me && message.seq > one.read) {
       one.unread++;
       if (isFor(message, this.me)) one.mentions++;
     }
@@ -367,9 +398,25 @@ export class Store extends EventTarget {
     else if (read > one.read) {
       one.read = read;
       // Another device of this user has read.
-      if (read >= (one.last?.seq ?? 0)) one.unread = one.mentions = 0;
+      this.#recount(one);
     }
     this.#changed(one);
+  }
+
+  /** Counts what is unread behind the new mark of the user: among the loaded messages, or by asking the gateway. */
+  #recount(one) {
+    if (one.read >= one.known) {
+      one.unread = one.mentions = 0;
+    } else if (one.unread > 0 && one.state === "ready" && (!one.hasEarlier || one.messages[0]?.seq <= one.read + 1)) {
+      const unread = one.messages.filter(({ seq, from }) => seq > one.read && from !== this.me);
+      one.unread = unread.length;
+      one.mentions = unread.filter((message) => isFor(message, this.me)).length;
+    } else if (one.unread > 0) {
+      this.recounting ??= setTimeout(() => {
+        this.recounting = undefined;
+        this.load();
+      }, RECOUNT_MS);
+    }
   }
 
   #group(event) {

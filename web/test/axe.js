@@ -8,6 +8,9 @@ import { conversation, people } from "./scene.js";
 
 const [program, chat, control] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+/** The widths for which the pages are made. */
+const SIZES = [[360, 740], [768, 1024], [1280, 800], [1920, 1080]];
+
 const found = [];
 let checked = 0;
 
@@ -36,7 +39,10 @@ async function look(browser, id, how, name) {
   await tab.until("the conversations", "document.querySelectorAll('#conversations li').length === 3");
   await check(tab, `${name}: conversations`);
   await tab.evaluate(`window.chat.open(window.chat.store.all.get(${JSON.stringify(id)}))`);
-  await tab.until("the messages", "document.querySelectorAll('.row').length > 4 && document.querySelector('.picture img')");
+  await tab.until("the messages", "document.querySelectorAll('.row').length > 4");
+  // The page may begin at the first unread message.
+  await tab.evaluate("document.getElementById('to-end').click()");
+  await tab.until("the picture at the end", "document.querySelector('.picture img')");
   await check(tab, `${name}: messages at the end`);
   await tab.evaluate("document.getElementById('scroller').scrollTop = 0");
   await tab.until("the first message", "document.querySelector('.row.day')");
@@ -77,8 +83,13 @@ await browser.start();
 const clients = await people(chat, "alice", "bob", "carol");
 try {
   const id = await conversation(clients);
-  await look(browser, id, { width: 1280, height: 800 }, "wide and light");
-  await look(browser, id, { width: 360, height: 740, dark: true }, "narrow and dark");
+  for (const [width, height] of SIZES) {
+    for (const dark of [false, true]) {
+      const name = `${width} px, ${dark ? "dark" : "light"}`;
+      await look(browser, id, { width, height, dark }, name);
+      console.log(`looked at all of ${name}`);
+    }
+  }
 } finally {
   for (const client of Object.values(clients)) client.close();
   await browser.end();

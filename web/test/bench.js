@@ -1,6 +1,8 @@
-// Speed and memory of the chat page in Chromium. web/bench starts the gateway and calls this.
+// Speed and memory of the chat page in Chromium, judged. web/bench starts the gateway and calls this.
 //
 //     NODE_PATH=… node bench.js CHROMIUM http://<http> [SECONDS]
+//
+// Exit code 1: a figure is beyond its bound. 90: this machine is too busy to tell.
 import { Browser, sleep } from "./chromium.js";
 import { conversation, many, people } from "./scene.js";
 
@@ -15,6 +17,23 @@ const PER_SECOND = 50;
 const FRAME_MS = 1_000 / 60;
 const LATE_MS = 1.5 * FRAME_MS;
 
+/** The bounds. The heap at the end is compared with that after a third of the messages. */
+const FIRST_CONTENT_MS = 100;
+const LATE_SHARE = 0.05;
+const HEAP_GROWTH_MB = 1;
+const ELEMENTS = 1_000;
+
+/** A line of text is there within this time on a machine that does little else, in milliseconds. */
+const BUSY_MS = 45;
+
+const missed = [];
+let isBusy = false;
+
+/** Notes a figure that is beyond its bound. */
+function judge(what, value, bound, unit) {
+  if (value > bound) missed.push(`${what}: ${value.toFixed(1)} ${unit}, and not ${bound} ${unit} at most`);
+}
+
 const middle = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 const say = (what, value) => console.log(`${what.padEnd(62)} ${value}`);
 
@@ -26,6 +45,8 @@ const PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.star
 /** Opens an address in a new profile, and once more. Returns what an expression says each time. */
 async function twice(browser, url, figure, script) {
   const tab = await browser.open("about:blank", { isWatched: false });
+  // The browser draws the window of a new profile meanwhile.
+  await sleep(ALONE_MS);
   if (script) await tab.ask("Page.addScriptToEvaluateOnNewDocument", { source: script });
   const figures = [];
   for (const begin of [() => tab.go(url), () => tab.ask("Page.reload")]) {
@@ -60,6 +81,9 @@ async function paints(browser, name, url, ready) {
     }
     say(`${name}, new profile: ${what}`, `${middle(cold)} ms (${cold.join(" ")})`);
     say(`${name}, again: ${what}`, `${middle(warm)} ms (${warm.join(" ")})`);
+    if (figure !== PAINTED) continue;
+    if (name.startsWith("for comparison")) isBusy ||= middle(cold) > BUSY_MS;
+    else judge(`${name}, new profile: ${what}`, middle(cold), FIRST_CONTENT_MS, "ms");
   }
 }
 
@@ -87,6 +111,7 @@ async function scroll(browser) {
   const gaps = frames.slice(1).map((time, place) => time - frames[place]);
   const late = gaps.filter((gap) => gap > LATE_MS).length;
   say(`${MANY} messages, up and down in ${SCROLL_MS / 1_000} s: late frames`, `${((100 * late) / gaps.length).toFixed(1)} % (${late} of ${gaps.length})`);
+  judge("late frames", (100 * late) / gaps.length, 100 * LATE_SHARE, "%");
   say("elements of messages in the page", await tab.evaluate("document.querySelectorAll('.row').length"));
   await tab.close();
 }
@@ -108,8 +133,11 @@ async function memory(browser, { bob }) {
   await sleep((2_000 * seconds) / 3);
   clearInterval(timer);
   await tab.until("the last message", `window.chat.one.messages.at(-1)?.text.startsWith('Number ${sent} ')`);
-  say(`${PER_SECOND} messages/s, after ${third} and ${sent} messages: heap`, `${before.toFixed(1)} and ${(await used()).toFixed(1)} MB`);
-  say("elements in the page", await elements());
+  const [after, count] = [await used(), await elements()];
+  say(`${PER_SECOND} messages/s, after ${third} and ${sent} messages: heap`, `${before.toFixed(1)} and ${after.toFixed(1)} MB`);
+  say("elements in the page", count);
+  judge("growth of the heap", after - before, HEAP_GROWTH_MB, "MB");
+  judge("elements in the page", count, ELEMENTS, "elements");
   await tab.close();
 }
 
@@ -130,3 +158,6 @@ try {
   await browser.end();
 }
 if (browser.problems.length > 0) throw new Error(browser.problems.join("\n"));
+for (const one of missed) console.error(`missed: ${one}`);
+if (missed.length > 0 && isBusy) console.error(`a line of text took more than ${BUSY_MS} ms: this machine is too busy to tell`);
+process.exitCode = missed.length === 0 ? 0 : isBusy ? 90 : 1;

@@ -5,7 +5,7 @@ import { Trunkline } from "../../clients/js/client.js";
 const WebSocket = globalThis.WebSocket ?? createRequire(import.meta.url)("ws");
 
 /** A picture of 10 by 10 points. */
-const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAFUlEQVR4nGNgYPhPDCJK1dDX/Z8YCAAuZFWrsr6OZgAAAABJRU5ErkJggg==";
+export const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAFUlEQVR4nGNgYPhPDCJK1dDX/Z8YCAAuZFWrsr6OZgAAAABJRU5ErkJggg==";
 
 /** Connects users to a gateway in development mode. */
 export async function people(gateway, ...names) {

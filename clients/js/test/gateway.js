@@ -30,9 +30,16 @@ export class Gateway {
   #process;
   #listen = "127.0.0.1:0";
   #control = "127.0.0.1:0";
+  #http;
+  #flags;
 
-  /** A gateway in development mode, or with `hasTokens` one that asks for tokens. */
-  constructor({ hasTokens = false } = {}) {
+  /**
+   * A gateway in development mode, or with `hasTokens` one that asks for tokens. With `hasPages` it has the client API and the chat
+   * page. `flags` are further ones.
+   */
+  constructor({ hasTokens = false, hasPages = false, flags = [] } = {}) {
+    this.#http = hasPages ? "127.0.0.1:0" : "off";
+    this.#flags = flags;
     const key = join(this.#folder, "secret.key");
     if (hasTokens) writeFileSync(key, SECRET);
     this.#auth = hasTokens ? [`--jwt-key=${key}`, "--jwt-algorithm=HS256"] : ["--dev-auth"];
@@ -42,18 +49,28 @@ export class Gateway {
     return `ws://${this.#listen}/v1/ws`;
   }
 
+  /** The address of the chat page. */
+  get pages() {
+    return `http://${this.#http}`;
+  }
+
+  /** The address of the console. */
+  get control() {
+    return `http://${this.#control}`;
+  }
+
   get #data() {
     return join(this.#folder, "data");
   }
 
   /** Starts on the address of before. Resolves when clients can connect. */
   async start() {
-    const flags = ["serve", ...this.#auth, "--http=off", `--control=${this.#control}`, `--listen=${this.#listen}`, `--data=${this.#data}`];
+    const flags = ["serve", ...this.#auth, ...this.#flags, `--http=${this.#http}`, `--control=${this.#control}`, `--listen=${this.#listen}`, `--data=${this.#data}`];
     this.#process = spawn(PROGRAM, flags, { stdio: ["ignore", "pipe", "ignore"], env: environment() });
     for await (const line of createInterface({ input: this.#process.stdout })) {
-      const ready = /^ready ws=ws:\/\/([^/]+)\/.* control=http:\/\/([^/ ]+)/.exec(line);
+      const ready = /^ready ws=ws:\/\/([^/]+)\/.* control=http:\/\/([^/ ]+)(?:.* http=http:\/\/([^/ ]+))?/.exec(line);
       if (!ready) continue;
-      [, this.#listen, this.#control] = ready;
+      [, this.#listen, this.#control, this.#http = "off"] = ready;
       return this;
     }
     throw new Error("the gateway ended before it was ready");

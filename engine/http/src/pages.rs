@@ -55,6 +55,7 @@ pub(crate) const CHAT: &[File] = &[
     file!("/chat/style.css", STYLE, "web/chat/style.css"),
     file!("/shared/base.css", STYLE, "web/shared/base.css"),
     file!("/shared/dom.js", SCRIPT, "web/shared/dom.js"),
+    file!("/shared/start.js", SCRIPT, "web/shared/start.js"),
     file!("/client.js", SCRIPT, "clients/js/client.js"),
     file!(
         "/client/commands.js",
@@ -90,6 +91,7 @@ const CONSOLE: &[File] = &[
     file!("/console/style.css", STYLE, "web/console/style.css"),
     file!("/shared/base.css", STYLE, "web/shared/base.css"),
     file!("/shared/dom.js", SCRIPT, "web/shared/dom.js"),
+    file!("/shared/start.js", SCRIPT, "web/shared/start.js"),
 ];
 
 /// A file of the repository.

@@ -1,0 +1,82 @@
+// An operator at the console: the token, ending a session, plots, and a gateway that goes and comes back.
+//
+//     TRUNKLINE_BIN=… NODE_PATH=… node operator.js CHROMIUM
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Gateway } from "../../clients/js/test/gateway.js";
+import { Browser } from "./chromium.js";
+import { people } from "./scene.js";
+
+const [program] = process.argv.slice(2);
+const folder = mkdtempSync(join(tmpdir(), "trunkline-operator-"));
+const TOKENS = { reader: ["read", "a token that reads"], keeper: ["read,moderate", "a token that ends sessions"] };
+const file = join(folder, "tokens");
+const hash = (token) => createHash("sha256").update(token).digest("hex");
+writeFileSync(file, Object.entries(TOKENS).map(([name, [scopes, token]]) => `${name} ${scopes} ${hash(token)}\n`).join(""));
+
+const gateway = new Gateway({ hasPages: true, flags: [`--admin-tokens=${file}`] });
+const browser = new Browser(program);
+const shows = (selector, text) => `[...document.querySelectorAll(${JSON.stringify(selector)})].some((one) => one.textContent.includes(${JSON.stringify(text)}))`;
+
+/** Gives the console a token. */
+async function enter(tab, token) {
+  await tab.until("the field for the token", "!document.getElementById('ask').hidden && document.activeElement.id === 'token'");
+  await tab.type(token);
+  await tab.press("Enter");
+}
+
+/** Presses Find, and Disconnect in the row of a user. */
+async function end(tab, user) {
+  await tab.evaluate("document.querySelector('#find .primary').click()");
+  await tab.until(`the session of ${user}`, shows("#session-rows", user));
+  await tab.evaluate(`[...document.querySelectorAll('#session-rows button')].find((one) => one.ariaLabel.startsWith('Disconnect ${user} ')).click()`);
+  await tab.until("the question", `document.getElementById('sure').open && ${shows("#sure-text", `Disconnect ${user}`)}`);
+  await tab.press("Tab");
+  await tab.press("Enter");
+  await tab.until("that it is closed", "!document.getElementById('sure').open");
+}
+
+let clients = {};
+await browser.start();
+try {
+  await gateway.start();
+  clients = await people(gateway.pages, "alice", "bob");
+  const tab = await browser.open(`${gateway.control}/`);
+  await enter(tab, "no token");
+  await tab.until("why it is not taken", "document.getElementById('ask-error').textContent !== ''");
+  await enter(tab, TOKENS.reader[1]);
+  await tab.until("the numbers", shows("#state", "Ready"));
+  await tab.until("two sessions", "document.querySelector('#now dd')?.textContent === '2'");
+  await end(tab, "alice");
+  await tab.until("that this token may not", shows("#sessions-state", "Nothing was ended"));
+
+  const other = await browser.open(`${gateway.control}/`);
+  await enter(other, TOKENS.keeper[1]);
+  await other.until("the numbers", shows("#state", "Ready"));
+  const ended = new Promise((resolve) => ["disconnected", "closed"].forEach((event) => clients.alice.on(event, resolve)));
+  await end(other, "alice");
+  await other.until("how many were ended", shows("#sessions-state", "1 session ended"));
+  await ended;
+
+  // Messages move the plots.
+  for (let number = 0; number < 50; number++) await clients.bob.send({ user: "carol", text: `${number}` });
+  const peak = "Math.max(...[...document.querySelectorAll('#now > div')].filter((one) => one.textContent.startsWith('Messages')).map((one) => parseFloat(one.querySelector('dd').textContent)))";
+  const before = await other.evaluate("document.querySelectorAll('#plots canvas, #plots svg').length");
+  if (before !== 6) throw new Error(`${before} plots`);
+  const timer = setInterval(() => clients.bob.send({ user: "carol", text: "more" }).catch(() => {}), 20);
+  await other.until("messages each second", `${peak} > 1`);
+  clearInterval(timer);
+
+  await gateway.end("SIGKILL");
+  for (const one of [tab, other]) await one.until("that there is no answer", `document.getElementById('state').className === 'bad' && ${shows("#state", "No answer")}`);
+  await gateway.start();
+  for (const one of [tab, other]) await one.until("that it is back", `document.getElementById('state').className === 'good' && ${shows("#about", "up for")}`);
+  if (browser.problems.length > 0) throw new Error(browser.problems.join("\n"));
+} finally {
+  for (const client of Object.values(clients)) client.close();
+  await browser.end();
+  await gateway.remove();
+  rmSync(folder, { recursive: true });
+}
