@@ -6,10 +6,10 @@
  */
 
 import { Commands } from "./client/commands.js";
-import { Delays } from "./client/delays.js";
+import { Delays, LONGEST_TIMER_MS, OWN_FAULTS } from "./client/delays.js";
 import { Events } from "./client/events.js";
 import { Marks } from "./client/marks.js";
-import { Listeners, TrunklineError, localError, randomKey } from "./client/values.js";
+import { Listeners, TrunklineError, localError, randomKey, socketUrl } from "./client/values.js";
 
 export { Timeline } from "./client/timeline.js";
 export { TrunklineError, base64, conversationOf, randomKey } from "./client/values.js";
@@ -20,22 +20,11 @@ const ATTEMPT_MS = 10_000;
 /** How long the gateway may be silent after a question whether it is there, in milliseconds. */
 const SILENCE_MS = 10_000;
 
-/** The longest timer of JavaScript, in milliseconds. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
 /** The most users in a `presence` of this client. The gateway allows 1,000. */
 const WATCHED = 500;
 
-/** Close codes that a client causes by what it sent. A session that ends with one does not prove that all is well. */
-const OWN_FAULTS = new Set([1002, 1003, 1007, 1008, 1009]);
-
-/** Returns where the WebSocket of a gateway is. */
-function socketUrl(url) {
-  const found = new URL(url, globalThis.location?.href);
-  found.protocol = { "http:": "ws:", "https:": "wss:" }[found.protocol] ?? found.protocol;
-  if (found.pathname === "/") found.pathname = "/v1/ws";
-  return found.href;
-}
+/** The most publications of a topic that wait for the reply to `subscribe`. The gateway keeps 100 by default. */
+const HELD = 200;
 
 /** A client of one user on one device. */
 export class Trunkline {
@@ -68,8 +57,8 @@ export class Trunkline {
   #watched = new Set();
   /** The last position of each topic. */
   #topics = new Map();
-  /** Topics of which something may be missing: their publications come again, behind the reply to `subscribe`. */
-  #behind = new Set();
+  /** Topics of which something may be missing, with what came since. It comes again behind the reply to `subscribe`, or nothing does. */
+  #behind = new Map();
 
   constructor(url, options = {}) {
     this.#options = { acknowledge: true, pipeline: 1, maxPending: 1_000, random: Math.random, ...options };
@@ -214,11 +203,7 @@ export class Trunkline {
   /** Subscribes to a topic, in later sessions too. */
   subscribe({ topic, since }) {
     // Before the publications that follow the reply.
-    const first = ({ pos }) => {
-      this.#topics.set(topic, pos);
-      this.#behind.delete(topic);
-    };
-    return this.request("subscribe", { topic, since }, { first });
+    return this.request("subscribe", { topic, since }, { first: (reply) => this.#subscribed(topic, reply) });
   }
 
   unsubscribe({ topic }) {
@@ -331,7 +316,6 @@ export class Trunkline {
     this.#stopTimers();
     this.#events.lose();
     this.#marks.lose();
-    this.#behind.clear();
     const isFinal = code === 3505 ? typeof this.#options.token !== "function" : !(told?.reconnect ?? !(code >= 3500 && code <= 3999));
     if (isFinal) {
       const text = `the gateway ended the session with code ${code}: ${because || "it gave no reason"}`;
@@ -443,29 +427,52 @@ export class Trunkline {
 
   /** Watches and subscribes again. */
   #listenAgain() {
-    const failed = (error) => {
-      if (error.kind !== "connection_lost" && error.kind !== "closed") this.#listeners.tell("error", error);
+    const failed = (error, end) => {
+      if (error.kind === "connection_lost" || error.kind === "closed") return;
+      this.#listeners.tell("error", error);
+      end?.();
     };
     for (let rest = [...this.#watched]; rest.length > 0; rest = rest.slice(WATCHED)) {
       const watch = rest.slice(0, WATCHED);
       const first = ({ users }) => users.forEach((user) => this.#listeners.tell("presence", user));
-      this.#commands.run("presence", { watch }, { isOnce: true, first }).catch(failed);
+      this.#commands.run("presence", { watch }, { isOnce: true, first }).catch((error) => failed(error));
     }
     for (const [topic, since] of this.#topics) {
-      // What comes before the reply is behind it once more.
-      this.#behind.add(topic);
-      const first = ({ pos, recovered }) => {
-        if (!this.#behind.delete(topic)) return;
-        // With `since`, what was missed follows, and moves the position.
-        this.#topics.set(topic, recovered ? since : pos);
-        this.#listeners.tell("resubscribed", { topic, pos, recovered });
+      this.#wait(topic);
+      const first = (reply) => {
+        if (!this.#topics.has(topic)) return;
+        this.#listeners.tell("resubscribed", { topic, ...reply });
+        this.#subscribed(topic, reply, since);
       };
-      const end = (error) => {
-        this.#behind.delete(topic);
-        failed(error);
-      };
-      this.#commands.run("subscribe", { topic, since }, { isOnce: true, first }).catch(end);
+      const end = () => this.#release(topic);
+      this.#commands.run("subscribe", { topic, since }, { isOnce: true, first }).catch((error) => failed(error, end));
     }
+  }
+
+  /** Lets publications of a topic wait: something before them may be missing. */
+  #wait(topic) {
+    if (!this.#behind.has(topic)) this.#behind.set(topic, []);
+  }
+
+  /** Hands over what waits. */
+  #release(topic) {
+    const held = this.#behind.get(topic) ?? [];
+    this.#behind.delete(topic);
+    for (const event of held) this.#published(event);
+  }
+
+  #subscribed(topic, { pos, recovered }, since) {
+    // What was missed follows, with what waits, and moves the position.
+    if (recovered) this.#behind.delete(topic);
+    else this.#release(topic);
+    this.#topics.set(topic, (recovered && since) || pos);
+  }
+
+  #published(event) {
+    const held = this.#behind.get(event.topic);
+    if (held) return void (held.length < HELD && held.push(event));
+    if (this.#topics.has(event.topic)) this.#topics.set(event.topic, event.pos);
+    this.#listeners.tell("publication", event);
   }
 
   /**
@@ -538,15 +545,12 @@ export class Trunkline {
     const kind = Object.keys(push).find((name) => name !== "pos");
     const event = push[kind];
     if (kind === "gap") {
-      for (const topic of this.#topics.keys()) this.#behind.add(topic);
+      for (const topic of this.#topics.keys()) this.#wait(topic);
       return void this.#fill();
     }
     if (kind === "caught_up") return this.#caughtUp(event.pos);
     if (kind === "disconnect") return void (this.#disconnect = event);
-    if (kind === "publication") {
-      if (this.#behind.has(event.topic)) return;
-      if (this.#topics.has(event.topic)) this.#topics.set(event.topic, event.pos);
-    }
+    if (kind === "publication") return this.#published(event);
     if (pos === undefined) return this.#listeners.tell(kind, event);
     this.#events.take(pos, kind, event);
   }

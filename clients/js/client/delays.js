@@ -9,6 +9,12 @@ const FIRST_LOSS = 100;
 /** The end of the last range after such a session. */
 const LONGEST_LOSS = 5_000;
 
+/** The longest timer of JavaScript, in milliseconds. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Close codes that a client causes by what it sent. A session that ends with one does not prove that all is well. */
+export const OWN_FAULTS = new Set([1002, 1003, 1007, 1008, 1009]);
+
 export class Delays {
   #random;
   #end = FIRST_LOSS;

@@ -96,3 +96,11 @@ export class Listeners {
     }
   }
 }
+
+/** Returns where the WebSocket of a gateway is. */
+export function socketUrl(url) {
+  const found = new URL(url, globalThis.location?.href);
+  found.protocol = { "http:": "ws:", "https:": "wss:" }[found.protocol] ?? found.protocol;
+  if (found.pathname === "/") found.pathname = "/v1/ws";
+  return found.href;
+}

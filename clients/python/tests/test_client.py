@@ -384,6 +384,20 @@ class Client(unittest.IsolatedAsyncioTestCase):
             await socket.say(*map(published, range(2, 6)))
             await until(lambda: len(seen) >= 5)
             self.assertEqual(seen, [1, 2, 3, 4, 5])
+            # The gateway has none any more of what was missed: what came is handed over, also after another session.
+            client.on("resubscribed", lambda event: seen.append(event["recovered"]))
+            await socket.say({"push": {"gap": {"pos": "p-2"}}}, published(300))
+            pinging = asyncio.create_task(client.ping())
+            await socket.answer("ping", {})
+            await pinging
+            await socket.lose()
+            two = await gateway.next()
+            await two.greet(recovered=True)
+            lost = {"pos": "t-301", "recovered": False}
+            self.assertEqual((await two.answer("subscribe", lost))["since"], "t-5")
+            await two.say(published(302))
+            await until(lambda: 302 in seen)
+            self.assertEqual(seen[5:], [False, 300, 302])
 
         await self.play(body)
 

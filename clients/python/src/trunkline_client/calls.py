@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal
 
 from .values import Fields, random_key
@@ -15,13 +16,17 @@ class Calls:
         self._watched: dict[str, None] = {}
         #: The last position of each topic.
         self._topics: dict[str, str | None] = {}
-        #: Topics of which something may be missing: their publications come again, behind the reply to ``subscribe``.
-        self._behind: set[str] = set()
+        #: Topics of which something may be missing, with what came since. It comes again behind the reply to
+        #: ``subscribe``, or nothing does.
+        self._behind: dict[str, list[Fields]] = {}
 
     async def _run(self, name: str, fields: Fields, **how: Any) -> Any:
         raise NotImplementedError
 
     async def _send_message(self, fields: Fields, lane: str) -> Any:
+        raise NotImplementedError
+
+    def _subscribed(self, topic: str, reply: Fields, since: str | None = None) -> None:
         raise NotImplementedError
 
     async def request(self, name: str, /, **fields: Any) -> Any:
@@ -238,19 +243,15 @@ class Calls:
 
     async def subscribe(self, topic: str, since: str | None = None) -> Fields:
         """Subscribes to a topic, in later sessions too."""
-
-        def first(reply: Fields) -> None:
-            # Before the publications that follow the reply.
-            self._topics[topic] = reply["pos"]
-            self._behind.discard(topic)
-
-        reply: Fields = await self._run("subscribe", {"topic": topic, "since": since}, first=first)
+        fields = {"topic": topic, "since": since}
+        # Before the publications that follow the reply.
+        reply: Fields = await self._run("subscribe", fields, first=partial(self._subscribed, topic))
         return reply
 
     async def unsubscribe(self, topic: str) -> Fields:
         """Ends what :meth:`subscribe` began."""
         self._topics.pop(topic, None)
-        self._behind.discard(topic)
+        self._behind.pop(topic, None)
         return await self._fields("unsubscribe", topic=topic)
 
     async def publish(self, topic: str, data: Any) -> Fields:

@@ -31,6 +31,9 @@ ATTEMPT = 10.0
 #: After how long a silence the client asks whether the gateway is there, and how long it waits for the answer.
 SILENCE, ANSWER = 25.0, 10.0
 
+#: The most publications of a topic that wait for the reply to ``subscribe``. The gateway keeps 100 by default.
+HELD = 200
+
 #: The most users in a ``presence`` of this client. The gateway allows 1,000.
 WATCHED = 500
 
@@ -236,7 +239,6 @@ class Trunkline(Listening, Calls):
             self._socket = None
             self._events.lose()
             self._marks.lose()
-            self._behind.clear()
             self._commands.lose()
             self._leave_later(socket)
 
@@ -417,8 +419,7 @@ class Trunkline(Listening, Calls):
         for begin in range(0, len(watched), WATCHED):
             self._again("presence", {"watch": watched[begin : begin + WATCHED]}, self._watches)
         for topic, since in self._topics.items():
-            # What comes before the reply is behind it once more.
-            self._behind.add(topic)
+            self._behind.setdefault(topic, [])
             self._again("subscribe", {"topic": topic, "since": since}, partial(self._resubscribed, topic, since))
 
     def _again(self, name: str, fields: Fields, first: Callable[[Fields], None]) -> None:
@@ -426,8 +427,8 @@ class Trunkline(Listening, Calls):
             try:
                 await self._commands.run(name, fields, is_once=True, first=first)
             except TrunklineError as error:
-                self._behind.discard(fields.get("topic", ""))
                 if error.kind not in ("connection_lost", "closed"):
+                    self._release(fields.get("topic", ""))
                     self._tell("error", error)
 
         self._spawn(ask())
@@ -437,12 +438,10 @@ class Trunkline(Listening, Calls):
             self._tell("presence", Presence(user, None))
 
     def _resubscribed(self, topic: str, since: str | None, reply: Fields) -> None:
-        if topic not in self._behind:
+        if topic not in self._topics:
             return
-        self._behind.discard(topic)
-        # With `since`, what was missed follows, and moves the position.
-        self._topics[topic] = since if reply["recovered"] else reply["pos"]
         self._tell("resubscribed", {"topic": topic, **reply})
+        self._subscribed(topic, reply, since)
 
     def _renew_later(self, session: Fields) -> None:
         if self._renewal and self._renewal is not asyncio.current_task():
@@ -475,7 +474,7 @@ class Trunkline(Listening, Calls):
         self._renew_later(session)
         for topic in session.get("unsubscribed", ()):
             self._topics.pop(topic, None)
-            self._behind.discard(topic)
+            self._behind.pop(topic, None)
             self._tell("unsubscribed", {"topic": topic})
         self._tell("renewed", self._session)
 
@@ -486,7 +485,8 @@ class Trunkline(Listening, Calls):
         [kind] = (name for name in push if name != "pos")
         event = push[kind]
         if kind == "gap":
-            self._behind.update(self._topics)
+            for topic in self._topics:
+                self._behind.setdefault(topic, [])
             self._enter(State.CATCHING_UP)
             self._events.miss()
         elif kind == "caught_up":
@@ -501,15 +501,31 @@ class Trunkline(Listening, Calls):
 
     def _published(self, event: Fields) -> None:
         topic = event["topic"]
-        if topic in self._behind:
-            return
-        is_taken = self._events.take("publication", event)
-        if is_taken and topic in self._topics:
-            self._topics[topic] = event["pos"]
+        held = self._behind.get(topic)
+        if held is not None:
+            if len(held) < HELD:
+                held.append(event)
+        elif self._events.take("publication", event):
+            if topic in self._topics:
+                self._topics[topic] = event["pos"]
         elif topic in self._topics:
-            # Once there is room again, it comes behind the reply to `subscribe`.
-            self._behind.add(topic)
+            # Once there is room again, the client subscribes again.
+            self._behind[topic] = [event]
             self._events.miss()
+
+    def _release(self, topic: str) -> None:
+        """Hands over what waits of a topic."""
+        for event in self._behind.pop(topic, ()):
+            self._published(event)
+
+    def _subscribed(self, topic: str, reply: Fields, since: str | None = None) -> None:
+        recovered = reply["recovered"]
+        # What was missed follows, with what waits, and moves the position.
+        if recovered:
+            self._behind.pop(topic, None)
+        else:
+            self._release(topic)
+        self._topics[topic] = (since if recovered else None) or reply["pos"]
 
     async def _caught_up(self) -> None:
         """Everything that was missed was handed over."""
