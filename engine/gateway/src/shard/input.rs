@@ -196,6 +196,7 @@ impl Core {
                         return 0;
                     }
                 }
+                self.slice.take_received(conn.incoming.take_received());
                 0
             }
         }
