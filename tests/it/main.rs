@@ -15,6 +15,7 @@ mod backup;
 mod bad_keys;
 mod behind_proxies;
 mod blocks;
+mod bounded_memory;
 mod callbacks;
 mod caught_up;
 mod certificates;

@@ -6,16 +6,11 @@ use std::net::TcpStream;
 use serde_json::json;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::memory::{MIB, comes_back, forget_peak, peak, resident, unstored};
 use trunkline_tests::wait;
-
-const MIB: f64 = (1 << 20) as f64;
 
 /// The bytes of a long text: a message of 64 KiB, nearly.
 const LONG: usize = 60_000;
-
-fn resident(gateway: &Gateway) -> f64 {
-    gateway.metric("process_resident_memory_bytes")
-}
 
 fn written(gateway: &Gateway) -> f64 {
     gateway.metric("trunkline_store_written_bytes_total")
@@ -39,14 +34,6 @@ fn make_group(owner: &mut Client, group: &str, begin: &str, members: usize) {
     }
 }
 
-/// Waits until the resident memory is less than a fifth above `before`, without what is stored.
-fn comes_back(gateway: &Gateway, before: f64) {
-    let index = || gateway.metric("trunkline_store_index_bytes");
-    wait::until("the memory to come back", || {
-        (resident(gateway) - index() < 1.2 * before).then_some(())
-    });
-}
-
 /// A command that waits for the sequencer does not hold the audience that it will have.
 #[test]
 fn renames_of_a_large_group_wait_without_its_members() {
@@ -60,21 +47,18 @@ fn renames_of_a_large_group_wait_without_its_members() {
     owner.post_raw(&[rename(0)]);
     let reply = owner.reply(10_000);
     assert!(reply["group_rename"].is_object(), "{reply}");
-    let before = resident(&gateway);
+    let before = unstored(&gateway);
     let renames: Vec<_> = (1..=RENAMES).map(rename).collect();
+    forget_peak(&gateway);
     owner.post_raw(&renames);
-    let mut most = before;
     for id in 1..=RENAMES {
         let reply = owner.reply(10_000 + id);
         assert!(reply["group_rename"].is_object(), "{reply}");
-        if id % 50 == 1 {
-            most = most.max(resident(&gateway));
-        }
     }
     // 16 bytes of each member for each of the renames would be more than 300 MiB.
-    let grown = (most - before) / MIB;
+    let grown = (peak(&gateway) - before) / MIB;
     assert!(grown < 16.0, "{grown} MiB");
-    comes_back(&gateway, before);
+    comes_back(&gateway, before, 0.0);
 }
 
 /// Long messages to a group that does not read are in memory once for each shard, up to what a
@@ -96,7 +80,7 @@ fn long_messages_to_a_group_that_does_not_read(shards: usize) {
     let say = json!({"group": "all", "text": text});
     // What the gateway keeps for messages of this size is there afterwards.
     owner.done("send", &say);
-    let before = resident(&gateway);
+    let before = unstored(&gateway);
     let held = || gateway.metric("trunkline_held_bytes");
     let (mut most, mut grown) = (0.0_f64, 0.0_f64);
     wait::until("a gap for each of them", || {
@@ -115,7 +99,7 @@ fn long_messages_to_a_group_that_does_not_read(shards: usize) {
     );
     drop(stuck);
     wait::until("nothing to be held", || (held() == 0.0).then_some(()));
-    comes_back(&gateway, before + 4.0 * MIB);
+    comes_back(&gateway, before, 4.0 * MIB);
 }
 
 #[test]
@@ -235,10 +219,10 @@ fn storms_leave_no_memory_behind() {
         });
     };
     storm();
-    let before = resident(&gateway);
+    let before = unstored(&gateway);
     for _ in 0..ROUNDS {
         storm();
     }
-    comes_back(&gateway, before);
+    comes_back(&gateway, before, 0.0);
     alice.ping();
 }

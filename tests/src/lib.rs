@@ -2,6 +2,8 @@
 //!
 //! - [`gateway`]: a real `trunkline serve`, started, stopped, killed and started again;
 //! - [`client`]: a blocking client that keeps every message until the test asks for it;
+//! - [`crowd`]: many users who connect and never read;
+//! - [`memory`]: what of a gateway is resident, at its peak and now;
 //! - [`http`]: the control port;
 //! - [`api`]: the client API over HTTP;
 //! - [`back_end`]: a back end for callbacks;
@@ -20,10 +22,12 @@
 pub mod api;
 pub mod back_end;
 pub mod client;
+pub mod crowd;
 pub mod debian;
 pub mod dial;
 pub mod gateway;
 pub mod http;
+pub mod memory;
 pub mod neighbours;
 pub mod port;
 pub mod process;

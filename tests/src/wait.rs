@@ -25,6 +25,18 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     panic!("waited {LIMIT:?} for {what}");
 }
 
+/// Asks `condition` again and again until it is met. Returns whether it was within [`LIMIT`].
+pub fn maybe(mut condition: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < LIMIT {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    false
+}
+
 /// Sets a flag when it is dropped, also by a test that fails. A thread that goes on until the flag is
 /// set then ends: otherwise the failing test would wait for the thread for ever.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod cpu;
 pub mod files;
 pub mod guests;
 pub mod limits;
+pub mod mapped;
 pub mod metrics;
 mod rate;
 mod session;

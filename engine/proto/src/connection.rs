@@ -77,6 +77,13 @@ pub struct Received {
     pub copied: u32,
 }
 
+/// The bytes from which on the first piece of a message gets a buffer with [`ROOM`].
+const LARGE: usize = 4 << 10;
+
+/// The least room for an incomplete message with a large first piece. An allocator that maps blocks of
+/// this size gives their memory back to the kernel: a crowd may send half of its messages and leave.
+const ROOM: usize = 32 << 10;
+
 /// A frame or message that is incomplete.
 #[derive(Debug, Default)]
 struct Partial {
@@ -141,11 +148,24 @@ impl Connection {
     /// Returns how many bytes the connection holds for what is incomplete.
     #[inline]
     pub fn buffered(&self) -> usize {
+        self.buffered_by(Vec::capacity)
+    }
+
+    /// Returns how many bytes the connection holds for what is incomplete. `memory` says how many bytes
+    /// of memory the buffer of a message takes.
+    #[inline]
+    pub fn buffered_by(&self, memory: impl Fn(&Vec<u8>) -> usize) -> usize {
         self.partial.as_ref().map_or(0, |p| {
             size_of::<Partial>()
                 + p.control.capacity()
-                + p.message.as_ref().map_or(0, |m| m.payload.capacity())
+                + p.message.as_ref().map_or(0, |m| memory(&m.payload))
         })
+    }
+
+    /// Returns the buffer of the message that is incomplete, if some of its bytes were copied.
+    pub fn incomplete(&mut self) -> Option<&mut Vec<u8>> {
+        let message = self.partial.as_mut()?.message.as_mut()?;
+        Some(&mut message.payload).filter(|payload| !payload.is_empty())
     }
 
     /// Reads the next event from `input` and moves `input` past it. Returns `None` when the input
@@ -343,6 +363,9 @@ impl Connection {
         let Some(message) = partial.message.as_mut() else {
             return Ok(None);
         };
+        if message.payload.capacity() == 0 && piece.len() >= LARGE {
+            message.payload.reserve_exact(piece.len().max(ROOM));
+        }
         message.payload.extend_from_slice(piece);
         let whole = complete && message.last;
         message.check_text(whole)?;

@@ -56,6 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn buffers_that_wait_for_long_are_mapped() {
+        let (name, bytes) = SETTINGS[0];
+        assert_eq!(name, "MALLOC_MMAP_THRESHOLD_");
+        assert_eq!(bytes, trunkline_gateway::mapped::MAPPED_BYTES.to_string());
+    }
+
+    #[test]
     fn an_operator_decides_by_any_of_the_variables() {
         assert!(!is_set(|_| None));
         for set in [

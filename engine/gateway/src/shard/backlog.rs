@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use trunkline_core::cost::Cost;
 use trunkline_proto::connection::Received;
 
+use crate::mapped;
+
 /// The cost of the input that one connection handles in a row. Clients in conversation stay far below
 /// it, and a turn has room for several slices.
 const SLICE: Cost = Cost::micros(30);
@@ -159,8 +161,9 @@ pub(super) struct Backlog {
 impl Backlog {
     /// Returns the memory of the backlog in bytes.
     pub(super) fn size(&self) -> usize {
-        let rest = self.rest.as_ref().map_or(0, |rest| rest.payload.capacity());
-        size_of::<Self>() + rest + self.bytes.capacity()
+        let rest = self.rest.as_ref();
+        let rest = rest.map_or(0, |rest| mapped::memory(&rest.payload));
+        size_of::<Self>() + rest + mapped::memory(&self.bytes)
     }
 
     /// Keeps commands of a message. They come before the bytes.
@@ -177,6 +180,23 @@ impl Backlog {
     pub(super) fn keep_bytes(&mut self, bytes: &[u8]) {
         self.bytes = bytes.to_vec();
         self.at = 0;
+    }
+
+    /// Gives what is left memory that goes back to the kernel with it. Returns whether its memory is
+    /// another one now.
+    pub(super) fn settle(&mut self) -> bool {
+        let bytes = mapped::settle(&mut self.bytes, self.at);
+        if bytes {
+            self.at = 0;
+        }
+        let Some(rest) = &mut self.rest else {
+            return bytes;
+        };
+        let commands = mapped::settle(&mut rest.payload, rest.at);
+        if commands {
+            rest.at = 0;
+        }
+        bytes || commands
     }
 
     /// The bytes that are not handled.

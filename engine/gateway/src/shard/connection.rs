@@ -20,6 +20,7 @@ use super::source::Source;
 use super::times::Times;
 use super::tls::Tls;
 use super::unanswered::Unanswered;
+use crate::mapped;
 use crate::rate::Holders;
 use crate::session::Session;
 use crate::timer::Tick;
@@ -178,6 +179,7 @@ impl Conn {
     pub(super) fn keep_request(&mut self, bytes: &[u8]) {
         if let Phase::Handshake(request) = &mut self.phase {
             *request = bytes.to_vec();
+            mapped::settle(request, 0);
         }
     }
 
@@ -240,7 +242,7 @@ impl Conn {
     /// is left to a later turn.
     pub(super) fn unfinished(&self) -> usize {
         let request = match &self.phase {
-            Phase::Handshake(request) => request.capacity(),
+            Phase::Handshake(request) => mapped::memory(request),
             _ => 0,
         };
         request + self.incoming.buffered() + self.sealed()

@@ -258,8 +258,9 @@ impl Core {
 
     /// Flushes a connection with much output before it gets more, also if memory is scarce. After a
     /// burst, only the bytes that the socket does not take make a slow reader. Returns `false` if the
-    /// connection can have no more output in this turn. Then its output is beyond `outbox_bytes`, the
-    /// event goes to a crowd (`crowd`), and the turn has made all the flushes that it makes for crowds.
+    /// connection can have no more output in this turn. Then its output is beyond `outbox_bytes`, or the shard holds
+    /// three quarters of what it may; the event goes to a crowd (`crowd`), and the turn has made all the flushes that
+    /// it makes for crowds.
     pub(super) fn make_room(&mut self, slot: u32, conn: &mut Conn, crowd: bool) -> bool {
         if conn.out.is_blocked() {
             return true;
@@ -270,7 +271,12 @@ impl Core {
             return true;
         }
         if crowd && !self.turn.take_room() {
-            return beyond == 0;
+            // Events may come faster than the flushes for crowds.
+            let tight = self.memory.is_tight();
+            if tight {
+                self.parts.metrics.limited(Limit::ShardPushes);
+            }
+            return beyond == 0 && !tight;
         }
         self.flush_some(slot, conn, beyond.max(MUCH));
         true

@@ -7,6 +7,7 @@ use trunkline_proto::frame::FrameError;
 use super::admission::Admission;
 use super::backlog::{Backlog, Rest};
 use super::turn::Turn;
+use crate::mapped;
 use crate::rate::PerSecond;
 use crate::timer::Tick;
 
@@ -88,7 +89,23 @@ impl Incoming {
     /// The bytes held of frames that are not complete, and of the input that is left to a later
     /// turn.
     pub(super) fn buffered(&self) -> usize {
-        self.framing.buffered() + self.backlog.as_ref().map_or(0, |backlog| backlog.size())
+        let left = self.backlog.as_ref().map_or(0, |backlog| backlog.size());
+        self.framing.buffered_by(mapped::memory) + left
+    }
+
+    /// Whether the buffer of the incomplete message is one of the heap, and worth a move.
+    pub(super) fn is_small(&self) -> bool {
+        let held = self.framing.buffered();
+        (mapped::LEAST..mapped::MAPPED_BYTES).contains(&held)
+    }
+
+    /// Gives what has waited for long memory that goes back to the kernel with it. Returns whether its
+    /// memory is another one now.
+    pub(super) fn settle(&mut self) -> bool {
+        let message = self.framing.incomplete();
+        let moved = message.is_some_and(|message| mapped::settle(message, 0));
+        let backlog = self.backlog.as_mut();
+        backlog.is_some_and(|backlog| backlog.settle()) || moved
     }
 
     /// Whether input is left to a later turn.

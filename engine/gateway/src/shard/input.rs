@@ -222,6 +222,10 @@ impl Core {
         // Others do not wait for messages that come in small pieces.
         conn.incoming.wait_behind();
         let now = self.turn.now();
+        if conn.incoming.is_small() {
+            // Most messages are complete by then.
+            conn.times.schedule(slot, &mut self.turn, now + 2);
+        }
         let began = conn.incoming.message_began(now);
         let ends = conn.incoming.message_ends(self.timeouts.message);
         let ends = ends.unwrap_or(Tick::MAX);

@@ -62,6 +62,12 @@ impl Memory {
         self.held() > self.limit / 2
     }
 
+    /// Whether connections hold more than three quarters of the limit: those that wait for their
+    /// flush get no live pushes either.
+    pub(super) fn is_tight(&self) -> bool {
+        self.held() > self.limit / 4 * 3
+    }
+
     /// The connections to end because all together hold more than the limit, those that hold most
     /// first; `held_by` says what a connection holds, with its shared frames. Without them a quarter of the limit is free,
     /// which has to fill again before the next search.
@@ -109,6 +115,10 @@ mod tests {
         assert_eq!(memory.held(), 0);
         let frame = memory.shared().share(&[7; 60]);
         assert_eq!((memory.held(), memory.is_scarce()), (60, true));
+        assert!(!memory.is_tight());
+        let more = memory.shared().share(&[7; 16]);
+        assert!(memory.is_tight());
+        drop(more);
         drop(frame);
         assert_eq!(memory.held(), 0);
     }

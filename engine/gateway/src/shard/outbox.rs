@@ -15,7 +15,7 @@ use trunkline_proto::message::ServerMessage;
 use super::pool::{Pool, Waiting};
 use super::tls::Tls;
 use super::turn::{Due, Turn};
-use crate::shared::{Encoded, SHARED_BYTES};
+use crate::shared::Encoded;
 
 /// Plaintext that is encrypted before the socket is tried again: two TLS records.
 const PIECE: usize = 32 << 10;
@@ -137,12 +137,13 @@ impl Outbox {
 
     /// Appends frames, without a copy if they are many bytes.
     pub(super) fn append(&mut self, pool: &mut Pool, mut frames: Vec<u8>) {
-        if frames.len() < SHARED_BYTES {
-            self.frames(pool).extend_from_slice(&frames);
+        let waiting = self.waiting(pool);
+        if frames.len() < waiting.least_own() {
+            waiting.tail_for(frames.len()).extend_from_slice(&frames);
         } else {
             // A growing buffer has room for twice the frames, which may wait for long.
             frames.shrink_to_fit();
-            self.waiting(pool).append_own(frames);
+            waiting.append_own(frames);
         }
     }
 
@@ -168,7 +169,8 @@ impl Outbox {
         } else if let Some(frame) = encoded.shared {
             self.waiting(pool).append_shared(frame.clone());
         } else {
-            self.frames(pool).extend_from_slice(encoded.frame);
+            let tail = self.waiting(pool).tail_for(encoded.frame.len());
+            tail.extend_from_slice(encoded.frame);
         }
     }
 
@@ -201,7 +203,7 @@ impl Outbox {
             let mut batch = std::mem::take(&mut waiting.batch);
             write_batch(waiting.tail(), encoding, &batch);
             batch.clear();
-            waiting.batch = batch;
+            waiting.keep_batch(batch);
         }
     }
 
@@ -228,7 +230,7 @@ impl Outbox {
                 flushed.bytes += sent;
                 if !done {
                     self.blocked = true;
-                    waiting.make_room();
+                    waiting.settle();
                     return Ok(flushed);
                 }
             }
@@ -257,7 +259,7 @@ impl Outbox {
                 flushed.bytes += waiting.sealed_sent - before;
                 if !done {
                     self.blocked = true;
-                    waiting.make_room();
+                    waiting.settle();
                     return Ok(flushed);
                 }
                 waiting.sealed.clear();
@@ -332,7 +334,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::shared::SharedBytes;
+    use crate::shared::{SHARED_BYTES, SharedBytes};
 
     /// A reader always leaves something unread: the bytes that it has read take no memory.
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::shared::SharedFrame;
+use crate::mapped::{self, MAPPED_BYTES};
+use crate::shared::{SHARED_BYTES, SharedFrame};
 
 /// The number of empty buffers that a shard keeps.
 const POOL: usize = 256;
@@ -14,7 +15,8 @@ const POOL_BYTES: usize = 4 << 20;
 /// The size of a buffer that a shard keeps at most, in bytes. Larger ones go back to the allocator.
 const POOLED_BYTES: usize = 64 << 10;
 
-/// The largest capacity for chunks that a pooled buffer keeps.
+/// The largest capacity for chunks that a pooled buffer keeps, and the chunks for which a full buffer
+/// makes room. One that doubles its room takes twice the memory of a crowd.
 const CHUNKS: usize = 8;
 
 /// The size of a new buffer, in bytes: enough for a reply or two. In a storm of new connections each
@@ -58,7 +60,7 @@ impl Pool {
 }
 
 /// The output that waits for one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Output that comes before `bytes`.
     chunks: VecDeque<Chunk>,
@@ -75,6 +77,8 @@ pub(super) struct Waiting {
     pub(super) sealed_sent: usize,
     /// Messages that share a frame, which is written at the end of the turn.
     pub(super) batch: Vec<u8>,
+    /// The socket has taken only a part of it: what comes waits for long.
+    settled: bool,
 }
 
 /// A piece of output that is not copied.
@@ -95,22 +99,8 @@ impl Chunk {
     }
 }
 
-impl Default for Waiting {
-    fn default() -> Self {
-        Self {
-            chunks: VecDeque::new(),
-            in_chunks: 0,
-            bytes: Vec::with_capacity(FRESH_BYTES),
-            sent: 0,
-            sealed: Vec::new(),
-            sealed_sent: 0,
-            batch: Vec::new(),
-        }
-    }
-}
-
 impl Waiting {
-    /// The memory of the buffers in bytes.
+    /// The room in the buffers in bytes.
     fn room(&self) -> usize {
         self.bytes.capacity() + self.sealed.capacity() + self.batch.capacity()
     }
@@ -118,10 +108,12 @@ impl Waiting {
     /// The memory of what waits in bytes. Shared frames are counted elsewhere.
     pub(super) fn memory(&self) -> usize {
         let own = self.chunks.iter().map(|chunk| match chunk {
-            Chunk::Own(bytes) => bytes.capacity(),
+            Chunk::Own(bytes) => mapped::memory(bytes),
             Chunk::Shared(_) => 0,
         });
-        self.room() + self.chunks.capacity() * size_of::<Chunk>() + own.sum::<usize>()
+        let buffers = [&self.bytes, &self.sealed, &self.batch].map(mapped::memory);
+        let chunks = self.chunks.capacity() * size_of::<Chunk>();
+        size_of::<Self>() + buffers.iter().sum::<usize>() + chunks + own.sum::<usize>()
     }
 
     /// The number of bytes that the socket has not taken.
@@ -132,7 +124,39 @@ impl Waiting {
 
     /// The buffer to append frames to.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            let room = if self.settled {
+                MAPPED_BYTES
+            } else {
+                FRESH_BYTES
+            };
+            self.bytes.reserve_exact(room);
+        }
         &mut self.bytes
+    }
+
+    /// The buffer to append a frame of `bytes` bytes to.
+    pub(super) fn tail_for(&mut self, bytes: usize) -> &mut Vec<u8> {
+        if bytes >= mapped::LEAST {
+            mapped::make_room(&mut self.bytes);
+        }
+        self.tail()
+    }
+
+    /// Keeps the empty buffer for messages that share a frame, unless that would be for long.
+    pub(super) fn keep_batch(&mut self, batch: Vec<u8>) {
+        if !self.settled {
+            self.batch = batch;
+        }
+    }
+
+    /// The bytes from which on frames are appended without a copy, at least.
+    pub(super) const fn least_own(&self) -> usize {
+        if self.settled {
+            MAPPED_BYTES
+        } else {
+            SHARED_BYTES
+        }
     }
 
     /// Appends frames without a copy.
@@ -153,10 +177,16 @@ impl Waiting {
         if !self.bytes.is_empty() {
             // What is sent of them is sent of the first chunk now.
             let bytes = std::mem::take(&mut self.bytes);
-            self.in_chunks += bytes.len();
-            self.chunks.push_back(Chunk::Own(bytes));
+            self.add(Chunk::Own(bytes));
         }
+        self.add(chunk);
+    }
+
+    fn add(&mut self, chunk: Chunk) {
         self.in_chunks += chunk.bytes().len();
+        if self.chunks.len() == self.chunks.capacity() {
+            self.chunks.reserve_exact(CHUNKS);
+        }
         self.chunks.push_back(chunk);
     }
 
@@ -178,11 +208,36 @@ impl Waiting {
         }
     }
 
-    /// Drops the sent bytes, once they are the larger part.
-    pub(super) fn make_room(&mut self) {
-        if self.chunks.is_empty() && self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
+    /// Gives what waits memory that goes back to the kernel with it, because the socket takes no more now. Drops the
+    /// sent bytes, once they are the larger part.
+    pub(super) fn settle(&mut self) {
+        if self.chunks.is_empty() {
+            if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
+                self.bytes.drain(..self.sent);
+                self.sent = 0;
+                // The pages behind the end would be memory that nobody counts.
+                self.bytes.shrink_to(self.bytes.len().max(MAPPED_BYTES));
+            }
+            if mapped::settle(&mut self.bytes, self.sent) {
+                self.sent = 0;
+            }
+        } else {
+            mapped::settle(&mut self.bytes, 0);
+        }
+        if mapped::settle(&mut self.sealed, self.sealed_sent) {
+            self.sealed_sent = 0;
+        }
+        if !std::mem::replace(&mut self.settled, true) {
+            for (at, chunk) in self.chunks.iter_mut().enumerate() {
+                let sent = if at == 0 { self.sent } else { 0 };
+                if let Chunk::Own(bytes) = chunk {
+                    let before = bytes.len();
+                    if mapped::settle(bytes, sent) && at == 0 {
+                        self.sent = 0;
+                        self.in_chunks -= before - bytes.len();
+                    }
+                }
+            }
         }
     }
 
@@ -194,6 +249,7 @@ impl Waiting {
         self.sealed.clear();
         self.sealed_sent = 0;
         self.batch.clear();
+        self.settled = false;
     }
 }
 

@@ -1,0 +1,106 @@
+//! Many users who connect and never read a byte.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::{AddressFamily, SocketType, connect, socket};
+use serde_json::{Value, json};
+use trunkline_proto::Encoding;
+use trunkline_proto::frame::{Opcode, write_frame, write_header};
+use trunkline_proto::handshake::{key_from, write_request};
+
+use crate::gateway::Gateway;
+use crate::wait;
+
+/// The masking key.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// The receive buffer of a member in bytes. Thousands of full ones would take the memory that the kernel has for TCP.
+const WINDOW: usize = 4 << 10;
+
+/// The bytes of a TCP segment. The gateway's kernel gives a connection with small segments a small send
+/// buffer.
+const SEGMENT: u32 = 536;
+
+/// Connections that read nothing. Dropping the crowd ends them.
+#[derive(Debug)]
+pub struct Crowd {
+    sockets: Vec<TcpStream>,
+}
+
+impl Crowd {
+    /// Sends an upgrade and `connect` with these fields on a connection for each. Waits for no answer.
+    ///
+    /// # Panics
+    /// Nobody listens.
+    pub fn knock(gateway: &Gateway, fields: impl Iterator<Item = Value>) -> Self {
+        let knock = |fields| {
+            let mut socket = open(gateway.ws());
+            let connect = json!({"id": 1, "connect": fields}).to_string();
+            let mut out = upgrade(gateway.ws());
+            write_frame(&mut out, Opcode::Text, connect.as_bytes(), Some(MASK));
+            socket.write_all(&out).expect("the gateway reads");
+            socket
+        };
+        let sockets = fields.map(knock).collect();
+        Self { sockets }
+    }
+
+    /// Opens a session for each of these users, and waits until the gateway has them all.
+    ///
+    /// # Panics
+    /// The gateway does not take them.
+    pub fn join(gateway: &Gateway, users: impl Iterator<Item = String>) -> Self {
+        let sessions = || gateway.metric("trunkline_sessions") as usize;
+        let before = sessions();
+        let crowd = Self::knock(
+            gateway,
+            users.map(|user| json!({"user": user, "device": "d"})),
+        );
+        wait::until("the crowd to be in", || {
+            (sessions() == before + crowd.sockets.len()).then_some(())
+        });
+        crowd
+    }
+
+    /// Sends the first `sent` bytes of a text message of `whole` bytes on each connection.
+    ///
+    /// # Panics
+    /// A connection has ended.
+    pub fn begin_message(&mut self, whole: usize, sent: usize) {
+        let mut out = Vec::new();
+        write_header(&mut out, Opcode::Text, whole, Some([0; 4]));
+        out.resize(out.len() + sent, b' ');
+        for socket in &mut self.sockets {
+            socket.write_all(&out).expect("the gateway reads");
+        }
+    }
+}
+
+/// Opens a connection with small buffers in the kernel.
+fn open(address: SocketAddr) -> TcpStream {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket(family, SocketType::STREAM, None).expect("a socket");
+    setsockopt(&socket, sockopt::RcvBuf, &WINDOW).expect("a socket option");
+    setsockopt(&socket, sockopt::TcpMaxSeg, &SEGMENT).expect("a TCP option");
+    connect(&socket, &address).expect("the gateway listens");
+    socket.into()
+}
+
+/// Returns an upgrade request.
+fn upgrade(address: SocketAddr) -> Vec<u8> {
+    let mut out = Vec::new();
+    let key = key_from(*b"not very random.");
+    write_request(
+        &mut out,
+        &address.to_string(),
+        "/v1/ws",
+        &key,
+        Encoding::Json,
+    );
+    out
+}
