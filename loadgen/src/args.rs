@@ -184,8 +184,8 @@ pub(crate) struct RunArgs {
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-    /// The protocol of a target that is another server: a peer (bun-chat, ws-chat, nats, ejabberd,
-    /// centrifugo, mosquitto, aedes), or a TOML file with a table [protocol]
+    /// The protocol of a target that is another server: a peer (bun-chat, ws-chat, nats, jetstream,
+    /// ejabberd, centrifugo, mosquitto, aedes), or a TOML file with a table [protocol]
     #[arg(long, value_name = "PEER|FILE", requires = "target")]
     pub(crate) protocol: Option<String>,
     /// The control port of the target, http://HOST:PORT: its /metrics are compared with the counts of

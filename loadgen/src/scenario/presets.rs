@@ -78,6 +78,7 @@ pub(crate) const PEERS: &[PeerPreset] = &[
     peer!("bun-chat"),
     peer!("ws-chat"),
     peer!("nats"),
+    peer!("jetstream"),
     peer!("ejabberd"),
     peer!("centrifugo"),
     peer!("mosquitto"),

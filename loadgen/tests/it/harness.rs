@@ -1,5 +1,6 @@
 //! Scenarios, child processes and their results.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,6 +92,11 @@ pub(crate) struct Done {
 impl Loadgen {
     /// Starts the program with these arguments; the word SCENARIO stands for a file with `text`.
     pub(crate) fn start(text: &str, args: &[&str]) -> Self {
+        Self::start_with(text, args, &[])
+    }
+
+    /// The same, with these variables of the environment.
+    pub(crate) fn start_with(text: &str, args: &[&str], variables: &[(&str, &OsString)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("test.toml");
         std::fs::write(&file, text).expect("a scenario is written");
@@ -105,6 +111,7 @@ impl Loadgen {
             .args(args)
             .current_dir(dir.path())
             .env("TMPDIR", &temporary)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(output("stdout"))
             .stderr(output("stderr"))

@@ -27,7 +27,6 @@ mod omission;
 mod pages;
 mod pauses;
 mod peers;
-mod peers_table;
 mod prometheus;
 mod report;
 mod sessions;

