@@ -37,6 +37,8 @@ pub(crate) enum Deceit {
     Babble,
     /// It never says that a session is open.
     Mute,
+    /// It ends all connections, and takes new ones.
+    Leave,
 }
 
 /// The number of the message that a chat lies about.
@@ -234,6 +236,12 @@ fn pass(room: &Room, stream: &mut TcpStream, way: Way, mut push: Value, answer: 
     };
     let id = &answer["id"];
     match deceit {
+        Deceit::Leave => {
+            for (_, socket) in hall.users.drain() {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+            return;
+        }
         Deceit::Refuse => return say(stream, &json!({ "id": id, "error": { "code": 1 } })),
         Deceit::Silent => {}
         _ => say(stream, answer),

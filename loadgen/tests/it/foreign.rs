@@ -181,6 +181,40 @@ away = "50ms"
 }
 
 #[test]
+fn sessions_that_the_server_ends_come_back_where_the_scenario_wants_it() {
+    let longer = ("duration = \"1s\"", "duration = \"3s\"");
+    let wanted = [
+        longer,
+        (
+            "connect_timeout = \"60s\"",
+            "connect_timeout = \"60s\"\nreconnect = true",
+        ),
+        ("lost = [", "disconnects = [\"count<100\"]\nlost = ["),
+    ];
+    let done = run(&chat(&wanted), Deceit::Leave, &[]);
+    let summary = done.expect(0, "ok");
+    for count in ["disconnects", "reconnects"] {
+        assert_eq!(
+            number(&summary, &format!("counts.{count}")),
+            12.0,
+            "{summary}"
+        );
+    }
+    // Most messages are sent after that, and nothing is owed to a session that was away.
+    assert!(number(&summary, "counts.delivered") > 150.0, "{summary}");
+    assert_eq!(
+        summary["violations"],
+        serde_json::json!({}),
+        "{}",
+        done.stdout
+    );
+    // Without the word the run is over.
+    let done = run(&chat(&[longer]), Deceit::Leave, &[]);
+    let summary = done.expect(105, "aborted");
+    assert_eq!(number(&summary, "counts.reconnects"), 0.0, "{summary}");
+}
+
+#[test]
 fn the_protocol_of_centrifugo_is_a_kind() {
     let kind = "[protocol]\nkind = \"centrifuge\"\n[client]";
     let text = scenario(&[("[client]", kind)]);
