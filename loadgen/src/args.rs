@@ -192,6 +192,18 @@ pub(crate) struct RunArgs {
     /// this program
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) control: Option<String>,
+    /// Metrics at --control whose sum is the work that the target puts off [default: those of the
+    /// gateway]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "METRIC",
+        requires = "control"
+    )]
+    pub(crate) debt: Vec<String>,
+    /// Send on until the server puts off no more work than it does, for TIME at the most
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
+    pub(crate) steady: Option<Span>,
     /// The number of sessions; the share of the population follows from it
     #[arg(long, value_name = "N", conflicts_with = "share")]
     pub(crate) connections: Option<u64>,

@@ -36,6 +36,31 @@ impl Metrics {
             .any(|(name, value)| self.get(name).is_none_or(|now| now < *value))
     }
 
+    /// Returns the sum of metrics; `None` if one is missing. A name without labels stands for all
+    /// samples of that name.
+    pub(crate) fn sum_of(&self, names: &[String]) -> Option<f64> {
+        names.iter().map(|name| self.all_of(name)).sum()
+    }
+
+    fn all_of(&self, name: &str) -> Option<f64> {
+        let labelled = |key: &str| key.strip_prefix(name).is_some_and(|it| it.starts_with('{'));
+        let found = self
+            .0
+            .iter()
+            .filter(|(key, _)| *key == name || labelled(key));
+        found.map(|(_, value)| *value).reduce(|a, b| a + b)
+    }
+
+    /// Returns the names of all metrics, without labels, in order.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let names = self
+            .0
+            .keys()
+            .map(|it| it.split('{').next().unwrap_or_default());
+        let names: std::collections::BTreeSet<_> = names.collect();
+        names.into_iter().collect()
+    }
+
     fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| {
@@ -64,11 +89,25 @@ pub(crate) fn address(url: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("`{url}` has no address"))
 }
 
-/// Asks a control port for its metrics.
+/// Asks the control port of a gateway for its metrics.
 ///
 /// # Errors
-/// The control port cannot be reached, or its answer is not as expected.
+/// The control port cannot be reached, or its answer is not that of a gateway.
 pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
+    let metrics = exposed(control)?;
+    match metrics.0.keys().any(|name| name.starts_with("trunkline_")) {
+        true => Ok(metrics),
+        false => Err(format!(
+            "no metrics at http://{control}/metrics: the answer has no metric of a gateway"
+        )),
+    }
+}
+
+/// Asks a server of any kind for its metrics in the format of Prometheus.
+///
+/// # Errors
+/// The server cannot be reached, or its answer is not as expected.
+pub(crate) fn exposed(control: SocketAddr) -> Result<Metrics, String> {
     let get = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&control, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -90,11 +129,7 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
         let line = safe_line(head.lines().next().unwrap_or(""));
         return Err(fail(&format!("the answer is `{line}`")));
     }
-    let metrics = Metrics::parse(body);
-    match metrics.0.keys().any(|name| name.starts_with("trunkline_")) {
-        true => Ok(metrics),
-        false => Err(fail("the answer has no metric of a gateway")),
-    }
+    Ok(Metrics::parse(body))
 }
 
 /// Returns why there is no answer, in words. The operating system reports a timeout as "would
@@ -119,6 +154,15 @@ mod tests {
         assert_eq!(metrics.get("a_total"), Some(12.0));
         assert_eq!(metrics.get("b_total{event=\"x\"}"), Some(3.5));
         assert_eq!(metrics.get("c"), None);
+        let more = Metrics::parse("a 1\na{x=\"1\"} 2\na{x=\"2\"} 3\nab 7\nb 5\n");
+        let sum =
+            |names: &[&str]| more.sum_of(&names.iter().map(|it| (*it).into()).collect::<Vec<_>>());
+        assert_eq!(sum(&["a"]), Some(6.0));
+        assert_eq!(sum(&["a{x=\"2\"}", "b"]), Some(8.0));
+        assert_eq!(
+            (sum(&["a", "c"]), more.names()),
+            (None, vec!["a", "ab", "b"])
+        );
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod compare;
 mod control_port;
 mod course;
 mod curve;
+mod debt;
 mod driver;
 mod events;
 mod exit;

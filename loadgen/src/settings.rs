@@ -3,9 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
 use crate::control_port;
+use crate::debt;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::Setup;
 use crate::scenario::load::Loaded;
@@ -15,7 +17,7 @@ use crate::scenario::sizing::Sizing;
 use crate::scenario::{ExecutorKind, Scenario, WireEncoding, limits};
 use crate::tls::Trust;
 use crate::tokens::Signer;
-use crate::units::Share;
+use crate::units::{Share, Span};
 
 /// The settings of a run.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub(crate) struct RunSettings {
     pub(crate) out: PathBuf,
     /// The options for showing the run.
     pub(crate) view: ViewArgs,
+    /// The metrics whose sum is the work that the server owes; empty if they are not known.
+    pub(crate) debt: Vec<String>,
+    /// With `--steady`, the least time of sending, after which it ends as soon as the server keeps up.
+    pub(crate) steady: Option<Duration>,
 }
 
 /// The gateway that a run drives.
@@ -111,6 +117,10 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
         loaded.scenario.protocol = protocol::file::read(protocol)?;
     }
     overrule(&mut loaded, &args)?;
+    let steady = args
+        .steady
+        .map(|most| until_steady(&mut loaded, &args, most));
+    let steady = steady.transpose()?;
     loaded.validate()?;
     loaded.runnable()?;
     let scenario = loaded.scenario;
@@ -129,6 +139,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
         )));
     }
     fits(&scenario, &gateway, &args)?;
+    let debt = debt(&scenario, &gateway, &args);
     let signer = signer(&args.tls)?;
     let source = scenario
         .client
@@ -145,9 +156,64 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
         sizing,
         gateway,
         view: args.view,
+        debt,
+        steady,
         signer,
         scenario,
     })
+}
+
+/// Returns the metrics of the work that the server owes, where they can be asked for.
+fn debt(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Vec<String> {
+    let control = match gateway {
+        Gateway::Target { control, .. } => control.is_some(),
+        Gateway::Local(_) => true,
+    };
+    match (control, scenario.protocol.kind) {
+        (false, _) => Vec::new(),
+        (true, ProtocolKind::Trunkline) if args.debt.is_empty() => {
+            debt::OURS.map(str::to_owned).into()
+        }
+        (true, _) => args.debt.clone(),
+    }
+}
+
+/// Lets a scenario send for `most`, so that the run can end when the server keeps up. Returns the time
+/// for which the scenario sends otherwise.
+///
+/// # Errors
+/// The scenario has other executors than one of a constant rate, or nothing tells what the server owes.
+fn until_steady(loaded: &mut Loaded, args: &RunArgs, most: Span) -> Outcome<Duration> {
+    let kind = loaded.scenario.protocol.kind;
+    if args.target.is_some() && args.control.is_none() {
+        return Err(Failure::scenario(
+            "--steady: what the target puts off is not known: name its control port with --control",
+        ));
+    }
+    if kind != ProtocolKind::Trunkline && args.debt.is_empty() {
+        return Err(Failure::scenario(format!(
+            "--steady: kind = \"{kind}\" has no known metric of the work that it puts off: name one with --debt"
+        )));
+    }
+    let executors = loaded.scenario.scenarios.values_mut();
+    let mut senders = executors.filter(|it| it.executor.sends());
+    let (Some(one), None) = (senders.next(), senders.next()) else {
+        return Err(Failure::scenario(
+            "--steady needs a scenario in which one executor sends",
+        ));
+    };
+    let (ExecutorKind::ConstantArrivalRate, Some(own)) = (one.executor, one.duration) else {
+        return Err(Failure::scenario(
+            "--steady needs executor = \"constant-arrival-rate\": a rate that changes is not steady",
+        ));
+    };
+    if most.0 <= own.0 {
+        return Err(Failure::scenario(format!(
+            "--steady={most}: the scenario sends for {own} at the least; write a longer time"
+        )));
+    }
+    one.duration = Some(most);
+    Ok(own.0)
 }
 
 /// Checks that target and options fit the protocol of the scenario.

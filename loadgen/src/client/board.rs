@@ -32,6 +32,8 @@ pub(crate) struct Board {
     making: AtomicU32,
     /// The time at which the last thread had made its groups.
     made: AtomicU64,
+    /// The time at which sending ends before its executors do; [`Nanos::MAX`] without.
+    sending_ends: AtomicU64,
 }
 
 impl Board {
@@ -47,7 +49,19 @@ impl Board {
             has_groups,
             making: AtomicU32::new(if has_groups { threads } else { 0 }),
             made: AtomicU64::new(0),
+            sending_ends: AtomicU64::new(Nanos::MAX),
         }
+    }
+
+    /// Ends sending soon, in all threads at one time.
+    pub(crate) fn end_sending(&self, now: Nanos) {
+        self.sending_ends
+            .fetch_min(now + HANDOVER, Ordering::SeqCst);
+    }
+
+    /// Returns the time at which sending ends before its executors do; [`Nanos::MAX`] without.
+    pub(super) fn sending_ends(&self) -> Nanos {
+        self.sending_ends.load(Ordering::Relaxed)
     }
 
     /// Notes that a thread has made its groups.

@@ -14,6 +14,7 @@ const NEAR: u32 = 32;
 impl<D: Dialogue> Client<D> {
     /// Carries out what is due.
     pub(super) fn act(&mut self, now: Nanos) {
+        self.phases.end_sending(now, self.board.sending_ends());
         let left = self.phases.give_up(now, self.limits.drain);
         if left > 0 {
             let count = self.count();

@@ -214,6 +214,25 @@ impl Phases {
         taken
     }
 
+    /// Ends the executors that send, if `at` has come. Their messages up to then are sent.
+    pub(super) fn end_sending(&mut self, now: Nanos, at: Nanos) {
+        if now < at {
+            return;
+        }
+        for state in self.steps.iter_mut().filter(|it| it.sends()) {
+            let Some(start) = state.start else { continue };
+            let is_due = state.step.work.due().is_some_and(|due| start + due < at);
+            if start + state.step.duration > at && !is_due {
+                state.step.duration = at.saturating_sub(start);
+                state.step.work.give_up();
+            }
+        }
+        let windows = self.steps.iter().filter_map(StepState::window);
+        if let Some(until) = windows.map(|it| it.until).max() {
+            self.sending.until = until;
+        }
+    }
+
     fn extend_sending(&mut self) {
         let windows = self.steps.iter().filter_map(StepState::window);
         self.sending = windows.fold(self.sending, SendWindow::with);

@@ -1,8 +1,10 @@
 //! The intervals of a run, and `intervals.csv`, which has a row for each.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Course, Sample};
+use crate::client::SendWindow;
 use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, Process};
 use crate::stats::{Counters, INTERVALS_MAX, Metric, OVER_TIME, Timeline};
@@ -53,6 +55,31 @@ pub(crate) struct Intervals {
     /// The state at the start of the run, and then at the end of each interval.
     states: Vec<Sample>,
     timeline: Timeline,
+}
+
+/// The worst second of sending, as rows of `intervals.csv` have it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Worst {
+    /// The width of an interval in seconds: 1, and more in runs of more than 300 s.
+    pub(crate) seconds: f64,
+    /// The lowest rate of an interval, per second.
+    pub(crate) achieved: f64,
+    /// The start of that interval, in seconds since the start of the run.
+    pub(crate) achieved_from_s: f64,
+    /// The highest p99 of e2e in an interval, in microseconds; `None` if nothing came.
+    pub(crate) e2e_p99_us: Option<u64>,
+    /// The start of that interval, in seconds since the start of the run.
+    pub(crate) e2e_from_s: Option<f64>,
+}
+
+impl Worst {
+    /// Returns the name of an interval.
+    pub(crate) fn name(seconds: f64) -> String {
+        match seconds {
+            1.0 => "worst second".to_owned(),
+            wide => format!("worst {wide:.0} s"),
+        }
+    }
 }
 
 /// One interval of a run.
@@ -120,6 +147,34 @@ impl Intervals {
                 after: &pair[1],
                 timeline: &self.timeline,
             }
+        })
+    }
+
+    /// Returns the worst of the intervals that lie in the time of sending as a whole. Counts
+    /// acknowledgements, or else messages that came.
+    pub(crate) fn worst(&self, sending: SendWindow, acknowledges: bool) -> Option<Worst> {
+        let counted = if acknowledges {
+            Metric::Ack
+        } else {
+            Metric::E2e
+        };
+        let whole =
+            |it: &Interval<'_>| it.from >= sending.from && it.from + self.width <= sending.until;
+        let width = seconds(self.width);
+        let rate = |it: &Interval<'_>| it.latencies(counted).len() as f64 / width;
+        let each: Vec<_> = self.iter().filter(whole).collect();
+        let slowest = each.iter().map(|it| (rate(it), it.from));
+        let (achieved, at) = slowest.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let latencies = each.iter().map(|it| (it.latencies(Metric::E2e), it.from));
+        let latencies = latencies.filter(|(it, _)| !it.is_empty());
+        let p99 = latencies.map(|(it, from)| (it.value_at_quantile(0.99), from));
+        let p99 = p99.max_by_key(|(p99, _)| *p99);
+        Some(Worst {
+            seconds: width,
+            achieved,
+            achieved_from_s: seconds(at),
+            e2e_p99_us: p99.map(|it| it.0),
+            e2e_from_s: p99.map(|it| seconds(it.1)),
         })
     }
 
@@ -285,6 +340,48 @@ pub(crate) mod tests {
         let mut all = Latencies::new();
         all.add(&one);
         Intervals::new(&course, all.timeline())
+    }
+
+    #[test]
+    fn the_worst_second_is_a_whole_one_of_sending() {
+        let mut one = Latencies::new();
+        // Ten a second from 1 s to 5 s, but 3 in the third, one of which was slow to come.
+        for tenth in 10..50_u64 {
+            let now = tenth * SECOND / 10;
+            if tenth / 10 != 3 || tenth < 33 {
+                one.record(Metric::Ack, now, now);
+                let late = if tenth == 32 { 7_000_000 } else { 1_000_000 };
+                one.record(Metric::E2e, now - late, now);
+            }
+        }
+        let mut all = Latencies::new();
+        all.add(&one);
+        let mut course = Course::begin(None);
+        course.end(6 * SECOND, Counters::default());
+        let intervals = Intervals::new(&course, all.timeline());
+        let window = |from: u64, until: u64| SendWindow {
+            from: from * SECOND / 10,
+            until: until * SECOND / 10,
+        };
+        for acknowledges in [true, false] {
+            let worst = intervals.worst(window(10, 50), acknowledges);
+            let worst = worst.expect("there are whole seconds");
+            assert_eq!(
+                (worst.seconds, worst.achieved, worst.achieved_from_s),
+                (1.0, 3.0, 3.0)
+            );
+            assert!(
+                worst
+                    .e2e_p99_us
+                    .is_some_and(|it| (6_900..7_200).contains(&it)),
+                "{worst:?}"
+            );
+            assert_eq!(worst.e2e_from_s, Some(3.0));
+        }
+        // A part of a second is none.
+        assert_eq!(intervals.worst(window(31, 45), true), None);
+        let whole = intervals.worst(window(31, 50), true).expect("one");
+        assert_eq!((whole.achieved, whole.achieved_from_s), (10.0, 4.0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod intervals;
 
 #[cfg(test)]
 pub(crate) use intervals::tests::intervals as intervals_for_tests;
-pub(crate) use intervals::{Interval, Intervals, Table, figure};
+pub(crate) use intervals::{Interval, Intervals, Table, Worst, figure};
 
 use crate::clock::Nanos;
 use crate::health::{Cpu, CpuTimes, Process};

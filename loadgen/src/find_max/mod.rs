@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::args::{FindMaxArgs, RunArgs};
 use crate::client::Board;
 use crate::clock::Nanos;
+use crate::debt::Debt;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
 use crate::foreign;
@@ -57,6 +58,10 @@ struct Trial {
     e2e_p99: Option<u64>,
     /// The part of the processors that was idle, 0 to 1.
     idle: f64,
+    /// The lowest rate of a second.
+    worst: Option<f64>,
+    /// Whether the gateway did what it put off; `None` if that is not known.
+    steady: Option<bool>,
     /// The reasons why the rate did not hold.
     why: Vec<String>,
 }
@@ -69,7 +74,8 @@ impl Trial {
         let why = violations
             .chain(judged.health.faults.iter().cloned())
             .chain(judged.missed.iter().cloned())
-            .chain(judged.doubts.iter().cloned());
+            .chain(judged.doubts.iter().cloned())
+            .chain(judged.debt.as_ref().and_then(Debt::complaint));
         Self {
             number,
             rate,
@@ -79,8 +85,15 @@ impl Trial {
             e2e_p50: (e2e.count > 0).then_some(e2e.p50),
             e2e_p99: (e2e.count > 0).then_some(e2e.p99),
             idle: judged.health.idle,
+            worst: judged.worst.map(|it| it.achieved),
+            steady: judged.debt.as_ref().map(|it| it.steady),
             why: why.collect(),
         }
+    }
+
+    /// Returns whether the rate held: all is right, and the gateway owes nothing for it.
+    fn held(&self) -> bool {
+        self.exit == Exit::Ok && self.steady != Some(false)
     }
 }
 
@@ -137,7 +150,7 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
         let trial = Trial::of(number, (rate, search.confirming()), &judged);
         live.say(&[report::row(&trial)]);
         let exit = trial.exit;
-        search.note(rate, exit == Exit::Ok);
+        search.note(rate, trial.held());
         trials.push(trial);
         // A broken promise does not depend on the rate, and after an interruption no further trial
         // is wanted.

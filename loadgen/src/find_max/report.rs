@@ -36,8 +36,8 @@ pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<
             each.collect::<Vec<_>>().join(", ")
         ),
         format!(
-            "{:>5} {:>12} {:>12} {:>10} {:>10} {:>6}  verdict",
-            "trial", "offered/s", "achieved/s", "e2e p50", "e2e p99", "idle"
+            "{:>5} {:>12} {:>12} {:>12} {:>10} {:>10} {:>6}  verdict",
+            "trial", "offered/s", "achieved/s", "worst second", "e2e p50", "e2e p99", "idle"
         ),
     ]
 }
@@ -45,6 +45,7 @@ pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<
 /// Returns the line of a trial.
 pub(super) fn row(trial: &Trial) -> String {
     let verdict = match trial.exit {
+        Exit::Ok if !trial.held() => trial.why.last().cloned().unwrap_or_default(),
         Exit::Ok if trial.again => "holds again".to_owned(),
         Exit::Ok => "holds".to_owned(),
         exit => format!(
@@ -54,10 +55,11 @@ pub(super) fn row(trial: &Trial) -> String {
         ),
     };
     format!(
-        "{:>5} {:>12} {:>12} {:>10} {:>10} {:>4.0} %  {verdict}",
+        "{:>5} {:>12} {:>12} {:>12} {:>10} {:>10} {:>4.0} %  {verdict}",
         trial.number,
         readable(trial.rate),
         readable(trial.achieved),
+        trial.worst.map_or("–".into(), readable),
         trial.e2e_p50.map_or("–".into(), micros),
         trial.e2e_p99.map_or("–".into(), micros),
         trial.idle * 100.0
@@ -66,7 +68,7 @@ pub(super) fn row(trial: &Trial) -> String {
 
 /// Returns the trials of a rate that held.
 fn at(trials: &[Trial], rate: f64) -> impl Iterator<Item = &Trial> {
-    let holds = move |trial: &&Trial| trial.exit == Exit::Ok && trial.rate == rate;
+    let holds = move |trial: &&Trial| trial.held() && trial.rate == rate;
     trials.iter().filter(holds)
 }
 
@@ -81,9 +83,9 @@ pub(super) struct Bracket {
 
 /// Returns the rates between which the limit lies, by the trials.
 pub(super) fn bracket(trials: &[Trial]) -> Bracket {
-    let failed = trials.iter().filter(|trial| trial.exit != Exit::Ok);
+    let failed = trials.iter().filter(|trial| !trial.held());
     let failed = failed.map(|trial| trial.rate).reduce(f64::min);
-    let held = trials.iter().filter(|trial| trial.exit == Exit::Ok);
+    let held = trials.iter().filter(|trial| trial.held());
     let held = held.filter(|trial| failed.is_none_or(|failed| trial.rate < failed));
     Bracket {
         held: held.map(|trial| trial.rate).reduce(f64::max),
@@ -107,7 +109,7 @@ fn bracket_text(bracket: Bracket) -> String {
 fn limit(trials: &[Trial], above: f64) -> Option<&Trial> {
     let failed = trials
         .iter()
-        .filter(|trial| trial.exit != Exit::Ok && trial.rate >= above);
+        .filter(|trial| !trial.held() && trial.rate >= above);
     failed.min_by(|a, b| a.rate.total_cmp(&b.rate))
 }
 
@@ -212,6 +214,8 @@ pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value
                 "verdict": trial.exit.verdict(),
                 "achieved": trial.achieved,
                 "e2e_us": { "p50": trial.e2e_p50, "p99": trial.e2e_p99 },
+                "worst_second": trial.worst,
+                "steady": trial.steady,
                 "idle": trial.idle,
                 "why": trial.why,
             })
@@ -246,6 +250,8 @@ mod tests {
             achieved: rate * 0.99,
             e2e_p50: Some(p99 / 2),
             e2e_p99: Some(p99),
+            worst: Some(rate * 0.9),
+            steady: None,
             idle: 0.4,
             why: match exit {
                 Exit::Ok => Vec::new(),
@@ -286,6 +292,25 @@ mod tests {
         assert_eq!(json["rate"], 1000.0);
         assert_eq!(json["limit"]["side"], "generator");
         assert_eq!(json["trials"].as_array().map(Vec::len), Some(4));
+    }
+
+    #[test]
+    fn a_rate_that_was_put_off_did_not_hold() {
+        let mut trials = trials();
+        trials.truncate(1);
+        assert!(row(&trials[0]).ends_with("holds"));
+        trials[0].steady = Some(false);
+        trials[0].why = vec!["not steady: the gateway put off 9 s of work".into()];
+        assert!(row(&trials[0]).ends_with("put off 9 s of work"));
+        assert_eq!(
+            bracket(&trials),
+            Bracket {
+                held: None,
+                failed: Some(1000.0)
+            }
+        );
+        let (_, lines) = verdict(Next::Nothing, &trials);
+        assert!(lines.join("\n").contains("at 1,000/s: not steady"));
     }
 
     #[test]

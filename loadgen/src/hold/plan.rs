@@ -110,6 +110,8 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
             ..args.view.clone()
         },
         signer: signer(&args.tls)?,
+        debt: Vec::new(),
+        steady: None,
         scenario,
     };
     Ok((run, times))

@@ -11,7 +11,8 @@ use super::html::{self, escape, page, table};
 use super::results::{self, AGAIN, MIXED, OLD};
 use super::{spectrum, whole};
 use crate::args::ReportArgs;
-use crate::course::{Table, figure};
+use crate::course::{Table, Worst, figure};
+use crate::debt;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
 use crate::output::say;
@@ -144,6 +145,7 @@ impl Run {
         let lists = [
             &self.summary["health"]["faults"],
             &self.summary["thresholds_missed"],
+            &self.summary["not_steady"],
             &self.summary["doubts"],
             &self.summary["notes"],
         ];
@@ -326,24 +328,37 @@ struct SideBySide {
     latencies: Vec<Vec<String>>,
 }
 
+/// Returns a row: its name, and a figure of the summary of each run.
+fn row(runs: &[Run], name: &str, path: &str, unit: fn(f64) -> String) -> Vec<String> {
+    let values = runs.iter().map(|run| figure(&run.summary, path));
+    let values = values.map(|value| value.map_or("–".to_owned(), unit));
+    std::iter::once(name.to_owned()).chain(values).collect()
+}
+
 /// Returns the figures of the runs side by side.
 fn side_by_side(runs: &[Run]) -> SideBySide {
-    let row = |name: &str, path: &str, unit: fn(f64) -> String| {
-        let values = runs.iter().map(|run| figure(&run.summary, path));
-        let values = values.map(|value| value.map_or("–".to_owned(), unit));
-        std::iter::once(name.to_owned())
-            .chain(values)
-            .collect::<Vec<_>>()
-    };
-    let mut rows = vec![row("", "", amount)];
-    for (cell, run) in rows[0].iter_mut().skip(1).zip(runs) {
-        cell.clone_from(&run.name);
-    }
-    rows.push(row("offered per second", "rates.offered", readable));
-    rows.push(row("achieved per second", "rates.achieved", readable));
-    rows.push(row("deliveries per second", "rates.deliveries", readable));
-    rows.push(row("pushes for each message", "fan_out", readable));
-    for count in [
+    let names = runs.iter().map(|run| run.name.clone());
+    let head: Vec<_> = std::iter::once(String::new()).chain(names).collect();
+    let (mut figures, mut latencies) = (vec![head.clone()], vec![head]);
+    figures.extend(amounts(runs));
+    figures.extend(of_sides(runs));
+    figures.extend(put_off(runs));
+    latencies.extend(of_latencies(runs));
+    SideBySide { figures, latencies }
+}
+
+/// Returns the rows of rates and counts.
+fn amounts(runs: &[Run]) -> Vec<Vec<String>> {
+    let worst = format!("achieved per second, {}", Worst::name(worst_width(runs)));
+    let rates = [
+        ("offered per second", "rates.offered"),
+        ("achieved per second", "rates.achieved"),
+        (&worst, "worst_second.achieved"),
+        ("deliveries per second", "rates.deliveries"),
+        ("pushes for each message", "fan_out"),
+    ];
+    let rates = rates.map(|(name, path)| row(runs, name, path, readable));
+    let counts = [
         "attempted",
         "acknowledged",
         "delivered",
@@ -356,13 +371,16 @@ fn side_by_side(runs: &[Run]) -> SideBySide {
         "cuts",
         "resumed",
         "gone",
-    ] {
-        rows.push(row(
-            &count.replace('_', " "),
-            &format!("counts.{count}"),
-            amount,
-        ));
-    }
+    ];
+    let counts = counts.map(|count| {
+        let path = format!("counts.{count}");
+        row(runs, &count.replace('_', " "), &path, amount)
+    });
+    rates.into_iter().chain(counts).collect()
+}
+
+/// Returns the rows of latencies.
+fn of_latencies(runs: &[Run]) -> Vec<Vec<String>> {
     let usual = ["e2e", "ack", "send_lag", "connect"];
     let of_some = ["e2e_group", "resume", "storm_recovery", "held"]
         .into_iter()
@@ -371,7 +389,9 @@ fn side_by_side(runs: &[Run]) -> SideBySide {
             let mut counts = runs.iter().filter_map(|run| figure(&run.summary, &path));
             counts.any(|count| count > 0.0)
         });
-    let mut latencies = vec![rows[0].clone()];
+    let time = |us: f64| micros(us as u64);
+    let worst = format!("e2e p99, {}", Worst::name(worst_width(runs)));
+    let mut rows = vec![row(runs, &worst, "worst_second.e2e_p99_us", time)];
     for metric in usual.into_iter().chain(of_some) {
         for (name, at) in [
             ("p50", "p50"),
@@ -379,39 +399,71 @@ fn side_by_side(runs: &[Run]) -> SideBySide {
             ("p99.9", "p999"),
             ("max", "max"),
         ] {
-            latencies.push(row(
-                &format!("{} {name}", metric.replace('_', " ")),
-                &format!("latency_us.{metric}.{at}"),
-                |us| micros(us as u64),
-            ));
+            let name = format!("{} {name}", metric.replace('_', " "));
+            rows.push(row(runs, &name, &format!("latency_us.{metric}.{at}"), time));
         }
     }
-    for side in ["gateway", "generator"] {
-        rows.push(row(
-            &format!("{side}: CPU"),
-            &format!("{side}.cpu_seconds"),
-            |seconds| format!("{seconds:.2} s"),
-        ));
-        rows.push(row(
-            &format!("{side}: CPU per message"),
-            &format!("{side}.cpu_us_per_message"),
-            |us| format!("{us:.1} µs"),
-        ));
-        rows.push(row(
-            &format!("{side}: memory at the end"),
-            &format!("{side}.rss_bytes"),
-            mebibytes,
-        ));
-        rows.push(row(
-            &format!("{side}: memory per session"),
-            &format!("{side}.bytes_per_session"),
-            bytes_each,
-        ));
+    rows
+}
+
+/// Returns the rows of what both sides used.
+fn of_sides(runs: &[Run]) -> Vec<Vec<String>> {
+    type Unit = fn(f64) -> String;
+    let each: [(&str, &str, Unit); 4] = [
+        ("CPU", "cpu_seconds", |seconds| format!("{seconds:.2} s")),
+        ("CPU per message", "cpu_us_per_message", |us| {
+            format!("{us:.1} µs")
+        }),
+        ("memory at the end", "rss_bytes", mebibytes),
+        ("memory per session", "bytes_per_session", bytes_each),
+    ];
+    let sides = ["gateway", "generator"].into_iter();
+    let rows = sides.flat_map(|side| {
+        each.map(|(name, key, unit)| {
+            row(
+                runs,
+                &format!("{side}: {name}"),
+                &format!("{side}.{key}"),
+                unit,
+            )
+        })
+    });
+    rows.collect()
+}
+
+/// Returns the width of the widest interval of the runs, in seconds.
+fn worst_width(runs: &[Run]) -> f64 {
+    let widths = runs
+        .iter()
+        .filter_map(|run| figure(&run.summary, "worst_second.seconds"));
+    widths.reduce(f64::max).unwrap_or(1.0)
+}
+
+/// Returns the rows of the work that servers put off, in the unit of each run's metrics; none if no run
+/// knows it.
+fn put_off(runs: &[Run]) -> Vec<Vec<String>> {
+    if runs.iter().all(|run| run.summary["debt"].is_null()) {
+        return Vec::new();
     }
-    SideBySide {
-        figures: rows,
-        latencies,
-    }
+    let cell = |run: &Run, path: &str| {
+        let metrics = run.summary["debt"]["metrics"].as_array();
+        let names = metrics.into_iter().flatten().filter_map(Value::as_str);
+        let owed = figure(&run.summary, path);
+        owed.map_or("–".to_owned(), |owed| debt::amount(names, owed))
+    };
+    let amounts = [
+        ("put-off work before", "debt.before"),
+        ("put-off work at the end", "debt.after"),
+        ("put-off work at the most", "debt.most"),
+    ];
+    let amounts = amounts.map(|(name, path)| {
+        let cells = runs.iter().map(|run| cell(run, path));
+        std::iter::once(name.to_owned()).chain(cells).collect()
+    });
+    let done = row(runs, "put-off work: done in", "debt.seconds", |seconds| {
+        format!("{seconds:.1} s")
+    });
+    amounts.into_iter().chain([done]).collect()
 }
 
 fn section(runs: &[Run], question: &Question) -> String {

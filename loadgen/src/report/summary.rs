@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{broke, sessions};
+use crate::debt::Debt;
 use crate::health::Process;
 use crate::settings::{Gateway, RunSettings};
 use crate::stats::{Counters, Metric, Percentiles};
@@ -125,6 +126,10 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         "fan_out": judged.fan_out(),
         "groups": groups(judged),
         "sending_seconds": judged.sending,
+        "worst_second": judged.worst,
+        "until_steady": run.steady.is_some(),
+        "debt": judged.debt,
+        "not_steady": Vec::from_iter(judged.debt.as_ref().and_then(Debt::complaint)),
         "latency_us": latencies,
         "gateway": sides.gateway.as_ref().map(|it| side(it, sides.gateway_before, sides.accepted)),
         "generator": side(&sides.generator, sides.generator_before, Some(c.sessions_opened)),

@@ -1,6 +1,8 @@
 //! The summary for people.
 
 use super::sessions;
+use crate::course::Worst;
+use crate::debt::Debt;
 use crate::exit::Exit;
 use crate::health::Process;
 use crate::settings::RunSettings;
@@ -69,6 +71,25 @@ pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     lines
 }
 
+/// Returns the line on the worst second.
+fn worst(judged: &JudgedRun) -> String {
+    let Some(worst) = judged.worst else {
+        return "worst second  –: no whole second lies in the time of sending".to_owned();
+    };
+    let (_, happened) = judged.achievement();
+    let name = Worst::name(worst.seconds);
+    let e2e = worst.e2e_p99_us.zip(worst.e2e_from_s);
+    format!(
+        "{name:<13} {} messages/s {happened}, from {:.0} s on{}",
+        readable(worst.achieved),
+        worst.achieved_from_s,
+        e2e.map_or(String::new(), |(p99, from)| format!(
+            "; e2e p99 {}, from {from:.0} s on",
+            micros(p99)
+        ))
+    )
+}
+
 /// Returns the lines on sessions and messages.
 fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
@@ -96,6 +117,7 @@ fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
             happened,
             judged.sending
         ),
+        worst(judged),
         format!(
             "deliveries    {}/s: {} pushes in {:.1} s; {} in all, {} for each message",
             readable(judged.deliveries()),
@@ -168,6 +190,12 @@ fn sides(judged: &JudgedRun) -> Vec<String> {
         .collect();
     lines.push(side("generator", &sides.generator, sides.generator_before));
     lines.push(ABOUT_CPU.into());
+    lines.extend(
+        judged
+            .debt
+            .iter()
+            .map(|it| format!("put-off work  {}", it.line())),
+    );
     lines.push(format!(
         "health        send lag p99 {}, {:.2} % of the schedule sent, longest stall {}, steal {:.1} %, idle {:.1} %",
         known(judged.latencies.of(Metric::SendLag).len(), health.send_lag_p99_us),
@@ -208,6 +236,8 @@ pub(crate) fn verdict(judged: &JudgedRun) -> Vec<String> {
             .iter()
             .map(|missed| format!("THRESHOLD     {missed}")),
     );
+    let unsteady = judged.debt.as_ref().and_then(Debt::complaint);
+    lines.extend(unsteady.map(|why| format!("NOT STEADY    {why}")));
     lines.extend(
         judged
             .not_checked
@@ -234,7 +264,7 @@ pub(crate) fn verdict(judged: &JudgedRun) -> Vec<String> {
             "every message was rejected, which the scenario allows; nothing else was checked"
         }
         Exit::Ok if !judged.not_checked.is_empty() => {
-            "every check that this protocol allows passed; the others are listed as NOT CHECKED"
+            "every check that was made passed; the others are listed as NOT CHECKED"
         }
         Exit::Ok => "every check passed",
         Exit::Inconclusive => "the figures contradict each other",

@@ -13,10 +13,11 @@ use super::preflight::{self, Fit, Need};
 use super::publish::{publish, published};
 use super::signals;
 use crate::args::ToldArgs;
-use crate::client::{self, Board, Loop, Measured};
-use crate::clock::{Clock, Nanos};
+use crate::client::{self, Board, Loop, Measured, SendWindow};
+use crate::clock::{Clock, Nanos, to_nanos};
 use crate::control_port::{self, Metrics};
 use crate::course::Course;
+use crate::debt::{self, Debt, DebtWatch};
 use crate::events::Events;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
@@ -28,8 +29,10 @@ use crate::local_gateway::LocalGateway;
 use crate::output::say;
 use crate::prometheus::Exporter;
 use crate::report;
+use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::validate::bounds;
 use crate::settings::{Gateway, RunSettings, Target, parse_target};
+use crate::suggest::similar;
 use crate::tls::Trust;
 use crate::verdict::{self, Baseline, FaultRecord, JudgedRun, RunRecord, Sides};
 
@@ -148,7 +151,7 @@ pub(crate) fn conduct(
     let mut driven = DrivenGateway::start(run)?;
     watch.say(&[driven.announcement()]);
     driven.answers()?;
-    let baseline = Baseline::look(driven.local.as_ref(), driven.metrics()?);
+    let baseline = Baseline::look(driven.local.as_ref(), driven.metrics(run)?);
     let cpu_before = Cpu::look();
     watch.begin(driven.access());
     let mut show = Show {
@@ -156,14 +159,14 @@ pub(crate) fn conduct(
         watch,
         live,
         exporter,
+        debt: None,
     };
     let ended = drive(run, &crew, fit, &mut driven, &mut show, &stop)?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
     let Show { course, watch, .. } = show;
     watch.end(aborted);
-    let after = driven.access().control.map(control_port::metrics);
-    let after = after.transpose();
+    let after = driven.access().control.map(asking(run)).transpose();
     let metrics = after.as_ref().ok().and_then(Option::as_ref);
     let sides = Sides::look(driven.local.as_ref(), &baseline, metrics);
     let stopped = driven.local.map_or(Ok(()), |mut local| local.stop());
@@ -174,6 +177,7 @@ pub(crate) fn conduct(
         cpu,
         course,
         sides,
+        debt: ended.debt.filter(|_| !aborted),
         aborted,
     };
     let mut judged = verdict::judge(run, record);
@@ -284,13 +288,35 @@ impl DrivenGateway {
     }
 
     /// Returns the gateway's counters now; `None` if its control port is unknown.
-    fn metrics(&self) -> Outcome<Option<Metrics>> {
-        let metrics = self.access().control.map(control_port::metrics);
-        metrics.transpose().map_err(|why| {
+    fn metrics(&self, run: &RunSettings) -> Outcome<Option<Metrics>> {
+        let metrics = self.access().control.map(asking(run)).transpose();
+        let metrics = metrics.map_err(|why| {
             Failure::preflight(format!(
                 "{why}; name the control port of the gateway at --target, or leave --control out"
             ))
-        })
+        })?;
+        let Some(found) = metrics.as_ref().filter(|_| run.debt != debt::OURS) else {
+            return Ok(metrics);
+        };
+        let missing = |name: &&String| found.sum_of(std::slice::from_ref(*name)).is_none();
+        match run.debt.iter().find(missing) {
+            None => Ok(metrics),
+            Some(name) => {
+                let near = similar(name, found.names());
+                let near = near.map_or(String::new(), |it| format!("; did you mean `{it}`?"));
+                Err(Failure::preflight(format!(
+                    "--debt {name}: the target has no such metric{near}"
+                )))
+            }
+        }
+    }
+}
+
+/// Returns what asks a control port for its metrics: that of a gateway, or that of any server.
+fn asking(run: &RunSettings) -> fn(SocketAddr) -> Result<Metrics, String> {
+    match run.scenario.protocol.kind {
+        ProtocolKind::Trunkline => control_port::metrics,
+        _ => control_port::exposed,
     }
 }
 
@@ -328,6 +354,8 @@ struct Show<'a> {
     watch: &'a mut dyn Watch,
     live: &'a mut Live,
     exporter: Option<Exporter>,
+    /// Asks what the gateway owes, where it can be asked.
+    debt: Option<DebtWatch>,
 }
 
 impl Show<'_> {
@@ -338,6 +366,16 @@ impl Show<'_> {
             exporter.show(about.clone(), Arc::clone(board), clock, pid);
         }
         self.live.begin(about);
+    }
+
+    /// Ends sending if the run shall be steady, and is.
+    fn end_if_steady(&self, run: &RunSettings, clock: Clock, board: &Board) {
+        if let (Some(least), Some(debt), Some(from)) = (run.steady, &self.debt, board.sending())
+            && clock.now() >= from + to_nanos(least)
+            && debt.keeps_up(from)
+        {
+            board.end_sending(clock.now());
+        }
     }
 
     /// Looks at the board. Returns whether the user wants the run to end.
@@ -369,6 +407,23 @@ struct Ended {
     measured: Vec<Measured>,
     /// The faults of the gateway during the run.
     faults: Vec<FaultRecord>,
+    /// The work that the gateway put off, where it is known.
+    debt: Option<Debt>,
+}
+
+/// Returns a watch of what the gateway owes, where that can be asked for. A gateway that is started again
+/// owes something else.
+fn watch_debt(
+    run: &RunSettings,
+    gateway: &DrivenGateway,
+    clock: Clock,
+) -> Outcome<Option<DebtWatch>> {
+    let mut faults = run.scenario.chaos.actions.iter();
+    let again = faults.any(|it| it.action.starts_again());
+    let control = gateway.access().control;
+    let control = control.filter(|_| !again && !run.debt.is_empty());
+    let start = |control| DebtWatch::start(control, &run.debt, clock);
+    control.map(start).transpose()
 }
 
 /// Runs the threads to their end, shows their progress, and breaks the gateway if the scenario asks
@@ -412,6 +467,7 @@ fn drive(
         workers.push(worker);
     }
     show.begin(about, clock, &board);
+    show.debt = watch_debt(run, gateway, clock)?;
     let mut broken = Ok(None);
     while !workers.iter().all(JoinHandle::is_finished) {
         if broken.is_ok() {
@@ -426,6 +482,7 @@ fn drive(
         if show.look(clock, &board) {
             stop.store(true, Ordering::Relaxed);
         }
+        show.end_if_steady(run, clock, &board);
     }
     show.end(clock, &board);
     let mut measured = Vec::new();
@@ -438,7 +495,11 @@ fn drive(
     }
     broken?;
     chaos.finish(clock, &board, gateway.local.as_mut(), &mut show.course)?;
+    let sending = measured.iter().map(|it| it.sending);
+    let sending = sending.fold(SendWindow::NONE, SendWindow::with);
+    let debt = show.debt.take();
     Ok(Ended {
+        debt: debt.and_then(|it| it.finish(sending, clock, stop)),
         measured,
         faults: chaos.into_faults(),
     })

@@ -98,6 +98,14 @@ impl ExecutorKind {
         }
     }
 
+    /// Returns whether executors of the kind send messages.
+    pub(crate) fn sends(self) -> bool {
+        !matches!(
+            self,
+            Self::RampingConnections | Self::Churn | Self::ReconnectStorm
+        )
+    }
+
     /// Returns the keys of the kind.
     pub(super) fn keys(
         self,

@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use crate::check::{Findings, Violation};
 use crate::client::{Measured, SendWindow, Storm};
 use crate::clock::{Nanos, seconds};
-use crate::course::{Course, Intervals};
+use crate::course::{Course, Intervals, Worst};
+use crate::debt::Debt;
 use crate::exit::{Exit, Failure};
 use crate::health::{Cpu, Health};
-use crate::settings::RunSettings;
+use crate::scenario::protocol::ProtocolKind;
+use crate::settings::{Gateway, RunSettings};
 use crate::stats::{Counters, Latencies, Metric};
 use doubts::Evidence;
 pub(crate) use fault_record::FaultRecord;
@@ -33,6 +35,8 @@ pub(crate) struct RunRecord {
     pub(crate) course: Course,
     /// The resources that both sides used.
     pub(crate) sides: Sides,
+    /// The work that the gateway put off, where it is known.
+    pub(crate) debt: Option<Debt>,
     /// The run was ended before its time.
     pub(crate) aborted: bool,
 }
@@ -55,7 +59,7 @@ pub(crate) struct JudgedRun {
     /// each other.
     pub(crate) doubts: Vec<String>,
     /// What the protocol of the run cannot check, in sentences.
-    pub(crate) not_checked: Vec<&'static str>,
+    pub(crate) not_checked: Vec<String>,
     /// Whether the server acknowledges messages.
     acknowledges: bool,
     /// Other remarks, in sentences.
@@ -63,6 +67,10 @@ pub(crate) struct JudgedRun {
     /// The files of the results could not be written whole.
     pub(crate) unwritten: bool,
     pub(crate) sides: Sides,
+    /// The work that the gateway put off, where it is known.
+    pub(crate) debt: Option<Debt>,
+    /// The worst second of sending; `None` if it lasted no whole second.
+    pub(crate) worst: Option<Worst>,
     /// The storms, all threads together.
     pub(crate) storms: Vec<Storm>,
     /// The faults of the gateway during the run.
@@ -81,6 +89,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         cpu,
         course,
         mut sides,
+        debt,
         aborted,
     } = record;
     let mut counters = Counters::default();
@@ -131,7 +140,10 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let missed = thresholds::missed(run, &counters, &latencies, seconds(sending.length()));
     let acknowledges = run.scenario.protocol.acknowledges();
     let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
-    let doubts = doubts(run, evidence, &latencies, &sides);
+    let mut doubts = doubts(run, evidence, &latencies, &sides);
+    // A run that shall be steady and is not has no figure of a steady state.
+    let unsteady = debt.as_ref().and_then(Debt::complaint);
+    doubts.extend(unsteady.filter(|_| run.steady.is_some()));
     let exit = if !violations.is_empty() {
         Exit::Violation
     } else if unusable {
@@ -141,13 +153,16 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     } else {
         of_figures(evidence, &missed, &doubts)
     };
+    let intervals = Intervals::new(&course, latencies.timeline());
     JudgedRun {
         exit,
         doubts,
-        not_checked: run.scenario.protocol.not_checked(),
+        not_checked: not_checked(run),
         acknowledges,
         counters,
-        intervals: Intervals::new(&course, latencies.timeline()),
+        worst: intervals.worst(sending, acknowledges),
+        intervals,
+        debt,
         latencies,
         sending: seconds(sending.length()),
         making: seconds(making.unwrap_or(0)),
@@ -161,6 +176,32 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         faults,
         findings,
     }
+}
+
+/// Returns what the run does not check, in sentences.
+fn not_checked(run: &RunSettings) -> Vec<String> {
+    let scenario = &run.scenario;
+    let foreign = scenario.protocol.kind != ProtocolKind::Trunkline;
+    let mut all: Vec<String> = { scenario.protocol.not_checked() }
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let history = scenario.checks.history;
+    if !foreign && history.part < history.whole {
+        all.push(format!(
+            "the history of some conversations: {history} of them are read back (checks.history)"
+        ));
+    }
+    match (&run.gateway, run.debt.is_empty()) {
+        (Gateway::Target { control: None, .. }, _) if !foreign => all.push(
+            "the counters of the gateway and the work that it puts off: --control names its control port".into(),
+        ),
+        (_, true) if foreign => all.push(
+            "the work that the server puts off: --control and --debt name a metric of it".into(),
+        ),
+        _ => {}
+    }
+    all
 }
 
 /// Returns what the figures of a run do not show, in sentences.

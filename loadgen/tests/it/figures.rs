@@ -1,9 +1,11 @@
 //! Every figure of a run's summary is the same in the terminal, in JSON and in the report.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::chat::{Chat, Deceit};
 use crate::harness::{Loadgen, number, scenario};
 
 fn text(folder: &Path, name: &str) -> String {
@@ -129,9 +131,102 @@ fn sides(summary: &Value, line: &dyn Fn(&str) -> String, html: &str) {
     }
 }
 
+/// The units of figures in the summary, each behind its number.
+const UNITS: [&str; 7] = ["µs", "ms", "s", "MiB", "B", "%", ""];
+
+/// Returns every number of the summary in every form that a unit allows.
+fn renderings(value: &Value, to: &mut HashSet<String>) {
+    match value {
+        Value::Number(number) => {
+            let n = number.as_f64().expect("a number");
+            let decimals = [
+                format!("{n:.0}"),
+                format!("{n:.1}"),
+                format!("{n:.2}"),
+                format!("{n:.3}"),
+            ];
+            to.extend([grouped(n), rate(n), micros(n), micros(n.floor())]);
+            to.extend(decimals.iter().map(|it| format!("{it} s")));
+            to.extend(decimals);
+            to.extend([format!("{n:.1} µs"), format!("{} B", grouped(n))]);
+            to.insert(format!("{} MiB", grouped((n / 1_048_576.0).round())));
+            to.extend([format!("{:.1} %", n * 100.0), format!("{:.2} %", n * 100.0)]);
+        }
+        Value::Array(all) => all.iter().for_each(|it| renderings(it, to)),
+        Value::Object(all) => all.values().for_each(|it| renderings(it, to)),
+        _ => {}
+    }
+}
+
+/// Returns the figures of a text, each with its unit.
+fn figures(text: &str) -> Vec<String> {
+    // A rate is a number without a unit: `175.0/s`.
+    let text = text.replace("/s", " ");
+    let words: Vec<_> = text
+        .split([' ', '\n', '(', ')', ';', ':', '/'])
+        .map(|it| it.trim_end_matches([',', '.']))
+        .filter(|it| !it.is_empty())
+        .collect();
+    let is_number = |it: &str| {
+        it.starts_with(|c: char| c.is_ascii_digit())
+            && it
+                .chars()
+                .all(|c| c.is_ascii_digit() || c == '.' || c == ',')
+    };
+    let figure = |(at, word): (usize, &&str)| {
+        let unit = words.get(at + 1).filter(|it| UNITS.contains(it));
+        let unit = unit.map_or(String::new(), |it| format!(" {it}"));
+        is_number(word).then(|| format!("{word}{unit}"))
+    };
+    words.iter().enumerate().filter_map(figure).collect()
+}
+
+/// Returns the cells of the first two tables of a page, which have the figures of the run.
+fn cells(html: &str) -> Vec<String> {
+    let tables = html.split("<table").skip(1).take(2);
+    let cells = tables.flat_map(|it| it.split("<td>").skip(1));
+    let texts = cells.filter_map(|it| it.split("</td>").next());
+    let shown = texts.filter(|it| it.starts_with(|c: char| c.is_ascii_digit()));
+    shown.map(str::to_owned).collect()
+}
+
+#[test]
+fn no_figure_is_of_another_unit_or_rounding_than_in_the_json() {
+    let longer = ("duration = \"1s\"", "duration = \"3s\"");
+    let chat = Chat::start(Deceit::None);
+    let url = chat.url();
+    let foreign = ["--target", &*url, "--protocol", "bun-chat"];
+    for args in [&[][..], &foreign] {
+        let done = Loadgen::run(&scenario(&[longer]), args).done();
+        let summary = done.expect(0, "ok");
+        let folder = done.results();
+        let (shown, html) = (text(&folder, "summary.txt"), text(&folder, "report.html"));
+        let mut known = HashSet::new();
+        renderings(&summary, &mut known);
+        // The header is the arithmetic of the scenario; it ends with the line of the gateway.
+        let told = figures(&shown);
+        assert!(told.len() > 60, "{told:?}");
+        for figure in &told {
+            assert!(
+                known.contains(figure),
+                "{figure} is not in {summary}, but in {shown}"
+            );
+        }
+        let cells = cells(&html);
+        assert!(cells.len() > 30, "{cells:?}");
+        for cell in &cells {
+            assert!(
+                told.contains(cell),
+                "{cell} of the report is not in {shown}"
+            );
+        }
+    }
+}
+
 #[test]
 fn every_figure_is_the_same_wherever_it_stands() {
-    let gateway = Loadgen::run(&scenario(&[]), &[]).done();
+    let longer = ("duration = \"1s\"", "duration = \"3s\"");
+    let gateway = Loadgen::run(&scenario(&[longer]), &[]).done();
     let summary = gateway.expect(0, "ok");
     let folder = gateway.results();
     let (shown, html) = (text(&folder, "summary.txt"), text(&folder, "report.html"));
@@ -170,6 +265,23 @@ fn every_figure_is_the_same_wherever_it_stands() {
         assert!(html.contains(&cell), "no {cell}");
     }
     sides(&summary, &line, &html);
+    let worst = [
+        rate(at("worst_second.achieved")),
+        micros(at("worst_second.e2e_p99_us")),
+    ];
+    for figure in worst {
+        assert!(line("worst second ").contains(&figure), "no {figure}");
+        assert!(html.contains(&format!("<td>{figure}</td>")), "no {figure}");
+    }
+    assert_eq!(at("worst_second.seconds"), 1.0);
+    let put_off = line("put-off work ");
+    for name in ["before", "after", "most"] {
+        let mib = (at(&format!("debt.{name}")) / 1_048_576.0).round();
+        assert!(
+            put_off.contains(&format!("{} MiB", grouped(mib))),
+            "{put_off}"
+        );
+    }
     let health = line("health ");
     for figure in [
         micros(at("health.send_lag_p99_us")),

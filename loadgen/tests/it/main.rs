@@ -5,6 +5,7 @@ mod chaos;
 mod chat;
 mod cli;
 mod compare;
+mod debt;
 mod doctor;
 mod emulator;
 mod fake;

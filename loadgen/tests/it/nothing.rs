@@ -19,11 +19,7 @@ fn a_run_that_sends_nothing_is_inconclusive() {
     let summary = done.expect(93, "inconclusive");
     assert_eq!(number(&summary, "counts.attempted"), 0.0);
     assert!(sentences(&summary["doubts"]).contains("no message was sent"));
-    assert!(
-        !done.stdout.contains("every check passed"),
-        "{}",
-        done.stdout
-    );
+    assert!(!done.stdout.contains("every check"), "{}", done.stdout);
     assert!(
         done.stdout.contains("INCONCLUSIVE  no message was sent"),
         "{}",
@@ -103,13 +99,16 @@ fn a_threshold_of_what_never_happened_is_not_held() {
     );
 }
 
-/// Returns a control port that answers each request with the next of these counters.
-fn control(answers: Vec<[u64; 4]>) -> SocketAddr {
+/// Returns a control port that answers the first request with the first of these counters, and all
+/// others with the second.
+fn control([first, second]: [[u64; 4]; 2]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it has one");
     std::thread::spawn(move || {
-        for [messages, acks, pushes, receipts] in answers {
-            let (mut stream, _) = listener.accept().expect("a request");
+        let all = std::iter::once(first).chain(std::iter::repeat(second));
+        // Ends with the tests.
+        for ([messages, acks, pushes, receipts], stream) in all.zip(listener.incoming()) {
+            let mut stream = stream.expect("a request");
             let mut request = [0; 1024];
             let _ = stream.read(&mut request);
             let _ = write!(
@@ -124,7 +123,7 @@ fn control(answers: Vec<[u64; 4]>) -> SocketAddr {
     address
 }
 
-fn against(answers: Vec<[u64; 4]>) -> Done {
+fn against(answers: [[u64; 4]; 2]) -> Done {
     let fake = Fake::start(Conduct::Honest);
     let control = format!("http://{}", control(answers));
     let args = ["--target", &fake.url(), "--control", &control];
@@ -134,7 +133,7 @@ fn against(answers: Vec<[u64; 4]>) -> Done {
 #[test]
 fn counters_that_differ_change_the_verdict() {
     // More than this run did: others may have used it.
-    let more = against(vec![[7; 4], [1_000_007; 4]]);
+    let more = against([[7; 4], [1_000_007; 4]]);
     let summary = more.expect(93, "inconclusive");
     assert!(more.stdout.contains("DIFFERS"), "{}", more.stdout);
     assert!(
@@ -145,14 +144,14 @@ fn counters_that_differ_change_the_verdict() {
     let again = Loadgen::start("", &["check", folder.to_str().expect("a path")]).done();
     assert_eq!(again.code, Some(93), "{}", again.stdout);
     // The gateway counted less than this run saw. Other clients cannot be the reason.
-    let less = against(vec![[7; 4], [8; 4]]);
+    let less = against([[7; 4], [8; 4]]);
     let summary = less.expect(91, "violation");
     assert_eq!(number(&summary, "violations.metrics-disagree"), 1.0);
 }
 
 #[test]
 fn of_a_target_that_was_started_again_nothing_is_compared() {
-    let done = against(vec![[1_000_000; 4], [3; 4]]);
+    let done = against([[1_000_000; 4], [3; 4]]);
     let summary = done.expect(0, "ok");
     assert_eq!(summary["gateway"], Value::Null, "{summary}");
     assert!(
