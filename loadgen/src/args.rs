@@ -448,11 +448,14 @@ pub(crate) struct PlanArgs {
     /// How much faster than real time a run of the scenario replays the day, such as 24h=10m
     #[arg(long, value_name = "LONG=SHORT")]
     pub(crate) compress: Option<Compress>,
+    /// Plan for cells of several gateways with one log each, which are not built yet
+    #[arg(long)]
+    pub(crate) cluster: bool,
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Compare the plan of a preset with a published estimate
-    #[arg(long, value_name = "PRESET", conflicts_with_all = ["scenario", "json", "measured", "compress"])]
+    #[arg(long, value_name = "PRESET", conflicts_with_all = ["scenario", "json", "measured", "compress", "cluster"])]
     pub(crate) explain: Option<String>,
 }
 

@@ -18,7 +18,8 @@ pub(super) fn sections(scenario: &Scenario, assumed: &Assumptions, model: &Model
     ]
 }
 
-fn figure(
+/// Makes a figure.
+pub(super) fn figure(
     key: impl Into<String>,
     label: impl Into<String>,
     value: f64,

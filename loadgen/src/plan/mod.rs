@@ -1,6 +1,7 @@
 //! `loadgen plan`: the machines for the whole service of a scenario, with every input, formula and
 //! result.
 
+mod cells;
 mod figures;
 mod measured;
 mod model;
@@ -36,7 +37,10 @@ pub(crate) fn run(args: &PlanArgs) -> Outcome<Exit> {
             assumed.headroom * 100.0
         ));
     }
-    let page = page::Page::new(loaded.name, &loaded.scenario, &assumed, basis);
+    let mut page = page::Page::new(loaded.name, &loaded.scenario, &assumed, basis);
+    if args.cluster {
+        page.add_cells(&assumed);
+    }
     let lines = if args.explain.is_some() {
         published::explain(&page).ok_or_else(|| {
             let names = published::names().join(", ");

@@ -92,7 +92,13 @@ pub(super) struct Resource {
 
 impl Resource {
     /// Returns the machines for `need`, if one machine has `each` and keeps a part of it free.
-    fn new(assumed: &Assumptions, name: &'static str, unit: Unit, need: f64, each: f64) -> Self {
+    pub(super) fn new(
+        assumed: &Assumptions,
+        name: &'static str,
+        unit: Unit,
+        need: f64,
+        each: f64,
+    ) -> Self {
         Self {
             name,
             unit,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::cells::Cells;
 use super::figures;
 use super::model::{Model, Tier};
 use crate::scenario::Scenario;
@@ -84,6 +85,8 @@ pub(super) struct Page {
     pub(super) name: String,
     pub(super) sections: Vec<Section>,
     pub(super) model: Model,
+    /// The cells; `None` if the plan is for gateways that work alone.
+    pub(super) cells: Option<Cells>,
     /// Sentences that say where the capacities come from.
     basis: Vec<String>,
     /// Lines that describe a run of the scenario.
@@ -104,9 +107,22 @@ impl Page {
             name,
             sections,
             model,
+            cells: None,
             basis,
             run: Sizing::of(scenario).explain(scenario),
         }
+    }
+
+    /// Adds the cells of several gateways with one log each.
+    pub(super) fn add_cells(&mut self, assumed: &Assumptions) {
+        let (cells, section) = Cells::of(assumed, &self.model);
+        self.sections.push(section);
+        self.basis.push(
+            "cells of several gateways are planned and not built: plan.log_per_cell was measured \
+             with a prototype, plan.commands_per_leader is an estimate"
+                .into(),
+        );
+        self.cells = Some(cells);
     }
 
     /// Returns the value of the figure `key`, if the plan has it.
@@ -162,17 +178,30 @@ impl Page {
             counted(self.model.gateway.machines()),
             counted(self.model.storage.machines()),
         ));
+        if let Some(cells) = &self.cells {
+            let count = cells.tier.machines();
+            lines.push(format!(
+                "  {:<34} {:>16}  {} cells of {} gateways, which keep what is stored, and {} NATS servers",
+                "all, in cells",
+                counted(count * (cells.gateways + cells.servers)),
+                counted(count),
+                cells.gateways,
+                cells.servers,
+            ));
+        }
         lines.push(String::new());
         lines.push("A RUN OF THIS SCENARIO".into());
         lines.extend(self.run.iter().map(|line| format!("  {line}")));
         lines
     }
 
-    fn tiers(&self) -> [(&'static str, &Tier); 2] {
-        [
+    fn tiers(&self) -> Vec<(&'static str, &Tier)> {
+        let mut tiers = vec![
             ("gateway", &self.model.gateway),
             ("storage, one copy", &self.model.storage),
-        ]
+        ];
+        tiers.extend(self.cells.iter().map(|cells| ("cells", &cells.tier)));
+        tiers
     }
 
     /// Returns the plan as JSON for programs.
@@ -207,7 +236,14 @@ impl Page {
                 "by": by,
             })
         };
-        json!({
+        let cells = self.cells.as_ref().map(|cells| {
+            json!({
+                "cells": tier(&cells.tier, cells.tier.machines()),
+                "gateways": cells.tier.machines() * cells.gateways,
+                "nats_servers": cells.tier.machines() * cells.servers,
+            })
+        });
+        let mut page = json!({
             "schema": SCHEMA,
             "scenario": self.name,
             "basis": self.basis,
@@ -218,6 +254,10 @@ impl Page {
                 "machines": self.model.storage_machines,
             },
             "run": self.run,
-        })
+        });
+        if let (Some(cells), Some(page)) = (cells, page.as_object_mut()) {
+            page.insert("cluster".into(), cells);
+        }
+        page
     }
 }

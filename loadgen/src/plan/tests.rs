@@ -3,16 +3,20 @@
 use super::model::Model;
 use super::page::{Page, Unit};
 use super::published;
-use crate::scenario::load;
+use crate::scenario::load::{self, Loaded};
 use crate::scenario::presets::PRESETS;
 
-fn page(name: &str, edits: &[(&str, &str)]) -> Page {
+fn loaded(name: &str, edits: &[(&str, &str)]) -> Loaded {
     let mut text = load::load(name).unwrap().text;
     for (from, to) in edits {
         assert!(text.contains(from), "{name} has no {from}");
         text = text.replace(from, to);
     }
-    let loaded = load::parse(name.into(), name.into(), text).unwrap();
+    load::parse(name.into(), name.into(), text).unwrap()
+}
+
+fn page(name: &str, edits: &[(&str, &str)]) -> Page {
+    let loaded = loaded(name, edits);
     let assumed = loaded.scenario.plan.clone();
     Page::new(
         loaded.name,
@@ -213,6 +217,76 @@ fn each_resource_can_bind() {
     ] {
         let model = model("service-500m", &[("connections_per_server = 50_000", key)]);
         assert_eq!(model.storage.binding().name, binds, "{key}");
+    }
+}
+
+fn with_cells(name: &str, edits: &[(&str, &str)]) -> Page {
+    let mut page = page(name, edits);
+    page.add_cells(&loaded(name, edits).scenario.plan);
+    page
+}
+
+#[test]
+fn cells_of_several_gateways() {
+    let large = (
+        "connections_per_server = 50_000",
+        "connections_per_server = 1_000_000\nyears = 0.1",
+    );
+    let page = with_cells("im-75m", &[large]);
+    check(
+        &page,
+        &[
+            // 7,000 + 120 + 2 × 16 + 136 + 3 × 24; × 52,083.3.
+            ("log_bytes_per_message", 7_360.0),
+            ("log_peak", 383_333_333.3),
+            // ÷ 75; × (2 + 3).
+            ("log_peak_per_cell", 5_111_111.1),
+            ("log_out_per_cell", 25_555_555.6),
+            // 8 GiB ÷ 5,111,111; 8 TB × 75 ÷ 16.326 TB.
+            ("away_seconds", 1_680.639),
+            ("days_on_disk", 36.751_194),
+            // 2 × 383.3 ÷ 78.
+            ("logs_of_one_namespace", 10.0),
+        ],
+    );
+    let machines = |page: &Page| {
+        let tier = &page.cells.as_ref().unwrap().tier;
+        let machines = tier.resources.iter().map(|resource| resource.machines());
+        machines.collect::<Vec<_>>()
+    };
+    // 383.3 ÷ 78; 156,250 ÷ 200,000; 75 M ÷ 3 M; 52,083 ÷ 600,000; 596 TB ÷ 8 TB.
+    assert_eq!(machines(&page), [5.0, 1.0, 25.0, 1.0, 1.0, 75.0]);
+    let json = page.json();
+    assert_eq!(json["cluster"]["cells"]["binds"], "disk");
+    assert_eq!(json["cluster"]["gateways"], 225.0);
+    assert_eq!(json["figures"]["away_seconds"]["unit"], "s");
+    let text = page.text().join("\n");
+    for words in ["not built", "cells, by disk", "75 cells of 3 gateways"] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+    // The figures of docs/scaling.md.
+    let page = with_cells("service-500m", &[]);
+    assert_eq!(machines(&page), [3.0, 7.0, 3334.0, 1.0, 1.0, 3434.0]);
+    let page = with_cells("web-1b", &[]);
+    assert_eq!(machines(&page)[..4], [489.0, 167.0, 3334.0, 56.0]);
+    assert_eq!(page.figure("logs_of_one_namespace"), Some(978.0));
+    assert!(with_cells("smoke", &[]).json()["cluster"].is_object());
+    assert!(self::page("smoke", &[]).json()["cluster"].is_null());
+}
+
+#[test]
+fn each_resource_of_a_cell_can_bind() {
+    for (key, binds) in [
+        ("log_per_cell = \"0.1Mbit/s\"", "log"),
+        ("commands_per_leader = \"1/s\"", "commands"),
+        ("connections_per_server = 1", "connections"),
+        ("deliveries_per_server = \"1/s\"", "pushes"),
+        ("network_per_server = \"0.1Mbit/s\"", "network out"),
+        ("disk_per_node = \"1GB\"", "disk"),
+    ] {
+        let page = with_cells("service-500m", &[("connections_per_server = 50_000", key)]);
+        let cells = page.cells.unwrap();
+        assert_eq!(cells.tier.binding().name, binds, "{key}");
     }
 }
 

@@ -28,6 +28,14 @@ pub(crate) struct Assumptions {
     pub(crate) reads_per_node: Rate,
     /// The disk of a storage node.
     pub(crate) disk_per_node: Bytes,
+    /// The gateways of a cell. Each keeps all that the cell stores.
+    pub(crate) gateways_per_cell: u32,
+    /// The NATS servers of a cell.
+    pub(crate) servers_per_cell: u32,
+    /// The bandwidth of the log of a cell.
+    pub(crate) log_per_cell: Bandwidth,
+    /// The commands that the leader of a cell decides per second.
+    pub(crate) commands_per_leader: Rate,
     /// The number of copies of everything stored.
     pub(crate) replication: u32,
     /// The part of every machine that is kept free, 0 up to 0.9.
@@ -63,6 +71,12 @@ impl Default for Assumptions {
             writes_per_node: Rate(10_000.0),
             reads_per_node: Rate(50_000.0),
             disk_per_node: Bytes(8_000_000_000_000),
+            gateways_per_cell: 3,
+            servers_per_cell: 3,
+            // Measured with a prototype, on one disk for three servers: 297 groups/s of 256 KiB, 78 MB/s.
+            log_per_cell: Bandwidth(624e6),
+            // Half of the 402,502 messages/s that a gateway alone decides for clients on the same two cores.
+            commands_per_leader: Rate(200_000.0),
             replication: 3,
             headroom: 0.0,
             // 52 B of TCP/IP, 6 of frame, the rest names and numbers in JSON.

@@ -175,6 +175,8 @@ fn plan(scenario: &Scenario) -> Check {
         ("memory_per_server", p.memory_per_server.0 > 0),
         ("memory_per_connection", p.memory_per_connection.0 > 0),
         ("disk_per_node", p.disk_per_node.0 > 0),
+        ("gateways_per_cell", p.gateways_per_cell > 0),
+        ("servers_per_cell", p.servers_per_cell > 0),
         ("replication", p.replication > 0),
         ("fanout_limit", p.fanout_limit > 0),
         ("years", p.years > 0.0 && p.years.is_finite()),

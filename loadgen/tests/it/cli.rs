@@ -299,6 +299,10 @@ fn what_only_informs_succeeds() {
             &["plan", "service-500m"],
             &["10,000", "231,481/s", "<- binds", "82.4 PB"],
         ),
+        (
+            &["plan", "service-500m", "--cluster"],
+            &["cells, by disk", "3,434 cells of 3 gateways", "not built"],
+        ),
         (&["plan", "SCENARIO"], &["12 users", "RUN OF THIS SCENARIO"]),
         (
             &["plan", "smoke", "--compress", "24h=10m"],

@@ -60,6 +60,12 @@ pub(super) fn check(scenario: &Scenario) -> Check {
         f64::from(plan.replication),
         f64::from(COPIES_MAX),
     )?;
+    for (key, copies) in [
+        ("plan.gateways_per_cell", plan.gateways_per_cell),
+        ("plan.servers_per_cell", plan.servers_per_cell),
+    ] {
+        most(key, f64::from(copies), f64::from(COPIES_MAX))?;
+    }
     most("plan.reads_per_write", plan.reads_per_write, WRITES_MAX)?;
     let writes = plan.writes_per_message.unwrap_or(0.0);
     most("plan.writes_per_message", writes, WRITES_MAX)?;
@@ -236,6 +242,11 @@ mod tests {
                 "[checks]",
                 "[plan]\nreplication = 4294967295\n[checks]",
                 ["replication", "1,000 at most"],
+            ),
+            (
+                "[checks]",
+                "[plan]\ngateways_per_cell = 1001\n[checks]",
+                ["gateways_per_cell", "1,000 at most"],
             ),
             (
                 "[checks]",
