@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::{Position, TimelineId};
 
 /// The error of opening a store. The opening changed no acknowledged data.
@@ -226,6 +226,18 @@ pub enum ReadError {
         /// The error of the file system.
         source: io::Error,
     },
+}
+
+impl ReadError {
+    /// Returns whether bytes on the disk are lost, so that another try would fail too.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            ReadError::Corrupt { .. } | ReadError::NoRecord => true,
+            ReadError::Io { source, .. } => backend::is_lost(source),
+            ReadError::Expired { .. } | ReadError::Future => false,
+        }
+    }
 }
 
 /// A damaged place in a file of the store.

@@ -89,6 +89,8 @@ pub struct SequencerMetrics {
     pub conversations: Counter,
     /// The number of stored last-seen times.
     pub last_seen: Counter,
+    /// The number of expired messages whose content stays on the disk, because they cannot be read.
+    pub expired_unreadable: Counter,
     /// The number of leaps of the system clock.
     pub clock_leaps: Counter,
     /// The difference by which the store's time is behind the system clock, in seconds.

@@ -403,6 +403,35 @@ impl Runs {
         Ok(false)
     }
 
+    /// Returns the position of the first record after a position that a sync timeline refers to.
+    pub(crate) fn next_sync(
+        &self,
+        timeline: TimelineId,
+        after: u64,
+    ) -> Result<Option<u64>, ReadError> {
+        let from = (timeline.0, after + 1);
+        for run in self
+            .of(RunKind::Syncs)
+            .iter()
+            .filter(|run| run.id.to > after)
+        {
+            if !run.may_have(timeline.0)? {
+                continue;
+            }
+            let found = match run.id.form {
+                RunForm::Positions => run
+                    .seek_posting(from)?
+                    .entry()?
+                    .map(|(key, at)| (key.0, at)),
+                RunForm::Values => run.seek(from)?.entry()?.map(|(key, _)| key),
+            };
+            if let Some((_, position)) = found.filter(|(own, _)| *own == timeline.0) {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns the last record with a key.
     #[inline]
     pub(crate) fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {

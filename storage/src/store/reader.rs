@@ -2,6 +2,7 @@
 
 mod erase;
 mod follow;
+mod next;
 mod redacted;
 mod states;
 

@@ -156,18 +156,16 @@ pub(super) fn uncount(
     Ok(changes)
 }
 
-/// Subtracts a message that has expired from the tallies of its stretches, as [`uncount`] does. `side`
-/// is the side of its author in a 1:1 conversation.
+/// Subtracts a message that has expired from the tallies of its stretches.
 ///
 /// # Errors
 /// The store could not be read.
 pub(super) fn uncount_expired(
     batch: &OpenBatch,
-    recent: &mut Recent,
     (conversation, seq): (TimelineId, u64),
-    (author, side): (UserId, Option<Side>),
-) -> Result<Changes, Refused> {
-    let mut changes = Changes::new();
+    author: UserId,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
     for level in Level::ALL {
         let key = level.key(batch.ids(), conversation, level.stretch(seq));
         if let Some(mut tally) = batch.decoded::<Tally>(key)?
@@ -176,17 +174,29 @@ pub(super) fn uncount_expired(
             changes.push((key, state::encode(&tally)));
         }
     }
-    let held = recent.conversation(conversation)?;
-    let last = held.last_seq();
+    Ok(())
+}
+
+/// Subtracts a message that has expired from what memory has counted. `side` is the side of its author in
+/// a 1:1 conversation, and `last` the last sequence of the conversation.
+pub(super) fn forget_expired(
+    recent: &mut Recent,
+    (conversation, seq): (TimelineId, u64),
+    last: u64,
+    (author, side): (UserId, Option<Side>),
+) {
     match side {
-        Some(side) => held.uncount(seq, side),
+        Some(side) => {
+            if let Ok(held) = recent.conversation(conversation) {
+                held.uncount(seq, side);
+            }
+        }
         None => {
             if let Some(group) = recent.groups().held(conversation) {
                 group.uncount(seq, last, author);
             }
         }
     }
-    Ok(changes)
 }
 
 #[cfg(test)]

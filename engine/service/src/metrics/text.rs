@@ -397,6 +397,11 @@ impl Exporter {
             m.last_seen.get(),
         )?;
         to.counter(
+            "trunkline_expired_unreadable",
+            "Expired messages whose content stays on the disk, because they cannot be read",
+            m.expired_unreadable.get(),
+        )?;
+        to.counter(
             "trunkline_clock_leaps",
             "Leaps of the system clock by more than two seconds",
             m.clock_leaps.get(),

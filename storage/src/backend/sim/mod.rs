@@ -34,6 +34,8 @@ pub enum Operation {
     SyncDir,
     /// [`Backend::create`].
     Create,
+    /// [`BackendFile::read_at`]. It counts as no operation, because it changes nothing.
+    Read,
 }
 
 impl SimDisk {
@@ -258,8 +260,9 @@ impl SimFile {
 
 impl BackendFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         self.alive(&state)?;
+        state.fail_planned(Some(Operation::Read))?;
         let cache = &state.inodes[self.inode].cache;
         let rest = cache.get(offset as usize..).unwrap_or_default();
         let len = rest.len().min(buffer.len());

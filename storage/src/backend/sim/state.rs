@@ -178,6 +178,12 @@ impl DiskState {
             self.down = true;
             return Ok(Verdict::Crash);
         }
+        self.fail_planned(operation)?;
+        Ok(Verdict::Do)
+    }
+
+    /// Fails an operation that a test planned to fail.
+    pub(super) fn fail_planned(&mut self, operation: Option<Operation>) -> io::Result<()> {
         match &mut self.fail {
             Some(failure) if Some(failure.operation) == operation => {
                 if failure.left == 0 {
@@ -191,7 +197,7 @@ impl DiskState {
             }
             _ => {}
         }
-        Ok(Verdict::Do)
+        Ok(())
     }
 
     pub(super) fn used(&self) -> u64 {

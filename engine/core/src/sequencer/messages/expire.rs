@@ -29,9 +29,26 @@ const SPANS_AT_ONCE: u64 = 256;
 /// looks at up to this many spans again.
 const NOTED: u64 = 360;
 
+/// The time between two tries while the store cannot be read or takes nothing, in milliseconds.
+const REST: u64 = 10_000;
+
+/// The number of tries after which the content of a message is removed without what belongs to it, such as
+/// its reactions, if that cannot be read.
+const TRIES: u32 = 3;
+
+/// How far the expired messages are cleared, and when the next try is due.
+#[derive(Debug, Default)]
+pub(super) struct Expiring {
+    known: Known,
+    /// The monotonic time before which nothing is tried again, in milliseconds.
+    rests_until: u64,
+    /// The number of failed tries since a message was cleared.
+    tries: u32,
+}
+
 /// How far the expired messages are cleared.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiring {
+enum Known {
     /// The store was not asked yet.
     #[default]
     Unknown,
@@ -43,7 +60,7 @@ pub(super) enum Expiring {
 
 /// A place in the order in which messages expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+struct Place {
     /// The number of the span.
     span: u64,
     /// The position of the last record of that span that was looked at.
@@ -55,13 +72,13 @@ pub(super) struct Place {
 impl Expiring {
     /// Returns how far the messages are cleared. Asks the store if it is not known.
     fn place(&mut self, batch: &OpenBatch) -> Result<Option<Place>, Refused> {
-        if *self == Self::Unknown {
+        if self.known == Known::Unknown {
             let value = batch.value(batch.ids().cleared())?;
             let span = value.and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
-            *self = span.map_or(Self::Never, |span| Self::Before(Place::of(span)));
+            self.known = span.map_or(Known::Never, |span| Known::Before(Place::of(span)));
         }
-        Ok(match *self {
-            Self::Before(place) => Some(place),
+        Ok(match self.known {
+            Known::Before(place) => Some(place),
             _ => None,
         })
     }
@@ -81,19 +98,23 @@ impl Expiring {
             None => {
                 let span = batch.moment().steady / SPAN;
                 changes.push((batch.ids().cleared(), span.to_le_bytes().to_vec()));
-                *self = Self::Before(Place::of(span));
+                self.known = Known::Before(Place::of(span));
                 span
             }
         };
         // The time may have gone back over a restart. What is cleared is not looked at again.
         Ok(batch.ids().due((due / SPAN).max(first)))
     }
-}
 
-impl Expiring {
     /// Notes that the store did not take the record of a message, nor what belongs to it.
     pub(super) fn not_entered(&mut self) {
-        *self = Self::Unknown;
+        self.known = Known::Unknown;
+    }
+
+    /// Notes a failed try.
+    fn failed(&mut self, batch: &OpenBatch) {
+        self.tries = self.tries.saturating_add(1);
+        self.rests_until = batch.moment().passed + REST;
     }
 }
 
@@ -105,22 +126,29 @@ impl Place {
             noted: span,
         }
     }
+
+    fn go_to_next_span(&mut self) {
+        self.span += 1;
+        self.after = Position::ZERO;
+    }
 }
 
 impl Messages {
     /// Forgets what a batch that was given up has changed.
     pub(in crate::sequencer) fn given_up(&mut self) {
-        self.expiring = Expiring::Unknown;
+        self.expiring.known = Known::Unknown;
     }
 
     /// Returns whether messages may have expired that are not cleared.
     #[inline]
     pub(in crate::sequencer) fn is_clearing_due(&self, batch: &OpenBatch) -> bool {
-        match &self.expiring {
-            Expiring::Unknown => true,
-            Expiring::Never => false,
-            Expiring::Before(place) => (place.span + 1) * SPAN <= batch.moment().steady,
-        }
+        let moment = batch.moment();
+        let has_due = match &self.expiring.known {
+            Known::Unknown => true,
+            Known::Never => false,
+            Known::Before(place) => (place.span + 1) * SPAN <= moment.steady,
+        };
+        has_due && moment.passed >= self.expiring.rests_until
     }
 
     /// Removes the content of some messages that have expired. Returns whether there may be more. If
@@ -130,10 +158,14 @@ impl Messages {
         batch: &mut OpenBatch,
         recent: &mut Recent,
     ) -> bool {
-        let Ok(Some(place)) = self.expiring.place(batch) else {
-            return false;
+        let mut place = match self.expiring.place(batch) {
+            Ok(Some(place)) => place,
+            Ok(None) => return false,
+            Err(_) => {
+                self.expiring.failed(batch);
+                return false;
+            }
         };
-        let mut place = place;
         let cleared = self.clear_from(batch, recent, &mut place);
         if place.span >= place.noted + NOTED || (cleared == Ok(true) && place.span > place.noted) {
             let value = place.span.to_le_bytes();
@@ -141,7 +173,10 @@ impl Messages {
                 place.noted = place.span;
             }
         }
-        self.expiring = Expiring::Before(place);
+        self.expiring.known = Known::Before(place);
+        if cleared.is_err() {
+            self.expiring.failed(batch);
+        }
         cleared == Ok(true)
     }
 
@@ -157,20 +192,72 @@ impl Messages {
             if (place.span + 1) * SPAN > now {
                 return Ok(false);
             }
-            let timeline = batch.ids().due(place.span);
-            let more = read(batch, timeline, place, &mut page)?;
+            let more = match read(batch, place, AT_ONCE, &mut page) {
+                Ok(more) => more,
+                Err(error) if error.is_damage() => return self.clear_each(batch, recent, place),
+                Err(error) => return Err(unreadable(&error)),
+            };
             let found = page.len();
-            for record in page.records() {
-                self.remove(batch, recent, &record)?;
-                place.after = record.position;
-            }
+            self.clear_page(batch, recent, &page, place)?;
             if !more {
-                place.span += 1;
-                place.after = Position::ZERO;
+                place.go_to_next_span();
             }
             if found > 0 {
                 return Ok(true);
             }
+        }
+        Ok(true)
+    }
+
+    /// Clears the messages of a page, and moves the place.
+    fn clear_page(
+        &mut self,
+        batch: &mut OpenBatch,
+        recent: &mut Recent,
+        page: &Page,
+        place: &mut Place,
+    ) -> Result<(), Refused> {
+        for record in page.records() {
+            self.remove(batch, recent, &record)?;
+            self.expiring.tries = 0;
+            place.after = record.position;
+        }
+        Ok(())
+    }
+
+    /// Clears some messages one by one, and passes those that the disk does not return: no later message
+    /// may keep its content because of them. Returns whether there may be more.
+    fn clear_each(
+        &mut self,
+        batch: &mut OpenBatch,
+        recent: &mut Recent,
+        place: &mut Place,
+    ) -> Result<bool, Refused> {
+        let (mut page, mut damage) = (Page::default(), None);
+        for _ in 0..AT_ONCE {
+            let more = match read(batch, place, 1, &mut page) {
+                Ok(more) => {
+                    self.clear_page(batch, recent, &page, place)?;
+                    more
+                }
+                Err(error) if error.is_damage() => {
+                    self.metrics.expired_unreadable.one();
+                    damage = Some(error);
+                    pass(batch, place)?
+                }
+                Err(error) => return Err(unreadable(&error)),
+            };
+            if !more {
+                place.go_to_next_span();
+                break;
+            }
+        }
+        if let Some(error) = damage {
+            tracing::error!(
+                %error,
+                messages = self.metrics.expired_unreadable.get(),
+                "the content of messages that have expired stays on the disk, because they cannot be read: check the store with trunkline store verify"
+            );
         }
         Ok(true)
     }
@@ -183,7 +270,11 @@ impl Messages {
         record: &Record<'_>,
     ) -> Result<(), Refused> {
         let (conversation, seq) = (record.timeline, record.seq);
+        if record.body.is_empty() {
+            return Ok(());
+        }
         let Some(message) = Body::read(record.body) else {
+            self.metrics.expired_unreadable.one();
             return Ok(());
         };
         let extras = message.extras();
@@ -216,21 +307,34 @@ impl Messages {
             redacts: Some(Redaction { seq, body: &rest }),
             ..Draft::default()
         };
-        let place = (conversation, seq);
-        let mut changes = tallies::uncount_expired(batch, recent, place, (author, side))?;
-        let key = batch.ids().reactions(conversation, seq);
-        reactions::remove_all(batch, key, &mut changes)?;
-        if side.is_none() {
-            pins::forget(batch, conversation, seq, &mut changes)?;
-        }
         let other = both(message.conversation).map(|(lesser, greater)| match side {
             Some(Side::Lesser) => greater,
             _ => lesser,
         });
         let other = other.map(|other| batch.ids().user(message.namespace, other));
         let share = shares::of(author, other, conversation);
-        shares::remove(batch, share, message.url, &mut changes)?;
+        let reactions = batch.ids().reactions(conversation, seq);
+        let (place, mut changes) = ((conversation, seq), Changes::new());
+        let parts = [
+            tallies::uncount_expired(batch, place, author, &mut changes),
+            reactions::remove_all(batch, reactions, &mut changes),
+            match side {
+                Some(_) => Ok(()),
+                None => pins::forget(batch, conversation, seq, &mut changes),
+            },
+            shares::remove(batch, share, message.url, &mut changes),
+        ];
+        let held = recent.conversation(conversation);
+        let last = held.map(|held| held.last_seq());
+        // What cannot be read stays as it is: the content has to go.
+        if self.expiring.tries < TRIES {
+            parts.into_iter().collect::<Result<(), _>>()?;
+            last?;
+        }
         batch.append(&draft, &mut changes)?;
+        if let Ok(last) = last {
+            tallies::forget_expired(recent, place, last, (author, side));
+        }
         Ok(())
     }
 }
@@ -238,113 +342,35 @@ impl Messages {
 /// Reads the next records of the span of a place. Returns whether there are more.
 fn read(
     batch: &OpenBatch,
-    timeline: TimelineId,
     place: &Place,
+    limit: usize,
     page: &mut Page,
-) -> Result<bool, Refused> {
-    let store = batch.store();
+) -> Result<bool, ReadError> {
+    let (store, timeline) = (batch.store(), batch.ids().due(place.span));
     let head = store.head();
-    let read = match store.sync(timeline, place.after, head, AT_ONCE, page) {
+    match store.sync(timeline, place.after, head, limit, page) {
         // No sync timeline goes back that far any more.
-        Err(ReadError::Expired { oldest }) => store.sync(timeline, oldest, head, AT_ONCE, page),
+        Err(ReadError::Expired { oldest }) => store.sync(timeline, oldest, head, limit, page),
         other => other,
-    };
-    read.map_err(|error| unreadable(&error))
+    }
+}
+
+/// Moves a place past the next record of its span, without reading the record. Returns whether there may be
+/// more in the span: nothing more can be found in it if the index of the store is damaged there.
+fn pass(batch: &OpenBatch, place: &mut Place) -> Result<bool, Refused> {
+    let next = batch
+        .store()
+        .next_sync(batch.ids().due(place.span), place.after);
+    match next {
+        Ok(Some(position)) => {
+            place.after = position;
+            Ok(true)
+        }
+        Ok(None) => Ok(false),
+        Err(error) if error.is_damage() => Ok(false),
+        Err(error) => Err(unreadable(&error)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Extras;
-    use crate::exchange::Action;
-    use crate::sequencer::batch::Moment;
-    use crate::sequencer::fixture::{AB, Fixture, NOW};
-    use crate::sequencer::messages::SendTerms;
-
-    const TTL: u64 = 5_000;
-
-    fn send(fixture: &mut Fixture) {
-        let extras = Extras {
-            ttl: TTL,
-            ..Extras::default()
-        };
-        let extras = extras.stored();
-        let body = Body {
-            text: Some("soon gone"),
-            extras: extras.as_deref(),
-            ..Body::default()
-        };
-        let action = Action::Send {
-            key: None,
-            names_media: false,
-            has_extras: true,
-        };
-        let request = fixture.request("alice", AB, action, body);
-        let terms = SendTerms {
-            has_extras: true,
-            ..SendTerms::default()
-        };
-        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
-        let sent = fixture.messages.send(batch, recent, request.asked(), terms);
-        sent.unwrap();
-    }
-
-    fn pass(fixture: &mut Fixture, passed: u64) {
-        fixture.batch.set_moment(Moment {
-            wire: NOW + passed,
-            steady: NOW + passed,
-            passed,
-        });
-    }
-
-    fn clear(fixture: &mut Fixture) -> bool {
-        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
-        let is_due = fixture.messages.is_clearing_due(batch);
-        let more = is_due && fixture.messages.clear_expired(batch, recent);
-        fixture.commit();
-        more
-    }
-
-    fn texts(fixture: &Fixture) -> Vec<bool> {
-        let id = fixture.ids().direct("", "alice", "bob");
-        let mut page = Page::default();
-        let last = fixture.batch.store().try_last_seq(id).unwrap();
-        let mut has_text = |seq| {
-            fixture.batch.read_message(id, seq, &mut page).unwrap();
-            let record = page.records().next().unwrap();
-            Body::read(record.body).unwrap().text.is_some()
-        };
-        (1..=last).map(&mut has_text).collect()
-    }
-
-    #[test]
-    fn what_is_due_is_cleared_once_and_the_rest_stays() {
-        let mut fixture = Fixture::new();
-        assert!(!clear(&mut fixture), "there is none");
-        let count = 2 * AT_ONCE + 1;
-        for _ in 0..count {
-            send(&mut fixture);
-        }
-        fixture.send("alice", AB).unwrap();
-        fixture.commit();
-        pass(&mut fixture, TTL - 1);
-        assert!(!clear(&mut fixture));
-        assert!(texts(&fixture).iter().all(|has| *has));
-        pass(&mut fixture, TTL + SPAN);
-        let before = fixture.batch.last_position();
-        let mut rounds = 0;
-        while clear(&mut fixture) {
-            rounds += 1;
-        }
-        assert!(rounds >= 3, "{rounds}");
-        let expected: Vec<_> = (0..=count).map(|n| n == count).collect();
-        assert_eq!(texts(&fixture), expected);
-        let cleared = fixture.batch.last_position();
-        assert!(cleared > before);
-        // After a restart nothing is cleared again.
-        fixture.messages.given_up();
-        while clear(&mut fixture) {}
-        assert_eq!(texts(&fixture), expected);
-        assert!(!fixture.messages.is_clearing_due(&fixture.batch));
-    }
-}
+mod tests;
