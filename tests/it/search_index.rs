@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use trunkline_search::words_in;
@@ -216,14 +217,17 @@ fn turning_searches_off_removes_the_index() {
     assert_eq!(alice.refused("search", &json!({"text": "marker1"})), 104);
 }
 
-#[test]
-fn without_room_on_the_disk_the_index_stops_and_messages_go_on() {
+/// Returns a reserve with which messages find room, and the index not twice as much.
+fn without_room() -> String {
     let probe = tempfile::tempdir().expect("a folder");
     let disk = nix::sys::statvfs::statvfs(probe.path()).expect("a disk");
     let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
-    // Messages find this room, and the index not twice as much.
-    let reserve = format!("{}MiB", (free >> 20) * 6 / 10);
-    let mut gateway = setup().flag("store-reserve", reserve).start();
+    format!("{}MiB", (free >> 20) * 6 / 10)
+}
+
+#[test]
+fn without_room_on_the_disk_the_index_stops_and_messages_go_on() {
+    let mut gateway = setup().flag("store-reserve", without_room()).start();
     gateway.logged("the index for searching has stopped");
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.send("bob", "needle");
@@ -237,5 +241,125 @@ fn without_room_on_the_disk_the_index_stops_and_messages_go_on() {
     wait::until("the message is found", || {
         let found: Value = alice.ask("search", &json!({"text": "needle"}));
         (found["search"]["messages"][0]["text"] == "needle").then_some(())
+    });
+}
+
+/// Returns a stopped gateway whose index has two messages, and a file of the index; `None` if strace is missing.
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn stopped() -> Option<(Gateway, PathBuf)> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: strace is missing");
+        return None;
+    }
+    let mut gateway = setup().start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "needle one");
+    alice.send("bob", "needle two");
+    indexed(&mut alice, "alice", 1);
+    drop(alice);
+    gateway.stop();
+    let file = file_with(&folder(&gateway), "term");
+    Some((gateway, file))
+}
+
+fn ready(gateway: &Gateway) {
+    wait::until("searches are answered", || {
+        (gateway.metric("trunkline_search_ready") == 1.0).then_some(())
+    });
+    let mut alice = gateway.dial().connect("alice", "phone");
+    assert_eq!(texts(&mut alice, "needle"), ["needle two", "needle one"]);
+}
+
+#[test]
+fn a_file_that_the_disk_does_not_return_makes_the_index_anew() {
+    let Some((gateway, file)) = stopped() else {
+        return;
+    };
+    let setup = setup().failing(&file, "pread64:error=EIO");
+    let again = setup.start_on(gateway.data());
+    ready(&again);
+    assert_eq!(again.metric("trunkline_search_rebuilds_total"), 1.0);
+    assert!(!file.exists());
+}
+
+#[test]
+fn an_error_that_passes_leaves_the_index_as_it_is() {
+    let Some((gateway, file)) = stopped() else {
+        return;
+    };
+    let setup = setup().failing(&file, "openat:error=EMFILE:when=1");
+    let again = setup.start_on(gateway.data());
+    ready(&again);
+    assert_eq!(again.metric("trunkline_search_failures_total"), 1.0);
+    assert_eq!(again.metric("trunkline_search_rebuilds_total"), 0.0);
+    assert!(file.exists());
+}
+
+#[test]
+fn an_index_that_has_stopped_for_long_is_removed() {
+    let mut gateway = setup().start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "needle one");
+    alice.send("bob", "needle two");
+    indexed(&mut alice, "alice", 1);
+    drop(alice);
+    gateway.stop();
+    let stopped = || setup().flag("store-reserve", without_room());
+    let files = |gateway: &Gateway| {
+        let entries = std::fs::read_dir(folder(gateway)).expect("a folder");
+        entries.count()
+    };
+    let mut patient = stopped().start_on(gateway.data());
+    wait::until("further tries", || {
+        (patient.metric("trunkline_search_failures_total") >= 3.0).then_some(())
+    });
+    assert!(files(&gateway) > 3);
+    patient.stop();
+    let mut hasty = stopped()
+        .flag("search-purge", "1s")
+        .start_on(gateway.data());
+    hasty.logged("the index for searching has stopped for longer than search_purge");
+    wait::until("the files are removed", || {
+        (files(&gateway) == 0).then_some(())
+    });
+    let mut alice = hasty.dial().connect("alice", "phone");
+    alice.send("bob", "another one");
+    assert_eq!(alice.refused("search", &json!({"text": "needle"})), 115);
+    drop(alice);
+    hasty.stop();
+    let again = setup().start_on(gateway.data());
+    ready(&again);
+    assert_eq!(again.metric("trunkline_search_rebuilds_total"), 1.0);
+}
+
+#[test]
+fn an_index_that_ends_the_gateway_is_made_anew_and_then_stays_off() {
+    let mut gateway = setup().start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "needle one");
+    alice.send("bob", "needle two");
+    indexed(&mut alice, "alice", 1);
+    drop(alice);
+    let died = |folder: &Path, deaths: &str| std::fs::write(folder.join("deaths"), deaths);
+    assert!(!between(&mut gateway, |folder| died(folder, "1").expect("a file")));
+    assert!(between(&mut gateway, |folder| died(folder, "2").expect("a file")));
+    assert!(!between(&mut gateway, |_| {}), "once is enough");
+    gateway.stop();
+    died(&folder(&gateway), "2 anew").expect("a file");
+    gateway.start_again();
+    gateway.logged("again and again because of the index for searching");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "needle three");
+    assert_eq!(alice.refused("search", &json!({"text": "needle"})), 115);
+    let left = std::fs::read_dir(folder(&gateway)).expect("a folder");
+    assert_eq!(left.count(), 1, "the note alone");
+    drop(alice);
+    gateway.stop();
+    std::fs::remove_dir_all(folder(&gateway)).expect("a folder");
+    gateway.start_again();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    wait::until("the message is found", || {
+        let found: Value = alice.ask("search", &json!({"text": "three"}));
+        (found["search"]["messages"][0]["text"] == "needle three").then_some(())
     });
 }

@@ -22,6 +22,8 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     /// Shell commands that run first, in the process that becomes the gateway.
     shell: Vec<String>,
+    /// The program that starts the gateway, with its arguments; empty if the shell does.
+    starter: String,
     /// The certificates that clients trust; `None` without TLS.
     trust: Option<Trust>,
 }
@@ -61,6 +63,7 @@ impl Setup {
             flags: BTreeMap::new(),
             environment: Vec::new(),
             shell: Vec::new(),
+            starter: String::new(),
             trust: None,
         }
     }
@@ -130,14 +133,28 @@ impl Setup {
         self
     }
 
+    /// Lets calls to the system about a file fail, from the start on. `what` is what strace injects, as in
+    /// `pread64:error=EIO`.
+    #[must_use]
+    pub fn failing(mut self, file: &Path, what: &str) -> Self {
+        let call = what.split(':').next().unwrap_or_default();
+        let file = file.display();
+        self.starter = format!(
+            "strace -D -f -qq -o /dev/null -P '{file}' -e trace={call} -e 'inject={what}' "
+        );
+        self
+    }
+
     /// Returns the command that runs a subcommand with these flags.
     pub fn command(&self, subcommand: &str) -> Command {
-        let mut command = if self.shell.is_empty() {
+        let mut command = if self.shell.is_empty() && self.starter.is_empty() {
             Command::new(program())
         } else {
             // The process itself does it before it becomes the gateway; doing it between fork
             // and exec from here would need unsafe code.
-            let script = self.shell.join(" && ") + " && exec \"$0\" \"$@\"";
+            let exec = format!("exec {}\"$0\" \"$@\"", self.starter);
+            let steps = self.shell.iter().chain([&exec]);
+            let script = steps.map(String::as_str).collect::<Vec<_>>().join(" && ");
             let mut shell = Command::new("sh");
             shell.args(["-c", &script]).arg(program());
             shell

@@ -6,12 +6,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tantivy::directory::MmapDirectory;
-use tantivy::{Index, IndexSettings};
+use tantivy::directory::error::OpenReadError;
+use tantivy::{Index, IndexSettings, TantivyError};
 use trunkline_core::reader::Texts;
 use trunkline_core::store::Position;
 
+use crate::deaths;
+use crate::directory::{self, Checked, Known};
 use crate::form::{Form, VERSION};
+
+/// The name of the file with the last commit.
+const META: &str = "meta.json";
 
 /// What a commit of the index says about itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,18 +47,32 @@ pub(crate) struct Opened {
     pub(crate) is_new: bool,
 }
 
-/// Opens the index of a folder. One that cannot be used is removed and made anew.
+/// Why an index cannot be opened.
+enum Unusable {
+    /// It is damaged, of another form or of another history: it has to be made anew.
+    Useless(String),
+    /// It may be opened later.
+    Failed(String),
+}
+
+/// Opens the index of a folder. One that is damaged, of another form or of another history of the store is removed
+/// and made anew.
 ///
 /// # Errors
-/// The index cannot be made.
-pub(crate) fn open(folder: &Path, form: &Form, texts: &Texts) -> Result<Opened, String> {
-    match folder.try_exists() {
+/// The index cannot be made, or it cannot be opened now.
+pub(crate) fn open(
+    folder: &Path,
+    form: &Form,
+    texts: &Texts,
+    known: &Known,
+) -> Result<Opened, String> {
+    match folder.join(META).try_exists() {
         Ok(false) => {}
-        Ok(true) => match existing(folder, form, texts) {
+        Ok(true) => match existing(folder, form, texts, known) {
             Ok(opened) => return Ok(opened),
-            Err(reason) => {
+            Err(Unusable::Failed(reason)) => return Err(reason),
+            Err(Unusable::Useless(reason)) => {
                 tracing::warn!(folder = %folder.display(), reason, "the index for searching is made anew");
-                remove_content(folder).map_err(|error| told(folder, &error))?;
             }
         },
         Err(error) => return Err(told(folder, &error)),
@@ -61,7 +80,8 @@ pub(crate) fn open(folder: &Path, form: &Form, texts: &Texts) -> Result<Opened, 
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(folder);
     made.map_err(|error| told(folder, &error))?;
-    let directory = MmapDirectory::open(folder).map_err(|error| error.to_string())?;
+    remove_content(folder, known).map_err(|error| told(folder, &error))?;
+    let directory = Checked::open(folder, known).map_err(|error| error.to_string())?;
     let index = Index::create(directory, form.schema.clone(), IndexSettings::default());
     Ok(Opened {
         index: index.map_err(|error| error.to_string())?,
@@ -70,42 +90,84 @@ pub(crate) fn open(folder: &Path, form: &Form, texts: &Texts) -> Result<Opened, 
     })
 }
 
-/// Opens an index that exists.
-///
-/// # Errors
-/// Says why it cannot be used.
-fn existing(folder: &Path, form: &Form, texts: &Texts) -> Result<Opened, String> {
-    let index = Index::open_in_dir(folder).map_err(|error| error.to_string())?;
+/// Opens an index that exists, after reading all of its files.
+fn existing(folder: &Path, form: &Form, texts: &Texts, known: &Known) -> Result<Opened, Unusable> {
+    let useless = |reason: &str| Unusable::Useless(reason.to_owned());
+    let directory = Checked::open(folder, known)?;
+    let index = Index::open(directory.clone())?;
     if index.schema() != form.schema {
-        return Err("it has other fields than this version has".to_owned());
+        return Err(useless("it has other fields than this version has"));
     }
-    let metas = index.load_metas().map_err(|error| error.to_string())?;
-    let mark = metas.payload.as_deref().ok_or("it has no commit")?;
-    let mark: Mark = serde_json::from_str(mark).map_err(|error| error.to_string())?;
+    let metas = index.load_metas()?;
+    let mark = metas.payload.as_deref();
+    let mark = mark.ok_or_else(|| useless("it has no commit"))?;
+    let mark: Mark = serde_json::from_str(mark).map_err(|error| useless(&error.to_string()))?;
     if mark.version != VERSION {
-        return Err("another version wrote it".to_owned());
+        return Err(useless("another version wrote it"));
     }
     let position = texts.position(&mark.position);
     let position = position.filter(|position| *position <= texts.head());
-    let position = position.ok_or("it belongs to another history of the store")?;
-    // What the library reads from a damaged file could end the process.
-    let damaged = index
-        .validate_checksum()
-        .map_err(|error| error.to_string())?;
-    match damaged.iter().next() {
-        None => Ok(Opened {
-            index,
-            position,
-            is_new: false,
-        }),
-        Some(file) => Err(format!("{} is damaged", file.display())),
+    let position = position.ok_or_else(|| useless("it belongs to another history of the store"))?;
+    let written = index.directory().list_managed_files();
+    let named = metas.segments.iter().flat_map(|part| part.list_files());
+    for file in named.filter(|file| written.contains(file)) {
+        let checked = directory.check(&file);
+        checked.map_err(|error| Unusable::of(&file, &error))?;
+    }
+    Ok(Opened {
+        index,
+        position,
+        is_new: false,
+    })
+}
+
+impl Unusable {
+    fn of(file: &Path, error: &io::Error) -> Self {
+        let reason = told(file, error);
+        match directory::is_damage(error) {
+            true => Self::Useless(reason),
+            false => Self::Failed(reason),
+        }
     }
 }
 
-/// Removes all files of the folder. The folder stays: an operator may have made it.
-fn remove_content(folder: &Path) -> io::Result<()> {
+impl From<TantivyError> for Unusable {
+    fn from(error: TantivyError) -> Self {
+        use TantivyError as Said;
+        match &error {
+            Said::OpenReadError(OpenReadError::IoError { io_error, filepath }) => {
+                Self::of(filepath, io_error)
+            }
+            Said::IoError(io_error) => Self::of(Path::new("a file of the index"), io_error),
+            Said::OpenReadError(_)
+            | Said::DataCorruption(_)
+            | Said::IncompatibleIndex(_)
+            | Said::SchemaError(_)
+            | Said::DeserializeError(_) => Self::Useless(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Returns whether the folder has files of an index.
+pub(crate) fn has_content(folder: &Path) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != deaths::NAME))
+}
+
+/// Removes all files of the folder but the note of deaths. The folder stays: an operator may have made it.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(crate) fn remove_content(folder: &Path, known: &Known) -> io::Result<()> {
+    known.lock().clear();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
+        if entry.file_name() == deaths::NAME {
+            continue;
+        }
         match entry.file_type()?.is_dir() {
             true => std::fs::remove_dir_all(entry.path())?,
             false => std::fs::remove_file(entry.path())?,
@@ -114,6 +176,6 @@ fn remove_content(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn told(folder: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", folder.display())
+fn told(file: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", file.display())
 }

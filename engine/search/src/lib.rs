@@ -9,6 +9,9 @@
 //! - A commit of the index writes new files, and with them the position up to which the log is in them. So
 //!   after a crash nothing is missing and nothing is there twice.
 //! - An index that is missing, damaged, of another form or of another history of the store is made anew.
+//! - All files are read before they are mapped, so that a block that the disk does not return makes the index
+//!   anew and does not end the process. If the index ends the process again and again, it stays off.
+//! - An index that has stopped for long is removed.
 //! - The words of messages that are gone leave the files when these are written anew: see
 //!   [`IndexSettings::purge`](trunkline_core::indexing::IndexSettings::purge).
 //!
@@ -17,10 +20,14 @@
 //! | `worker` | the thread: from the start of the index to its end, and again after a failure |
 //! | `session` | one open index: what the log says, commits, files without deleted words |
 //! | `files` | opens the index of a folder, or makes it |
+//! | `directory` | the files, each read as a whole before it is mapped |
+//! | `deaths` | how often the process has died because of the index |
 //! | `view` | answers searches |
 //! | `form` | the fields of the index |
 //! | `inspect` | which words the files have, for tests and tools |
 
+mod deaths;
+mod directory;
 mod files;
 mod form;
 mod inspect;

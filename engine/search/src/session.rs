@@ -12,6 +12,8 @@ use trunkline_core::reader::{TextChange, Texts};
 use trunkline_core::store::Position;
 
 use crate::WRITER_BYTES;
+use crate::deaths::Deaths;
+use crate::directory::Known;
 use crate::files::{self, Mark};
 use crate::form::{Entry, Form, day_of, first_day};
 use crate::view::{Shared, Snapshot};
@@ -39,6 +41,35 @@ const DISK: Duration = Duration::from_secs(5);
 /// memory for each message.
 const MERGED: usize = 500_000;
 
+/// The time after which the deaths of earlier processes are forgotten.
+const WORKED: Duration = Duration::from_hours(1);
+
+/// Why an index does not go on.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The disk has too little room.
+    Room(String),
+    /// The log cannot be read after a position.
+    Log { after: Position, error: String },
+    /// The index cannot be opened, read or written.
+    Index(String),
+}
+
+impl From<String> for Stopped {
+    fn from(error: String) -> Self {
+        Self::Index(error)
+    }
+}
+
+/// What an index works with.
+pub(crate) struct Tools<'a> {
+    pub(crate) settings: &'a IndexSettings,
+    pub(crate) texts: &'a Texts,
+    pub(crate) shared: &'a Shared,
+    pub(crate) metrics: &'a IndexMetrics,
+    pub(crate) known: &'a Known,
+}
+
 /// An open index, and how far the log is in it.
 pub(crate) struct Session<'a> {
     settings: &'a IndexSettings,
@@ -58,6 +89,8 @@ pub(crate) struct Session<'a> {
     unclean: Option<Instant>,
     expired: Option<Instant>,
     looked: Option<Instant>,
+    /// When it was opened.
+    opened: Instant,
 }
 
 /// What waits to be committed.
@@ -75,32 +108,25 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Says why the index cannot be used.
-    pub(crate) fn open(
-        settings: &'a IndexSettings,
-        texts: &'a Texts,
-        shared: &'a Shared,
-        metrics: &'a IndexMetrics,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(tools: Tools<'a>, deaths: &Deaths) -> Result<Self, Stopped> {
+        let Tools {
+            settings,
+            texts,
+            shared,
+            metrics,
+            known,
+        } = tools;
         check_room(settings, texts)?;
         let form = Form::new();
-        let opened = files::open(&settings.folder, &form, texts)?;
+        let opened = files::open(&settings.folder, &form, texts, known)?;
         if opened.is_new {
             metrics.rebuilds.one();
             shared.forget();
             metrics.ready.set(0);
         }
         let index = opened.index;
-        let options = IndexWriterOptions::builder()
-            .memory_budget_per_thread(WRITER_BYTES)
-            .num_worker_threads(1)
-            .num_merge_threads(1)
-            .build();
-        let writer = index.writer_with_options(options).map_err(told)?;
-        let mut policy = LogMergePolicy::default();
-        policy.set_max_docs_before_merge(MERGED);
-        writer.set_merge_policy(Box::new(policy));
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual);
-        let reader = reader.try_into().map_err(told)?;
+        // From here on files are mapped.
+        let (writer, reader) = deaths.around(|| mapped(&index))?;
         let mut session = Self {
             settings,
             texts,
@@ -120,12 +146,13 @@ impl<'a> Session<'a> {
             unclean: None,
             expired: None,
             looked: None,
+            opened: Instant::now(),
         };
         if opened.is_new {
             // With a position from the beginning, so that the next start goes on with it.
             session.commit()?;
         }
-        session.show()?;
+        deaths.around(|| session.show())?;
         if session.has_deleted()? {
             // It is not known since when.
             let now = Instant::now();
@@ -134,12 +161,17 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// Returns whether the index has worked for so long that earlier deaths had other reasons.
+    pub(crate) fn has_worked_for_long(&self) -> bool {
+        self.opened.elapsed() >= WORKED
+    }
+
     /// Does a piece of work. Returns whether there is more to do at once.
     ///
     /// # Errors
     /// The index cannot be written, or the store cannot be read. What is not committed is lost: open the index
     /// again.
-    pub(crate) fn go_on(&mut self) -> Result<bool, String> {
+    pub(crate) fn go_on(&mut self) -> Result<bool, Stopped> {
         let now = Instant::now();
         if self.looked.is_none_or(|at| now - at >= DISK) {
             self.looked = Some(now);
@@ -185,8 +217,8 @@ impl<'a> Session<'a> {
         Ok(has_more)
     }
 
-    /// Takes a piece of the log. Returns whether there is more.
-    fn follow(&mut self) -> Result<bool, String> {
+    /// Takes a piece of the log. Returns whether there is more. What was read before damage is committed.
+    fn follow(&mut self) -> Result<bool, Stopped> {
         if self.followed >= self.texts.head() {
             return Ok(false);
         }
@@ -230,7 +262,7 @@ impl<'a> Session<'a> {
             }
         });
         if let Some(error) = failed {
-            return Err(error);
+            return Err(error.into());
         }
         if followed.undecodable > 0 {
             self.metrics.undecodable.add(followed.undecodable);
@@ -245,10 +277,16 @@ impl<'a> Session<'a> {
         if changed {
             self.waiting.since.get_or_insert_with(Instant::now);
         }
-        match followed.failed {
-            Some(error) => Err(format!("the store cannot be read: {error}")),
-            None => Ok(has_more),
+        let Some(error) = followed.failed else {
+            return Ok(has_more);
+        };
+        if self.waiting.since.is_some() {
+            self.commit()?;
         }
+        Err(Stopped::Log {
+            after: self.followed,
+            error,
+        })
     }
 
     /// Removes messages that have expired.
@@ -341,15 +379,31 @@ fn add(writer: &IndexWriter, form: &Form, entry: &Entry<'_>) -> Result<usize, St
 ///
 /// # Errors
 /// The disk has less room, or cannot be asked.
-fn check_room(settings: &IndexSettings, texts: &Texts) -> Result<(), String> {
-    let free = texts.free_bytes().map_err(|error| error.to_string())?;
+fn check_room(settings: &IndexSettings, texts: &Texts) -> Result<(), Stopped> {
+    let free = texts.free_bytes();
+    let free = free.map_err(|error| Stopped::Room(error.to_string()))?;
     let needed = settings.reserve.saturating_mul(2);
     match free >= needed {
         true => Ok(()),
-        false => Err(format!(
+        false => Err(Stopped::Room(format!(
             "the disk has {free} bytes free, and the index leaves {needed} free (twice store_reserve): make room"
-        )),
+        ))),
     }
+}
+
+/// Maps the files of an index, to write and to read it.
+fn mapped(index: &Index) -> Result<(IndexWriter, IndexReader), String> {
+    let options = IndexWriterOptions::builder()
+        .memory_budget_per_thread(WRITER_BYTES)
+        .num_worker_threads(1)
+        .num_merge_threads(1)
+        .build();
+    let writer = index.writer_with_options(options).map_err(told)?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_max_docs_before_merge(MERGED);
+    writer.set_merge_policy(Box::new(policy));
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual);
+    Ok((writer, reader.try_into().map_err(told)?))
 }
 
 /// Returns the bytes of the files of a folder, as far as they can be read.

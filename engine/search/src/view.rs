@@ -12,6 +12,7 @@ use tantivy::{DocSet, InvertedIndexReader, Searcher, SegmentReader, TERMINATED, 
 use trunkline_core::search::{Hit, Hits, Index, Looked, Query, Unready, View};
 use trunkline_core::store::{Position, TimelineId};
 
+use crate::deaths;
 use crate::form::{Form, PLACE, SEQ};
 
 /// The words that are looked up in one piece.
@@ -141,6 +142,7 @@ struct Found {
 
 impl Hits for Found {
     fn go_on(&mut self, floor: Position, found: &mut Vec<Hit>) -> Result<Looked, String> {
+        let _marked = deaths::mark();
         let mut looked = Looked::default();
         while looked.words < WORDS && looked.entries < ENTRIES {
             if !self.lists.is_empty() {

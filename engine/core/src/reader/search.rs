@@ -5,7 +5,6 @@
 //! user sees, and what is recalled, edited or deleted is not found from that moment on.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use trunkline_proto::ErrorCode;
@@ -82,60 +81,68 @@ struct Newest {
 
 impl Searching {
     /// Returns the page. It looks for the words in each conversation of the user, and then at the newest
-    /// 256 hits at most.
+    /// 256 hits at most. It has a chunk of the user's conversations in memory at a time.
     ///
     /// # Errors
     /// The gateway has no index, or makes it still; the errors of [`Reading::check`] for a conversation that
     /// the user names; the store or the index could not be read.
     pub(super) async fn read(self, reading: &Reading) -> LongReply {
         let index = self.index.as_ref().ok_or(NOT_OFFERED)?;
-        let places = match self.asked.only {
-            Some(access) => {
-                reading.check(access)?;
-                vec![access]
-            }
-            None => self.conversations(reading).await?,
-        };
+        if let Some(access) = self.asked.only {
+            reading.check(access)?;
+        }
         let view = index.view().map_err(|_| UNREADY)?;
         let before = self.asked.before.map(|FoundAt(at)| Reverse(at));
         let mut newest = Newest {
             page: PageBuilder::new(before, MOST_HITS),
             skipped: false,
         };
-        for access in places {
-            self.look(reading, &*view, access, &mut newest).await?;
-            reading.pause_if_due().await;
+        match self.asked.only {
+            Some(access) => self.look(reading, &*view, access, &mut newest).await?,
+            None => self.look_everywhere(reading, &*view, &mut newest).await?,
         }
         drop(view);
         self.show(reading, newest).await
     }
 
-    /// Returns the conversations of the user.
-    async fn conversations(&self, reading: &Reading) -> Result<Vec<Access>, Failure> {
+    /// Looks for the words in all conversations of the user.
+    async fn look_everywhere(
+        &self,
+        reading: &Reading,
+        view: &dyn View,
+        newest: &mut Newest,
+    ) -> Result<(), Failure> {
         let (user, ids) = (self.asked.user, reading.ids());
-        let mut places = Vec::new();
         let Some(value) = reading.bytes(ids.inbox(user))? else {
-            return Ok(places);
+            return Ok(());
         };
         let inbox: Inbox<'_> = state::decode(&value).ok_or(CORRUPT)?;
-        let mut seen = HashSet::new();
-        let mut add = |entry: &InboxEntry<'_>| {
-            // A user who left a group and came back has it twice.
-            places.extend(
-                self.access(reading, entry)
-                    .filter(|access| seen.insert(access.conversation)),
-            );
-        };
-        inbox.places.iter().for_each(&mut add);
+        self.look_in(reading, view, &inbox.places, newest).await?;
         for number in 0..inbox.chunks {
             let value = reading.bytes(ids.inbox_chunk(user, number))?;
             let value = value.unwrap_or_default();
             let chunk: InboxChunk<'_> = state::decode(&value).ok_or(CORRUPT)?;
-            chunk.places.iter().for_each(&mut add);
             reading.count_listed(chunk.places.len());
+            self.look_in(reading, view, &chunk.places, newest).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks for the words in some conversations.
+    async fn look_in(
+        &self,
+        reading: &Reading,
+        view: &dyn View,
+        places: &[InboxEntry<'_>],
+        newest: &mut Newest,
+    ) -> Result<(), Failure> {
+        for entry in places {
+            if let Some(access) = self.access(reading, entry) {
+                self.look(reading, view, access, newest).await?;
+            }
             reading.pause_if_due().await;
         }
-        Ok(places)
+        Ok(())
     }
 
     /// Returns a conversation of the inbox; `None` if its name is not valid.
@@ -204,6 +211,10 @@ impl Searching {
         let (mut messages, mut cursors, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut last = None;
         for (Reverse(at), candidate) in list.entries {
+            // A user who left a group and came back has it twice.
+            if last == Some(FoundAt(at)) {
+                continue;
+            }
             if messages.len() >= self.asked.limit || bytes > most {
                 more = true;
                 break;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trunkline_storage::{Page, Position, Reader, Record, TimelineId};
 
-use super::failure::CORRUPT;
+use super::failure::{CORRUPT, failure};
 use super::reading::Reading;
 use crate::clock::Clock;
 use crate::event::{Body, RecordKind};
@@ -44,7 +44,7 @@ pub enum TextChange<'a> {
 pub struct FollowedTexts {
     /// The position of the last record that was looked at.
     pub reached: Position,
-    /// The number of messages that were passed because they cannot be decoded.
+    /// The number of messages that were passed because they are damaged or cannot be decoded.
     pub undecodable: u64,
     /// Why the store cannot be read after `reached`, if it cannot.
     pub failed: Option<String>,
@@ -98,8 +98,9 @@ impl Texts {
     /// Gives the changes of texts after a position to `each`, in the order of the log. Reads at most 1,000
     /// records, and no more once `each` breaks off; of the last record `each` gets all.
     ///
-    /// A record that cannot be decoded is counted, and the next one is read: reading it again would change
-    /// nothing.
+    /// A record that cannot be decoded, or whose message is damaged, is counted, and the next one is read: reading
+    /// it again would change nothing. A damaged record of the log ends the reading: nothing says where the next
+    /// one begins.
     pub fn follow(
         &self,
         after: Position,
@@ -178,7 +179,12 @@ impl Texts {
         page: &mut Page,
         tell: &mut dyn FnMut(TextChange<'_>),
     ) -> Result<(), Failure> {
-        self.reading.message(conversation, seq, page)?;
+        match self.reading.store().get(conversation, seq, page) {
+            Ok(_) => {}
+            // It would keep the texts of all later messages from being told.
+            Err(error) if error.is_damage() => return Err(CORRUPT),
+            Err(error) => return Err(failure(&error)),
+        }
         for record in page.records() {
             self.written(&record, tell)?;
         }

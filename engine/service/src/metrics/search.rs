@@ -44,7 +44,7 @@ impl Exporter {
             ),
             (
                 "trunkline_search_undecodable",
-                "Messages that are not in the index for searches because they cannot be decoded",
+                "Messages that are not in the index for searches because they are damaged or cannot be decoded",
                 search.undecodable.get(),
             ),
         ] {
