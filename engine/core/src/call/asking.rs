@@ -212,7 +212,7 @@ impl<'c, 's> Asking<'c, 's> {
                 may_block: parts.hub.blocks.may_block(id, by),
                 blocks: false,
                 is_unlisted: false,
-                is_new: false,
+                begun: 0,
             }
         };
         let mut asked = PresenceQuery {

@@ -366,8 +366,9 @@ pub struct PresenceUser {
     pub blocks: bool,
     /// Whether the answer leaves the user out: only the watch is settled.
     pub is_unlisted: bool,
-    /// Whether the watch began with this request.
-    pub is_new: bool,
+    /// The number of the command with which the watch began; 0 if it began with an earlier one, or if there is
+    /// none.
+    pub begun: u32,
     /// The last-seen time in milliseconds since 1970 UTC, if it was found. It is kept here because
     /// memory may forget it at any time.
     pub left: Option<u64>,

@@ -184,7 +184,7 @@ impl Core {
             Finding::LastSeen { asked } => match asked.failed {
                 None => self.show_known(slot, conn, id, &asked),
                 Some((code, message)) => {
-                    self.ephemeral.end_watches(slot, begun(&asked));
+                    self.ephemeral.end_begun(slot, begun(&asked));
                     self.fail(slot, conn, id, code, message);
                 }
             },
@@ -197,7 +197,7 @@ impl Core {
         if asked.needs_store() {
             let begun: Vec<_> = begun(&asked).collect();
             if !self.query(slot, conn, id, Query::LastSeen { asked }) {
-                self.ephemeral.end_watches(slot, begun.into_iter());
+                self.ephemeral.end_begun(slot, begun.into_iter());
             }
         } else {
             self.show_known(slot, conn, id, &asked);
@@ -225,8 +225,8 @@ impl Core {
     }
 }
 
-/// Returns the users whose watch began with a request.
-fn begun(asked: &PresenceQuery) -> impl Iterator<Item = UserId> {
-    let begun = asked.users.iter().filter(|user| user.is_new);
-    begun.map(|user| user.id)
+/// Returns the users whose watch began with a request, each with the number of the command.
+fn begun(asked: &PresenceQuery) -> impl Iterator<Item = (UserId, u32)> {
+    let begun = asked.users.iter().filter(|user| user.begun != 0);
+    begun.map(|user| (user.id, user.begun))
 }

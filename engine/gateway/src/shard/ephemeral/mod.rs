@@ -5,6 +5,7 @@
 //! something. The events come out of the shard's lane. A turn tells only a part of them, so that
 //! messages do not wait; later turns tell the rest.
 
+mod begun;
 mod commands;
 mod listeners;
 mod listening;
@@ -27,6 +28,7 @@ use super::turn::Turn;
 use crate::limits::Limits;
 use crate::metrics::{Limit, ShardMetrics};
 use crate::shared::SharedPush;
+use begun::Begun;
 use listening::Listenings;
 use presence::{PresenceWalk, Watching};
 use topics::{Lost, NextSubscriber, Subscriptions, TopicNews, TopicWalk};
@@ -55,6 +57,7 @@ pub(crate) struct Ephemeral {
     /// The news that subscribers are being told.
     walk: Option<TopicWalk>,
     listening: Listenings,
+    begun: Begun,
     watching: Watching,
     subscriptions: Subscriptions,
 }
@@ -87,6 +90,7 @@ impl Ephemeral {
             blocks: BTreeMap::new(),
             walk: None,
             listening: Listenings::default(),
+            begun: Begun::default(),
             watching: Watching::new(Arc::clone(hub), shard),
             subscriptions: Subscriptions::new(Arc::clone(hub), shard),
         }
@@ -123,6 +127,7 @@ impl Ephemeral {
         };
         let (watches, topics) = listening.into_keys();
         for (user, key) in watches {
+            self.begun.forget(slot, user);
             self.watching.unwatch(user, key);
         }
         for (topic, key) in topics {

@@ -65,7 +65,7 @@ impl Ephemeral {
         check_presence(names.map(|name| &**name))?;
         for name in unwatch {
             let user = self.ids.user(sender.namespace(), name);
-            self.end_watches(sender.slot, std::iter::once(user));
+            self.end_watch(sender.slot, user);
         }
         let watched: Vec<_> = watch.iter().map(|name| self.named(sender, name)).collect();
         self.check_watches(sender.slot, &watched)?;
@@ -75,7 +75,8 @@ impl Ephemeral {
             unlisted: Vec::new(),
             more_contacts: None,
         };
-        Ok(self.asked(sender, question, turn))
+        let command = self.begun.command();
+        Ok(self.asked(sender, question, command, turn))
     }
 
     /// Handles `contacts` once a reader has found their names. Returns the contacts of one part of the
@@ -102,9 +103,10 @@ impl Ephemeral {
         let more_contacts = Some(!behind.is_empty());
         others.extend(behind);
         let mut unlisted = Vec::new();
+        let command = self.begun.command();
         let (watched, shown) = if watch {
             let others = others.iter();
-            let others = others.map(|user| self.watch(sender, user, turn));
+            let others = others.map(|user| self.watch(sender, user, command, turn));
             unlisted.extend(
                 others
                     .filter(|user| user.may_block)
@@ -123,7 +125,7 @@ impl Ephemeral {
             unlisted,
             more_contacts,
         };
-        Ok(self.asked(sender, question, turn))
+        Ok(self.asked(sender, question, command, turn))
     }
 
     /// Checks that a connection may watch these users too.
@@ -145,10 +147,21 @@ impl Ephemeral {
         ))
     }
 
-    /// Lets a connection watch a user. Returns what a reply says of the user.
-    fn watch(&mut self, sender: Sender<'_>, user: &Named, turn: &mut Turn) -> PresenceUser {
+    /// Lets a connection watch a user. Returns what a reply says of the user. `command` is the number of the
+    /// command.
+    fn watch(
+        &mut self,
+        sender: Sender<'_>,
+        user: &Named,
+        command: u32,
+        turn: &mut Turn,
+    ) -> PresenceUser {
         let slot = sender.slot;
         let known = self.listening.watch(slot, user.id);
+        match known {
+            Some(_) => self.begun.named_again(slot, user.id, command),
+            None => self.begun.begin(slot, user.id, command),
+        }
         let watcher = Watcher {
             slot,
             user: sender.session.id,
@@ -168,26 +181,41 @@ impl Ephemeral {
             may_block,
             blocks: false,
             is_unlisted: false,
-            is_new: known.is_none(),
+            begun: if known.is_none() { command } else { 0 },
         }
     }
 
-    /// Ends watches of a connection whose command failed: it began them.
-    pub(super) fn end_watches(&mut self, slot: u32, users: impl Iterator<Item = UserId>) {
-        for user in users {
-            if let Some(key) = self.listening.remove_watch(slot, user) {
-                self.watching.unwatch(user, key);
+    /// Ends a watch of a connection.
+    fn end_watch(&mut self, slot: u32, user: UserId) {
+        self.begun.forget(slot, user);
+        if let Some(key) = self.listening.remove_watch(slot, user) {
+            self.watching.unwatch(user, key);
+        }
+    }
+
+    /// Ends watches of a connection whose command failed, if it began them. Each user comes with the number of
+    /// the command.
+    pub(super) fn end_begun(&mut self, slot: u32, users: impl Iterator<Item = (UserId, u32)>) {
+        for (user, command) in users {
+            if self.begun.settle(slot, user, command) {
+                self.end_watch(slot, user);
             }
         }
     }
 
     /// Watches users, and returns what memory knows of all that were asked for.
-    fn asked(&mut self, sender: Sender<'_>, question: Question, turn: &mut Turn) -> PresenceQuery {
+    fn asked(
+        &mut self,
+        sender: Sender<'_>,
+        question: Question,
+        command: u32,
+        turn: &mut Turn,
+    ) -> PresenceQuery {
         let by = sender.session.id;
         let watched = question.watched.len();
         let mut users = Vec::with_capacity(watched + question.shown.len());
         for user in &question.watched {
-            users.push(self.watch(sender, user, turn));
+            users.push(self.watch(sender, user, command, turn));
         }
         for Named { id, name } in question.shown {
             let state = self.watching.state(id);
@@ -199,7 +227,7 @@ impl Ephemeral {
                 may_block: self.hub.blocks.may_block(id, by),
                 blocks: false,
                 is_unlisted: false,
-                is_new: false,
+                begun: 0,
             });
         }
         users.extend(question.unlisted);
@@ -217,6 +245,9 @@ impl Ephemeral {
         let now = self.hub.clock.now();
         let mut users = Vec::with_capacity(asked.users.len());
         for (n, user) in asked.users.iter().enumerate() {
+            if user.begun != 0 {
+                self.begun.settle(slot, user.id, user.begun);
+            }
             // Things may have changed since the reader was asked, and the client may know.
             let mut state = self.watching.state(user.id);
             state.left = state.left.max(user.left);
