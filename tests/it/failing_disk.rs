@@ -7,11 +7,16 @@ use trunkline_tests::gateway::Gateway;
 use trunkline_tests::process::Process;
 use trunkline_tests::{http, wait};
 
-/// Makes every `fdatasync` of the gateway fail from now on, or says why that is not possible.
-fn fail_syncs(gateway: &Gateway) -> Result<Process, &'static str> {
+/// Makes every call of the gateway to the system with this name fail with this error, until the result is killed,
+/// or says why that is not possible.
+pub(super) fn fail(gateway: &Gateway, call: &str, error: &str) -> Result<Process, &'static str> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-p", &gateway.process().id().to_string()]);
-    strace.args(["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
+    let (trace, inject) = (
+        format!("trace={call}"),
+        format!("inject={call}:error={error}"),
+    );
+    strace.args(["-e", &trace, "-e", &inject]);
     if Command::new("strace").arg("-V").output().is_err() {
         return Err("strace is missing");
     }
@@ -37,7 +42,7 @@ fn a_failed_sync_stops_the_store_for_good() {
         alice.send("bob", &format!("stored {i}"));
         bob.push_of("message");
     }
-    let mut strace = match fail_syncs(&gateway) {
+    let mut strace = match fail(&gateway, "fdatasync", "EIO") {
         Ok(strace) => strace,
         Err(reason) => {
             println!("skipped: {reason}");

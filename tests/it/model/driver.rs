@@ -1,5 +1,7 @@
 //! Plays a random history on a gateway and on the model, and compares.
 
+mod faults;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -18,6 +20,12 @@ const GROUPS: [&str; 3] = ["one", "two", "three"];
 /// each other's receipts.
 const FANOUT: usize = 3;
 
+/// The time after which messages expire while the history goes on.
+const SHORT: &str = "1s";
+
+/// The words that are searched for.
+const WORDS: [&str; 3] = ["text", "2", "3"];
+
 /// The number of users of a large group who never connect: with some of the others the group has more than
 /// 50 members, or just as many.
 const CROWD: usize = 48;
@@ -34,8 +42,10 @@ pub(super) struct Driver {
     keys: usize,
     /// The last steps, which are printed if the histories differ.
     said: Vec<String>,
-    /// Whether the gateway has an index for searches.
-    searches: bool,
+    /// Whether some messages expire while the history goes on.
+    short_lives: bool,
+    /// Whether the disk fails now and then.
+    bad_disk: bool,
 }
 
 struct Device {
@@ -72,7 +82,7 @@ impl Driver {
             .flag("receipt-fanout", FANOUT + 1)
             .flag("receipt-delay", delay)
             .flag("delivered-delay", longer)
-            .flag("search", seed.is_multiple_of(4))
+            .flag("search", true)
             .start();
         let devices = USERS
             .into_iter()
@@ -95,7 +105,8 @@ impl Driver {
             devices,
             keys: 0,
             said: Vec::new(),
-            searches: seed.is_multiple_of(4),
+            short_lives: seed.is_multiple_of(3),
+            bad_disk: seed.is_multiple_of(2),
         }
     }
 
@@ -105,6 +116,7 @@ impl Driver {
             match self.random.random_range(0..100) {
                 0..8 => self.disconnect(device),
                 8..10 => self.kill(device),
+                10 if self.bad_disk && self.random.random_bool(0.7) => self.lose_disk(device),
                 10 => self.restart(),
                 11..20 => self.look(device),
                 20..26 => self.read_together(),
@@ -121,32 +133,35 @@ impl Driver {
             self.devices[device].since = ("0".into(), 0);
             self.look(device);
         }
-        if self.searches {
-            (0..self.devices.len()).for_each(|device| self.search(device));
+        for device in 0..self.devices.len() {
+            self.connect(device);
+            for word in WORDS {
+                wait::until("the index to have all", || {
+                    self.search(device, word).then_some(())
+                });
+            }
         }
     }
 
-    /// Searches for words. What the user does not see is found at no time, and the rest once the index has it.
-    fn search(&mut self, number: usize) {
-        self.connect(number);
-        for word in ["text", "edited", "2"] {
-            let Device { user, .. } = self.devices[number];
-            let expected = self.world.found(user, word);
-            let Some(client) = &mut self.devices[number].client else {
-                return;
-            };
-            wait::until("the index to have all", || {
-                let asked = json!({"text": word});
-                // A gateway that has just started looks at its index first.
-                client.ask("search", &asked)["search"].as_object()?;
-                let found = crate::search::search(client, &asked);
-                let found: Vec<Value> = found.iter().map(essence).collect();
-                for message in &found {
-                    assert!(expected.contains(message), "{user} {word}: {message}");
-                }
-                (found.len() == expected.len()).then_some(())
-            });
+    /// Searches for a word. What the user does not see is found at no time. Returns whether the rest is found,
+    /// which is so once the index has it.
+    fn search(&mut self, number: usize, word: &str) -> bool {
+        let Device { user, .. } = self.devices[number];
+        let expected = self.world.found(user, word);
+        let Some(client) = &mut self.devices[number].client else {
+            return false;
+        };
+        let asked = json!({"text": word, "limit": 500});
+        // A gateway that has just started looks at its index first.
+        if client.ask("search", &asked)["search"].is_null() {
+            return false;
         }
+        let found = crate::search::search(client, &asked);
+        let found: Vec<Value> = found.iter().map(essence).collect();
+        for message in &found {
+            assert!(expected.contains(message), "{user} {word}: {message}");
+        }
+        found.len() == expected.len()
     }
 
     fn note(&mut self, device: usize, what: &str) {
@@ -227,36 +242,6 @@ impl Driver {
         }
     }
 
-    fn restart(&mut self) {
-        self.said.push("a restart".into());
-        self.forget_clients();
-        assert!(self.gateway.stop().status.success());
-        self.gateway.start_again();
-    }
-
-    /// Kills the gateway while a command is under way, and sends the command again after the
-    /// restart.
-    fn kill(&mut self, number: usize) {
-        self.connect(number);
-        self.hear(number);
-        let (command, ask) = self.command(number, true);
-        if command == "edit" && self.late_edits {
-            let_windows_pass();
-        }
-        self.note(number, &format!("{command} {ask}, and the gateway dies"));
-        if let Some(client) = &mut self.devices[number].client {
-            client.post(command, &ask);
-        }
-        self.gateway.kill();
-        self.forget_clients();
-        self.gateway.start_again();
-        let Device { user, name, .. } = self.devices[number];
-        // Without `connect`, because the events on the way are not known yet.
-        let mut client = self.gateway.dial().connect(user, name);
-        client.ask(command, &ask);
-        let _ = self.world.decide((user, name), command, &ask);
-    }
-
     /// Lets a device send one command, or several commands in one frame.
     fn act(&mut self, number: usize) {
         self.connect(number);
@@ -265,7 +250,8 @@ impl Driver {
         for _ in 0..count {
             let (command, ask) = self.command(number, false);
             let is_late = command == "edit" && self.late_edits;
-            if is_late && !asked.is_empty() {
+            let is_short = ask["ttl"] == SHORT;
+            if (is_late || is_short) && !asked.is_empty() {
                 break;
             }
             let Device { user, name, .. } = self.devices[number];
@@ -279,9 +265,18 @@ impl Driver {
             }
             if is_late {
                 let_windows_pass();
+            }
+            if is_late || is_short {
                 break;
             }
         }
+        let short = asked.last().and_then(|(_, ask, expected)| {
+            let sent = expected.as_ref().ok().filter(|_| ask["ttl"] == SHORT)?;
+            Some((
+                sent["conversation"].as_str()?.to_owned(),
+                sent["seq"].as_u64()?,
+            ))
+        });
         let Some(client) = &mut self.devices[number].client else {
             return;
         };
@@ -293,6 +288,9 @@ impl Driver {
         for (id, (command, ask, expected)) in ids.into_iter().zip(asked) {
             let reply = client.reply(id);
             assert_eq!(answer(&reply, command), expected, "{command} {ask}");
+        }
+        if let Some((conversation, seq)) = short {
+            self.let_expire(number, &conversation, seq as usize);
         }
     }
 
@@ -375,6 +373,8 @@ impl Driver {
             assert_eq!(answer(&reply, command), expected, "{user} {command} {ask}");
         }
         self.sync(number);
+        let word = *WORDS.choose(&mut self.random).expect("not empty");
+        self.search(number, word);
     }
 
     /// Reads all events since a position, in pages.
@@ -465,6 +465,8 @@ impl Driver {
                     // Sometimes the key of an earlier command.
                     self.keys += usize::from(keyed || random.random_bool(0.7));
                     ask["key"] = json!(format!("key-{}", self.keys));
+                } else if self.short_lives && random.random_bool(0.2) {
+                    ask["ttl"] = json!(SHORT);
                 }
                 ("send", ask)
             }

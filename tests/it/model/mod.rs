@@ -1,5 +1,5 @@
 //! Random histories, played on a real gateway with several shards, with disconnects, restarts and
-//! `kill -9`. The events and the answers of every device must equal those of the model.
+//! `kill -9`, failing disks and messages that expire. The events and the answers of every device must equal those of the model.
 //!
 //! The test prints the seed of a failing history. `TRUNKLINE_MODEL_SEED=N` plays that history
 //! again, and `TRUNKLINE_MODEL_SEEDS=200` plays 200 histories.

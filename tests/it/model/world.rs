@@ -103,6 +103,8 @@ struct Message {
     /// The number of edits.
     revision: usize,
     recalled: bool,
+    /// Whether it has expired. No expired message was recalled before.
+    expired: bool,
     hidden: BTreeSet<String>,
     reactions: Vec<(String, String)>,
 }
@@ -222,7 +224,7 @@ impl World {
             let is_same = ask["text"] == message.text
                 && ask["media"] == message.media
                 && Extras::of(ask) == message.extras;
-            if *of != id || !message.recalled && message.revision == 0 && !is_same {
+            if *of != id || !message.is_gone() && message.revision == 0 && !is_same {
                 return Err(117);
             }
             return Ok(json!({"conversation": id, "seq": seq, "duplicate": true}));
@@ -255,6 +257,7 @@ impl World {
             extras: Extras::of(ask),
             revision: 0,
             recalled: false,
+            expired: false,
             hidden: BTreeSet::new(),
             reactions: Vec::new(),
         });
@@ -310,6 +313,9 @@ impl World {
         if message.from != by.0 {
             return Err(103);
         }
+        if message.expired {
+            return Ok(json!({}));
+        }
         message.reactions.clear();
         if let Some(group) = &mut conversation.group {
             group.pins.retain(|pin| *pin != seq);
@@ -343,7 +349,7 @@ impl World {
         let blocked = other.is_some_and(|other| self.is_blocked(by.0, other));
         let conversation = self.message(by.0, id, seq)?;
         let names = conversation.who_see(seq);
-        if conversation.messages[seq - 1].recalled {
+        if conversation.messages[seq - 1].is_gone() {
             return Err(102);
         }
         if blocked && !remove {
@@ -542,13 +548,20 @@ impl World {
                 let message = &self.conversations[id].messages[seq - 1];
                 // Devices that catch up get the last edit only.
                 let is_closed = self.conversations[id].is_closed(*seq, user);
-                if message.recalled || message.revision != *revision || is_closed {
+                if message.is_gone() || message.revision != *revision || is_closed {
                     return None;
                 }
                 json!({"edit": self.conversations[id].render(id, *seq, user, false)})
             }
             Content::Other(event) => event.clone(),
         })
+    }
+}
+
+impl Message {
+    /// Returns whether nobody sees the content any more.
+    fn is_gone(&self) -> bool {
+        self.recalled || self.expired
     }
 }
 

@@ -70,7 +70,7 @@ impl Conversation {
             shown["key"] = json!(key);
         }
         let hidden = message.hidden.contains(user);
-        let has_content = !message.recalled && !hidden;
+        let has_content = !message.is_gone() && !hidden;
         for (field, value) in [("text", &message.text), ("media", &message.media)] {
             if has_content && !value.is_null() {
                 shown[field] = value.clone();
@@ -80,7 +80,12 @@ impl Conversation {
         if has_content && message.revision > 0 {
             shown["edited"] = json!(true);
         }
-        for (field, set) in [("recalled", message.recalled), ("deleted", hidden)] {
+        let fields = [
+            ("recalled", message.recalled),
+            ("deleted", hidden),
+            ("expired", message.expired),
+        ];
+        for (field, set) in fields {
             if set {
                 shown[field] = json!(true);
             }

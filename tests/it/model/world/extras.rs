@@ -111,7 +111,7 @@ impl World {
         if message.from != by.0 {
             return Err(103);
         }
-        if message.recalled {
+        if message.is_gone() {
             return Err(102);
         }
         if late_edits {
@@ -133,6 +133,13 @@ impl World {
 }
 
 impl World {
+    /// Notes that a message has expired.
+    pub(in crate::model) fn expire(&mut self, id: &str, seq: usize) {
+        if let Some(conversation) = self.conversations.get_mut(id) {
+            conversation.messages[seq - 1].expired = true;
+        }
+    }
+
     /// Returns the messages of a conversation that the user sees, or those of one thread.
     pub(super) fn history(&mut self, user: &str, id: &str, thread: Option<u64>) -> Answer {
         let conversation = match thread {

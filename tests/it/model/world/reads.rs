@@ -46,7 +46,7 @@ impl World {
             let last = conversation.messages.len();
             let read = member.read.max(member.joined);
             let unread = conversation.messages[read..].iter().filter(|message| {
-                message.from != user && !message.recalled && !message.hidden.contains(user)
+                message.from != user && !message.is_gone() && !message.hidden.contains(user)
             });
             let mentions = unread
                 .clone()

@@ -130,7 +130,7 @@ impl World {
             return Err(107);
         }
         self.managed(by.0, id)?;
-        if !remove && self.message(by.0, id, seq)?.messages[seq - 1].recalled {
+        if !remove && self.message(by.0, id, seq)?.messages[seq - 1].is_gone() {
             return Err(102);
         }
         let conversation = self.of(by.0, id)?;
