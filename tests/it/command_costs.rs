@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::workspace;
+use trunkline_tests::wait::until;
 
 /// Returns the cost of all work but reading commands, in nanoseconds.
 fn spent(gateway: &Gateway) -> f64 {
@@ -98,6 +99,28 @@ fn with(mut one: Value, more: Value) -> Value {
     one
 }
 
+/// Returns the cost of a search. An index that is made now has one part.
+fn searched(mut gateway: Gateway) -> f64 {
+    gateway.stop();
+    let data = gateway.data();
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("search", true)
+        .start_on(data);
+    until("the index to be made", || {
+        (gateway.metric("trunkline_search_ready") == 1.0).then_some(())
+    });
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let before = spent(&gateway);
+    let found = alice.done("search", &json!({"text": "first"}));
+    assert_eq!(
+        found["messages"].as_array().map(Vec::len),
+        Some(2),
+        "{found}"
+    );
+    spent(&gateway) - before
+}
+
 #[test]
 fn the_page_has_the_costs_of_commands() {
     let gateway = Setup::default().flag("shards", 1).start();
@@ -119,6 +142,10 @@ fn the_page_has_the_costs_of_commands() {
     let joined = spent(&gateway) - before;
     found.insert("`group_join` of an open group".to_owned(), joined);
     bob.ping();
+    found.insert(
+        "`search` for a word, with two hits".to_owned(),
+        searched(gateway),
+    );
     let page = told();
     let rows = |of: &BTreeMap<String, f64>| of.keys().cloned().collect::<Vec<_>>();
     assert_eq!(rows(&page), rows(&found), "{found:?}");

@@ -264,20 +264,28 @@ fn fields_have_limits_and_belong_to_the_message_of_a_key() {
 fn a_plain_message_takes_as_many_bytes_of_log_as_ever() {
     // The header of a frame; the fields of a record; two timelines of a fan-out; and tag, length and value of the
     // conversation, the sender, the device and the text. Frames begin at multiples of eight.
-    const BODY: u64 = (2 + 11) + (2 + 5) + (2 + 5) + (2 + 120);
-    const FRAME: u64 = (24 + 36 + 2 * 16 + BODY).next_multiple_of(8);
-    assert_eq!(FRAME, 248);
+    // A group that is pulled names its channel alone.
+    let frame = |conversation: &str, timelines: u64| {
+        let body = (2 + conversation.len() as u64) + (2 + 5) + (2 + 5) + (2 + 120);
+        (24 + 36 + timelines * 16 + body).next_multiple_of(8)
+    };
+    assert_eq!(frame(DIRECT, 2), 248);
     let gateway = gateway();
     let mut alice = gateway.dial().connect("alice", "phone");
-    let mut positions = Vec::new();
-    for _ in 0..20 {
-        let sent = alice.send("bob", &"x".repeat(120));
-        let pos = sent["pos"].as_str().expect("a position");
-        let (_, address) = pos.rsplit_once('-').expect("an address in the log");
-        positions.push(address.parse::<u64>().expect("a number"));
+    let places = places(&mut alice);
+    for (place, timelines) in places.iter().zip([2, 2, 1]) {
+        let frame = frame(place.conversation, timelines);
+        let mut positions = Vec::new();
+        for _ in 0..20 {
+            let text = json!({"text": "x".repeat(120)});
+            let sent = alice.done("send", &to(place, &text));
+            let pos = sent["pos"].as_str().expect("a position");
+            let (_, address) = pos.rsplit_once('-').expect("an address in the log");
+            positions.push(address.parse::<u64>().expect("a number"));
+        }
+        // The first one begins the conversation, and the gateway may store the time once in between.
+        let taken = positions[1..].windows(2).map(|two| two[1] - two[0]);
+        let others = taken.filter(|bytes| *bytes != frame).count();
+        assert!(others <= 2, "{}: {positions:?}", place.conversation);
     }
-    // The first one begins the conversation, and the gateway may store the time once in between.
-    let taken = positions[1..].windows(2).map(|two| two[1] - two[0]);
-    let others = taken.filter(|bytes| *bytes != FRAME).count();
-    assert!(others <= 2, "{positions:?}");
 }

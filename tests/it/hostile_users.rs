@@ -1,6 +1,7 @@
 //! Users who try to read, acknowledge, recall, react to, list or join conversations of others.
 
 use serde_json::{Value, json};
+use trunkline_tests::api::Api;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::Setup;
 
@@ -40,6 +41,8 @@ fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
             "reactions",
             about(json!({"seq": 1, "reaction": "like", "limit": 1})),
         ),
+        ("search", about(json!({"text": "among"}))),
+        ("search", about(json!({"text": "us", "limit": 1}))),
         ("typing", about(json!({}))),
         ("typing", about(json!({"stop": true}))),
     ];
@@ -126,8 +129,10 @@ fn other_ways(alice: &mut Client, mallory: &mut Client, begin: &str) {
 fn what_is_not_theirs_stays_so() {
     for limit in [500, 2] {
         let gateway = Setup::default()
+            .http()
             .flag("shards", 3)
             .flag("fanout-limit", limit)
+            .flag("search", true)
             .start();
         let dial = gateway.dial();
         let mut alice = dial.connect("alice", "phone");
@@ -165,6 +170,9 @@ fn what_is_not_theirs_stays_so() {
                     let code = thief.refused(command, &request);
                     assert_eq!(code, 103, "{command} {request}");
                 }
+                let by_request = Api::of(&gateway).user("mallory");
+                let refused = by_request.refused(command, &request);
+                assert_eq!(refused, (403, 103), "{command} {request}");
             }
         }
         other_ways(&mut alice, &mut mallory, &begin);
@@ -211,8 +219,10 @@ fn what_is_not_theirs_stays_so() {
 fn members_do_only_what_their_role_allows_and_who_left_nothing() {
     for limit in [500, 2] {
         let gateway = Setup::default()
+            .http()
             .flag("shards", 3)
             .flag("fanout-limit", limit)
+            .flag("search", true)
             .start();
         let dial = gateway.dial();
         let mut alice = dial.connect("alice", "phone");
@@ -267,6 +277,9 @@ fn members_do_only_what_their_role_allows_and_who_left_nothing() {
                 code,
                 "{command} {request}"
             );
+            let by_request = Api::of(&gateway).user("mallory");
+            let (_, refused) = by_request.refused(command, &request);
+            assert_eq!(refused, code, "{command} {request}");
         }
         // Who has left cannot change even the own messages, nor hide them in the own view.
         for (command, request) in [

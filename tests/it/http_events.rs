@@ -37,6 +37,26 @@ fn a_stream_has_the_events_of_a_session() {
     alice.post("typing", &json!({"conversation": "u:alice:bob"}));
     let (id, event) = stream.event();
     assert_eq!((id, &event["typing"]["user"]), (None, &json!("alice")));
+    assert!(event["typing"]["expires_ms"].as_u64() > Some(0), "{event}");
+    let stop = json!({"conversation": "u:alice:bob", "stop": true});
+    alice.post("typing", &stop);
+    let (id, event) = stream.event();
+    assert_eq!(
+        (id, &event["typing"]["stop"]),
+        (None, &json!(true)),
+        "{event}"
+    );
+    assert_eq!(event["typing"]["user"], "alice");
+    let edit = json!({"conversation": "u:alice:bob", "seq": 1, "text": "one, edited"});
+    alice.post("edit", &edit);
+    let (first, event) = stream.event();
+    let edited = &event["edit"];
+    assert_eq!(
+        (&edited["seq"], &edited["text"]),
+        (&json!(1), &json!("one, edited"))
+    );
+    assert!(edited["edited"].is_u64(), "{event}");
+    assert_eq!(first.as_deref(), event["pos"].as_str());
     let signal = alice.post("signal", &json!({"user": "bob", "data": [1]}));
     assert_eq!(signal["online"], true);
     assert_eq!(stream.event().1["signal"]["data"], json!([1]));

@@ -86,6 +86,7 @@ mod model;
 mod monitoring;
 mod newcomers;
 mod offline;
+mod old_stores;
 mod order;
 mod origins;
 mod outstanding;

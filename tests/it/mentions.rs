@@ -1,6 +1,7 @@
 //! Mentions: messages that name members.
 
 use serde_json::{Value, json};
+use trunkline_tests::api::Api;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 
@@ -165,4 +166,33 @@ fn who_may_mention_whom() {
         &json!({"group": "eng", "members": ["one-more"]}),
     );
     assert_eq!(alice.refused("send", &said(eng, json!(["one-more"]))), 107);
+}
+
+#[test]
+fn mentions_by_requests() {
+    for members in [&["bob"][..], &["bob", "carol"]] {
+        // Groups of three members are pulled.
+        let gateway = Setup::default().http().flag("fanout-limit", 2).start();
+        let of = |user| Api::of(&gateway).user(user);
+        let (alice, bob) = (of("alice"), of("bob"));
+        let create = json!({"group": "eng", "members": members});
+        alice.post("group_create", &create);
+        let say = |names: &[&str]| json!({"group": "eng", "text": "you", "mentions": names});
+        for names in [&["bob"][..], &["*"], &["alice"]] {
+            alice.post("send", &say(names));
+        }
+        let history = bob.post("history", &json!({"conversation": "g:eng"}));
+        assert_eq!(history["messages"][0]["mentions"], json!(["bob"]));
+        let list = bob.post("conversations", &json!({}));
+        let entry = &list["conversations"][0];
+        assert_eq!(
+            (&entry["unread"], &entry["mentions"]),
+            (&json!(3), &json!(2))
+        );
+        bob.post("ack", &json!({"conversation": "g:eng", "read": 1}));
+        let list = bob.post("conversations", &json!({}));
+        assert_eq!(list["conversations"][0]["mentions"], 1, "{list}");
+        assert_eq!(alice.refused("send", &say(&["mallory"])).1, 107);
+        assert_eq!(of("mallory").refused("send", &say(&["bob"])), (403, 103));
+    }
 }

@@ -120,3 +120,70 @@ fn a_stranger_does_not_wait_for_long_lists() {
         "{spent} of {all} s of work came before the page"
     );
 }
+
+/// Ten connections of one user search for a word in 300 conversations and in long texts that are slow to
+/// compare. A stranger's page of messages comes before most of them.
+#[test]
+fn a_stranger_does_not_wait_for_searches() {
+    const SEARCHES: u32 = 8;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("search", true)
+        .flag("rate-messages", 0)
+        .flag("user-rate-messages", 0)
+        .start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    for number in 0..300 {
+        let text = format!("needle {number}");
+        owner.post("send", &json!({"user": format!("u{number}"), "text": text}));
+    }
+    // One character becomes 18 when a text is folded.
+    let long = "\u{fdfa}".repeat(1_000);
+    for _ in 0..50 {
+        owner.send("owner", &format!("needle {long}"));
+    }
+    owner.send("stranger", "hello");
+    until("the index to have all", || {
+        let found = owner.ask("search", &json!({"text": "hello"}));
+        let found = found["search"]["messages"].as_array()?.len();
+        (found == 1).then_some(())
+    });
+    let mut askers: Vec<_> = (0..10)
+        .map(|i| gateway.dial().connect("owner", &format!("d{i}")))
+        .collect();
+    let searches: Vec<_> = (1..=SEARCHES)
+        .map(|i| json!({"id": 10_000 + i, "search": {"text": "needle", "limit": 100}}))
+        .collect();
+    let mut stranger = gateway.dial().connect("stranger", "pc");
+    for asker in &mut askers {
+        asker.post_raw(&searches);
+    }
+    // One search is answered: the readers are at work.
+    let is_found = |reply: &Value| {
+        let found = reply["search"]["messages"].as_array();
+        found.is_some_and(|found| !found.is_empty()) && reply["search"]["next"].is_string()
+    };
+    let first = askers[0].reply(10_001);
+    assert!(is_found(&first), "{first}");
+    let read = || gateway.metric("trunkline_cost_seconds_total{work=\"read\"}");
+    let before = read();
+    let page = stranger.done("history", &json!({"conversation": "u:owner:stranger"}));
+    let spent = read() - before;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
+    for (n, asker) in askers.iter_mut().enumerate() {
+        for i in (1 + u32::from(n == 0))..=SEARCHES {
+            let reply = asker.reply(10_000 + i);
+            if reply["search"].is_null() {
+                // The user is over its budget beside the stranger.
+                assert_eq!(error_code(&reply), 111, "{reply}");
+            } else {
+                assert!(is_found(&reply), "{reply}");
+            }
+        }
+    }
+    let all = read() - before;
+    assert!(
+        spent < all / 10.0,
+        "{spent} of {all} s of work came before the page"
+    );
+}
