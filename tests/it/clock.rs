@@ -2,6 +2,7 @@
 //! that; without the library these tests are skipped.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
@@ -9,6 +10,8 @@ use tempfile::TempDir;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
+
+use crate::webhooks::{settled, sick, told, tries, what};
 
 const MESSAGES: u64 = 300;
 const CONVERSATION: &str = "u:alice:bob";
@@ -160,4 +163,43 @@ fn a_clock_that_leaps_deletes_nothing() {
         gateway.start_again();
         all_is_there(&gateway, sent);
     }
+}
+
+/// A back end that is away gets what it missed, also if the gateway is started with a clock beyond the
+/// time after which it gives up.
+#[test]
+fn a_clock_that_is_ahead_gives_up_no_webhook() {
+    let Some(library) = library() else {
+        println!("skipped: libfaketime is missing (apt-get install libfaketime)");
+        return;
+    };
+    let (back, seen, healed) = sick();
+    let clock = Clock::new();
+    let setup = back.asked_by(clock.setup(&library), &["offline"]);
+    let mut gateway = setup.flag("presence-grace", "0ms").start();
+    let failed = |gateway: &Gateway, least: f64| {
+        until("a try", || {
+            (tries(gateway, "status") >= least).then_some(())
+        });
+    };
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let messages = [("bob", "one"), ("bob", "two"), ("carol", "three")];
+    for (user, text) in messages {
+        alice.send(user, text);
+    }
+    failed(&gateway, 1.0);
+    drop(alice);
+    gateway.stop();
+    clock.set("+4d");
+    gateway.start_again();
+    failed(&gateway, 2.0);
+    healed.store(true, Ordering::SeqCst);
+    settled(&gateway, 3.0);
+    let seen = told(&seen, 3);
+    for (user, text) in messages {
+        let one = (user.to_owned(), text.to_owned());
+        assert!(seen.iter().any(|asked| what(asked) == one), "{one:?}");
+    }
+    let given_up = "trunkline_webhooks_given_up_total{webhook=\"offline\"}";
+    assert_eq!(gateway.metric(given_up), 0.0);
 }

@@ -49,7 +49,7 @@ pub struct Missed {
     /// The sequence of the message.
     pub seq: u64,
     /// The time of the message's record, in milliseconds since 1970 UTC. It is steady time: it names the
-    /// record, and is compared with no other time.
+    /// record, and is compared with [`MissedMessages::steady`] alone.
     pub time: u64,
     /// When the message was sent, in milliseconds since 1970 UTC, as clients see it.
     pub sent: u64,
@@ -182,9 +182,10 @@ impl MissedMessages {
         }
     }
 
-    /// Returns the time as clients see it, in milliseconds since 1970 UTC: that of [`Missed::sent`].
-    pub fn now(&self) -> u64 {
-        self.hub.clock.now()
+    /// Returns the steady time in milliseconds since 1970 UTC: that of [`Missed::time`]. No leap of the system
+    /// clock moves it.
+    pub fn steady(&self) -> u64 {
+        self.hub.clock.steady()
     }
 
     /// Returns the position of the last record of the log.
@@ -482,7 +483,8 @@ impl MissedMessages {
 
     /// Returns whether the recipient mutes the conversation now.
     fn is_muted(&self, ids: &MissedIds) -> Result<bool, Failure> {
-        let muted = self.muting.is_muted(ids.user, ids.conversation, self.now());
+        let now = self.hub.clock.now();
+        let muted = self.muting.is_muted(ids.user, ids.conversation, now);
         muted.map_err(|error| failure(&error))
     }
 

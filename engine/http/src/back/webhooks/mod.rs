@@ -240,10 +240,10 @@ impl Worker {
     }
 }
 
-/// Returns whether something of the time `sent` is too old to be told. Both times are those that clients
-/// see, in milliseconds since 1970 UTC.
-fn is_over(sent: u64, now: u64, give_up: Duration) -> bool {
-    Duration::from_millis(now.saturating_sub(sent)) >= give_up
+/// Returns whether something that is as old as `time` is too old to be told. Both times are steady ones, in
+/// milliseconds since 1970 UTC: a clock that leaps makes nothing old.
+fn is_over(time: u64, now: u64, give_up: Duration) -> bool {
+    Duration::from_millis(now.saturating_sub(time)) >= give_up
 }
 
 /// Returns the share of the longest pause after which something is tried again, at random: from 0.5 to 1.

@@ -380,8 +380,8 @@ impl Offline {
     /// Tries the head of a recipient again later, or gives it up.
     fn put_off(&mut self, user: UserId, is_refused: bool, now: Instant) {
         self.is_changed = true;
-        let now_ms = self.missed.now();
-        let is_over = |entry: &Entry| is_over(entry.missed.sent, now_ms, self.give_up);
+        let now_ms = self.missed.steady();
+        let is_over = |entry: &Entry| is_over(entry.missed.time, now_ms, self.give_up);
         if self.queue.head(user).is_some_and(is_over) {
             self.hook.gave_up(now);
             self.finish(user, now);
@@ -396,8 +396,8 @@ impl Offline {
         if !self.hook.rests() {
             return;
         }
-        let (now_ms, give_up) = (self.missed.now(), self.give_up);
-        let is_over = |entry: &Entry| is_over(entry.missed.sent, now_ms, give_up);
+        let (now_ms, give_up) = (self.missed.steady(), self.give_up);
+        let is_over = |entry: &Entry| is_over(entry.missed.time, now_ms, give_up);
         let count = self.queue.drop_over(now, is_over);
         self.is_changed |= count > 0;
         self.later.wake();

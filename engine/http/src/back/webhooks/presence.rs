@@ -31,8 +31,10 @@ struct Change {
     id: String,
     namespace: Box<str>,
     presence: UserPresence<'static>,
-    /// When it was, in milliseconds since 1970 UTC.
+    /// When it was, in milliseconds since 1970 UTC, as clients see it.
     time: u64,
+    /// The same as steady time, by which it is given up.
+    steady: u64,
 }
 
 /// Tells a back end of users who came or left.
@@ -154,6 +156,7 @@ impl Presence {
             namespace: names.namespace().into(),
             presence: state.shown_as(names.user(), time),
             time,
+            steady: self.hub.clock.steady(),
         });
         match change {
             Ok(change) if self.queue.len() < WAITING_HOOKS || self.queue.has(user) => {
@@ -186,8 +189,8 @@ impl Presence {
             return;
         }
         self.cleared = now;
-        let (now_ms, give_up) = (self.hub.clock.now(), self.give_up);
-        let is_over = |change: &Change| is_over(change.time, now_ms, give_up);
+        let (now_ms, give_up) = (self.hub.clock.steady(), self.give_up);
+        let is_over = |change: &Change| is_over(change.steady, now_ms, give_up);
         for _ in 0..self.queue.drop_over(now, is_over) {
             self.hook.gave_up(now);
         }
@@ -196,8 +199,8 @@ impl Presence {
     /// Takes the result of a try.
     pub(super) fn take(&mut self, user: UserId, result: &Result<(), Failed>, now: Instant) {
         self.hook.take(result, now);
-        let (now_ms, give_up) = (self.hub.clock.now(), self.give_up);
-        let is_over = |change: &Change| is_over(change.time, now_ms, give_up);
+        let (now_ms, give_up) = (self.hub.clock.steady(), self.give_up);
+        let is_over = |change: &Change| is_over(change.steady, now_ms, give_up);
         match result {
             Ok(()) => drop(self.queue.finish(user, now)),
             Err(_) if self.queue.head(user).is_some_and(is_over) => {
