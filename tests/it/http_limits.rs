@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use trunkline_tests::api::{Api, problem};
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
-use trunkline_tests::wait::{LIMIT, until};
+use trunkline_tests::wait::{LIMIT, SetAtTheEnd, until};
 
 #[test]
 fn rates_count_requests_and_sessions_together() {
@@ -132,6 +135,57 @@ fn slow_and_idle_connections_go() {
     assert_eq!(waits.answer()["messages"], json!([]));
     let crowded = "trunkline_http_refused_total{reason=\"connections\"}";
     assert!(gateway.metric(crowded) >= 1.0);
+}
+
+/// A request that waits for a back end is older than all that come meanwhile, and is not the one to go.
+#[test]
+fn a_request_that_is_being_answered_makes_room_for_no_silent_one() {
+    const PLACES: usize = 4;
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let may_answer = Arc::new(AtomicBool::new(false));
+    let (asked, answers) = (Arc::clone(&is_asked), Arc::clone(&may_answer));
+    let back = BackEnd::start(move |_| {
+        asked.store(true, Ordering::SeqCst);
+        until("leave to answer", || {
+            answers.load(Ordering::SeqCst).then_some(())
+        });
+        Says::Json(json!({}))
+    });
+    let _ends = SetAtTheEnd(&may_answer);
+    let gateway = back
+        .asked_by(Setup::default().http(), &["send"])
+        .flag("http-connections", PLACES)
+        .flag("callbacks-timeout", "10s")
+        .start();
+    let body = json!({"user": "bob", "text": "x"}).to_string();
+    let head = |length: usize| {
+        format!(
+            "POST /api/v1/send HTTP/1.1\r\nHost: {}\r\nX-Trunkline-User: alice\r\nContent-Length: {length}\r\n\r\n",
+            gateway.http()
+        )
+    };
+    let say = |words: &str| {
+        let mut stream = TcpStream::connect(gateway.http()).expect("the port is open");
+        stream.write_all(words.as_bytes()).expect("it reads");
+        stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+        stream
+    };
+    let mut waits = say(&(head(body.len()) + &body));
+    until("the back end to be asked", || {
+        is_asked.load(Ordering::SeqCst).then_some(())
+    });
+    let half = head(body.len());
+    // Silent ones, and some whose body does not come: more than there is room for.
+    let mut others: Vec<_> = (0..3 * PLACES)
+        .map(|number| say(if number % 2 == 0 { "" } else { &half }))
+        .collect();
+    let mut rest = Vec::new();
+    others[0].read_to_end(&mut rest).expect("it is closed");
+    others[1].read_to_end(&mut rest).expect("it is closed");
+    may_answer.store(true, Ordering::SeqCst);
+    let mut answer = [0; 12];
+    waits.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[test]
@@ -270,4 +324,50 @@ fn head_never_waits() {
         assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {said}");
         assert!(rest.starts_with("HTTP/1.1 404 "), "{path}: {said}");
     }
+}
+
+/// Requests whose head does not end hold what has come of it, and little more.
+#[test]
+fn half_requests_take_little_memory_and_the_next_ones_use_it_again() {
+    const COUNT: usize = 1_000;
+    /// The head that may come, the buffer that it is read into, and the connection.
+    const EACH: f64 = 32.0 * 1024.0;
+    let gateway = Setup::default()
+        .http()
+        .flag("http-connections", COUNT)
+        .start();
+    let resident = || gateway.metric("process_resident_memory_bytes");
+    let half = format!(
+        "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nX-Half: {}",
+        "x".repeat(7_000)
+    );
+    // Each time twice as many as there may be.
+    let storm = |number: usize| {
+        let streams: Vec<_> = (0..2 * COUNT)
+            .map(|_| {
+                let mut stream = TcpStream::connect(gateway.http()).expect("the port is open");
+                // It may be closed again.
+                let _ = stream.write_all(half.as_bytes());
+                stream
+            })
+            .collect();
+        let crowded = "trunkline_http_refused_total{reason=\"connections\"}";
+        until("half of them to be closed", || {
+            (gateway.metric(crowded) >= (number * COUNT) as f64).then_some(())
+        });
+        let held = resident();
+        drop(streams);
+        until("all of them to be closed", || {
+            (gateway.metric("trunkline_http_connections") == 0.0).then_some(())
+        });
+        held
+    };
+    let before = resident();
+    let first = storm(1);
+    assert!(first - before < COUNT as f64 * EACH, "{before} {first}");
+    let second = storm(2);
+    assert!(
+        second - first < COUNT as f64 * EACH / 4.0,
+        "{first} {second}"
+    );
 }

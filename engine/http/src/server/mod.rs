@@ -1,8 +1,8 @@
 //! The connections of an HTTP port: their maximum number and their time limits.
 //!
 //! The port drops a connection that sends no complete request, or does not take its answer, when its
-//! time is over. At the maximum number of connections it drops the one that was idle for longest. A
-//! request can take its connection over ([`TakeOver`]): it then waits without the memory that HTTP
+//! time is over. At the maximum number of connections it drops the one that was idle for longest; one whose
+//! request has come whole and waits for its answer is the last to go. A request can take its connection over ([`TakeOver`]): it then waits without the memory that HTTP
 //! needs, and without a time limit of the port.
 
 mod client;
@@ -42,7 +42,7 @@ pub use self::guard::{Guard, Refusal};
 use self::line::Io;
 pub use self::line::Line;
 pub use self::open::Progress;
-use self::open::{Activity, Open};
+use self::open::{Activity, Asked, Noted, Open};
 pub use self::taken::{Held, TakeOver, Taken};
 use crate::door::{Door, Payer};
 
@@ -318,11 +318,7 @@ impl Server {
         activity: &Arc<Activity>,
     ) -> Option<(Line, Taken)> {
         let slot = Arc::new(Mutex::new(None));
-        let service = service_fn(|request| {
-            activity.now();
-            let progress = Progress::new(Arc::clone(activity));
-            self.answer(request, peer, progress, Arc::clone(&slot))
-        });
+        let service = service_fn(|request| self.answer(request, peer, activity, Arc::clone(&slot)));
         let connection = http1::Builder::new()
             .max_buf_size(HEAD)
             .max_headers(HEADERS)
@@ -366,17 +362,19 @@ impl Server {
     /// the slot has the rest then.
     fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: client::Peer,
-        progress: Progress,
+        activity: &Arc<Activity>,
         slot: Arc<Mutex<Option<Taken>>>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        let asked = Asked::new(activity);
         let admitted = self.admit(peer, &request);
         let refuse = self.refuse;
         let answer = admitted.map(|(address, page, seat)| {
+            let mut request = request.map(|body| Noted::new(body, activity));
             let extensions = request.extensions_mut();
             extensions.insert(Peer(address));
-            extensions.insert(progress);
+            extensions.insert(Progress::new(Arc::clone(activity)));
             if let Some(page) = page {
                 extensions.insert(Page(page));
             }
@@ -388,6 +386,7 @@ impl Server {
                 Ok((answer, seat)) => (answer.await?, seat),
                 Err(refusal) => (refuse(refusal), None),
             };
+            drop(asked);
             let Some(take_over) = response.extensions_mut().remove::<TakeOver>() else {
                 return Ok(client::keep_seat(response, seat));
             };

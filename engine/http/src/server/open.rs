@@ -1,10 +1,14 @@
 //! The open connections of a port, and when each was last active.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::task::{AbortHandle, Id};
 use tokio::time::Instant;
 
@@ -12,11 +16,86 @@ use tokio::time::Instant;
 /// of many thousands would take long, for each new connection.
 const LOOKED_AT: usize = 256;
 
-/// The time of a connection's last activity: its start, or its last complete request.
+/// How often as many further connections are looked at while requests of all that were looked at are
+/// being answered.
+const LOOKS: usize = 4;
+
+/// The time of a connection's last activity: its start, its last complete request, or the last answer.
 pub(super) struct Activity {
     began: Instant,
     /// The last activity in microseconds since `began`. [`HELD`] while a request holds the connection.
     last: AtomicU64,
+    /// What the present request waits for, as one of the numbers below.
+    waits_for: AtomicU8,
+}
+
+/// No request waits: the connection is new, or its last request is answered.
+const NOTHING: u8 = 0;
+/// The head of a request has come, and the gateway waits for its body.
+const BODY: u8 = 1;
+/// A request has come whole, and the client waits for the gateway.
+const ANSWER: u8 = 2;
+
+/// A request without an answer. The answer is there when this is dropped.
+pub(super) struct Asked(Arc<Activity>);
+
+impl Asked {
+    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+        activity.now();
+        activity.waits_for.store(BODY, Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // The client has its time to take the answer.
+        self.0.now();
+        self.0.waits_for.store(NOTHING, Relaxed);
+    }
+}
+
+/// The body of a request, which notes when all of it has come.
+pub(super) struct Noted {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl Noted {
+    pub(super) fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+        let noted = Self {
+            body,
+            activity: Arc::clone(activity),
+        };
+        if noted.body.is_end_stream() {
+            noted.activity.is_whole();
+        }
+        noted
+    }
+}
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.activity.is_whole();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The bytes of a body after which its connection has more time.
@@ -69,6 +148,7 @@ impl Activity {
         let activity = Self {
             began,
             last: AtomicU64::new(0),
+            waits_for: AtomicU8::new(NOTHING),
         };
         activity.now();
         activity
@@ -97,6 +177,17 @@ impl Activity {
 
     fn is_held(&self) -> bool {
         self.last.load(Relaxed) == HELD
+    }
+
+    /// Notes that the body of a request has come.
+    fn is_whole(&self) {
+        let waits_for = &self.waits_for;
+        // A body may end after the answer.
+        let _ = waits_for.compare_exchange(BODY, ANSWER, Relaxed, Relaxed);
+    }
+
+    fn waits_for_an_answer(&self) -> bool {
+        self.waits_for.load(Relaxed) == ANSWER
     }
 }
 
@@ -127,17 +218,39 @@ impl Open {
         taken
     }
 
-    /// Drops the connection that was idle for longest, among some hundreds, and that no request holds.
-    /// Returns `false` if requests hold all of them.
+    /// Drops the connection that was idle for longest, among some hundreds, and that no request holds. One
+    /// whose request is being answered goes only if there is no other among those. Returns `false` if
+    /// requests hold all of them.
     pub(super) fn drop_oldest(&mut self) -> bool {
-        let count = self.all.len().min(LOOKED_AT);
+        let mut waiting = None;
+        let mut left = self.all.len();
+        for _ in 0..LOOKS {
+            let count = left.min(LOOKED_AT);
+            left -= count;
+            match self.oldest(count) {
+                Some((false, _, place)) => return self.abort(place),
+                found => waiting = waiting.into_iter().chain(found).min(),
+            }
+        }
+        waiting.is_some_and(|(_, _, place)| self.abort(place))
+    }
+
+    /// Looks at some more connections. Returns the place of the one to drop among them: whether its request
+    /// is being answered, and when it was last active.
+    fn oldest(&mut self, count: usize) -> Option<(bool, Instant, usize)> {
         let looked = (self.next..self.next + count).map(|place| place % self.all.len());
         let idle = looked.filter(|place| !self.all[*place].1.is_held());
-        let oldest = idle.min_by_key(|place| self.all[*place].1.last());
+        let oldest = idle
+            .map(|place| {
+                let activity = &self.all[place].1;
+                (activity.waits_for_an_answer(), activity.last(), place)
+            })
+            .min();
         self.next = (self.next + count) % self.all.len().max(1);
-        let Some(place) = oldest else {
-            return false;
-        };
+        oldest
+    }
+
+    fn abort(&mut self, place: usize) -> bool {
         let (task, _) = self.take(place);
         self.of.remove(&task.id());
         task.abort();

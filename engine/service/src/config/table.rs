@@ -86,7 +86,7 @@ settings! {
     control: Address { default("127.0.0.1:7701") }
     /// The most connections to the control port at a time. One more takes the place of the least
     /// useful connection.
-    control_connections: usize { default("64"), range("1", "10000"), limits("connections at a time", "the connection whose last request is oldest, or that is open longest without one, is dropped: a new one always gets in") }
+    control_connections: usize { default("64"), range("1", "10000"), limits("connections at a time", "the connection whose last request is oldest, or that is open longest without one, is dropped, and one whose request has no answer yet is the last to go: a new one always gets in") }
     /// The time for a request to the control port, counted from the connection or the previous
     /// request, and for reading its answer.
     control_timeout: Duration { default("10s"), range("100ms", "1h"), limits("time for a request, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
@@ -101,7 +101,7 @@ settings! {
     http: OptionalAddress { default("127.0.0.1:7702") }
     /// The most connections to the client API at a time. Requests that wait for events and streams
     /// count.
-    http_connections: usize { default("16384"), range("1", "1000000"), limits("connections to the client API at a time, at most a quarter of the descriptor limit, or nearly all of it if shards have descriptor tables of their own", "the connection that was idle for longest is dropped; if all of them wait for events, the new one gets HTTP 503") }
+    http_connections: usize { default("16384"), range("1", "1000000"), limits("connections to the client API at a time, at most a quarter of the descriptor limit, or nearly all of it if shards have descriptor tables of their own", "the connection that was idle for longest is dropped, and one whose request has no answer yet is the last to go; if all of them wait for events, the new one gets HTTP 503") }
     /// The time for a request to the client API, counted from the connection or the previous request,
     /// and for reading its answer. Waiting for events does not count.
     http_timeout: Duration { default("30s"), range("100ms", "1h"), limits("time for a request to the client API, counted from the connection or the previous request, and for reading its answer", "the connection is dropped without an answer") }
