@@ -1,8 +1,11 @@
 //! The file size limit of the process counts as a full disk and does not end the process.
 
 use serde_json::json;
+use trunkline_tests::api::{Api, problem};
 use trunkline_tests::client::error_code;
 use trunkline_tests::gateway::Setup;
+use trunkline_tests::service::Service;
+use trunkline_tests::tokens::{Signer, claims_with};
 use trunkline_tests::{http, wait};
 
 /// Returns a gateway with segments of 144 KiB.
@@ -94,4 +97,31 @@ fn a_segment_that_does_not_fit_under_it_is_said_at_the_start() {
     assert_eq!(alice.done("history", &history)["last"], last);
     let next = alice.send("bob", "more")["seq"].clone();
     assert_eq!(next.as_u64(), last.as_u64().map(|last| last + 1));
+}
+
+#[test]
+fn media_and_revocations_that_do_not_fit_are_told_as_a_full_disk() {
+    let service = Service::new(Signer::hmac(), |setup| setup.patient().http());
+    let gateway = &service.gateway;
+    let alice = Api::of(gateway).token(&service.signer.sign(&claims_with("alice", json!({}))));
+    let file = "x".repeat(20_000);
+    let upload = || alice.ask("POST", "/api/v1/media", Some(&file));
+    let revoke = |number: usize| {
+        let body = json!({"token_id": format!("token-{number}")});
+        let body = body.to_string();
+        Api::admin(gateway).ask("POST", "/admin/v1/revoke", Some(&body))
+    };
+    assert_eq!(revoke(0).status, 200);
+    gateway.process().limit_files(Some(4096));
+    assert_eq!(problem(&upload()), (507, 116));
+    // The first ones fit into the file.
+    let refused = (1..=4096).map(&revoke).find(|answer| answer.status != 200);
+    let refused = refused.expect("each of them takes some bytes");
+    assert_eq!(problem(&refused), (507, 116));
+    let erase = Api::admin(gateway).ask("DELETE", "/admin/v1/users/bob?namespace=", None);
+    assert_eq!(problem(&erase), (507, 116));
+
+    gateway.process().limit_files(None);
+    assert_eq!(upload().status, 201);
+    assert_eq!(revoke(5_000).status, 200);
 }

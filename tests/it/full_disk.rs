@@ -130,6 +130,35 @@ fn fill_over_http(folder: &Path) {
     });
 }
 
+/// The disk of media is another one than that of the store, so the store knows nothing of it.
+#[test]
+fn a_full_disk_of_media_is_told_as_one() {
+    if let Err(error) = on_a_small_disk(fill_with_media) {
+        println!("skipped: a small disk cannot be mounted here ({error}); root may");
+    }
+}
+
+fn fill_with_media(folder: &Path) {
+    let media = folder.join("media");
+    let setup = Setup::default().http().flag("media", media.display());
+    let gateway = setup.start();
+    let alice = Api::of(&gateway).user("alice");
+    let file = "x".repeat(20 << 20);
+    let upload = || alice.ask("POST", "/api/v1/media", Some(&file));
+    // The disk has 100 MiB.
+    let refused = (0..10).map(|_| upload()).find(|one| one.status != 201);
+    let refused = refused.expect("the disk fills up");
+    assert_eq!(problem(&refused), (507, 116));
+    let line = gateway.logged("media cannot be kept or read now");
+    assert!(line.contains("No space left"), "{line}");
+    alice.post(
+        "send",
+        &json!({"user": "bob", "text": "the store has room"}),
+    );
+    enlarge(folder);
+    assert_eq!(upload().status, 201);
+}
+
 /// Runs a test in a folder on a small disk of its own, or prints why there is none.
 fn on_a_small_disk(test: fn(&Path)) -> Result<(), Errno> {
     // The mount must not reach the other tests' threads.

@@ -54,6 +54,7 @@ pub mod turns;
 
 /// Types of the store that appear in the interface of this package.
 pub mod store {
+    pub use trunkline_storage::backend::is_full;
     pub use trunkline_storage::{
         Batch, Epochs, IdBuildHasher, Position, Record, RecordRef, StoreKey, TimelineId, Token,
     };

@@ -175,7 +175,7 @@ pub trait Lock: Send + Sync {
 }
 
 /// Returns whether an error means that no space is left, by device, quota or file size limit.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge

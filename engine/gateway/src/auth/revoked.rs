@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use trunkline_core::clock::system_ms;
 use trunkline_core::exchange::TokenMark;
 use trunkline_core::ids::{Ids, UserId};
-use trunkline_core::store::TimelineId;
+use trunkline_core::store::{TimelineId, is_full};
 
 use super::Grant;
 
@@ -92,6 +92,16 @@ pub enum NotRevoked {
     },
 }
 
+impl NotRevoked {
+    /// Returns whether there is no room: as many revocations as there may be, or a full disk.
+    pub fn is_for_room(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Failed { error, .. } => is_full(error),
+        }
+    }
+}
+
 /// The file of revocations could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the revoked tokens in {}: {problem}", file.display())]
@@ -118,12 +128,6 @@ struct Lines {
     count: usize,
     /// Whether a write has failed: the file is written anew before the next line.
     is_torn: bool,
-}
-
-/// Returns whether an error says that the disk is full.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Returns the mark of a token's id; never 0.

@@ -35,9 +35,9 @@ pub enum Revoke {
 pub enum NotRevoked {
     /// The gateway has no keys for tokens: it runs in development mode, or a back end names the clients.
     NoTokens,
-    /// There are as many revocations as there may be. The text says what to do.
+    /// There are as many revocations as there may be, or the disk is full. The text says which.
     Full(String),
-    /// The disk does not take the revocation. The text says why.
+    /// The disk does not take the revocation for another reason. The text says why.
     Failed(String),
 }
 
@@ -73,9 +73,9 @@ pub struct Exported {
 pub enum NotErased {
     /// There are as many erasures as there may be.
     Busy(String),
-    /// There are as many revocations as there may be.
+    /// There are as many revocations as there may be, or the disk is full. The text says which.
     Full(String),
-    /// The disk does not take it.
+    /// The disk does not take it for another reason.
     Failed(String),
 }
 

@@ -35,6 +35,9 @@ const FORM: u64 = 64 << 10;
 /// The longest name of a file that is kept, in bytes.
 const NAME: usize = 255;
 
+/// What an upload is told for which the disk has no room.
+const NO_ROOM: &str = "the disk has too little room for media: free some, or upload later";
+
 /// The longest pause of an upload whose user has nothing left of the rate of bytes.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,9 +52,15 @@ struct Answer<'a> {
 }
 
 impl From<Unreachable> for Problem {
-    fn from(_: Unreachable) -> Self {
-        let text = "the place of media cannot be reached now: try again later";
-        Self::new(ErrorCode::StorageUnavailable, text)
+    fn from(failure: Unreachable) -> Self {
+        let (code, text) = match failure {
+            Unreachable::Full => (ErrorCode::StorageFull, NO_ROOM),
+            Unreachable::Away => (
+                ErrorCode::StorageUnavailable,
+                "the place of media cannot be reached now: try again later",
+            ),
+        };
+        Self::new(code, text)
     }
 }
 
@@ -85,8 +94,7 @@ pub(super) async fn handle(
         return Err(too_large(media));
     }
     if !media.has_room() {
-        let text = "the disk has too little room for media: free some, or upload later";
-        return Err(Problem::new(ErrorCode::StorageFull, text));
+        return Err(Unreachable::Full.into());
     }
     let kind = content_type(&head.headers)?;
     let boundary = multer::parse_boundary(&kind).ok();

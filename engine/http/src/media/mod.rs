@@ -111,7 +111,7 @@ impl Media {
     /// The system has no random numbers.
     pub(crate) fn new_id() -> Result<String, Unreachable> {
         let mut bytes = [0; 16];
-        rand::fill(&mut bytes).map_err(|_| Unreachable)?;
+        rand::fill(&mut bytes).map_err(|_| Unreachable::Away)?;
         Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
 
@@ -141,7 +141,7 @@ impl Media {
         let looked = tokio::task::spawn_blocking(move || access.may_read(&id, owner, user));
         match looked.await {
             Ok(Ok(answer)) => Ok(answer),
-            _ => Err(Unreachable),
+            _ => Err(Unreachable::Away),
         }
     }
 
@@ -154,7 +154,7 @@ impl Media {
         let looked = tokio::task::spawn_blocking(move || access.is_named(&id));
         match looked.await {
             Ok(Ok(named)) => Ok(named),
-            _ => Err(Unreachable),
+            _ => Err(Unreachable::Away),
         }
     }
 }

@@ -92,7 +92,7 @@ impl Owner {
     fn unusable(&self, error: &io::Error) -> Unreachable {
         let file = self.file.display();
         tracing::warn!(%file, %error, "media stay: the file that says whose they are cannot be read or written");
-        Unreachable
+        Unreachable::Away
     }
 
     /// Says once that the place is not this gateway's alone.

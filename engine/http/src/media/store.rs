@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trunkline_core::media::is_id;
+use trunkline_core::store::is_full;
 
 use super::MediaMetrics;
 use super::place::Opened;
@@ -56,7 +57,24 @@ pub(crate) type Pieces = BoxStream<'static, object_store::Result<Bytes>>;
 
 /// The failure of the place of media. The log has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unreachable;
+pub(crate) enum Unreachable {
+    /// The place takes no more bytes: its disk is full, or a quota or a limit is reached.
+    Full,
+    /// The place cannot be reached or read, or failed otherwise.
+    Away,
+}
+
+/// Returns whether a failure means that the disk of the place is full.
+fn is_for_room(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(is_full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
 
 /// What is known of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +175,10 @@ impl Store {
             let place = &self.place.shown;
             tracing::warn!(%error, place, "media cannot be kept or read now; further failures are counted in /metrics");
         }
-        Unreachable
+        match is_for_room(error) {
+            true => Unreachable::Full,
+            false => Unreachable::Away,
+        }
     }
 
     /// Begins to write a file. Nothing is at the place before the first piece is full.

@@ -168,9 +168,12 @@ impl Hands for Program {
                 until_ms: *until_ms,
             },
         };
-        revoked.revoke(revocation).map_err(|error| match error {
-            revoked::NotRevoked::Full => NotRevoked::Full(error.to_string()),
-            revoked::NotRevoked::Failed { .. } => NotRevoked::Failed(error.to_string()),
+        revoked.revoke(revocation).map_err(|error| {
+            let text = error.to_string();
+            match error.is_for_room() {
+                true => NotRevoked::Full(text),
+                false => NotRevoked::Failed(text),
+            }
         })
     }
 
@@ -212,16 +215,23 @@ impl Hands for Program {
                 until_ms: None,
             };
             let done = revoked.revoke(revocation);
-            done.map_err(|error| match error {
-                revoked::NotRevoked::Full => NotErased::Full(error.to_string()),
-                revoked::NotRevoked::Failed { .. } => NotErased::Failed(error.to_string()),
+            done.map_err(|error| {
+                let text = error.to_string();
+                match error.is_for_room() {
+                    true => NotErased::Full(text),
+                    false => NotErased::Failed(text),
+                }
             })?;
         }
         let failed = |error: trunkline_core::call::CallError| {
             let text = error.message.to_string();
-            match error.code == ErrorCode::TooManyRequests.code() {
-                true => NotErased::Busy(text),
-                false => NotErased::Failed(text),
+            let is = |code: ErrorCode| error.code == code.code();
+            if is(ErrorCode::TooManyRequests) {
+                NotErased::Busy(text)
+            } else if is(ErrorCode::StorageFull) {
+                NotErased::Full(text)
+            } else {
+                NotErased::Failed(text)
             }
         };
         let eraser = service.eraser(namespace, user).map_err(failed)?;
