@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
+use trunkline_tests::api::{self, Api, problem};
 use trunkline_tests::client::{Client, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::{http, wait};
@@ -95,6 +96,57 @@ fn a_folder_that_is_moved_and_put_back_goes_on() {
     let mut alice = gateway.dial().connect("alice", "phone");
     let history = json!({"conversation": "u:alice:bob", "limit": 1});
     assert_eq!(alice.done("history", &history)["last"], stored + 2);
+}
+
+/// Uploads media until one is refused with 115. Returns the paths of those that were acknowledged.
+fn uploads_until_refused(alice: &Api) -> Vec<String> {
+    let mut kept = Vec::new();
+    wait::until("uploads to be refused", || {
+        let answer = alice.ask("POST", "/api/v1/media", Some("a file"));
+        if answer.status != 201 {
+            assert_eq!(problem(&answer), (503, 115));
+            return Some(());
+        }
+        let url = &api::json(&answer)["url"];
+        kept.push(url.as_str().expect("a path").to_owned());
+        None
+    });
+    kept
+}
+
+/// Uploads make no folder anew where the old one was: it could not be put back.
+#[test]
+fn a_folder_that_is_moved_can_be_put_back_after_uploads() {
+    let gateway = Setup::default().http().start();
+    let away = gateway.data().with_extension("away");
+    let alice = Api::of(&gateway).user("alice");
+    fs::rename(gateway.data(), &away).expect("it can be moved");
+    let kept = uploads_until_refused(&alice);
+    assert!(!gateway.data().exists());
+    gateway.logged("the store's folder is missing");
+    fs::rename(&away, gateway.data()).expect("nothing is in its place");
+    wait::until("the gateway to be ready", || {
+        (http::get(gateway.control(), "/readyz").status == 200).then_some(())
+    });
+    let answer = alice.ask("POST", "/api/v1/media", Some("a file"));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    for path in kept {
+        let answer = alice.ask("GET", &path, None);
+        assert_eq!((answer.status, &*answer.body), (200, "a file"), "{path}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_removed_is_not_made_anew_by_uploads() {
+    let gateway = Setup::default().http().start();
+    let alice = Api::of(&gateway).user("alice");
+    wait::until("all to be removed", || {
+        let _ = fs::remove_dir_all(gateway.data());
+        (!gateway.data().exists()).then_some(())
+    });
+    let kept = uploads_until_refused(&alice);
+    assert!(kept.is_empty(), "{kept:?}");
+    assert!(!gateway.data().exists());
 }
 
 #[test]

@@ -25,7 +25,7 @@ use trunkline_http::server::TlsSource;
 use trunkline_http::waiting::Post;
 use trunkline_http::{Beyond, Door, Grant, Http, HttpParts, MediaParts, Payer, Refused, Sent};
 use trunkline_proto::message::Connect;
-use trunkline_storage::Reader;
+use trunkline_storage::{Health, Reader};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -142,6 +142,7 @@ fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
         config.media.clone(),
         config.data.clone(),
     );
+    let health = serving.store.clone();
     let opened = place.open(config.media_s3_file.as_deref());
     Ok(MediaParts {
         place: opened.map_err(anyhow::Error::msg)?,
@@ -156,6 +157,7 @@ fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
                 _ => Ok(u64::MAX),
             }
         }),
+        is_lost: Box::new(move || matches!(health.health(), Health::Lost { .. })),
     })
 }
 

@@ -93,6 +93,10 @@ pub(super) async fn handle(
     if body.size_hint().lower() > media.limits.most + FORM {
         return Err(too_large(media));
     }
+    if media.is_lost() {
+        let text = "the folder of the store is missing, and nothing is stored: try again later";
+        return Err(Problem::new(ErrorCode::StorageUnavailable, text));
+    }
     if !media.has_room() {
         return Err(Unreachable::Full.into());
     }

@@ -75,6 +75,8 @@ pub struct MediaParts {
     pub access: Access,
     /// Returns the free bytes of the disk with the folder of the store.
     pub free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    /// Returns whether the folder of the store was moved or removed, or is another one now.
+    pub is_lost: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The media of a gateway.
@@ -88,6 +90,7 @@ pub(crate) struct Media {
     owner_file: PathBuf,
     access: Access,
     free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    is_lost: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Media {
@@ -102,6 +105,7 @@ impl Media {
             owner_file: parts.owner_file,
             access: parts.access,
             free_bytes: parts.free_bytes,
+            is_lost: parts.is_lost,
         }
     }
 
@@ -113,6 +117,12 @@ impl Media {
         let mut bytes = [0; 16];
         rand::fill(&mut bytes).map_err(|_| Unreachable::Away)?;
         Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Returns whether the folder of the store was moved or removed. Then no message can name a file, and a
+    /// file that is acknowledged may be lost with the folder.
+    pub(crate) fn is_lost(&self) -> bool {
+        (self.is_lost)()
     }
 
     /// Returns whether the disk has room for one more file of the largest size.

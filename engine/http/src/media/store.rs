@@ -154,6 +154,10 @@ impl Store {
         &self,
         step: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
+        let step = async {
+            self.place.check().await?;
+            step.await
+        };
         let done = tokio::time::timeout(self.patience, step).await;
         done.unwrap_or_else(|late| {
             Err(Error::Generic {

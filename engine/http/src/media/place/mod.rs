@@ -6,7 +6,10 @@ mod remote;
 mod variables;
 
 use std::fmt;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -117,6 +120,7 @@ impl MediaPlace {
     /// The folder cannot be made, or is not a folder; the variables do not say enough, or contradict
     /// each other.
     pub fn open(&self, variables: Option<&FilePath>) -> Result<Opened, String> {
+        let mut held = None;
         let (objects, piece): (Arc<dyn ObjectStore>, _) = match self {
             Self::Folder(folder) => {
                 let failed = |error: &dyn fmt::Display| {
@@ -125,10 +129,15 @@ impl MediaPlace {
                 let mut builder = std::fs::DirBuilder::new();
                 let made = builder.recursive(true).mode(0o700).create(folder);
                 made.map_err(|error| failed(&error))?;
-                let objects = LocalFileSystem::new_with_prefix(folder);
-                let objects = objects.map_err(|error| failed(&error))?;
+                let open = File::open(folder).map_err(|error| failed(&error))?;
+                let path = within(&open).map_err(|error| failed(&error))?;
+                held = Some(Arc::new(Held {
+                    folder: open,
+                    name: folder.clone(),
+                }));
                 // What is acknowledged is durable.
-                (Arc::new(objects.with_fsync(true)), FOLDER_PIECE)
+                let objects = LocalFileSystem::new().with_fsync(true);
+                (Arc::new(PrefixStore::new(objects, path)), FOLDER_PIECE)
             }
             Self::S3 { bucket, prefix } => {
                 let objects = variables::bucket(bucket, variables)
@@ -139,6 +148,7 @@ impl MediaPlace {
         };
         Ok(Opened {
             objects,
+            held,
             piece,
             is_remote: self.folder().is_none(),
             shown: self.to_string(),
@@ -146,9 +156,43 @@ impl MediaPlace {
     }
 }
 
+/// Returns the path by which the system reaches an open folder, wherever the folder is moved to. By its name
+/// a client would make a folder anew that somebody has moved away, and that could not be put back then.
+///
+/// # Errors
+/// The path cannot be used, or is not that of a folder.
+fn within(folder: &File) -> std::io::Result<Path> {
+    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    if !std::fs::metadata(&path)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    Path::parse(path).map_err(std::io::Error::other)
+}
+
+/// A folder that is held open, and its name.
+struct Held {
+    folder: File,
+    name: PathBuf,
+}
+
+impl Held {
+    /// Checks that the folder has its name still.
+    fn check(&self) -> std::io::Result<()> {
+        let (own, named) = (self.folder.metadata()?, std::fs::metadata(&self.name)?);
+        if (own.dev(), own.ino()) == (named.dev(), named.ino()) {
+            return Ok(());
+        }
+        Err(std::io::Error::other(
+            "another folder, or a file, is in the place of the folder of media: put the right one back",
+        ))
+    }
+}
+
 /// A place that is open.
 pub struct Opened {
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// The folder, by whose descriptor all of it is reached; `None` for a bucket.
+    held: Option<Arc<Held>>,
     /// The bytes of a file that are in memory at a time while it is uploaded.
     pub(super) piece: usize,
     /// Whether it is reached by the network.
@@ -165,6 +209,23 @@ impl fmt::Debug for Opened {
 }
 
 impl Opened {
+    /// Checks that a folder was not moved or replaced: what is written into it then may be lost with it.
+    ///
+    /// # Errors
+    /// The folder is elsewhere, or cannot be looked at.
+    pub(super) async fn check(&self) -> object_store::Result<()> {
+        let Some(held) = self.held.clone() else {
+            return Ok(());
+        };
+        // The disk may be slow.
+        let checked = tokio::task::spawn_blocking(move || held.check()).await;
+        let checked = checked.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        checked.map_err(|error| object_store::Error::Generic {
+            store: "media",
+            source: Box::new(error),
+        })
+    }
+
     /// Returns the reason of a failure, for the log.
     pub(super) fn reason(&self, error: &object_store::Error) -> String {
         if self.is_remote {
