@@ -1,13 +1,19 @@
 //! SIGTERM: every client is told to reconnect, and nothing that was acknowledged is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nix::sys::signal::Signal;
 use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};
+use trunkline_tests::api::Api;
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::client::{Client, End};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait;
 
 use crate::load;
+use crate::media_s3::variables;
 
 /// The client must be told to come back later, and then be closed.
 fn check(client: &mut Client, delay: u64) {
@@ -180,18 +186,22 @@ fn a_planned_restart_of_many_sessions() {
     assert_eq!(gateway.metric("trunkline_closes_total{code=\"3013\"}"), 0.0);
 }
 
-/// Readers that have more to do than stopping may take: nobody waits for what closed connections
+/// Readers that have more to do than stopping may take, by far: nobody waits for what closed connections
 /// have asked, nor long for what is asked by those that are told to go.
 #[test]
 fn busy_readers_do_not_hold_up_the_end() {
     const ASKERS: usize = 100;
     const EACH: u32 = 40;
     let setup = Setup::default().flag("shards", 1).flag("max-pages", EACH);
-    let mut gateway = setup.flag("drain-timeout", "30s").start();
+    // All of the look-ups would take some minutes, and the process ends by itself after 20 s.
+    let mut gateway = setup.flag("drain-timeout", "10s").start();
     let mut alice = gateway.dial().connect("alice", "phone");
     // The reader looks up the marks of every member: much work for a short answer.
-    let members: Vec<_> = (0..1_000).map(|i| format!("member{i}")).collect();
-    alice.done("group_create", &json!({"group": "all", "members": members}));
+    alice.done("group_create", &json!({"group": "all"}));
+    for part in 0..10 {
+        let members: Vec<_> = (0..1_000).map(|i| format!("member{part}.{i}")).collect();
+        alice.done("group_add", &json!({"group": "all", "members": members}));
+    }
     alice.done("send", &json!({"group": "all", "text": "hello"}));
     let ask = json!({"conversation": "g:all", "seq": 1, "state": "unread", "limit": 1});
     let questions: Vec<_> = (1..=EACH)
@@ -218,4 +228,39 @@ fn busy_readers_do_not_hold_up_the_end() {
     for late in ["did not end in time", "did not stop in time"] {
         assert!(!exit.stderr.contains(late), "{}", exit.stderr);
     }
+}
+
+/// The removal of media waits for a bucket that never answers. Clients are told all the same, and in time.
+#[test]
+fn a_bucket_that_hangs_does_not_hold_up_the_end() {
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&is_asked);
+    let bucket = BackEnd::start(move |_| {
+        asked.store(true, Ordering::SeqCst);
+        Says::Hang
+    });
+    let (_folder, file) = variables(&bucket.url(""));
+    let setup = Setup::default().patient().flag("media", "s3://chat");
+    let setup = setup.flag("media-s3-file", file.display());
+    // Without the API nobody else asks the bucket.
+    let setup = setup.flag("drain-window", "200ms");
+    let mut gateway = setup.flag("drain-timeout", "1s").start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let path = "/admin/v1/users/bob?namespace=";
+    let answer = Api::admin(&gateway).ask("DELETE", path, None);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    wait::until("the bucket to be asked", || {
+        is_asked.load(Ordering::SeqCst).then_some(())
+    });
+    gateway.ask_to_stop();
+    check(&mut alice, 100);
+    let exit = gateway.ended();
+    assert!(exit.status.success(), "{exit:?}");
+    assert!(!exit.stderr.contains("did not stop in time"), "{exit:?}");
+    // The next process goes on with it.
+    is_asked.store(false, Ordering::SeqCst);
+    gateway.start_again();
+    wait::until("the bucket to be asked again", || {
+        is_asked.load(Ordering::SeqCst).then_some(())
+    });
 }

@@ -210,7 +210,7 @@ fn a_store_that_is_killed_gets_503_until_it_is_back() {
 }
 
 /// Returns a file with the variables of a store at an address.
-fn variables(url: &str) -> (TempDir, PathBuf) {
+pub(super) fn variables(url: &str) -> (TempDir, PathBuf) {
     let folder = TempDir::with_prefix("trunkline-s3-").expect("a folder can be made");
     let file = folder.path().join("variables");
     let lines = format!(

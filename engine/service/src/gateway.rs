@@ -318,7 +318,7 @@ impl Gateway {
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
         self.admin.admin.close();
-        self.admin.erasures.stop();
+        let erasures = self.admin.erasures.end();
         if let Some(http) = self.http {
             http.stop();
         }
@@ -329,7 +329,10 @@ impl Gateway {
         for shard in self.shards {
             join(shard)?.context("a shard's event loop failed")?;
         }
-        // The shards held the last senders. These threads finish what is queued, and then end.
+        // Clients do not wait for the disk or the bucket of an erasure.
+        erasures.join();
+        // The shards and the erasures held the last senders. These threads finish what is queued, and then
+        // end.
         let synced = join(self.sequencer)?;
         // After the last message is stored.
         self.followers.stop()?;

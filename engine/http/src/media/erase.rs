@@ -14,12 +14,15 @@ use super::{MediaMetrics, MediaPlace};
 const PIECE: usize = 64;
 const REST: Duration = Duration::from_millis(5);
 
+/// The time between two looks whether the erasure goes on.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The most time for one step at the place of media.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Removes the media in a place that a user has uploaded, whoever names them: it looks at all files. The
 /// place comes with the file of its credentials and the file that says whose it is, the user as namespace and
-/// name. It blocks its thread, and ends early when `goes_on` returns `false`. Returns how many files it removed.
+/// name. It blocks its thread, and ends early when `goes_on` returns `false`.
 ///
 /// # Errors
 /// The place of media cannot be reached, or another gateway uses it. The text says what to do.
@@ -28,9 +31,9 @@ pub fn erase_media(
     metrics: &Arc<MediaMetrics>,
     (namespace, user): (&str, &str),
     goes_on: &dyn Fn() -> bool,
-) -> Result<u64, String> {
+) -> Result<(), String> {
     if place.folder().is_some_and(|folder| !folder.exists()) {
-        return Ok(0);
+        return Ok(());
     }
     let opened = place.open(s3_file)?;
     let failed = |error: std::io::Error| format!("the media cannot be read: {error}");
@@ -40,7 +43,7 @@ pub fn erase_media(
         .build()
         .map_err(failed)?;
     let store = Store::new(opened, PATIENCE, Arc::clone(metrics));
-    runtime.block_on(async {
+    let erasing = async {
         let unreachable = || "the place of media cannot be reached: the log says why".to_owned();
         let owner = Owner::new(owner_file.to_owned());
         if !owner.is_own(&store).await.map_err(|_| unreachable())? {
@@ -48,15 +51,12 @@ pub fn erase_media(
                        each gateway its own place, and remove the object trunkline-owner there";
             return Err(why.to_owned());
         }
-        let (mut files, mut looked, mut removed) = (store.list(), 0, 0);
+        let (mut files, mut looked) = (store.list(), 0);
         while let Some(file) = files.next().await {
             let file = file.map_err(|error| format!("the media cannot be listed: {error}"))?;
             looked += 1;
             if looked % PIECE == 0 {
                 tokio::time::sleep(REST).await;
-            }
-            if !goes_on() {
-                break;
             }
             let Some((id, true)) = id_of(&file) else {
                 continue;
@@ -65,9 +65,22 @@ pub fn erase_media(
             if about.is_some_and(|about| about.owner == user && about.namespace == namespace) {
                 store.remove(id).await.map_err(|_| unreachable())?;
                 metrics.removed.one();
-                removed += 1;
             }
         }
-        Ok(removed)
-    })
+        Ok(())
+    };
+    let stopped = async {
+        while goes_on() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let erased = runtime.block_on(async {
+        tokio::select! {
+            erased = erasing => erased,
+            () = stopped => Ok(()),
+        }
+    });
+    // A disk that hangs keeps a thread for as long as it hangs.
+    runtime.shutdown_background();
+    erased
 }

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -141,11 +142,21 @@ impl Erasures {
         Ok(Self { bell, thread })
     }
 
-    /// Stops the thread. The next process goes on where it was.
-    pub(crate) fn stop(self) {
+    /// Tells the thread to end. The next process goes on where it was.
+    pub(crate) fn end(self) -> Ending {
         self.bell.stopping.store(true, Ordering::SeqCst);
         self.bell.ring();
-        if self.thread.join().is_err() {
+        Ending(self.thread)
+    }
+}
+
+/// The thread of the erasures, which ends after its present step.
+pub(crate) struct Ending(JoinHandle<()>);
+
+impl Ending {
+    /// Waits for the end of the thread.
+    pub(crate) fn join(self) {
+        if self.0.join().is_err() {
             tracing::error!("the thread of the erasures panicked");
         }
     }
@@ -384,15 +395,34 @@ impl Work {
         Ok(())
     }
 
+    /// Removes the media that the user has uploaded. A thread of its own does it: the place of media may
+    /// hang, and then the end of the gateway does not wait for it.
     fn media(&self, running: &Running) -> Result<(), Halt> {
         let parts = &self.parts;
-        let person = (&*running.namespace, &*running.user);
-        let goes_on = || !self.bell.is_stopping();
+        let (place, s3_file) = (parts.media.clone(), parts.s3_file.clone());
         let owner = parts.folder.join(OWNER_FILE);
-        let place = (&parts.media, parts.s3_file.as_deref(), &*owner);
-        let erased = erase_media(place, &parts.media_metrics, person, &goes_on);
-        self.go_on()?;
-        erased.map(drop).map_err(Halt::Failed)
+        let (namespace, user) = (running.namespace.clone(), running.user.clone());
+        let metrics = Arc::clone(&parts.media_metrics);
+        let bell = Arc::clone(&self.bell);
+        let (done, erased) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("erasing-media".into());
+        let started = thread.spawn(move || {
+            let place = (&place, s3_file.as_deref(), &*owner);
+            let goes_on = || !bell.is_stopping();
+            let _ = done.send(erase_media(place, &metrics, (&namespace, &user), &goes_on));
+        });
+        started.map_err(|error| Halt::Failed(format!("cannot start a thread: {error}")))?;
+        loop {
+            let erased = erased.recv_timeout(LOOK);
+            self.go_on()?;
+            match erased {
+                Ok(erased) => return erased.map_err(Halt::Failed),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Halt::Failed("the removal of media panicked".to_owned()));
+                }
+            }
+        }
     }
 
     fn look(&self) -> Result<(), Halt> {
