@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tempfile::TempDir;
+use trunkline_tests::api::{self, Api};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
@@ -202,4 +203,37 @@ fn a_clock_that_is_ahead_gives_up_no_webhook() {
     }
     let given_up = "trunkline_webhooks_given_up_total{webhook=\"offline\"}";
     assert_eq!(gateway.metric(given_up), 0.0);
+}
+
+/// Media that no message names stay for their time. Only the rest of an upload that did not end has no other
+/// time than that of its file.
+#[test]
+fn a_clock_that_leaps_removes_no_media() {
+    const FILES: usize = 20;
+    let Some(library) = library() else {
+        println!("skipped: libfaketime is missing (apt-get install libfaketime)");
+        return;
+    };
+    let clock = Clock::new();
+    let setup = clock.setup(&library).http();
+    // All files are looked at each 7.5 s.
+    let gateway = setup.flag("media-unnamed-life", "3m").start();
+    let alice = Api::of(&gateway).user("alice");
+    let upload = |number: usize| {
+        let answer = alice.ask("POST", "/api/v1/media", Some(&format!("file {number}")));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let url = &api::json(&answer)["url"];
+        url.as_str().expect("a path").to_owned()
+    };
+    let files: Vec<_> = (0..FILES).map(upload).collect();
+    let rest = gateway.data().join("media/AA");
+    std::fs::create_dir_all(&rest).expect("a folder");
+    let rest = rest.join("AAAAAAAAAAAAAAAAAAAAAA");
+    std::fs::write(&rest, "not whole").expect("a file");
+    clock.leap(&gateway, "+1h");
+    until("the rest to be removed", || (!rest.exists()).then_some(()));
+    clock.leap(&gateway, "+0");
+    for path in files {
+        assert_eq!(alice.ask("GET", &path, None).status, 200, "{path}");
+    }
 }

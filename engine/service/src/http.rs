@@ -157,6 +157,7 @@ fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
                 _ => Ok(u64::MAX),
             }
         }),
+        clock: Arc::clone(&serving.hub.clock),
         is_lost: Box::new(move || matches!(health.health(), Health::Lost { .. })),
     })
 }

@@ -310,6 +310,7 @@ mod tests {
                 name: name.map(str::to_owned),
                 size: 1,
                 sha256: String::new(),
+                uploaded: None,
             })
         };
         assert_eq!(of("image/PNG", None), "inline");

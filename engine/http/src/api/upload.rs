@@ -322,6 +322,7 @@ impl Upload<'_> {
             name: said.name,
             size: self.size,
             sha256: digits.collect(),
+            uploaded: Some(self.api.media.steady()),
         };
         self.api.media.store.note(id, &about).await?;
         Ok(about)

@@ -16,6 +16,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use trunkline_core::clock::Clock;
 use trunkline_core::cost::Cost;
 use trunkline_core::ids::UserId;
 use trunkline_core::media::Access;
@@ -75,6 +76,8 @@ pub struct MediaParts {
     pub access: Access,
     /// Returns the free bytes of the disk with the folder of the store.
     pub free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    /// The clock of the gateway.
+    pub clock: Arc<Clock>,
     /// Returns whether the folder of the store was moved or removed, or is another one now.
     pub is_lost: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -91,6 +94,7 @@ pub(crate) struct Media {
     access: Access,
     free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
     is_lost: Box<dyn Fn() -> bool + Send + Sync>,
+    clock: Arc<Clock>,
 }
 
 impl Media {
@@ -106,6 +110,7 @@ impl Media {
             access: parts.access,
             free_bytes: parts.free_bytes,
             is_lost: parts.is_lost,
+            clock: parts.clock,
         }
     }
 
@@ -117,6 +122,11 @@ impl Media {
         let mut bytes = [0; 16];
         rand::fill(&mut bytes).map_err(|_| Unreachable::Away)?;
         Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Returns the steady time, in milliseconds since 1970 UTC: no leap of the system clock moves it.
+    pub(crate) fn steady(&self) -> u64 {
+        self.clock.steady()
     }
 
     /// Returns whether the folder of the store was moved or removed. Then no message can name a file, and a

@@ -91,6 +91,9 @@ pub(crate) struct About {
     pub(crate) size: u64,
     /// The checksum, in hexadecimal digits.
     pub(crate) sha256: String,
+    /// The steady time of the upload, in milliseconds since 1970 UTC; `None` if an earlier version took it.
+    #[serde(default)]
+    pub(crate) uploaded: Option<u64>,
 }
 
 /// The place where media are kept.

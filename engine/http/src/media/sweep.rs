@@ -65,7 +65,7 @@ async fn look(
             continue;
         }
         let since = *unnamed.get(id).unwrap_or(&began);
-        if began.duration_since(since) >= pause {
+        if began.duration_since(since) >= pause && is_old(media, id).await? {
             media.store.remove(id).await?;
             media.metrics.removed.one();
             removed.insert(id.to_owned());
@@ -75,4 +75,15 @@ async fn look(
     }
     *unnamed = still;
     Ok(())
+}
+
+/// Returns whether the life of a file is over by the steady time. The time of its last change is another
+/// machine's, or that of a system clock that was wrong.
+async fn is_old(media: &Media, id: &str) -> Result<bool, Unreachable> {
+    let about = media.store.about(id).await?;
+    let age = about
+        .and_then(|about| about.uploaded)
+        .map(|uploaded| Duration::from_millis(media.steady().saturating_sub(uploaded)));
+    // The rest of an upload that did not end, and files of earlier versions, have only that time.
+    Ok(age.is_none_or(|age| age >= media.limits.unnamed_life))
 }
