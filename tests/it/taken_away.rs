@@ -149,6 +149,35 @@ fn a_folder_that_is_removed_is_not_made_anew_by_uploads() {
     assert!(!gateway.data().exists());
 }
 
+/// Exports read the files by their folder. They show nothing of another store that somebody puts there.
+#[test]
+fn an_export_is_of_the_store_that_runs() {
+    let gateway = Setup::default().patient().start();
+    let own = json!({"user": "bob", "text": "of this store"});
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.done("send", &own);
+    let mut other = Gateway::start();
+    other
+        .dial()
+        .connect("alice", "phone")
+        .send("bob", "foreign");
+    other.stop();
+    let export = || {
+        let admin = Api::admin(&gateway);
+        let answer = admin.ask("POST", "/admin/v1/users/alice/export", None);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    assert!(export().contains("of this store"));
+    let away = gateway.data().with_extension("away");
+    fs::rename(gateway.data(), &away).expect("it can be moved");
+    fs::rename(other.data(), gateway.data()).expect("it can be moved");
+    let said = export();
+    assert!(!said.contains("foreign"), "{said}");
+    let last = said.lines().last().expect("a line");
+    assert!(last.contains("\"kind\":\"error\""), "{last}");
+}
+
 #[test]
 fn files_that_are_removed_stop_the_acknowledging() {
     let gateway = Gateway::start();

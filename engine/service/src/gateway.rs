@@ -376,14 +376,13 @@ fn make_admin(
     owners: &[Arc<Mailbox>],
 ) -> anyhow::Result<admin::Served> {
     let (metrics, ready) = (Arc::clone(&shown.metrics), Arc::clone(&shown.ready));
-    let ids = Ids(serving.store.key());
     let bell = Arc::<Bell>::default();
     let erasures = admin::start_erasures(serving, revoked.clone(), &bell)?;
     let program = Program {
         stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
         revoked,
         backups: Arc::clone(&shown.backups),
-        exports: Exports::new(serving.config.data.clone(), ids),
+        exports: Exports::new(serving.config.data.clone(), serving.store.clone()),
         store: serving.store.clone(),
         bell,
     };

@@ -20,8 +20,9 @@ use trunkline_core::ids::Ids;
 use trunkline_gateway::auth::revoked::{Revocation, Revocations};
 use trunkline_http::admin::AdminMetrics;
 use trunkline_http::{MediaMetrics, MediaPlace, OWNER_FILE, erase_media};
-use trunkline_storage::{IdBuildHasher, Position, ReadError, Reader, Store, TimelineId};
+use trunkline_storage::{IdBuildHasher, Position, ReadError, Reader, TimelineId};
 
+use super::read_log;
 use crate::causes;
 
 /// The number of parts of an erasure.
@@ -438,7 +439,8 @@ impl Work {
     ) -> Result<(), Halt> {
         let failed =
             |error: trunkline_storage::OpenError| Halt::Failed(causes::said_once(&error.into()));
-        let mut dump = Store::dump(&self.parts.folder).map_err(failed)?;
+        let log = read_log(&self.parts.folder, &self.parts.store);
+        let mut dump = log.map_err(Halt::Failed)?;
         let mut done = Ok(());
         let read = dump.records(Position::ZERO, &mut |record| {
             done = each(record);

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use trunkline_core::event::{BLOCKS, Body, CONTACTS};
 use trunkline_core::ids::Ids;
 use trunkline_http::admin::{Exported, Person};
-use trunkline_storage::{Position, Record, Store, TimelineId};
+use trunkline_storage::{Position, Reader, Record, TimelineId};
 
+use super::read_log;
 use crate::causes;
 use crate::record_line::Line;
 
@@ -27,7 +28,7 @@ const PIECE: usize = 64 << 10;
 /// The store whose records are exported.
 pub(crate) struct Exports {
     folder: PathBuf,
-    ids: Ids,
+    store: Reader,
 }
 
 /// Decides which records are about a user.
@@ -39,8 +40,8 @@ struct Search<'a> {
 }
 
 impl Exports {
-    pub(crate) const fn new(folder: PathBuf, ids: Ids) -> Self {
-        Self { folder, ids }
+    pub(crate) const fn new(folder: PathBuf, store: Reader) -> Self {
+        Self { folder, store }
     }
 
     /// Passes the lines of all records about a user to `each`, until `each` wants no more. Pieces may be
@@ -53,15 +54,16 @@ impl Exports {
         person: &Person,
         each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
     ) -> Result<Exported, String> {
-        let user = self.ids.user(&person.namespace, &person.user);
+        let ids = Ids(self.store.key());
+        let user = ids.user(&person.namespace, &person.user);
         let search = Search {
             person,
             user,
-            contacts: self.ids.contacts(user),
-            blocked: self.ids.blocked(user),
+            contacts: ids.contacts(user),
+            blocked: ids.blocked(user),
         };
         let failed = |error: trunkline_storage::OpenError| causes::said_once(&error.into());
-        let mut dump = Store::dump(&self.folder).map_err(failed)?;
+        let mut dump = read_log(&self.folder, &self.store)?;
         let (mut piece, mut records, mut began) = (Vec::new(), 0, Instant::now());
         let mut flow = ControlFlow::Continue(());
         let read = dump.records(Position::ZERO, &mut |record| {

@@ -23,9 +23,10 @@ use trunkline_http::admin::{
     NotErased, NotRevoked, Person, Revoke,
 };
 use trunkline_proto::ErrorCode;
-use trunkline_storage::Reader;
+use trunkline_storage::{Dump, Health, Reader, Store};
 
 use crate::backup::{Backups, NotBegun};
+use crate::causes;
 use crate::config::Config;
 use crate::http::Serving;
 pub(crate) use command::AdminTokenArgs;
@@ -66,6 +67,25 @@ pub(crate) fn start_erasures(
         media_metrics: Arc::clone(&serving.metrics.http.media),
     };
     Erasures::start(parts, Arc::clone(bell)).context("cannot start the thread of the erasures")
+}
+
+/// Opens the log of the running store by its folder.
+///
+/// # Errors
+/// The files cannot be read, or the folder is not that of the running store any more.
+fn read_log(folder: &Path, store: &Reader) -> Result<Dump, String> {
+    let dump = Store::dump(folder).map_err(|error| causes::said_once(&error.into()))?;
+    if let Health::Lost { reason } = store.health() {
+        return Err(reason);
+    }
+    // The store notices within a second that its folder is another one.
+    if dump.key() != store.key() {
+        let folder = folder.display();
+        return Err(format!(
+            "{folder} has another store than the one that runs: put the right folder back"
+        ));
+    }
+    Ok(dump)
 }
 
 /// The admin API, and the numbers that it shows.
