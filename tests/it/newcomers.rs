@@ -173,13 +173,15 @@ fn who_cannot_see_a_message_is_not_asked() {
 
 /// Returns the name of an event and what it is about, as a short text.
 fn word(event: &Value) -> String {
-    let kinds = ["message", "reaction", "recall", "receipt"];
+    let kinds = ["message", "reaction", "recall", "receipt", "edit"];
     let kind = kinds.into_iter().find(|kind| event[*kind].is_object());
     let Some(kind) = kind else {
-        return event["group"]["change"]
-            .as_str()
-            .unwrap_or("other")
-            .to_owned();
+        let group = &event["group"];
+        let change = group["change"].as_str().unwrap_or("other");
+        return match group["seq"].as_u64() {
+            Some(seq) => format!("{change} {seq}"),
+            None => change.to_owned(),
+        };
     };
     format!("{kind} {}", event[kind]["seq"])
 }
@@ -200,6 +202,16 @@ fn newcomers_are_not_told_of_what_they_cannot_read() {
         for seq in [1, 3, 2] {
             bob.done("react", &about(seq));
         }
+        let edit_and_pin = |alice: &mut Client, seq: u64| {
+            let message = json!({"conversation": ENG, "seq": seq});
+            let edit = json!({"conversation": ENG, "seq": seq, "text": "edited"});
+            alice.done("edit", &edit);
+            alice.done("pin", &message);
+            alice.done("unpin", &message);
+        };
+        for seq in [1, 2] {
+            edit_and_pin(&mut alice, seq);
+        }
         alice.done("recall", &about(1));
         alice.done("recall", &about(3));
         // Bob comes back as a new member. He has reacted, and knows the first messages from his
@@ -209,6 +221,7 @@ fn newcomers_are_not_told_of_what_they_cannot_read() {
         alice.done("react", &about(2));
         say(&mut alice, "four");
         alice.done("react", &about(4));
+        edit_and_pin(&mut alice, 4);
         let expected = [
             "message 3",
             "reaction 3",
@@ -217,6 +230,9 @@ fn newcomers_are_not_told_of_what_they_cannot_read() {
             "added",
             "message 4",
             "reaction 4",
+            "edit 4",
+            "pinned 4",
+            "unpinned 4",
         ];
         let live: Vec<_> = expected.iter().map(|_| word(&carol.push())).collect();
         assert_eq!(live, expected);
