@@ -316,6 +316,7 @@ mod tests {
     use super::super::route::Audience;
     use super::delta::{LAST_OWNER, NO_MEMBER, NOT_ONESELF};
     use super::*;
+    use crate::state::Marks;
     use trunkline_proto::message::Role as RoleName;
 
     const CREATE: Change = Change::Create { all_history: false };
@@ -399,6 +400,34 @@ mod tests {
         fixture.recent.forget_all();
         let again = ["carol", "dave", "erin"].map(|name| of(&mut fixture, name));
         assert_eq!(again, roles);
+    }
+
+    /// A repair lost the value that counts memberships, and kept the marks of a later one.
+    #[test]
+    fn a_new_member_has_no_marks_of_another_one() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        let group = fixture.ids().group("", "eng");
+        let of_another = Marks {
+            delivered: 1,
+            read: 1,
+            delivered_time: 7,
+            read_time: 7,
+        };
+        let mut advance = Advance::default();
+        for number in [1, 2, 3] {
+            advance.set(number, of_another);
+        }
+        let value = state::encode(&advance);
+        fixture.batch.set(group, &value).unwrap();
+        fixture
+            .change_group("alice", Change::Add, &["carol"])
+            .unwrap();
+        let key = fixture.ids().member(group, fixture.user("carol"));
+        let carol = fixture.batch.member(key).unwrap();
+        assert_eq!(carol.number, 4);
+        let marks = advance.of(carol.number, carol.marks);
+        assert_eq!(marks, Marks::default());
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Advance {
         place.is_ok()
     }
 
+    /// Returns whether there is a row of this number.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.place(number).is_ok()
+    }
+
     /// Returns whether there is no row.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()

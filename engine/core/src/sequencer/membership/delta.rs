@@ -415,7 +415,7 @@ impl<'a> Delta<'a> {
                 Member {
                     role: group.role(user),
                     first_seq: group.first_of(user).ok_or(CORRUPT)?,
-                    number: group.next_number(),
+                    number: new_number(group, advance),
                     joined_at: last_seq,
                     marks: known.marks,
                 }
@@ -519,5 +519,16 @@ impl<'a> Delta<'a> {
             ..Draft::default()
         };
         batch.append(&draft, &mut self.changes)
+    }
+}
+
+/// Returns a number for a new membership. A repair can have lost the last value that counts them, so numbers
+/// that have marks are left out: the marks are another member's.
+fn new_number(group: &mut Group, advance: &Advance) -> u64 {
+    loop {
+        let number = group.next_number();
+        if !advance.has(number) {
+            return number;
+        }
     }
 }
