@@ -8,7 +8,7 @@ use trunkline_storage::{ReadError, Reader, TimelineId};
 
 use crate::cost::Cost;
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Member, Place, Role, Share, Shares};
+use crate::state::{self, Bucket, KeptShare, Member, Place, Role, Share, Shares, SharesHead};
 
 /// The beginning of the paths of media.
 pub const PATH: &str = "/api/v1/media/";
@@ -18,6 +18,9 @@ pub const ID_BYTES: usize = 22;
 
 /// The most look-ups of memberships for one answer. Beyond it the answer is no.
 const LOOK_UPS: usize = 512;
+
+/// The maximum number of attempts to read the conversations of a file while messages change them.
+const ATTEMPTS: usize = 100;
 
 /// The cost of one look-up in the store.
 const LOOK_UP: Cost = Cost::nanos(1_500);
@@ -50,6 +53,8 @@ pub struct Access {
 struct LookUps<'a> {
     access: &'a Access,
     left: usize,
+    /// The values that were read to find the conversations.
+    read: usize,
 }
 
 impl Access {
@@ -92,9 +97,10 @@ impl Access {
         let mut look_ups = LookUps {
             access: self,
             left: LOOK_UPS,
+            read: 0,
         };
         let may = user == owner || look_ups.decide(id, owner, user)?;
-        let done = LOOK_UPS - look_ups.left + 1;
+        let done = LOOK_UPS - look_ups.left + look_ups.read;
         Ok((may, LOOK_UP.times(done)))
     }
 }
@@ -102,13 +108,8 @@ impl Access {
 impl LookUps<'_> {
     /// Returns whether a user may read media of another one.
     fn decide(&mut self, id: &str, owner: UserId, user: UserId) -> Result<bool, ReadError> {
-        let key = self.access.ids.media(id);
-        let Some(value) = self.access.store.state(key)? else {
-            return Ok(false);
-        };
-        let Shares(list) = state::decode(&value).unwrap_or_default();
         let mut valid: Vec<Share> = Vec::new();
-        for share in list {
+        for share in self.shares(id)? {
             let sender = TimelineId(share.by);
             let mut counts = sender == owner;
             for earlier in &valid {
@@ -123,6 +124,36 @@ impl LookUps<'_> {
             valid.push(share);
         }
         Ok(false)
+    }
+
+    /// Returns the entries of a file, in their order.
+    fn shares(&mut self, id: &str) -> Result<Vec<Share>, ReadError> {
+        let key = self.access.ids.media(id);
+        for _ in 0..ATTEMPTS {
+            let value = self.value(key)?.unwrap_or_default();
+            let Some(head) = state::decode::<SharesHead>(&value) else {
+                let Shares(list) = state::decode(&value).unwrap_or_default();
+                return Ok(list);
+            };
+            let mut all: Vec<KeptShare> = Vec::with_capacity(head.spread.len());
+            for number in 0..head.spread.buckets() {
+                let bucket = self.value(self.access.ids.bucket(key, number))?;
+                let bucket = bucket.and_then(|value| state::decode::<Bucket<KeptShare>>(&value));
+                all.extend(bucket.into_iter().flat_map(|bucket| bucket.entries));
+            }
+            let now = self.value(key)?.unwrap_or_default();
+            let now: Option<SharesHead> = state::decode(&now);
+            if now.is_some_and(|now| now.spread.is_laid_out_as(head.spread)) {
+                all.sort_unstable_by_key(|kept| kept.order);
+                return Ok(all.into_iter().map(|kept| kept.share).collect());
+            }
+        }
+        Err(ReadError::NoRecord)
+    }
+
+    fn value(&mut self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        self.read += 1;
+        self.access.store.state(key)
     }
 
     /// Returns whether a user is in the conversation of an entry.

@@ -121,6 +121,30 @@ fn sum_of_long(
     Ok(sum)
 }
 
+/// Returns the tallies of the stretches of a message without one message of its author. A long one is
+/// removed: readers then add the short ones.
+fn take_one(
+    batch: &OpenBatch,
+    conversation: TimelineId,
+    seq: u64,
+    author: UserId,
+) -> Result<Changes, Refused> {
+    let mut changes = Changes::new();
+    for level in Level::ALL {
+        let key = level.key(batch.ids(), conversation, level.stretch(seq));
+        if let Some(mut tally) = batch.decoded::<Tally>(key)?
+            && tally.take(author)
+        {
+            let value = match tally.is_long(level) {
+                true => Vec::new(),
+                false => state::encode(&tally),
+            };
+            changes.push((key, value));
+        }
+    }
+    Ok(changes)
+}
+
 /// Subtracts a message that its author recalls from the tallies of its stretches. Returns the
 /// changed values.
 ///
@@ -132,15 +156,7 @@ pub(super) fn uncount(
     command: Asked<'_>,
     seq: u64,
 ) -> Result<Changes, Refused> {
-    let mut changes = Changes::new();
-    for level in Level::ALL {
-        let key = level.key(batch.ids(), command.conversation, level.stretch(seq));
-        if let Some(mut tally) = batch.decoded::<Tally>(key)?
-            && tally.take(command.user)
-        {
-            changes.push((key, state::encode(&tally)));
-        }
-    }
+    let changes = take_one(batch, command.conversation, seq, command.user)?;
     let conversation = recent.conversation(command.conversation)?;
     let last = conversation.last_seq();
     match command.members {
@@ -166,14 +182,7 @@ pub(super) fn uncount_expired(
     author: UserId,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
-    for level in Level::ALL {
-        let key = level.key(batch.ids(), conversation, level.stretch(seq));
-        if let Some(mut tally) = batch.decoded::<Tally>(key)?
-            && tally.take(author)
-        {
-            changes.push((key, state::encode(&tally)));
-        }
-    }
+    changes.extend(take_one(batch, conversation, seq, author)?);
     Ok(())
 }
 
@@ -212,6 +221,41 @@ mod tests {
         let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
         let decision = fixture.messages.recall(batch, recent, request.asked(), seq);
         decision.map(drop)
+    }
+
+    /// The store writes little for a message that goes, however many authors its long stretch has.
+    #[test]
+    fn a_long_tally_of_many_authors_is_removed_and_short_ones_are_corrected() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        let sent = fixture.send("alice", ENG);
+        sent.unwrap();
+        let ids = fixture.ids();
+        let id = ids.group("", "eng");
+        let alice = fixture.user("alice");
+        for (others, is_kept) in [(10, true), (1_000, false)] {
+            let mut tally = Tally::default();
+            tally.add(alice, 3);
+            for number in 0..others {
+                tally.add(fixture.user(&format!("user{number}")), 1);
+            }
+            for level in Level::ALL {
+                let key = level.key(&ids, id, 0);
+                fixture.batch.set(key, &state::encode(&tally)).unwrap();
+            }
+            let mut changes = take_one(&fixture.batch, id, 1, alice).unwrap();
+            fixture
+                .batch
+                .append(&trunkline_storage::Draft::default(), &mut changes)
+                .unwrap();
+            let [short, long] = Level::ALL.map(|level| {
+                let key = level.key(&ids, id, 0);
+                fixture.batch.decoded::<Tally>(key).unwrap()
+            });
+            tally.take(alice);
+            assert_eq!(short.as_ref(), Some(&tally));
+            assert_eq!(long, is_kept.then_some(tally));
+        }
     }
 
     #[test]

@@ -3,9 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::Form;
+use super::buckets::{Entry, Spread};
+use crate::ids::Ids;
 
-/// The most entries of one list: up to 44 bytes each.
+/// The most entries of one file: up to 44 bytes each.
 const MOST: usize = 256;
+
+/// The most entries that are in one value. More of them are in buckets, so that a message that names the file
+/// rewrites a few entries only.
+pub(crate) const FEW_SHARES: usize = 8;
 
 /// The most entries that one user makes in a list. So nobody who learns an id can fill the list alone.
 const MOST_BY_ONE: usize = 64;
@@ -29,6 +35,60 @@ pub(crate) struct Share {
     pub(crate) messages: u32,
 }
 
+impl Share {
+    /// Returns whether another entry is of the same sender and conversation.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        (self.by, self.with) == (other.by, other.with)
+    }
+}
+
+/// The head of the entries of one file that are in buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SharesHead {
+    /// How they are spread over the buckets. The key of the head is the key of the set.
+    pub(crate) spread: Spread,
+    /// The order of the next entry.
+    pub(crate) next: u64,
+}
+
+impl Form<'_> for SharesHead {
+    const TAG: u8 = 70;
+}
+
+/// An entry in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptShare {
+    pub(crate) share: Share,
+    /// The place of the entry among all of the file, which are in the order of their first messages.
+    pub(crate) order: u64,
+}
+
+impl KeptShare {
+    /// Returns the hash of the bucket of an entry. The ids are keyed hashes themselves.
+    pub(crate) fn hash_of(share: &Share) -> u64 {
+        let (Place::User(with) | Place::Group(with)) = share.with;
+        (share.by ^ with.rotate_left(64)) as u64
+    }
+}
+
+impl Entry for KeptShare {
+    const TAG: u8 = 71;
+
+    fn hash(&self, _: &Ids) -> u64 {
+        Self::hash_of(&self.share)
+    }
+}
+
+/// Returns whether there is room for one more entry of a sender, beside these.
+pub(crate) fn has_room<'a>(entries: impl Iterator<Item = &'a Share>, by: u128) -> bool {
+    let (mut all, mut own) = (0, 0);
+    for share in entries {
+        all += 1;
+        own += usize::from(share.by == by);
+    }
+    all < MOST && own < MOST_BY_ONE
+}
+
 /// An entry of an earlier version.
 #[derive(Deserialize)]
 struct ShareBefore {
@@ -36,8 +96,8 @@ struct ShareBefore {
     with: Place,
 }
 
-/// All conversations in which messages name one file, in the order of the first such message of each
-/// sender.
+/// The conversations in which messages name one file, in the order of the first such message of each sender.
+/// An earlier version kept all of them in this form, however many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shares(pub(crate) Vec<Share>);
 
@@ -71,8 +131,7 @@ pub(crate) enum Added {
 
 impl Shares {
     fn place(&self, share: Share) -> Option<usize> {
-        let is_it = |other: &Share| (other.by, other.with) == (share.by, share.with);
-        self.0.iter().position(is_it)
+        self.0.iter().position(|other| other.is_of(&share))
     }
 
     /// Adds an entry of one message, unless there is no room.
@@ -85,8 +144,7 @@ impl Shares {
             *messages = messages.saturating_add(1);
             return Added::New;
         }
-        let own = self.0.iter().filter(|other| other.by == share.by).count();
-        if self.0.len() >= MOST || own >= MOST_BY_ONE {
+        if !has_room(self.0.iter(), share.by) {
             return Added::Full;
         }
         self.0.push(share);

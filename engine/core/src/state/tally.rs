@@ -28,6 +28,10 @@ const LONG: u64 = 64 * STRETCH;
 /// stretches have tallies.
 const MOST_AUTHORS: usize = 1_024;
 
+/// The number of authors from which on the tally of a long stretch is removed when one of its messages goes.
+/// Otherwise the store would write up to 8 KB for each such message. Readers then add the short stretches.
+const MANY_AUTHORS: usize = 64;
+
 /// The first bytes of a user's id, which is a keyed hash. They suffice to distinguish the authors
 /// of a conversation.
 type Author = [u8; 6];
@@ -93,6 +97,12 @@ impl Tally {
             row.1 = row.1.saturating_sub(1);
             counted
         })
+    }
+
+    /// Returns whether the tally of a stretch of this level is too long to be written again for each message
+    /// that goes.
+    pub(crate) fn is_long(&self, level: Level) -> bool {
+        level == Level::Long && self.rows.len() >= MANY_AUTHORS
     }
 
     /// Returns the number of messages by all authors except `user`.
