@@ -290,7 +290,7 @@ impl Part {
 }
 
 /// The reply to a `connect` with `since`. A reader sends it after it has checked the position.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Opening {
     /// The key under which the store keeps the position; `None` if the client gave the position.
     pub resumes: Option<TimelineId>,

@@ -16,7 +16,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use trunkline_proto::message::ReplyBody;
 
-use super::{Failure, Finding};
+use super::{Answer, Failure, Finding};
 use crate::cost::Cost;
 use crate::fit::Cut;
 
@@ -28,6 +28,8 @@ pub(crate) const YIELD: Cost = Cost::micros(100);
 
 /// The result of a look-up for a query.
 pub(crate) enum LookedUp<'r> {
+    /// The answer to a connection that catches up.
+    Answer(Box<Answer>),
     /// The reply, and how to shorten it if it does not fit into a message.
     Reply(Box<ReplyBody<'r>>, Cut),
     /// Data with which the asker carries out the command itself.
@@ -133,6 +135,17 @@ impl Meter {
                 .is_some_and(|end| Instant::now() >= end)
         };
         self.read() >= SLICE || is_late()
+    }
+}
+
+/// Does a look-up in one piece, whatever its pauses.
+pub(crate) fn at_once<T>(look_up: impl Future<Output = T>) -> T {
+    let mut look_up = std::pin::pin!(look_up);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = look_up.as_mut().poll(&mut context) {
+            return done;
+        }
     }
 }
 

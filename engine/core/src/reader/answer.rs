@@ -3,12 +3,11 @@
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{ErrorReply, Push, Reply, ReplyBody, ServerMessage};
 
-use super::catch_up::CatchUp;
 use super::failure::TOO_LARGE;
 use super::{JOB, Worker};
 use crate::cost::Cost;
 use crate::exchange::slices::LookedUp;
-use crate::exchange::{Answer, AnswerKind, Failure, Job, Query, ReplyConn};
+use crate::exchange::{Answer, AnswerKind, Failure, Job, ReplyConn};
 use crate::fit::{Cut, ReplyFrame, strip_push, write_fitting};
 use crate::frames::write;
 
@@ -26,43 +25,28 @@ pub(super) struct Frames {
 impl Worker {
     /// Answers a job of a connection. Returns `None` if the job is not finished after a slice.
     pub(super) fn answer(&mut self, job: &mut Job, to: &ReplyConn) -> Option<Answer> {
-        if let &Query::CatchUp {
-            user,
-            since,
-            ref connect,
-        } = &job.query
-        {
-            let page = CatchUp {
-                user,
-                since,
-                until: job.until,
-                connect: connect.as_deref(),
-            };
-            let answer = self.catch_up(to, &page);
-            return Some(self.priced(job, answer));
-        }
         let paged = job.query.is_paged();
         let mut frames = Frames::new(*to, self.message_bytes);
-        let kind = match self.look_up(job)? {
+        let answer = match self.look_up(job, Some(to))? {
+            Ok(LookedUp::Answer(answer)) => *answer,
             Ok(LookedUp::Reply(body, cut)) => {
                 let is_send = matches!(*body, ReplyBody::Send(_));
                 frames.page(*body, &cut);
-                match is_send {
+                frames.answer(match is_send {
                     true => AnswerKind::SendReply,
                     false => AnswerKind::Reply { paged },
-                }
+                })
             }
-            Ok(LookedUp::Finding(finding)) => AnswerKind::Found {
+            Ok(LookedUp::Finding(finding)) => frames.answer(AnswerKind::Found {
                 id: to.id,
                 finding: Box::new(finding),
                 paged,
-            },
+            }),
             Err(failure) => {
                 frames.fail(failure);
-                AnswerKind::Reply { paged }
+                frames.answer(AnswerKind::Reply { paged })
             }
         };
-        let answer = frames.answer(kind);
         Some(self.priced(job, answer))
     }
 

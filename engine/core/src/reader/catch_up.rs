@@ -3,14 +3,13 @@
 use trunkline_proto::message::{ConnectReply, Push, ReplyBody};
 use trunkline_storage::{Position, Token};
 
-use super::Worker;
 use super::answer::Frames;
 use super::events::Events;
 use super::failure::{failure, is_gone};
 use super::feed::{Feed, Span};
 use super::reading::Reading;
 use crate::event::RecordKind;
-use crate::exchange::{Answer, AnswerKind, Failure, Opening, ReplyConn};
+use crate::exchange::{Answer, AnswerKind, Failure, Opening};
 use crate::fit::PAGE_BYTES;
 use crate::ids::UserId;
 use crate::position;
@@ -38,15 +37,19 @@ struct Start {
     more: bool,
 }
 
-impl Worker {
-    /// Answers with the next page of what a session missed.
-    pub(super) fn catch_up(&mut self, to: &ReplyConn, page: &CatchUp<'_>) -> Answer {
-        let mut frames = Frames::new(*to, self.message_bytes);
+impl CatchUp<'_> {
+    /// Returns the answer to a session: the next page of what it missed. `frames` has no frames.
+    pub(super) async fn answer(
+        &self,
+        reading: &Reading,
+        feed: &mut Feed,
+        mut frames: Frames,
+    ) -> Answer {
         // A session that catches up and does not read makes the gateway hold one page.
         frames.page_bytes = frames.page_bytes.min(PAGE_BYTES);
-        let kind = page.write(&self.reading, &mut self.feed, &mut frames);
+        let kind = self.write(reading, feed, &mut frames).await;
         let kind = kind.unwrap_or_else(|failure| {
-            match page.connect {
+            match self.connect {
                 Some(_) => frames.fail(failure),
                 None => frames.note(failure),
             }
@@ -54,10 +57,8 @@ impl Worker {
         });
         frames.answer(kind)
     }
-}
 
-impl CatchUp<'_> {
-    fn write(
+    async fn write(
         &self,
         reading: &Reading,
         feed: &mut Feed,
@@ -67,7 +68,7 @@ impl CatchUp<'_> {
             span,
             recovered,
             more,
-        } = self.start(reading, feed)?;
+        } = self.start(reading, feed).await?;
         if let Some(opening) = self.connect {
             let began = reading.epochs().token(span.since);
             frames.reply(ReplyBody::Connect(opening.reply(began, recovered)));
@@ -92,25 +93,31 @@ impl CatchUp<'_> {
 
     /// Reads the first events, from the position that the client named or that the store keeps for
     /// its device. Without a usable kept position the session begins at the present.
-    fn start(&self, reading: &Reading, feed: &mut Feed) -> Result<Start, Failure> {
+    async fn start(&self, reading: &Reading, feed: &mut Feed) -> Result<Start, Failure> {
         let from = |since| Span {
             user: self.user,
             since,
             until: self.until,
             limit: PAGE,
         };
-        let mut read = |since| feed.read(reading, from(since));
-        let (since, recovered, more) = match self.connect.and_then(|opening| opening.resumes) {
-            None => (self.since, true, read(self.since)),
+        let resumes = self.connect.and_then(|opening| opening.resumes);
+        // The store may keep nothing for this device, or no events from there on.
+        let (mut since, mut recovered, mut more) = (self.until, false, None);
+        match resumes {
+            None => (since, recovered) = (self.since, true),
             Some(key) => {
                 let kept = reading.bytes(key)?;
-                let kept = position::kept(reading.epochs(), kept.as_deref());
-                match kept.map(|kept| (kept, read(kept))) {
-                    Some((kept, more)) if !more.as_ref().is_err_and(is_gone) => (kept, true, more),
-                    // The store keeps nothing for this device, or no events from there on.
-                    _ => (self.until, false, read(self.until)),
+                if let Some(kept) = position::kept(reading.epochs(), kept.as_deref()) {
+                    let read = feed.read(reading, from(kept)).await;
+                    if !read.as_ref().is_err_and(is_gone) {
+                        (since, recovered, more) = (kept, true, Some(read));
+                    }
                 }
             }
+        }
+        let more = match more {
+            Some(more) => more,
+            None => feed.read(reading, from(since)).await,
         };
         Ok(Start {
             span: from(since),

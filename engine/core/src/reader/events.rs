@@ -173,12 +173,13 @@ impl<'f> Events<'f> {
 ///
 /// # Errors
 /// The store could not be read, or no longer holds what came after the position.
-pub(super) fn sync<'f>(
+pub(super) async fn sync<'f>(
     reading: &'f Reading,
     feed: &'f mut Feed,
     span: Span,
 ) -> Result<ReplyBody<'f>, Failure> {
-    let more = feed.read(reading, span).map_err(|error| failure(&error))?;
+    let more = feed.read(reading, span).await;
+    let more = more.map_err(|error| failure(&error))?;
     let mut events = Vec::new();
     let end = Events::new(reading, feed, span, more).hand_out(|found| {
         events.push(Push {

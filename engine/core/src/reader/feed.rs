@@ -62,6 +62,8 @@ pub(super) struct Feed {
     drop_from: usize,
     /// Whether the page ends because it is full.
     is_full: bool,
+    /// Whether the timelines are read in slices.
+    is_sliced: bool,
 }
 
 /// Some records of one timeline.
@@ -84,12 +86,20 @@ struct Window {
 }
 
 impl Feed {
+    /// Returns a feed whose timelines are read in slices.
+    pub(super) fn in_slices() -> Self {
+        Self {
+            is_sliced: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads the events of a span. Returns whether there are more. An event that is in several
-    /// timelines comes once.
+    /// timelines comes once. The future waits for nothing but its turn, and only in slices.
     ///
     /// # Errors
     /// The store could not be read, or no longer holds what came after `span.since`.
-    pub(super) fn read(&mut self, reading: &Reading, span: Span) -> Result<bool, ReadError> {
+    pub(super) async fn read(&mut self, reading: &Reading, span: Span) -> Result<bool, ReadError> {
         (self.used, self.until, self.limit, self.hides) = (0, span.until, span.limit, false);
         (self.bytes, self.drop_from, self.is_full) = (0, 2 * MAX_BYTES, false);
         let own = Window {
@@ -110,13 +120,11 @@ impl Feed {
                 return Err(ReadError::Expired { oldest: floor });
             }
             (self.used, self.bytes) = (0, 0);
-            return self.read(
-                reading,
-                Span {
-                    since: floor,
-                    ..span
-                },
-            );
+            let span = Span {
+                since: floor,
+                ..span
+            };
+            return Box::pin(self.read(reading, span)).await;
         }
         for group in &windows.list {
             let window = Window {
@@ -131,9 +139,10 @@ impl Feed {
             if window.since < window.until {
                 self.part(reading, window, FIRST)?;
             }
+            self.pause_if_due(reading).await;
         }
         if self.used > 1 {
-            self.read_further(reading)?;
+            self.read_further(reading).await?;
         }
         let is_cut = self.end_at_cuts();
         let is_long = self.used > 1 && self.merged().nth(span.limit).is_some();
@@ -141,8 +150,9 @@ impl Feed {
     }
 
     /// Reads on where the page would end too early: in the timeline that was cut first.
-    fn read_further(&mut self, reading: &Reading) -> Result<(), ReadError> {
+    async fn read_further(&mut self, reading: &Reading) -> Result<(), ReadError> {
         for _ in 0..READS {
+            self.pause_if_due(reading).await;
             let Some((index, end)) = self.first_cut() else {
                 break;
             };
@@ -160,6 +170,12 @@ impl Feed {
             self.part(reading, window, FURTHER.min(self.limit))?;
         }
         Ok(())
+    }
+
+    async fn pause_if_due(&self, reading: &Reading) {
+        if self.is_sliced {
+            reading.pause_if_due().await;
+        }
     }
 
     /// Returns the number and the bytes of the records up to a position.
@@ -364,6 +380,8 @@ mod tests {
     use trunkline_storage::{Draft, Opened, Options, Store};
 
     use super::*;
+    use crate::exchange::UNREADABLE;
+    use crate::exchange::slices::{LongLookUp, at_once};
     use crate::state::{self, Inbox};
 
     const USER: UserId = TimelineId(1);
@@ -437,7 +455,7 @@ mod tests {
             };
             let (mut found, mut sizes) = (Vec::new(), Sizes::default());
             loop {
-                let more = feed.read(&self.reading, span).unwrap();
+                let more = at_once(feed.read(&self.reading, span)).unwrap();
                 let page: Vec<_> = feed.records().map(|(record, _)| record.position).collect();
                 assert!(page.len() <= limit && (!page.is_empty() || !more));
                 sizes.pages += 1;
@@ -490,6 +508,35 @@ mod tests {
     }
 
     #[test]
+    fn events_of_very_many_channels_are_read_in_slices() {
+        let mut world = World::new(500);
+        for n in 0..500 {
+            world.event(&[TimelineId(CHANNEL + n)], 10);
+        }
+        world.opened.writer.commit().unwrap();
+        let all = world.all.clone();
+        let span = Span {
+            user: USER,
+            since: Position::ZERO,
+            until: world.opened.reader.head(),
+            limit: 500,
+        };
+        let reading = world.reading.of_its_own();
+        let mut look_up = LongLookUp::new(Arc::clone(reading.meter()), async move {
+            let mut feed = Feed::in_slices();
+            let more = feed.read(&reading, span).await.unwrap();
+            let found = feed.records().map(|(record, _)| record.position);
+            assert_eq!((found.collect::<Vec<_>>(), more), (all, false));
+            Err(UNREADABLE)
+        });
+        let mut slices = 1;
+        while look_up.go_on().is_none() {
+            slices += 1;
+        }
+        assert!(slices >= 3, "{slices}");
+    }
+
+    #[test]
     fn long_events_of_many_channels_take_no_more_memory_than_a_few_pages() {
         let mut world = World::new(100);
         for n in 0..400 {
@@ -521,7 +568,7 @@ mod tests {
             until: world.opened.reader.head(),
             limit: 10,
         };
-        feed.read(&world.reading, span).unwrap();
+        at_once(feed.read(&world.reading, span)).unwrap();
         assert_eq!(feed.records().count(), 2);
         feed.trim();
         assert_eq!((feed.parts.len(), feed.used), (1, 0));

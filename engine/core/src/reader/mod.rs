@@ -62,6 +62,8 @@ struct Worker {
     message_bytes: usize,
     /// The index of the words of messages; `None` if the gateway has none.
     index: Option<Arc<dyn Index>>,
+    /// One more reference for each page of events that is read in slices.
+    sliced: Arc<()>,
 }
 
 /// The answer to a job.
@@ -86,6 +88,7 @@ pub fn run(
         feed: Feed::default(),
         message_bytes,
         index: index.cloned(),
+        sliced: Arc::default(),
     };
     loop {
         let mut job = match jobs.take(IDLE) {
@@ -156,9 +159,17 @@ impl Worker {
 
     /// Looks up what a job asks for, or does the next slice of it. Returns `None` if the job is not
     /// finished.
-    fn look_up(&mut self, job: &mut Job) -> Option<Result<LookedUp<'_>, Failure>> {
-        let begun = job.rest.take().or_else(|| self.long_look_up(job));
+    fn look_up(
+        &mut self,
+        job: &mut Job,
+        to: Option<&ReplyConn>,
+    ) -> Option<Result<LookedUp<'_>, Failure>> {
+        let begun = job.rest.take().or_else(|| self.long_feed(job, to));
+        let begun = begun.or_else(|| self.long_look_up(job));
         let Some(mut look_up) = begun else {
+            if let Some(answer) = self.caught_up(job, to) {
+                return Some(Ok(LookedUp::Answer(Box::new(answer))));
+            }
             return Some(self.short_look_up(job));
         };
         let reply = look_up.go_on();

@@ -4,18 +4,29 @@ use std::sync::Arc;
 
 use trunkline_proto::message::ReplyBody;
 
+use super::answer::Frames;
+use super::catch_up::CatchUp;
 use super::conversations::ConversationList;
 use super::failure::NO_SESSION;
-use super::feed::Span;
+use super::feed::{Feed, Span};
 use super::members::About;
 use super::messages::Messages;
 use super::reactions::Reacted;
 use super::search::Searching;
+use super::sets::Windows;
 use super::threads::Thread;
 use super::{Worker, ephemeral, events, messages};
-use crate::exchange::slices::{LongLookUp, LongReply, LookedUp};
-use crate::exchange::{Failure, Finding, Job, Query, Range, Search};
+use crate::exchange::slices::{LongLookUp, LongReply, LookedUp, at_once};
+use crate::exchange::{Answer, Failure, Finding, Job, Query, Range, ReplyConn, Search};
 use crate::fit::Cut;
+use crate::owned;
+
+/// The number of channels beyond which a page of a user's events is read in slices.
+const FEW_CHANNELS: usize = 64;
+
+/// The maximum number of such pages that a reader has begun. It reads further ones in one piece: a half page
+/// takes up to some 3 MiB.
+const SLICED: usize = 16;
 
 impl Worker {
     /// Returns the look-up for a query that is done in slices; `None` for other queries.
@@ -108,6 +119,58 @@ impl Worker {
         })
     }
 
+    /// Returns the look-up of a page of events that is done in slices, since the user has many channels. `None`
+    /// for others, and while readers hold as many half pages as they may.
+    pub(super) fn long_feed(&self, job: &Job, to: Option<&ReplyConn>) -> Option<LongLookUp> {
+        let (Query::Sync { user, .. } | Query::CatchUp { user, .. }) = job.query else {
+            return None;
+        };
+        let has_many = Windows::count(&self.reading, user).is_ok_and(|count| count > FEW_CHANNELS);
+        if !has_many || Arc::strong_count(&self.sliced) > SLICED {
+            return None;
+        }
+        let held = Arc::clone(&self.sliced);
+        let reading = self.reading.of_its_own();
+        let meter = Arc::clone(reading.meter());
+        let until = job.until;
+        match (&job.query, to) {
+            (&Query::Sync { since, limit, .. }, _) => Some(LongLookUp::new(meter, async move {
+                let span = Span {
+                    user,
+                    since,
+                    until: until.max(since),
+                    limit,
+                };
+                let mut feed = Feed::in_slices();
+                let body = events::sync(&reading, &mut feed, span).await?;
+                drop(held);
+                Ok(LookedUp::Reply(Box::new(owned::reply(body)), Cut::Back))
+            })),
+            (
+                &Query::CatchUp {
+                    since, ref connect, ..
+                },
+                Some(&to),
+            ) => {
+                let connect = connect.clone();
+                let frames = Frames::new(to, self.message_bytes);
+                Some(LongLookUp::new(meter, async move {
+                    let page = CatchUp {
+                        user,
+                        since,
+                        until,
+                        connect: connect.as_deref(),
+                    };
+                    let mut feed = Feed::in_slices();
+                    let answer = page.answer(&reading, &mut feed, frames).await;
+                    drop(held);
+                    Ok(LookedUp::Answer(Box::new(answer)))
+                }))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the search that a job asks for.
     fn searching(&self, job: &Job, asked: &Search) -> Searching {
         Searching {
@@ -116,6 +179,26 @@ impl Worker {
             head: job.until,
             message_bytes: self.message_bytes,
         }
+    }
+
+    /// Returns the next page for a connection that catches up, read in one piece; `None` for other queries.
+    pub(super) fn caught_up(&mut self, job: &Job, to: Option<&ReplyConn>) -> Option<Answer> {
+        let Query::CatchUp {
+            user,
+            since,
+            ref connect,
+        } = job.query
+        else {
+            return None;
+        };
+        let page = CatchUp {
+            user,
+            since,
+            until: job.until,
+            connect: connect.as_deref(),
+        };
+        let frames = Frames::new(*to?, self.message_bytes);
+        Some(at_once(page.answer(&self.reading, &mut self.feed, frames)))
     }
 
     /// Looks up what a query asks for, in one piece.
@@ -153,7 +236,9 @@ impl Worker {
                     part: part.clone(),
                 }));
             }
-            Query::Blocked { user, ref part } => (ephemeral::blocked(reading, user, part)?, Cut::Back),
+            Query::Blocked { user, ref part } => {
+                (ephemeral::blocked(reading, user, part)?, Cut::Back)
+            }
             Query::Pass {
                 from,
                 to,
@@ -171,7 +256,7 @@ impl Worker {
                     until: job.until.max(since),
                     limit,
                 };
-                (events::sync(reading, feed, span)?, Cut::Back)
+                (at_once(events::sync(reading, feed, span))?, Cut::Back)
             }
             Query::History {
                 access,

@@ -136,6 +136,18 @@ pub(super) struct Windows {
 }
 
 impl Windows {
+    /// Returns the number of windows of a user, about: a set that changes may count twice.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds an inbox of another form.
+    pub(super) fn count(reading: &Reading, user: UserId) -> Result<usize, ReadError> {
+        let Some(value) = reading.stored(reading.ids().inbox(user))? else {
+            return Ok(0);
+        };
+        let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+        Ok(inbox.open.len() + inbox.gathered.len() + inbox.closed.len())
+    }
+
     /// Reads the windows of a user.
     ///
     /// # Errors

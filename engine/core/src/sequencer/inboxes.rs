@@ -5,7 +5,18 @@ use super::buckets::Buckets;
 use super::refused::{CORRUPT, Refused};
 use crate::ids::UserId;
 use crate::state::{self, Bucket, ClosedPlace, Inbox, InboxEntry, Window};
+use trunkline_proto::ErrorCode;
 use trunkline_storage::TimelineId;
+
+/// The maximum number of channels from which a user catches up. Each page of the user's events needs a look
+/// at all of them, and the user has asked for none: others add users to groups.
+const MOST_OPEN: usize = 1_000;
+
+const TOO_MANY_CHANNELS: Refused = Refused::new(
+    ErrorCode::LimitExceeded,
+    "a user is in at most 1,000 groups with more members than fanout_limit: one of the members is in as many, and \
+     has to leave one first",
+);
 
 /// The changes of a record in the inbox of one user.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,6 +83,9 @@ pub(super) fn update(
             let hash = Window::hash_of(channel);
             let near = windows.near(hash)?;
             if near.iter().all(|window| window.channel != channel) {
+                if windows.len() >= MOST_OPEN {
+                    return Err(TOO_MANY_CHANNELS);
+                }
                 let window = Window {
                     channel,
                     after,
@@ -254,21 +268,39 @@ mod tests {
     fn one_more_group_costs_the_same_for_users_with_many_groups() {
         let mut fixture = Fixture::new();
         let mut work = Vec::new();
-        for n in 0..1_010 {
+        for n in 0..1_000 {
             fixture.batch.take_work();
             let change = open(channel(&fixture, n));
             apply(&mut fixture, change);
             work.push(fixture.batch.take_work());
         }
-        let ((few, few_bytes), (many, many_bytes)) = (most(&work[..20]), most(&work[990..1_010]));
+        let ((few, few_bytes), (many, many_bytes)) = (most(&work[..20]), most(&work[980..1_000]));
         assert!(many <= few + 2, "{few} {many}");
         assert!(many_bytes < 3 * few_bytes, "{few_bytes} {many_bytes}");
-        assert_eq!(opened(&fixture).len(), 1_010);
-        for n in 0..1_010 {
+        assert_eq!(opened(&fixture).len(), 1_000);
+        for n in 0..1_000 {
             let change = close(channel(&fixture, n));
             apply(&mut fixture, change);
-            assert_eq!(opened(&fixture).len(), 1_009 - n as usize);
+            assert_eq!(opened(&fixture).len(), 999 - n as usize);
         }
+    }
+
+    #[test]
+    fn windows_have_an_end() {
+        let mut fixture = Fixture::new();
+        for n in 0..MOST_OPEN as u64 {
+            let change = open(channel(&fixture, n));
+            apply(&mut fixture, change);
+        }
+        let alice = fixture.user("alice");
+        let (known, new) = (channel(&fixture, 7), channel(&fixture, 5_000));
+        let mut changes = Changes::new();
+        let one_more = update(&fixture.batch, alice, open(new), &mut changes);
+        assert_eq!(one_more, Err(TOO_MANY_CHANNELS));
+        apply(&mut fixture, open(known));
+        apply(&mut fixture, close(known));
+        apply(&mut fixture, open(new));
+        assert_eq!(opened(&fixture).len(), MOST_OPEN);
     }
 
     #[test]
