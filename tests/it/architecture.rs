@@ -34,7 +34,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Packages that may use any other package, and that no other package may use.
-const OUTSIDE: [&str; 3] = ["trunkline-benches", "trunkline-fuzz", "trunkline-tests"];
+const OUTSIDE: [&str; 4] = [
+    "trunkline-benches",
+    "trunkline-counts",
+    "trunkline-fuzz",
+    "trunkline-tests",
+];
 
 /// The only file of the load generator that may know the gateway's crate.
 const LOCAL_GATEWAY: &str = "loadgen/src/local_gateway.rs";
