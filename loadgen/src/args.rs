@@ -236,6 +236,9 @@ pub(crate) struct RunArgs {
     /// The number of shards of the local gateway, 1 to 127 [default: one per core]
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
+    /// Another build of loadgen, whose gateway is the local one [default: the gateway in this program]
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    pub(crate) gateway: Option<PathBuf>,
     /// The durability of the local gateway: sync, interval:MS or os [default: that of the gateway]
     #[arg(long, value_name = "LEVEL", conflicts_with = "target", value_parser = durability)]
     pub(crate) durability: Option<String>,

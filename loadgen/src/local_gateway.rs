@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     pub(crate) ping: Option<Span>,
     /// The gateway takes TLS connections.
     pub(crate) tls: bool,
+    /// Another build of this program, whose gateway is started.
+    pub(crate) program: Option<PathBuf>,
 }
 
 /// A running gateway. Dropping it ends the process and removes its folder.
@@ -138,18 +140,29 @@ impl LocalGateway {
     /// # Errors
     /// The process cannot be started.
     pub(crate) fn spawn(&mut self) -> Outcome<()> {
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        let program = match &self.setup.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().map_err(failed)?,
+        };
+        let known = self.setup.program.as_deref().map(flags_of).transpose()?;
+        let knows = |flag: &str| known.as_ref().is_none_or(|known| known.contains(flag));
+        let mut command = Command::new(program);
         let listen = self.port.as_ref().map_or(0, |port| port.number);
         command
             .args([VERB, &std::process::id().to_string()])
             .args(["serve", "--dev-auth", "--control", "127.0.0.1:0"])
-            .args(["--http", "off"])
             .args(["--listen", &format!("127.0.0.1:{listen}")])
-            // A run with few users measures the gateway, and not their budgets.
-            .args(["--connection-cost=0ms", "--user-cost=0ms"])
             .args(["--max-connections", &(self.connections + 64).to_string()])
             .arg("--data")
             .arg(self.folder.join("data"));
+        for (flag, value) in [
+            ("--http", "off"),
+            // A run with few users measures the gateway, and not their budgets.
+            ("--connection-cost", "0ms"),
+            ("--user-cost", "0ms"),
+        ] {
+            command.args(knows(flag).then(|| format!("{flag}={value}")));
+        }
         let setup = &self.setup;
         let ping = setup
             .ping
@@ -362,6 +375,27 @@ impl Drop for LocalGateway {
 
 fn failed(why: std::io::Error) -> Failure {
     Failure::aborted(format!("cannot start a local gateway: {why}"))
+}
+
+/// Returns the help text of `serve` of another build: an older gateway lacks some flags.
+///
+/// # Errors
+/// Exit 104: the program is no build of this one.
+pub(crate) fn flags_of(program: &Path) -> Outcome<String> {
+    let shown = program.display();
+    let parent = std::process::id().to_string();
+    let asked = Command::new(program)
+        .args([VERB, &parent, "serve", "--help"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|why| Failure::scenario(format!("--gateway {shown}: {why}")))?;
+    let help = String::from_utf8_lossy(&asked.stdout).into_owned();
+    match asked.status.success() && help.contains("--dev-auth") {
+        true => Ok(help),
+        false => Err(Failure::scenario(format!(
+            "--gateway {shown}: it is no build of loadgen: it has no gateway in it"
+        ))),
+    }
 }
 
 /// Returns whether a process has ended and its parent has not waited for it yet (proc(5), state Z).

@@ -9,7 +9,7 @@ use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
 use crate::control_port;
 use crate::debt;
 use crate::exit::{Failure, Outcome};
-use crate::local_gateway::Setup;
+use crate::local_gateway::{self, Setup};
 use crate::scenario::load::Loaded;
 use crate::scenario::network::Network;
 use crate::scenario::protocol::{self, ProtocolKind};
@@ -130,7 +130,11 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
         durability: args.durability.clone(),
         ping: None,
         tls: args.tls.tls,
+        program: args.gateway.clone(),
     };
+    if let Some(program) = &setup.program {
+        local_gateway::flags_of(program)?;
+    }
     let target = (args.target.as_deref(), &args.tls);
     let gateway = gateway(target, args.control.as_deref(), setup)?;
     if let (Gateway::Target { .. }, Some(fault)) = (&gateway, scenario.chaos.actions.first()) {

@@ -91,6 +91,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
         durability: None,
         ping: Some(args.ping),
         tls: args.tls.tls,
+        program: None,
     };
     let scenario = loaded.scenario;
     let source = scenario.client.source.as_deref().map(str::parse);

@@ -47,7 +47,15 @@ fn the_real_gateway_is_honest_and_leaves_nothing_behind() {
         ),
         (
             &[("online = 1.0", "online = 0.5")],
-            &["--encoding", "proto", "--shards", "2"],
+            // A build whose gateway is named is any other build.
+            &[
+                "--encoding",
+                "proto",
+                "--shards",
+                "2",
+                "--gateway",
+                env!("CARGO_BIN_EXE_loadgen"),
+            ],
         ),
     ] {
         let (run, gateway) = started(&scenario(edits), more);
