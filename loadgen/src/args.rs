@@ -1,5 +1,6 @@
 //! The command line as typed. This module only parses; `settings` resolves the result.
 
+mod gate;
 mod peers;
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -15,6 +16,7 @@ use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::threshold::Wanted;
 use crate::scenario::variables::Variable;
 use crate::units::{Compress, Rate, Share, Span};
+pub(crate) use gate::GateArgs;
 pub(crate) use peers::PeersArgs;
 
 /// The Trunkline load lab: replay scenarios of a messaging service against a gateway, check every
@@ -32,7 +34,7 @@ Exit codes:
     0  ok: every check passed
    90  run invalid: the generator was not healthy, so the figures may not be used
    91  integrity violation: a message was lost, repeated, reordered, changed or made up
-   92  worse beyond noise (compare)
+   92  worse beyond noise (compare), or above a limit (gate)
    93  inconclusive: the figures do not decide
    94  the machine cannot carry the run; nothing was started
    99  a threshold of the scenario was missed
@@ -85,6 +87,9 @@ pub(crate) enum Verb {
     Compare(CompareArgs),
     /// Compare the servers of others that are installed with the gateway, in turns, under one load
     Peers(PeersArgs),
+    /// Count instructions and bytes against the limits of a checkout, and run it in turns with another
+    /// commit: for CI
+    Gate(GateArgs),
     /// Judge the results of a finished run again
     Check(CheckArgs),
     /// Write plots and tables of one run, or of up to six runs together, as one HTML file

@@ -12,6 +12,7 @@ use crate::compare;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
 use crate::find_max;
+use crate::gate;
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::output::{self, say};
@@ -50,6 +51,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Hold(args) => hold::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Peers(args) => peers::run(&args),
+        Verb::Gate(args) => gate::run(&args),
         Verb::Check(args) => recheck::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Plan(args) => plan::run(&args),

@@ -7,6 +7,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | `cli` | picks the command and turns its outcome into an exit code |
+//! | `gate` | is a command of its own: counts instructions and bytes, and compares two builds by runs |
 //! | `find_max`, `hold`, `recheck`, `compare`, `peers`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compare servers, compute a plan without a run |
 //! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results |
 //! | `baseline` | puts figures of an earlier run in the place of relative thresholds |
@@ -37,6 +38,7 @@ mod exit;
 mod files;
 mod find_max;
 mod foreign;
+mod gate;
 mod health;
 mod hold;
 mod live;

@@ -50,6 +50,7 @@ mod file_sizes;
 mod frame_sizes;
 mod framing;
 mod full_disk;
+mod gate;
 mod gone_messages;
 mod group_names;
 mod groups;

@@ -256,6 +256,16 @@ pub fn loadgen() -> &'static Path {
     PROGRAM.get_or_init(|| built(&["--package", "trunkline-loadgen", "--bins"], "loadgen"))
 }
 
+/// Returns the program that the gate of the load lab counts, built from the sources as they are, once
+/// per test process.
+///
+/// # Panics
+/// The program does not build.
+pub fn gate_counts() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| built(&["--package", "trunkline-counts", "--bins"], "gate-counts"))
+}
+
 /// Returns an example in Rust of the folder `examples/`, built from the sources as they are.
 ///
 /// # Panics

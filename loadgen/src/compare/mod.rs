@@ -6,9 +6,15 @@
 mod alike;
 mod figures;
 mod page;
+#[cfg(test)]
+mod resampled;
 mod runs;
 mod statistics;
 mod verdict;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
 
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -17,6 +23,7 @@ use crate::output::say;
 
 use runs::Run;
 use statistics::DIFFERENCES_MAX;
+use verdict::Strictness;
 
 /// The two sides, run by run in the order of time: a pair is a run of each.
 #[derive(Debug)]
@@ -49,7 +56,11 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome<Exit> {
     }
     let sides = sides(args)?;
     alike::check_names(&sides, &args.vary)?;
-    let compared = compare(&sides, args);
+    let strictness = Strictness {
+        least: args.floor,
+        ..Strictness::COMPARE
+    };
+    let compared = compare(&sides, &args.vary, strictness);
     if args.json {
         say(&[foreign::json(&page::json(&sides, &compared))]);
     } else {
@@ -58,7 +69,32 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome<Exit> {
     Ok(compared.exit)
 }
 
-/// Reads both sides.
+/// The comparison of two builds, for other commands.
+#[derive(Debug)]
+pub(crate) struct Builds {
+    pub(crate) exit: Exit,
+    pub(crate) text: Vec<String>,
+    pub(crate) json: Value,
+    /// The verdict in a sentence.
+    pub(crate) conclusion: String,
+}
+
+/// Compares the runs of an old build with as many of a new one, taken in turns, as strictly as a gate.
+///
+/// # Errors
+/// Exit 104: there are too many runs, or results cannot be read.
+pub(crate) fn builds(old: &[PathBuf], new: &[PathBuf]) -> Outcome<Builds> {
+    let sides = read(old, new)?;
+    let compared = compare(&sides, &[], Strictness::GATE);
+    Ok(Builds {
+        exit: compared.exit,
+        text: page::text(&sides, &compared),
+        json: page::json(&sides, &compared),
+        conclusion: page::conclusion(&compared),
+    })
+}
+
+/// Reads both sides as the command line names them.
 fn sides(args: &CompareArgs) -> Outcome<Sides> {
     let (a, b) = match (&args.runs[..], &args.with[..]) {
         ([a, b], []) => (std::slice::from_ref(a), std::slice::from_ref(b)),
@@ -70,6 +106,11 @@ fn sides(args: &CompareArgs) -> Outcome<Sides> {
         }
         sides => sides,
     };
+    read(a, b)
+}
+
+/// Reads both sides, and checks that they are as many runs, each another.
+fn read(a: &[PathBuf], b: &[PathBuf]) -> Outcome<Sides> {
     let sides = Sides {
         a: runs::read(a)?,
         b: runs::read(b)?,
@@ -97,7 +138,7 @@ fn sides(args: &CompareArgs) -> Outcome<Sides> {
     Ok(sides)
 }
 
-fn compare(sides: &Sides, args: &CompareArgs) -> Compared {
+fn compare(sides: &Sides, vary: &[String], strictness: Strictness) -> Compared {
     let broken = |run: &&Run| run.verdict() == Exit::Violation.verdict();
     let all = || sides.a.iter().chain(&sides.b);
     let refuse = |exit, refused| Compared {
@@ -112,12 +153,12 @@ fn compare(sides: &Sides, args: &CompareArgs) -> Compared {
         return refuse(Exit::Violation, broken);
     }
     let mut refused: Vec<_> = all().filter_map(Run::unusable).collect();
-    let alike::Differences { serious, harmless } = alike::differences(sides, &args.vary);
+    let alike::Differences { serious, harmless } = alike::differences(sides, vary);
     refused.extend(serious);
     if !refused.is_empty() {
         return refuse(Exit::Inconclusive, refused);
     }
-    let verdict = verdict::judge(sides, args.floor);
+    let verdict = verdict::judge(sides, strictness);
     let mut notes = harmless;
     notes.extend(verdict.notes);
     Compared {

@@ -60,7 +60,9 @@ fn folders(runs: &[Run]) -> String {
 
 fn table(compared: &Compared) -> Vec<String> {
     let interval = compared.confidence.map_or(String::new(), |confidence| {
-        format!("{:.1} % interval", confidence * 100.0)
+        // The confidence of a gate has more digits.
+        let digits = if confidence > 0.999 { 2 } else { 1 };
+        format!("{:.digits$} % interval", confidence * 100.0)
     });
     let noise = if interval.is_empty() { "" } else { "noise" };
     let mut lines = vec![line(["figure", "A", "B", "B ÷ A", &interval, noise, ""])];
@@ -121,7 +123,8 @@ fn words(says: Says) -> &'static str {
     }
 }
 
-fn conclusion(compared: &Compared) -> String {
+/// Returns the verdict in a sentence.
+pub(super) fn conclusion(compared: &Compared) -> String {
     let judged = compared.figures.iter().filter(|row| row.figure.decides);
     let of = |says: Says| {
         let judged = judged.clone();

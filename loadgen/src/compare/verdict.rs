@@ -14,9 +14,31 @@ use crate::exit::Exit;
 /// The fewest pairs for a verdict. With fewer, chance alone often explains the result.
 pub(super) const PAIRS_MIN: usize = 10;
 
-/// The probability that a comparison of a build with itself finds a difference in any deciding
-/// figure.
-const LEVEL: f64 = 0.05;
+/// How sure a comparison has to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strictness {
+    /// The probability that a comparison of a build with itself finds a difference in any deciding figure.
+    pub(super) level: f64,
+    /// The least difference that matters, as a part.
+    pub(super) least: f64,
+    /// The resamples of intervals and noise.
+    pub(super) resamples: usize,
+}
+
+impl Strictness {
+    /// The strictness of `compare`, where nothing else is said.
+    pub(super) const COMPARE: Self = Self {
+        level: 0.05,
+        least: 0.01,
+        resamples: RESAMPLES,
+    };
+
+    /// The strictness of a gate. It runs for every change, and an alarm stops that.
+    pub(super) const GATE: Self = Self {
+        level: 0.001,
+        ..Self::COMPARE
+    };
+}
 
 /// The seed of the resampling. It is fixed, so that the same runs always give the same page.
 const SEED: u64 = 42;
@@ -56,19 +78,19 @@ pub(super) struct Verdict {
     pub(super) notes: Vec<String>,
 }
 
-/// Judges. `least` is the least difference that matters, as a part.
-pub(super) fn judge(sides: &Sides, least: f64) -> Verdict {
+/// Judges the runs of both sides.
+pub(super) fn judge(sides: &Sides, strictness: Strictness) -> Verdict {
     let pairs = sides.a.len();
     let measured: Vec<_> = FIGURES
         .iter()
         .filter_map(|figure| Some((figure, values(figure, &sides.a)?, values(figure, &sides.b)?)))
         .collect();
     let deciding = measured.iter().filter(|it| it.0.decides).count();
-    let level = LEVEL / deciding.max(1) as f64;
+    let level = strictness.level / deciding.max(1) as f64;
     let rule = Rule {
         level,
-        least: least.ln_1p(),
-        resamples: RESAMPLES,
+        least: strictness.least.ln_1p(),
+        resamples: strictness.resamples,
         seed: SEED,
     };
     let reason = unfit(sides);

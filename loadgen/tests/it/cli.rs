@@ -72,6 +72,16 @@ const BAD_LINES: &[(&[&str], &[&str])] = &[
     ),
     (&["run", "SCENARIO", "--duration", "20"], &["no unit"]),
     (
+        &["run", "SCENARIO", "--gateway", "/bin/true"],
+        &["/bin/true", "no build of loadgen"],
+    ),
+    (
+        &["run", "SCENARIO", "--gateway", "/nowhere/loadgen"],
+        &["/nowhere/loadgen"],
+    ),
+    (&["gate"], &["--base REV", "--quick"]),
+    (&["gate", "--quick", "--pairs", "13"], &["14..=100"]),
+    (
         &["run", "SCENARIO", "--connections", "0"],
         &["--connections 0", "12"],
     ),

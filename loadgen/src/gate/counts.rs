@@ -1,0 +1,238 @@
+//! Counting: instructions with valgrind, and the bytes that the program says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::limits::Toolchain;
+use super::shown;
+use crate::exit::{Failure, Outcome};
+use crate::foreign;
+use crate::suggest::similar;
+
+/// The program that does the work.
+pub(super) const PROGRAM: &str = "gate-counts";
+
+/// The most subjects that a program may have.
+const SUBJECTS_MAX: usize = 100;
+
+/// What a checkout takes.
+#[derive(Clone, Debug)]
+pub(super) struct Counts {
+    pub(super) toolchain: Toolchain,
+    /// Instructions for each message.
+    pub(super) instructions: BTreeMap<String, f64>,
+    /// Bytes for each message or session.
+    pub(super) bytes: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// Leaves out what is not in `only`, unless that is empty.
+    pub(super) fn keep(&mut self, only: &[String]) {
+        if !only.is_empty() {
+            self.instructions.retain(|name, _| only.contains(name));
+            self.bytes.retain(|name, _| only.contains(name));
+        }
+    }
+}
+
+/// One kind of work, as a program lists it.
+#[derive(Debug)]
+struct Subject {
+    name: String,
+    /// The function that is counted.
+    counted: String,
+    /// The messages of the two runs, the smaller number first.
+    messages: [u64; 2],
+}
+
+/// Checks that valgrind can be started.
+///
+/// # Errors
+/// Exit 94: it cannot.
+pub(super) fn check_valgrind() -> Outcome<()> {
+    let found = Command::new("valgrind").arg("--version").output();
+    match found {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(Failure::preflight(
+            "valgrind counts the instructions, and cannot be started: apt-get install valgrind, or what your system calls it",
+        )),
+    }
+}
+
+/// Counts everything, or what `only` names. `limits` is the file that an unknown name is looked up in.
+///
+/// # Errors
+/// The program or valgrind fails; a name is unknown (exit 104).
+pub(super) fn measure(
+    program: &Path,
+    only: &[String],
+    toolchain: Toolchain,
+    limits: &Path,
+) -> Outcome<Counts> {
+    let subjects = list(program)?;
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
+    let bytes_wanted = only.is_empty()
+        || only
+            .iter()
+            .any(|name| !subjects.iter().any(|it| it.name == *name));
+    let bytes = match bytes_wanted {
+        true => bytes(program)?,
+        false => BTreeMap::new(),
+    };
+    let known: Vec<&str> = subjects
+        .iter()
+        .map(|it| &*it.name)
+        .chain(bytes.keys().map(String::as_str))
+        .collect();
+    if let Some(name) = only.iter().find(|name| !known.contains(&&***name)) {
+        let meant = similar(name, known.iter().copied())
+            .map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
+        let limits = shown(limits);
+        return Err(Failure::scenario(format!(
+            "--only {name}: nothing of that name is measured{meant} {} lists the names",
+            limits.display()
+        )));
+    }
+    let wanted: Vec<_> = subjects.iter().filter(|it| is_wanted(&it.name)).collect();
+    let mut counts = Counts {
+        toolchain,
+        instructions: count_all(program, &wanted)?,
+        bytes,
+    };
+    counts.keep(only);
+    Ok(counts)
+}
+
+/// Asks the program for its subjects.
+fn list(program: &Path) -> Outcome<Vec<Subject>> {
+    let text = ask(program, "list")?;
+    let subject = |line: &str| {
+        let [name, counted, few, many] = line.split(' ').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let messages = [few.parse().ok()?, many.parse().ok()?];
+        (0 < messages[0] && messages[0] < messages[1]).then(|| Subject {
+            name: name.into(),
+            counted: counted.into(),
+            messages,
+        })
+    };
+    let subjects: Option<Vec<_>> = text.lines().map(subject).collect();
+    match subjects {
+        Some(subjects) if (1..=SUBJECTS_MAX).contains(&subjects.len()) => Ok(subjects),
+        _ => Err(not_understood(program, "list", &text)),
+    }
+}
+
+/// Asks the program for the numbers of bytes.
+fn bytes(program: &Path) -> Outcome<BTreeMap<String, u64>> {
+    let text = ask(program, "bytes")?;
+    let lines = text.lines().map(|line| {
+        let (name, bytes) = line.split_once(' ')?;
+        Some((name.to_owned(), bytes.parse().ok()?))
+    });
+    let numbers: Option<BTreeMap<_, _>> = lines.collect();
+    numbers.ok_or_else(|| not_understood(program, "bytes", &text))
+}
+
+fn ask(program: &Path, verb: &str) -> Outcome<String> {
+    let output = Command::new(program).arg(verb).output();
+    let output = done(output, program, verb)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn done(output: std::io::Result<Output>, program: &Path, what: &str) -> Outcome<Output> {
+    let name = program.display();
+    let output =
+        output.map_err(|why| Failure::aborted(format!("cannot start {name} {what}: {why}")))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = foreign::safe_line(said.lines().last().unwrap_or_default());
+    let status = output.status;
+    Err(Failure::aborted(format!("{name} {what}: {status}: {last}")))
+}
+
+fn not_understood(program: &Path, verb: &str, text: &str) -> Failure {
+    Failure::aborted(format!(
+        "{} {verb} says something that this loadgen does not understand: {}",
+        program.display(),
+        foreign::safe_line(text.lines().next().unwrap_or_default())
+    ))
+}
+
+/// Counts the instructions of each message, as many subjects at a time as there are processors. Counts do
+/// not depend on what else runs.
+fn count_all(program: &Path, subjects: &[&Subject]) -> Outcome<BTreeMap<String, f64>> {
+    let jobs: Vec<_> = subjects
+        .iter()
+        .flat_map(|subject| subject.messages.map(|messages| (*subject, messages)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let counted: Mutex<Vec<Outcome<u64>>> = Mutex::new(jobs.iter().map(|_| Ok(0)).collect());
+    let work = || {
+        while let Some((subject, messages)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let count = count(program, subject, *messages);
+            let at = jobs
+                .iter()
+                .position(|job| job.0.name == subject.name && job.1 == *messages);
+            let mut counted = counted
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some(place) = at.and_then(|at| counted.get_mut(at)) {
+                *place = count;
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(jobs.len()) {
+            scope.spawn(work);
+        }
+    });
+    let counted = counted
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let counted: Vec<u64> = counted.into_iter().collect::<Outcome<_>>()?;
+    let each = subjects
+        .iter()
+        .zip(counted.chunks(2))
+        .map(|(subject, counts)| {
+            let messages = subject.messages[1] - subject.messages[0];
+            let instructions = counts[1].saturating_sub(counts[0]);
+            (subject.name.clone(), instructions as f64 / messages as f64)
+        });
+    Ok(each.collect())
+}
+
+/// Counts the instructions of one run.
+fn count(program: &Path, subject: &Subject, messages: u64) -> Outcome<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args([
+            "--collect-atstart=no",
+            &format!("--toggle-collect={}", subject.counted),
+        ])
+        .arg(program)
+        .args(["work", &subject.name, &messages.to_string()])
+        .output();
+    let what = format!("work {} {messages} under valgrind", subject.name);
+    let output = done(output, program, &what)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let count = said
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .and_then(|(_, count)| count.trim().parse::<u64>().ok());
+    match count {
+        Some(count) if count > 0 => Ok(count),
+        _ => Err(Failure::aborted(format!(
+            "{} {what}: no call of {} was seen: the program needs its symbols (strip = \"none\")",
+            program.display(),
+            subject.counted
+        ))),
+    }
+}
