@@ -276,18 +276,32 @@ fn nats(folder: &Path, stream: Option<&str>) -> Result<Option<Server>, String> {
     Ok(server)
 }
 
+/// The most lines of a server of NATS among which the answer about a stream is looked for.
+const LINES_MAX: usize = 64;
+
+/// Connects to a port of loopback as soon as something listens there.
+fn connected(port: u16) -> std::io::Result<TcpStream> {
+    let began = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Err(_) if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+            connected => return connected,
+        }
+    }
+}
+
 /// Makes a stream at a server of NATS, which listens at this port of loopback.
 fn make_stream(port: u16, stream: &str) -> Result<(), String> {
     let talk = || -> std::io::Result<String> {
-        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        let mut socket = connected(port)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let length = stream.len();
         let said = format!(
             "CONNECT {{\"verbose\":false}}\r\nSUB made 1\r\nPUB $JS.API.STREAM.CREATE.CHAT made {length}\r\n{stream}\r\n"
         );
         socket.write_all(said.as_bytes())?;
-        let mut lines = BufReader::new(socket).lines();
         // The payload is in the line behind the one with its subject.
+        let mut lines = BufReader::new(socket).lines().take(LINES_MAX);
         while !lines
             .next()
             .transpose()?
