@@ -180,12 +180,12 @@ impl Mqtt {
 }
 
 impl Session {
-    /// Returns the next packet identifier. Of the messages under way, which are few against the
-    /// identifiers, only the oldest can have it.
+    /// Returns the next packet identifier that no message under way has. There are more identifiers
+    /// than messages under way ([`UNACKED_MAX`]).
     fn next_id(&mut self) -> u16 {
         loop {
             self.last = self.last.checked_add(1).unwrap_or(SUBSCRIBE + 1);
-            if self.unacked.front().is_none_or(|(id, _)| *id != self.last) {
+            if self.unacked.iter().all(|(id, _)| *id != self.last) {
                 return self.last;
             }
         }

@@ -181,3 +181,14 @@ fn over_websocket_packets_are_in_frames() {
         "{request}"
     );
 }
+
+#[test]
+fn an_identifier_under_way_is_not_used_again() {
+    let mut session = Bench::new("kind = \"mqtt\"").session;
+    session.unacked = [(4, 40), (5, 50), (7, 70)].into();
+    session.last = 3;
+    assert_eq!((session.next_id(), session.next_id()), (6, 8));
+    session.last = u16::MAX;
+    session.unacked = [(2, 20), (3, 30)].into();
+    assert_eq!(session.next_id(), 4);
+}
