@@ -91,6 +91,8 @@ pub(crate) struct Session<'a> {
     looked: Option<Instant>,
     /// When it was opened.
     opened: Instant,
+    /// Whether it has committed something since then.
+    has_committed: bool,
 }
 
 /// What waits to be committed.
@@ -147,10 +149,12 @@ impl<'a> Session<'a> {
             expired: None,
             looked: None,
             opened: Instant::now(),
+            has_committed: false,
         };
         if opened.is_new {
             // With a position from the beginning, so that the next start goes on with it.
             session.commit()?;
+            session.has_committed = false;
         }
         deaths.around(|| session.show())?;
         if session.has_deleted()? {
@@ -159,6 +163,11 @@ impl<'a> Session<'a> {
             session.unclean = Some(now.checked_sub(settings.purge).unwrap_or(now));
         }
         Ok(session)
+    }
+
+    /// Returns whether what the log said was committed since the index was opened.
+    pub(crate) fn has_committed(&self) -> bool {
+        self.has_committed
     }
 
     /// Returns whether the index has worked for so long that earlier deaths had other reasons.
@@ -321,6 +330,7 @@ impl<'a> Session<'a> {
             bytes: 0,
             committed: Instant::now(),
         };
+        self.has_committed = true;
         self.show()?;
         if self.unclean.is_none() && self.has_deleted()? {
             self.unclean = Some(Instant::now());

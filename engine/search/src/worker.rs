@@ -44,6 +44,8 @@ enum End {
         why: Stopped,
         /// Whether the index worked before that.
         had_worked: bool,
+        /// Whether it had committed something by then, as it does on its way to the end of the log.
+        has_committed: bool,
     },
 }
 
@@ -96,7 +98,19 @@ impl Worker {
         loop {
             match self.session(&mut past) {
                 End::Stopped => return,
-                End::Failed { why, had_worked } => self.failed(&mut past, why, had_worked),
+                End::Failed {
+                    why,
+                    had_worked,
+                    has_committed,
+                } => {
+                    if had_worked {
+                        past.wait = RETRY;
+                    }
+                    if had_worked || has_committed {
+                        past.stopped = None;
+                    }
+                    self.failed(&mut past, why);
+                }
             }
             if !self.waits(past.wait) {
                 return;
@@ -106,10 +120,7 @@ impl Worker {
     }
 
     /// Notes a failure, and removes the files if the index has stopped for too long.
-    fn failed(&self, past: &mut Past, why: Stopped, had_worked: bool) {
-        if had_worked {
-            (past.wait, past.stopped) = (RETRY, None);
-        }
+    fn failed(&self, past: &mut Past, why: Stopped) {
         past.blocked = None;
         let error = match why {
             Stopped::Room(error) => error,
@@ -155,9 +166,13 @@ impl Worker {
     /// Opens the index and follows the log.
     fn session(&self, past: &mut Past) -> End {
         let mut had_worked = false;
-        let failed = |why, had_worked| End::Failed { why, had_worked };
+        let not_opened = |why| End::Failed {
+            why,
+            had_worked: false,
+            has_committed: false,
+        };
         if let Some(why) = past.blocked.and_then(|after| self.blocked(after)) {
-            return failed(why, had_worked);
+            return not_opened(why);
         }
         let tools = Tools {
             settings: &self.settings,
@@ -168,7 +183,7 @@ impl Worker {
         };
         let mut session = match Session::open(tools, &past.deaths) {
             Ok(session) => session,
-            Err(why) => return failed(why, had_worked),
+            Err(why) => return not_opened(why),
         };
         loop {
             match session.go_on() {
@@ -183,7 +198,13 @@ impl Worker {
                     }
                     continue;
                 }
-                Err(why) => return failed(why, had_worked),
+                Err(why) => {
+                    return End::Failed {
+                        why,
+                        had_worked,
+                        has_committed: session.has_committed(),
+                    };
+                }
             }
             if !self.waits(Duration::ZERO) {
                 return End::Stopped;
