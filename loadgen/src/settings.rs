@@ -199,6 +199,12 @@ fn until_steady(loaded: &mut Loaded, args: &RunArgs, most: Span) -> Outcome<Dura
             "--steady: kind = \"{kind}\" has no known metric of the work that it puts off: name one with --debt"
         )));
     }
+    let mut faults = loaded.scenario.chaos.actions.iter();
+    if let Some(fault) = faults.find(|it| it.action.starts_again()) {
+        return Err(Failure::scenario(format!(
+            "--steady: a gateway that is started again ({fault}) owes something else: leave the chaos out"
+        )));
+    }
     let executors = loaded.scenario.scenarios.values_mut();
     let mut senders = executors.filter(|it| it.executor.sends());
     let (Some(one), None) = (senders.next(), senders.next()) else {

@@ -142,8 +142,12 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
     let mut doubts = doubts(run, evidence, &latencies, &sides);
     // A run that shall be steady and is not has no figure of a steady state.
-    let unsteady = debt.as_ref().and_then(Debt::complaint);
-    doubts.extend(unsteady.filter(|_| run.steady.is_some()));
+    if run.steady.is_some() {
+        doubts.extend(match &debt {
+            Some(debt) => debt.complaint(),
+            None => Some("whether the run is steady is not known: the control port has no metric of the work that is put off".to_owned()),
+        });
+    }
     let exit = if !violations.is_empty() {
         Exit::Violation
     } else if unusable {

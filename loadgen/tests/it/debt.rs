@@ -128,6 +128,10 @@ fn a_run_that_shall_be_steady_goes_on_until_it_is() {
     let out = done.results();
     let again = Loadgen::start("", &["check", out.to_str().expect("a path")]).done();
     assert_eq!(again.code, Some(93), "{}{}", again.stdout, again.stderr);
+    // Of a gateway that does not tell, nothing is known.
+    let silent = control(|_| "trunkline_sessions 0\n".to_owned());
+    let summary = run(&silent, &["--steady=2s"]).expect(93, "inconclusive");
+    assert!(sentences(&summary["doubts"]).contains("is not known"));
 }
 
 #[test]
@@ -191,6 +195,11 @@ fn what_cannot_become_steady_is_refused() {
             stairs,
             [&control[..], &["--steady"]].concat(),
             "constant-arrival-rate",
+        ),
+        (
+            scenario(&[]),
+            vec!["--steady", "--chaos", "kill-gateway@1s"],
+            "leave the chaos out",
         ),
         (
             scenario(&[]),
