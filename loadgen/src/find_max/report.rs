@@ -157,6 +157,12 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
                 None if at_the_top => "limit         none up to --to".into(),
                 None => String::new(),
             });
+            if trials.iter().all(|trial| trial.steady.is_none()) {
+                lines.push(
+                    "NOT CHECKED   the work that the gateway puts off: --control names its control port"
+                        .into(),
+                );
+            }
             Exit::Ok
         }
         Next::Nothing => {
@@ -285,6 +291,7 @@ mod tests {
             "10.00 ms to 30.00 ms",
             "this generator",
             "at 1,414/s: reason 3",
+            "NOT CHECKED   the work that the gateway puts off",
         ] {
             assert!(text.contains(words), "no {words} in {text}");
         }
