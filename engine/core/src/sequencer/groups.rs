@@ -305,10 +305,15 @@ impl Group {
         self.first_of(user).is_some_and(|first| first <= seq)
     }
 
+    /// Returns whether it is known without a look at each member that all members see a message.
+    pub(super) const fn is_seen_by_all(&self, seq: u64) -> bool {
+        seq >= self.seen_by_all
+    }
+
     /// Returns the members who see a message, in the order of [`everybody`](Self::everybody).
     pub(super) fn who_see(&mut self, seq: u64) -> Arc<[UserId]> {
         let everybody = Arc::clone(self.everybody());
-        if seq >= self.seen_by_all || everybody.iter().all(|user| self.sees(*user, seq)) {
+        if self.is_seen_by_all(seq) || everybody.iter().all(|user| self.sees(*user, seq)) {
             return everybody;
         }
         let users = everybody.iter().copied();

@@ -20,7 +20,7 @@ use super::reactions::{self, OwnReaction};
 use super::recent::Recent;
 use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
 use super::shares;
-use super::subject::{Subject, Subjects};
+use super::subject::{self, Subjects};
 use super::tallies;
 use crate::cost::Cost;
 use crate::event::{Body, RecordKind};
@@ -233,7 +233,7 @@ impl Messages {
         command: Asked<'_>,
         seq: u64,
     ) -> Result<Decision, Stop> {
-        let Subject { reach, is_recalled } = self.subjects.find(batch, recent, command, seq)?;
+        let is_recalled = self.subjects.see(batch, recent, command, seq)?;
         let mut page = Page::default();
         batch.read_message(command.conversation, seq, &mut page)?;
         let Some(record) = page.records().next() else {
@@ -264,6 +264,7 @@ impl Messages {
             ..message
         }
         .write(&mut rest);
+        let reach = subject::reach(batch, recent, command, seq)?;
         let draft = Draft {
             kind: RecordKind::Recall as u8,
             timeline: command.conversation,
@@ -334,7 +335,7 @@ impl Messages {
         change: ReactionChange,
     ) -> Result<Decision, Refused> {
         let ReactionChange { seq, remove } = change;
-        let Subject { reach, is_recalled } = self.subjects.find(batch, recent, command, seq)?;
+        let is_recalled = self.subjects.see(batch, recent, command, seq)?;
         if is_recalled {
             return Err(RECALLED);
         }
@@ -353,6 +354,7 @@ impl Messages {
         if !reactions::set(batch, key, own, &mut changes)? {
             return Ok(Decision::unchanged(Done::React));
         }
+        let reach = subject::reach(batch, recent, command, seq)?;
         let draft = Draft {
             kind: RecordKind::Reaction as u8,
             timeline: command.conversation,
@@ -405,9 +407,9 @@ fn begin(
 #[cfg(test)]
 mod tests {
     use super::super::batch::Moment;
-    use super::super::fixture::{AB, Fixture, NOW, RULES};
+    use super::super::fixture::{AB, ENG, Fixture, NOW, RULES};
     use super::*;
-    use crate::exchange::Action;
+    use crate::exchange::{Action, Change};
     use crate::state;
 
     fn recall(fixture: &mut Fixture, user: &str, seq: u64) -> Result<Outcome, Stop> {
@@ -422,13 +424,22 @@ mod tests {
     }
 
     fn react(fixture: &mut Fixture, reaction: &str, remove: bool) -> Result<bool, Refused> {
+        react_in(fixture, AB, reaction, remove)
+    }
+
+    fn react_in(
+        fixture: &mut Fixture,
+        conversation: &str,
+        reaction: &str,
+        remove: bool,
+    ) -> Result<bool, Refused> {
         let body = Body {
             seq: 1,
             reaction: Some(reaction),
             ..Body::default()
         };
         let action = Action::React { seq: 1, remove };
-        let request = fixture.request("bob", AB, action, body);
+        let request = fixture.request("bob", conversation, action, body);
         let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
         let change = ReactionChange { seq: 1, remove };
         let reacted = fixture
@@ -454,6 +465,41 @@ mod tests {
             assert_eq!(inbox.places.len(), 1, "{name}");
         }
         assert_eq!(fixture.metrics.messages.get(), 3);
+    }
+
+    #[test]
+    fn who_sees_a_message_is_looked_up_only_for_what_happens_and_is_paid_for() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        fixture.send("alice", ENG).unwrap();
+        let carol = fixture.change_group("alice", Change::Add, &["carol"]);
+        carol.unwrap();
+        fixture.commit();
+        fixture.recent.forget_all();
+        fixture.batch.take_work();
+        let id = fixture.ids().group("", "eng");
+        let mut is_listed = |fixture: &mut Fixture| {
+            let group = fixture.recent.group(&fixture.batch, "", id).unwrap();
+            group.is_listed()
+        };
+        assert_eq!(react_in(&mut fixture, ENG, "like", true), Ok(false));
+        let body = Body {
+            seq: 1,
+            ..Body::default()
+        };
+        let request = fixture.request("bob", ENG, Action::Recall { seq: 1 }, body);
+        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
+        let recalled = fixture.messages.recall(batch, recent, request.asked(), 1);
+        assert_eq!(recalled.err(), Some(NOT_THE_SENDER.into()));
+        assert!(!is_listed(&mut fixture), "nothing happened");
+        assert_eq!(fixture.batch.take_work().names, 0);
+        assert_eq!(react_in(&mut fixture, ENG, "like", false), Ok(true));
+        assert!(is_listed(&mut fixture));
+        assert_eq!(
+            fixture.batch.take_work().names,
+            3,
+            "each member is paid for"
+        );
     }
 
     #[test]

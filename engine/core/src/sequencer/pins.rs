@@ -9,7 +9,7 @@ use super::decision::Decision;
 use super::messages::Messages;
 use super::recent::Recent;
 use super::refused::{Refused, unreadable};
-use super::route::Reach;
+use super::subject;
 use crate::event::RecordKind;
 use crate::exchange::Done;
 use crate::state::{self, MAX_PINS, Pin, Pins};
@@ -57,16 +57,9 @@ impl Messages {
             return Err(NOT_AN_ADMIN);
         }
         // A pinned message that has expired can still be unpinned.
-        let reach = if remove {
-            let channel = group.pull_channel();
-            Reach::members(&group.who_see(seq), channel)
-        } else {
-            let subject = self.subjects.find(batch, recent, command, seq)?;
-            if subject.is_recalled {
-                return Err(RECALLED);
-            }
-            subject.reach
-        };
+        if !remove && self.subjects.see(batch, recent, command, seq)? {
+            return Err(RECALLED);
+        }
         let done = if remove { Done::Unpin } else { Done::Pin };
         let key = batch.ids().pins(command.conversation);
         let mut pins: Pins = batch.decoded(key)?.unwrap_or_default();
@@ -87,6 +80,7 @@ impl Messages {
             let time = batch.moment().wire;
             pins.0.push(Pin { seq, time });
         }
+        let reach = subject::reach(batch, recent, command, seq)?;
         let draft = Draft {
             kind: RecordKind::Group as u8,
             timeline: command.conversation,

@@ -13,12 +13,30 @@ use crate::event::Body;
 use crate::exchange::Members;
 use crate::state::FirstSeen;
 
-/// A message that the caller can see.
-pub(super) struct Subject {
-    /// The recipients of an event about the message.
-    pub(super) reach: Reach,
-    /// Whether the content of the message is gone: its sender recalled it, or it has expired.
-    pub(super) is_recalled: bool,
+/// Returns the recipients of an event about the message with sequence `seq` in the command's conversation,
+/// which the caller sees. In a group of which some members do not see the message, each member is looked
+/// up, at the caller's cost. So a command asks for it when nothing else can refuse it.
+///
+/// # Errors
+/// The caller is not a member, or the store could not be read.
+pub(super) fn reach(
+    batch: &OpenBatch,
+    recent: &mut Recent,
+    command: Asked<'_>,
+    seq: u64,
+) -> Result<Reach, Refused> {
+    match command.members {
+        Members::Direct { .. } => recent.reach(batch, command),
+        Members::Group => {
+            // Members who joined later cannot read the message, and receive no events about it.
+            let group = recent.group_of(batch, command)?;
+            let channel = group.pull_channel();
+            if !group.is_seen_by_all(seq) {
+                batch.name(group.len());
+            }
+            Ok(Reach::members(&group.who_see(seq), channel))
+        }
+    }
 }
 
 /// The look-up of the messages that commands are about.
@@ -67,30 +85,6 @@ impl Subjects {
     pub(super) fn clear(&mut self) {
         self.recalling.clear();
         self.editing.clear();
-    }
-
-    /// Returns the message with sequence `seq` in the command's conversation.
-    ///
-    /// # Errors
-    /// The errors of [`see`](Self::see).
-    pub(super) fn find(
-        &self,
-        batch: &OpenBatch,
-        recent: &mut Recent,
-        command: Asked<'_>,
-        seq: u64,
-    ) -> Result<Subject, Refused> {
-        let is_recalled = self.see(batch, recent, command, seq)?;
-        let reach = match command.members {
-            Members::Direct { .. } => recent.reach(batch, command)?,
-            Members::Group => {
-                // Members who joined later cannot read the message, and receive no events about it.
-                let group = recent.group_of(batch, command)?;
-                let channel = group.pull_channel();
-                Reach::members(&group.who_see(seq), channel)
-            }
-        };
-        Ok(Subject { reach, is_recalled })
     }
 
     /// Checks that the caller sees the message with sequence `seq` in the command's conversation.
@@ -169,8 +163,7 @@ mod tests {
     ) -> Result<bool, Refused> {
         let request = fixture.request(user, conversation, Action::Recall { seq }, Body::default());
         let (batch, recent) = (&fixture.batch, &mut fixture.recent);
-        let found = subjects.find(batch, recent, request.asked(), seq);
-        found.map(|subject| subject.is_recalled)
+        subjects.see(batch, recent, request.asked(), seq)
     }
 
     #[test]
@@ -224,7 +217,7 @@ mod tests {
         assert_eq!(seen, Ok(false));
         recent.check_member(batch, request.asked()).unwrap();
         assert!(!recent.group(batch, "", id).unwrap().is_listed());
-        subjects.find(batch, recent, request.asked(), 1).unwrap();
+        reach(batch, recent, request.asked(), 1).unwrap();
         assert!(recent.group(batch, "", id).unwrap().is_listed());
     }
 

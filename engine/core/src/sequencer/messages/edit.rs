@@ -17,7 +17,7 @@ use crate::sequencer::decision::Decision;
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{CORRUPT, CommitFirst, NO_MESSAGE, Refused, Stop};
 use crate::sequencer::shares;
-use crate::sequencer::subject::Subject;
+use crate::sequencer::subject;
 
 const NOT_THE_SENDER: Refused = Refused::new(
     ErrorCode::PermissionDenied,
@@ -64,7 +64,7 @@ impl Messages {
         edit: Edit,
     ) -> Result<Decision, Stop> {
         let seq = edit.seq;
-        let Subject { reach, is_recalled } = self.subjects.find(batch, recent, command, seq)?;
+        let is_recalled = self.subjects.see(batch, recent, command, seq)?;
         if self.subjects.is_edited(command.conversation, seq) {
             return Err(CommitFirst.into());
         }
@@ -144,6 +144,7 @@ impl Messages {
             ..Body::default()
         }
         .write(&mut own);
+        let reach = subject::reach(batch, recent, command, seq)?;
         let draft = Draft {
             kind: RecordKind::Edit as u8,
             timeline: command.conversation,
