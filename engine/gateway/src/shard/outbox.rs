@@ -164,10 +164,12 @@ impl Outbox {
 
     /// Appends a message that is encoded already. `most` as in [`Self::say`].
     pub(super) fn push(&mut self, pool: &mut Pool, most: usize, encoded: Encoded<'_>) {
-        if self.batching {
-            self.add_to_batch(pool, most, |out| out.extend_from_slice(encoded.message));
-        } else if let Some(frame) = encoded.shared {
+        if let Some(frame) = encoded.shared {
+            // Also beside messages that share a frame: a copy for each connection takes far more than a header.
+            self.close_batch();
             self.waiting(pool).append_shared(frame.clone());
+        } else if self.batching {
+            self.add_to_batch(pool, most, |out| out.extend_from_slice(encoded.message));
         } else {
             let tail = self.waiting(pool).tail_for(encoded.frame.len());
             tail.extend_from_slice(encoded.frame);
@@ -188,7 +190,7 @@ impl Outbox {
         write(batch);
         if before > 0 && batch.len() > most {
             let mut batch = std::mem::take(&mut waiting.batch);
-            write_batch(waiting.tail(), encoding, &batch[..before]);
+            write_batch(waiting.tail_for(before), encoding, &batch[..before]);
             batch.drain(..start);
             waiting.batch = batch;
         }
@@ -201,7 +203,7 @@ impl Outbox {
             && !waiting.batch.is_empty()
         {
             let mut batch = std::mem::take(&mut waiting.batch);
-            write_batch(waiting.tail(), encoding, &batch);
+            write_batch(waiting.tail_for(batch.len()), encoding, &batch);
             batch.clear();
             waiting.keep_batch(batch);
         }
@@ -388,6 +390,25 @@ mod tests {
             out.frames(&mut pool).len(),
             "nothing is written twice"
         );
+    }
+
+    #[test]
+    fn a_large_message_is_shared_beside_messages_that_share_a_frame() {
+        let (mut out, mut pool) = (Outbox::default(), Pool::default());
+        out.set_batching(true);
+        let (shared, bytes) = (SharedBytes::default(), [b'l'; SHARED_BYTES]);
+        let frame = shared.share(&bytes);
+        for (message, shared) in [(&b"{1}"[..], None), (&bytes, Some(&frame)), (b"{2}", None)] {
+            let encoded = Encoded {
+                frame: message,
+                message,
+                shared,
+            };
+            out.push(&mut pool, 1 << 20, encoded);
+        }
+        out.close_batch();
+        assert_eq!(out.len(), 2 * (2 + 3) + SHARED_BYTES);
+        assert!(out.memory() < SHARED_BYTES, "{}", out.memory());
     }
 
     #[test]
