@@ -169,7 +169,7 @@ impl Checkout {
         let built = built.filter(|it| it["target"]["name"] == program);
         let found = built
             .filter_map(|it| it["executable"].as_str().map(PathBuf::from))
-            .last();
+            .next_back();
         match found {
             Some(found) if output.status.success() => Ok(found),
             _ => Err(Failure::aborted(format!(
@@ -241,7 +241,7 @@ fn git(folder: &Path, args: &[&str]) -> Result<String, String> {
             .to_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = foreign::safe_line(said.lines().last().unwrap_or_default());
+    let said = foreign::safe_line(said.lines().next_back().unwrap_or_default());
     Err(format!("git {}: {said}", args.join(" ")))
 }
 

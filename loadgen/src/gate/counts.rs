@@ -152,7 +152,7 @@ fn done(output: std::io::Result<Output>, program: &Path, what: &str) -> Outcome<
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = foreign::safe_line(said.lines().last().unwrap_or_default());
+    let last = foreign::safe_line(said.lines().next_back().unwrap_or_default());
     let status = output.status;
     Err(Failure::aborted(format!("{name} {what}: {status}: {last}")))
 }

@@ -147,7 +147,7 @@ pub(super) fn judge(
         }
     }
     let counted = |name: &str| rows.iter().any(|row| row.name == name);
-    for (name, _) in limits.all() {
+    for name in limits.all().into_keys() {
         if is_whole && !counted(name) {
             notes.push(format!(
                 "the limit of {name} limits nothing that is counted: remove it, or count it again"
