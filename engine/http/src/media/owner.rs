@@ -152,8 +152,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use object_store::memory::InMemory;
-
     use super::*;
     use crate::media::OpenedMedia;
 
@@ -163,12 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_two_gateways_at_a_place_none_removes_anything() {
-        let place = OpenedMedia {
-            objects: Arc::new(InMemory::new()),
-            piece: 1,
-            is_remote: false,
-            shown: String::new(),
-        };
+        let place = OpenedMedia::in_memory();
         let store = &Store::new(place, Duration::from_secs(9), Arc::default());
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);

@@ -208,6 +208,20 @@ impl fmt::Debug for Opened {
     }
 }
 
+#[cfg(test)]
+impl Opened {
+    /// Returns a place that nothing else uses.
+    pub(super) fn in_memory() -> Self {
+        Self {
+            objects: Arc::new(object_store::memory::InMemory::new()),
+            held: None,
+            piece: 1,
+            is_remote: false,
+            shown: String::new(),
+        }
+    }
+}
+
 impl Opened {
     /// Checks that a folder was not moved or replaced: what is written into it then may be lost with it.
     ///
