@@ -478,7 +478,7 @@ mod tests {
         fixture.recent.forget_all();
         fixture.batch.take_work();
         let id = fixture.ids().group("", "eng");
-        let mut is_listed = |fixture: &mut Fixture| {
+        let is_listed = |fixture: &mut Fixture| {
             let group = fixture.recent.group(&fixture.batch, "", id).unwrap();
             group.is_listed()
         };

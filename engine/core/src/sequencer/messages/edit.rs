@@ -48,6 +48,27 @@ pub(in crate::sequencer) struct Edit {
     pub(in crate::sequencer) names_media: bool,
 }
 
+/// Returns the body of the record of an edit: who edited which message, and how often it was edited. The
+/// content is in the redaction alone, which a later edit or recall overwrites.
+fn written_edit(new: &Body<'_>, seq: u64, revision: u64) -> Vec<u8> {
+    let number = Extras {
+        revision,
+        ..Extras::default()
+    };
+    let (number, mut own) = (number.stored(), Vec::new());
+    Body {
+        conversation: new.conversation,
+        namespace: new.namespace,
+        user: new.user,
+        device: new.device,
+        seq,
+        extras: number.as_deref(),
+        ..Body::default()
+    }
+    .write(&mut own);
+    own
+}
+
 impl Messages {
     /// Replaces the content of a message of the caller: text, media and `meta`. What else the message
     /// has stays. An edit that changes nothing stores nothing.
@@ -128,22 +149,7 @@ impl Messages {
             return Err(TOO_LARGE.into());
         }
         after.write(&mut edited);
-        // The content is in the redaction alone, which a later edit or recall overwrites.
-        let number = Extras {
-            revision,
-            ..Extras::default()
-        };
-        let (number, mut own) = (number.stored(), Vec::new());
-        Body {
-            conversation: new.conversation,
-            namespace: new.namespace,
-            user: new.user,
-            device: new.device,
-            seq,
-            extras: number.as_deref(),
-            ..Body::default()
-        }
-        .write(&mut own);
+        let own = written_edit(&new, seq, revision);
         let reach = subject::reach(batch, recent, command, seq)?;
         let draft = Draft {
             kind: RecordKind::Edit as u8,
