@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trunkline_tests::api::Api;
 use trunkline_tests::client::Client;
-use trunkline_tests::gateway::Setup;
+use trunkline_tests::gateway::{Gateway, Setup};
 
 /// Every command about a conversation and its first message.
 fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
@@ -214,6 +214,55 @@ fn what_is_not_theirs_stays_so() {
     }
 }
 
+/// What is asked about the conversation of the group `eng`.
+fn about(mut more: Value) -> Value {
+    more["conversation"] = json!("g:eng");
+    more
+}
+
+/// What is asked about the group `eng`.
+fn group(mut more: Value) -> Value {
+    more["group"] = json!("eng");
+    more
+}
+
+/// A member who is neither owner nor admin, on a socket and by requests.
+fn check_member(gateway: &Gateway, mallory: &mut Client) {
+    let by_request = Api::of(gateway).user("mallory");
+    for (command, request, code) in [
+        ("edit", about(json!({"seq": 1, "text": "x"})), 103),
+        ("edit", about(json!({"seq": 9, "text": "x"})), 102),
+        ("recall", about(json!({"seq": 1})), 103),
+        ("pin", about(json!({"seq": 1})), 103),
+        ("unpin", about(json!({"seq": 1})), 103),
+        (
+            "group_role",
+            group(json!({"user": "mallory", "role": "admin"})),
+            103,
+        ),
+        ("group_set", group(json!({"send": "admins"})), 103),
+        ("group_set", group(json!({"join": "open"})), 103),
+        ("group_rename", group(json!({"name": "mine"})), 103),
+        ("group_add", group(json!({"members": ["trudy"]})), 103),
+        ("group_remove", group(json!({"members": ["alice"]})), 103),
+        ("send", group(json!({"text": "x", "reply_to": 9})), 107),
+        (
+            "send",
+            group(json!({"text": "x", "mentions": ["trudy"]})),
+            107,
+        ),
+        ("history", about(json!({"thread": 9})), 102),
+    ] {
+        assert_eq!(
+            mallory.refused(command, &request),
+            code,
+            "{command} {request}"
+        );
+        let (_, refused) = by_request.refused(command, &request);
+        assert_eq!(refused, code, "{command} {request}");
+    }
+}
+
 /// Members of both kinds of groups, and one who was a member.
 #[test]
 fn members_do_only_what_their_role_allows_and_who_left_nothing() {
@@ -238,49 +287,9 @@ fn members_do_only_what_their_role_allows_and_who_left_nothing() {
             "group_remove",
             &json!({"group": "eng", "members": ["trudy"]}),
         );
-        let about = |mut more: Value| {
-            more["conversation"] = json!("g:eng");
-            more
-        };
-        let group = |mut more: Value| {
-            more["group"] = json!("eng");
-            more
-        };
         let before = alice.done("group_info", &group(json!({})));
         let history = alice.done("history", &about(json!({})));
-        for (command, request, code) in [
-            ("edit", about(json!({"seq": 1, "text": "x"})), 103),
-            ("edit", about(json!({"seq": 9, "text": "x"})), 102),
-            ("recall", about(json!({"seq": 1})), 103),
-            ("pin", about(json!({"seq": 1})), 103),
-            ("unpin", about(json!({"seq": 1})), 103),
-            (
-                "group_role",
-                group(json!({"user": "mallory", "role": "admin"})),
-                103,
-            ),
-            ("group_set", group(json!({"send": "admins"})), 103),
-            ("group_set", group(json!({"join": "open"})), 103),
-            ("group_rename", group(json!({"name": "mine"})), 103),
-            ("group_add", group(json!({"members": ["trudy"]})), 103),
-            ("group_remove", group(json!({"members": ["alice"]})), 103),
-            ("send", group(json!({"text": "x", "reply_to": 9})), 107),
-            (
-                "send",
-                group(json!({"text": "x", "mentions": ["trudy"]})),
-                107,
-            ),
-            ("history", about(json!({"thread": 9})), 102),
-        ] {
-            assert_eq!(
-                mallory.refused(command, &request),
-                code,
-                "{command} {request}"
-            );
-            let by_request = Api::of(&gateway).user("mallory");
-            let (_, refused) = by_request.refused(command, &request);
-            assert_eq!(refused, code, "{command} {request}");
-        }
+        check_member(&gateway, &mut mallory);
         // Who has left cannot change even the own messages, nor hide them in the own view.
         for (command, request) in [
             ("edit", about(json!({"seq": 3, "text": "x"}))),

@@ -141,7 +141,7 @@ fn session() -> anyhow::Result<Bytes> {
 
 /// Divides bytes by a number of messages or sessions that have as many each.
 fn of_each(what: &str, bytes: u64, number: u64) -> anyhow::Result<u64> {
-    if bytes % number != 0 {
+    if !bytes.is_multiple_of(number) {
         bail!("{bytes} {what} are not the same for each of {number}");
     }
     Ok(bytes / number)

@@ -141,13 +141,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let acknowledges = run.scenario.protocol.acknowledges();
     let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
     let mut doubts = doubts(run, evidence, &latencies, &sides);
-    // A run that shall be steady and is not has no figure of a steady state.
-    if run.steady.is_some() {
-        doubts.extend(match &debt {
-            Some(debt) => debt.complaint(),
-            None => Some("whether the run is steady is not known: the control port has no metric of the work that is put off".to_owned()),
-        });
-    }
+    doubts.extend(unsteady(run, debt.as_ref()));
     let exit = if !violations.is_empty() {
         Exit::Violation
     } else if unusable {
@@ -179,6 +173,15 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         storms,
         faults,
         findings,
+    }
+}
+
+/// Returns why a run that shall be steady has no figure of a steady state.
+fn unsteady(run: &RunSettings, debt: Option<&Debt>) -> Option<String> {
+    run.steady?;
+    match debt {
+        Some(debt) => debt.complaint(),
+        None => Some("whether the run is steady is not known: the control port has no metric of the work that is put off".to_owned()),
     }
 }
 
