@@ -351,8 +351,10 @@ fn an_index_that_ends_the_gateway_is_made_anew_and_then_stays_off() {
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.send("bob", "needle three");
     assert_eq!(alice.refused("search", &json!({"text": "needle"})), 115);
-    let left = std::fs::read_dir(folder(&gateway)).expect("a folder");
-    assert_eq!(left.count(), 1, "the note alone");
+    wait::until("the note to be left alone", || {
+        let left = std::fs::read_dir(folder(&gateway)).expect("a folder");
+        (left.count() == 1).then_some(())
+    });
     drop(alice);
     gateway.stop();
     std::fs::remove_dir_all(folder(&gateway)).expect("a folder");

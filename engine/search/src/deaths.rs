@@ -1,8 +1,8 @@
 //! How often the process has died because of the index, in a file beside it.
 //!
-//! Messages must go on when the index cannot. A process that dies while it maps files of the index, or because
-//! of a panic in the library, leaves a note. After the second death the index is made anew, and after two more it
-//! stays off.
+//! Messages must go on when the index cannot. A process that dies because of a panic in the index or in its
+//! library leaves a note. After the second death the index is made anew, and after two more it stays off. A
+//! process that is killed leaves none.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -96,14 +96,6 @@ impl Deaths {
         self.note.write(&self.file);
     }
 
-    /// Notes a death for the case that the next piece of work ends the process. Returns its result.
-    pub(crate) fn around<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.note.one_more().write(&self.file);
-        let result = work();
-        self.note.write(&self.file);
-        result
-    }
-
     /// Forgets the deaths, because the index has worked for long.
     pub(crate) fn forget(&mut self) {
         if self.note != Note::default() {
@@ -187,15 +179,6 @@ mod tests {
         assert_eq!(verdict(), Verdict::StayOff);
         Deaths::read(folder.path()).forget();
         assert_eq!(verdict(), Verdict::GoOn);
-        assert!(!folder.path().join(NAME).exists());
-    }
-
-    #[test]
-    fn work_that_ends_leaves_no_death() {
-        let folder = tempfile::tempdir().unwrap();
-        let deaths = Deaths::read(folder.path());
-        let during = deaths.around(|| Deaths::read(folder.path()).note.deaths);
-        assert_eq!(during, 1);
         assert!(!folder.path().join(NAME).exists());
     }
 

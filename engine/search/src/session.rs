@@ -12,7 +12,6 @@ use trunkline_core::reader::{TextChange, Texts};
 use trunkline_core::store::Position;
 
 use crate::WRITER_BYTES;
-use crate::deaths::Deaths;
 use crate::directory::Known;
 use crate::files::{self, Mark};
 use crate::form::{Entry, Form, day_of, first_day};
@@ -110,7 +109,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Says why the index cannot be used.
-    pub(crate) fn open(tools: Tools<'a>, deaths: &Deaths) -> Result<Self, Stopped> {
+    pub(crate) fn open(tools: Tools<'a>) -> Result<Self, Stopped> {
         let Tools {
             settings,
             texts,
@@ -128,7 +127,7 @@ impl<'a> Session<'a> {
         }
         let index = opened.index;
         // From here on files are mapped.
-        let (writer, reader) = deaths.around(|| mapped(&index))?;
+        let (writer, reader) = mapped(&index)?;
         let mut session = Self {
             settings,
             texts,
@@ -156,7 +155,7 @@ impl<'a> Session<'a> {
             session.commit()?;
             session.has_committed = false;
         }
-        deaths.around(|| session.show())?;
+        session.show()?;
         if session.has_deleted()? {
             // It is not known since when.
             let now = Instant::now();

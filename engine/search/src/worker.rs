@@ -89,8 +89,8 @@ impl Worker {
             }
             Verdict::StayOff => {
                 self.metrics.failures.one();
-                tracing::error!(folder = %folder.display(), "the gateway has died again and again because of the index for searching: there are no searches. Report it, and remove the folder to try again");
                 self.remove(&past.known);
+                tracing::error!(folder = %folder.display(), "the gateway has died again and again because of the index for searching: there are no searches. Report it, and remove the folder to try again");
                 while self.waits(MOST_RETRY) {}
                 return;
             }
@@ -181,7 +181,7 @@ impl Worker {
             metrics: &self.metrics,
             known: &past.known,
         };
-        let mut session = match Session::open(tools, &past.deaths) {
+        let mut session = match Session::open(tools) {
             Ok(session) => session,
             Err(why) => return not_opened(why),
         };
