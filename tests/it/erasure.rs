@@ -212,7 +212,7 @@ fn an_erased_user_leaves_no_text_in_any_file_and_others_lose_nothing() {
             );
         }
         check_of_alice(&mut alice, &mut carol);
-        check_new_bob(&mut alice, &mut bob);
+        check_new_bob(&gateway, &mut alice, &mut bob);
         // It stays so after a restart, and an erasure of somebody who left nothing is quick.
         gateway.stop();
         gateway.start_again();
@@ -236,7 +236,7 @@ fn check_of_alice(alice: &mut Client, carol: &mut Client) {
 }
 
 /// A new user of the name has nothing of the old one, and talks like any other.
-fn check_new_bob(alice: &mut Client, bob: &mut Client) {
+fn check_new_bob(gateway: &Gateway, alice: &mut Client, bob: &mut Client) {
     let listed = bob.done("conversations", &json!({}));
     assert_eq!(listed["conversations"], json!([]), "{listed}");
     let synced = bob.done("sync", &json!({"since": "0"}));
@@ -254,7 +254,27 @@ fn check_new_bob(alice: &mut Client, bob: &mut Client) {
     let old = json!({"conversation": "u:alice:bob", "seq": 2});
     assert_eq!(bob.refused("get", &old), 102);
     assert_eq!(bob.refused("delete", &old), 102);
+    let mut stream = Api::of(gateway).user("bob").begin("GET", "/api/v1/events");
+    stream.head();
+    // What Alice does to what she said to the old one is no event of the new one.
+    for (command, field, value) in [
+        ("react", "reaction", "late"),
+        ("edit", "text", "edited late"),
+        ("recall", "seq", ""),
+    ] {
+        let mut asked = old.clone();
+        if !value.is_empty() {
+            asked[field] = value.into();
+        }
+        alice.done(command, &asked);
+    }
+    bob.ping();
+    assert_eq!(bob.waiting(), [] as [Value; 0]);
+    let synced = bob.done("sync", &json!({"since": "0"}));
+    assert_eq!(synced["events"], json!([]), "{synced}");
     let sent = alice.send("bob", "welcome");
+    let (_, event) = stream.event();
+    assert_eq!(event["message"]["text"], "welcome", "{event}");
     bob.send("alice", "thanks");
     let found = history(bob, "u:alice:bob");
     let texts: Vec<_> = found.iter().map(|message| &message["text"]).collect();

@@ -109,26 +109,6 @@ impl Recent {
         }
     }
 
-    /// Returns the recipients of an event in the command's conversation.
-    ///
-    /// # Errors
-    /// The caller is not a member, or the store could not be read.
-    #[inline]
-    pub(super) fn reach(
-        &mut self,
-        batch: &OpenBatch,
-        command: Asked<'_>,
-    ) -> Result<Reach, Refused> {
-        match command.members {
-            Members::Direct { other, .. } => Ok(Reach::both(command.user, other)),
-            Members::Group => {
-                let group = self.group_of(batch, command)?;
-                let channel = group.pull_channel();
-                Ok(Reach::members(group.everybody(), channel))
-            }
-        }
-    }
-
     /// Returns the recipients of a message in the command's conversation.
     ///
     /// # Errors
@@ -225,7 +205,9 @@ mod tests {
             Action::Recall { seq: 1 },
             Body::default(),
         );
-        fixture.recent.reach(&fixture.batch, request.asked())
+        fixture
+            .recent
+            .reach_of_send(&fixture.batch, request.asked())
     }
 
     #[test]

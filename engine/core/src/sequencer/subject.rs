@@ -11,6 +11,7 @@ use super::refused::{CORRUPT, NO_CONVERSATION, NO_MESSAGE, Refused, unreadable};
 use super::route::Reach;
 use crate::event::Body;
 use crate::exchange::Members;
+use crate::ids::UserId;
 use crate::state::FirstSeen;
 
 /// Returns the recipients of an event about the message with sequence `seq` in the command's conversation,
@@ -26,7 +27,7 @@ pub(super) fn reach(
     seq: u64,
 ) -> Result<Reach, Refused> {
     match command.members {
-        Members::Direct { .. } => recent.reach(batch, command),
+        Members::Direct { other, .. } => direct(batch, command, other, seq),
         Members::Group => {
             // Members who joined later cannot read the message, and receive no events about it.
             let group = recent.group_of(batch, command)?;
@@ -37,6 +38,34 @@ pub(super) fn reach(
             Ok(Reach::members(&group.who_see(seq), channel))
         }
     }
+}
+
+/// Returns the recipients of an event about a message of a 1:1 conversation. A new user of an erased name cannot
+/// read what was said before, and receives no events about it.
+///
+/// # Errors
+/// The store could not be read.
+pub(super) fn direct(
+    batch: &OpenBatch,
+    command: Asked<'_>,
+    other: UserId,
+    seq: u64,
+) -> Result<Reach, Refused> {
+    match sees_direct(batch, other, command.conversation, seq)? {
+        true => Ok(Reach::both(command.user, other)),
+        false => Ok(Reach::both(command.user, command.user)),
+    }
+}
+
+/// Returns whether a user of a 1:1 conversation sees a message of it.
+fn sees_direct(
+    batch: &OpenBatch,
+    user: UserId,
+    conversation: TimelineId,
+    seq: u64,
+) -> Result<bool, Refused> {
+    let seen = batch.decoded::<FirstSeen>(batch.ids().sight(user, conversation))?;
+    Ok(seen.is_none_or(|seen| seen.first <= seq))
 }
 
 /// The look-up of the messages that commands are about.
@@ -101,11 +130,7 @@ impl Subjects {
         seq: u64,
     ) -> Result<bool, Refused> {
         let is_visible = match command.members {
-            Members::Direct { .. } => {
-                let key = batch.ids().sight(command.user, command.conversation);
-                let seen = batch.decoded::<FirstSeen>(key)?;
-                seen.is_none_or(|seen| seen.first <= seq)
-            }
+            Members::Direct { .. } => sees_direct(batch, command.user, command.conversation, seq)?,
             Members::Group => recent.group_of(batch, command)?.sees(command.user, seq),
         };
         let last = recent.conversation(command.conversation)?.last_seq();

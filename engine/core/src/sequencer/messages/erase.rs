@@ -12,7 +12,7 @@ use crate::sequencer::reactions::{self, OwnReaction};
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{CORRUPT, Refused, Stop};
 use crate::sequencer::route::Reach;
-use crate::sequencer::{pins, shares, tallies};
+use crate::sequencer::{pins, shares, subject, tallies};
 
 impl Messages {
     /// Takes the content of a message away, if the user sent it. It reads as recalled, and others are
@@ -136,7 +136,7 @@ fn reach(
     seq: u64,
 ) -> Result<Option<Reach>, Refused> {
     Ok(match command.members {
-        Members::Direct { other, .. } => Some(Reach::both(command.user, other)),
+        Members::Direct { other, .. } => Some(subject::direct(batch, command, other, seq)?),
         Members::Group => {
             let groups = recent.groups();
             let group = groups.get(batch, command.namespace()?, command.conversation)?;
