@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tempfile::TempDir;
 use trunkline_tests::client::Client;
 use trunkline_tests::debian::Debian;
 use trunkline_tests::dial::Dial;
@@ -35,13 +34,18 @@ fn tools() -> Option<PathBuf> {
 
 /// Returns the package of these programs, which is built once. `None` if what builds packages is missing.
 fn package() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<(TempDir, PathBuf)>> = OnceLock::new();
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let package = build(folder.path())?;
-        Some((folder, package))
+        // What a process keeps until its end is not removed by it.
+        let target = program().parent().and_then(Path::parent);
+        let folder = target
+            .expect("target/debug/trunkline")
+            .join("tests-package");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        build(&folder)
     });
-    built.as_ref().map(|(_, package)| &**package)
+    built.as_deref()
 }
 
 /// Builds the package into a folder.
