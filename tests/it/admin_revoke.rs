@@ -158,7 +158,7 @@ fn a_token_is_revoked_by_its_id() {
     assert!(file.lines().count() == 2 && !file.contains("t-1") && !file.contains("bob"));
 }
 
-/// A revocation that has ended is forgotten; until then it is in force.
+/// A revocation is in force until it ends. The file keeps it: the clock may be wrong.
 #[test]
 fn a_revocation_ends() {
     let mut service = service();
@@ -182,7 +182,10 @@ fn a_revocation_ends() {
     service.gateway.stop();
     service.gateway.start_again();
     let file = std::fs::read_to_string(service.gateway.data().join("revocations"));
-    assert_eq!(file.expect("it is there").lines().count(), 1);
+    assert_eq!(file.expect("it is there").lines().count(), 2);
+    let api = Api::of(&service.gateway).token(&token);
+    let answer = api.ask("POST", "/api/v1/conversations", Some("{}"));
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 /// A backup has the revocations too: its tokens stay revoked where it is restored.

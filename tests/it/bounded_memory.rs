@@ -111,15 +111,15 @@ fn long_messages_to_5000_silent_members_with_two_shards() {
     long_messages(5_000, 2);
 }
 
-/// Each member has bytes of its own, up to half of `shard_buffer_bytes` together, and the pushes of one
-/// event beyond that.
+/// Each member has bytes of its own, up to three quarters of `shard_buffer_bytes` together, and the pushes
+/// of one event beyond that.
 #[test]
 fn messages_that_are_not_shared_to_1000_silent_members() {
     const MEMBERS: usize = 1_000;
     let setup = Setup::default().flag("shards", 1);
     let setup = setup.flag("shard-buffer-bytes", "64MiB");
     let event = (MEMBERS * 2 * MIDDLING) as f64;
-    a_silent_group(setup, MEMBERS, MIDDLING, 32.0 * MIB + event);
+    a_silent_group(setup, MEMBERS, MIDDLING, 48.0 * MIB + event);
 }
 
 /// Messages of which a part has arrived count with what has arrived.
