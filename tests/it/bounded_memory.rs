@@ -66,7 +66,8 @@ fn a_silent_group(setup: Setup, members: usize, length: usize, bound: f64) {
     let say = json!({"group": "all", "text": "x".repeat(length)});
     owner.done("send", &say);
     let before = unstored(&gateway);
-    let crowd = Crowd::join(&gateway, (0..members).map(member));
+    // Batches of pushes that are not shared leave free blocks behind: not looked at here.
+    let crowd = Crowd::join(&gateway, (0..members).map(member), length == LONG);
     let begun = resident(&gateway);
     forget_peak(&gateway);
     let mut most = 0.0_f64;
@@ -132,7 +133,7 @@ fn halves_of_messages_of_1000_connections() {
         .flag("message-timeout", "1h")
         .start();
     let before = unstored(&gateway);
-    let mut crowd = Crowd::join(&gateway, (0..CONNECTIONS).map(member));
+    let mut crowd = Crowd::join(&gateway, (0..CONNECTIONS).map(member), true);
     let begun = resident(&gateway);
     forget_peak(&gateway);
     crowd.begin_message(LONG, SENT);

@@ -47,18 +47,18 @@ impl Crowd {
         Self { sockets }
     }
 
-    /// Opens a session for each of these users, and waits until the gateway has them all. Half of them let
-    /// messages share frames.
+    /// Opens a session for each of these users, and waits until the gateway has them all. With `batches`, half
+    /// of them let messages share frames.
     ///
     /// # Panics
     /// The gateway does not take them.
-    pub fn join(gateway: &Gateway, users: impl Iterator<Item = String>) -> Self {
+    pub fn join(gateway: &Gateway, users: impl Iterator<Item = String>, batches: bool) -> Self {
         let sessions = || gateway.metric("trunkline_sessions") as usize;
         let before = sessions();
         let fields = |(user, batch)| json!({"user": user, "device": "d", "batch": batch});
         let crowd = Self::knock(
             gateway,
-            users.zip([true, false].into_iter().cycle()).map(fields),
+            users.zip([batches, false].into_iter().cycle()).map(fields),
         );
         wait::until("the crowd to be in", || {
             (sessions() == before + crowd.sockets.len()).then_some(())
