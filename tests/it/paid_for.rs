@@ -138,6 +138,24 @@ fn lists_of_receipts_cost_by_their_members() {
     assert!(many > 2.0 * few && many < 12.0 * few, "{few} and {many}");
 }
 
+/// Members who are in another group already are added by one large record. It is read once for all of them.
+#[test]
+fn lists_of_members_of_several_groups_read_each_record_once() {
+    const MEMBERS: usize = 1_000;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    for group in ["first", "second", "third"] {
+        make_group(&mut owner, group, "m", MEMBERS);
+        owner.done("send", &json!({"group": group, "text": "hello"}));
+        let bytes = read_bytes(&gateway);
+        let question = json!({"conversation": format!("g:{group}"), "seq": 1, "state": "unread"});
+        let list = owner.done("receipts", &question);
+        assert_eq!(list["counts"]["members"], MEMBERS, "{list}");
+        let bytes = (read_bytes(&gateway) - bytes) / MEMBERS as f64;
+        assert!(bytes < 2_048.0, "{group}: {bytes} bytes read for each");
+    }
+}
+
 /// A change of a large set writes what changes, and not the set.
 #[test]
 fn small_changes_of_large_sets_write_little() {

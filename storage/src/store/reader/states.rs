@@ -17,9 +17,9 @@ const FRAMES: usize = 4;
 /// The fewest states of a frame that is kept. Shorter frames are read again for less than it costs
 /// to keep them.
 const KEEP_FROM: usize = 16;
-/// The most bytes of a frame that is kept, with its table of keys. Longer frames are read again for
-/// each look-up.
-const KEEP_BYTES: usize = 256 << 10;
+/// The most bytes of all frames that a reader keeps, with their tables of keys. Longer frames are read
+/// again for each look-up. A change of a thousand members, who are in groups already, has some 400 KiB.
+const KEEP_BYTES: usize = 1 << 20;
 /// The most keys that are looked up in the index at once. The writer waits for the index meanwhile.
 const AT_ONCE: usize = 32;
 
@@ -33,6 +33,8 @@ pub(super) struct Frames(Mutex<Vec<Frame>>);
 struct Frame {
     position: u64,
     payload: Vec<u8>,
+    /// The number of its states.
+    states: usize,
     /// The keys with their values in `payload`, ordered by key. It is made when a second key of the
     /// frame is looked up.
     table: Option<Box<[Place]>>,
@@ -148,15 +150,24 @@ impl Reader {
             && states >= KEEP_FROM
             && bytes <= KEEP_BYTES
         {
-            kept.truncate(FRAMES - 1);
+            make_room(kept, bytes);
             let frame = Frame {
                 position,
                 payload: payload.to_vec(),
+                states,
                 table: None,
             };
             kept.insert(0, frame);
         }
         Ok(segment.present(value).to_vec())
+    }
+}
+
+/// Forgets the frames that were used least recently, so that one of `bytes` bytes may be kept too.
+fn make_room(frames: &mut Vec<Frame>, bytes: usize) {
+    frames.truncate(FRAMES - 1);
+    while frames.iter().map(Frame::bytes).sum::<usize>() + bytes > KEEP_BYTES {
+        frames.pop();
     }
 }
 
@@ -168,6 +179,11 @@ fn find(frames: &mut [Frame], position: u64) -> Option<&mut Frame> {
 }
 
 impl Frame {
+    /// Returns the bytes of memory that it takes with its table.
+    fn bytes(&self) -> usize {
+        self.payload.len() + self.states * size_of::<Place>()
+    }
+
     /// Returns the value that counts under `key`, if the frame has one.
     fn value(&mut self, key: TimelineId) -> Option<&[u8]> {
         let table = match &mut self.table {
