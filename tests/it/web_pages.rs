@@ -230,6 +230,12 @@ fn the_chat_page_comes_back() {
     browse("away.js");
 }
 
+/// Answers and events overtake each other: each unread message counts once.
+#[test]
+fn each_unread_message_counts_once_in_a_browser() {
+    browse("unread.js");
+}
+
 /// An operator signs in, ends a session, and sees a gateway go and come back.
 #[test]
 fn the_console_in_the_hands_of_an_operator() {

@@ -17,8 +17,8 @@ export class Conversation extends Timeline {
     this.members = this.isGroup ? undefined : 2;
     /** The newest message alone, also while no others are loaded. */
     this.head = new Timeline(id);
-    /** The highest sequence that the page knows of. */
-    this.known = 0;
+    /** The message up to which `unread` and `mentions` count. */
+    this.counted = 0;
     /** Own messages without an answer, in the order in which they were written. */
     this.waiting = [];
     /** New texts of own messages without an answer, by sequence. */
@@ -72,6 +72,12 @@ export class Conversation extends Timeline {
     return !this.isLeft && (!this.isForAdmins || this.isAdmin);
   }
 
+  /** Returns whether all messages from one to another are loaded. */
+  hasAll(first, last) {
+    const isFromFirst = !this.hasEarlier || this.messages[0]?.seq <= first;
+    return this.state === "ready" && isFromFirst && this.messages.at(-1)?.seq >= last;
+  }
+
   fate(seq) {
     return super.fate(seq, this.members ?? 2);
   }
@@ -89,7 +95,7 @@ export class Conversation extends Timeline {
   clear() {
     super.clear();
     this.head.clear();
-    this.known = 0;
+    this.counted = 0;
     this.quoted.clear();
     this.asked.clear();
   }

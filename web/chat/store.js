@@ -27,6 +27,9 @@ const UPLOAD_WAIT_MS = 5_000;
 /** How long the page waits for others before it asks again how much is unread, in milliseconds. */
 const RECOUNT_MS = 300;
 
+/** The most unread messages that are known one by one while the list of conversations is on its way. Beyond it the page asks again. */
+const NEWS = 2_000;
+
 export class Store extends EventTarget {
   constructor(client, outbox) {
     super();
@@ -35,6 +38,9 @@ export class Store extends EventTarget {
     this.all = new Map();
     this.presence = new Map();
     this.shown = undefined;
+    /** The unread messages that came since the list of conversations was asked for; undefined while it is not, or if there were too many. */
+    this.news = undefined;
+    this.loads = 0;
     const on = (event, work) => client.on(event, work);
     on("connected", () => this.load());
     on("message", (message) => this.#arrived(message));
@@ -285,6 +291,7 @@ export class Store extends EventTarget {
 
   /** Loads the conversations. */
   async load() {
+    if (this.loads++ === 0) this.news = [];
     try {
       let after;
       for (let page; !page || (page.more && this.all.size < WATCHED); after = page.cursor) {
@@ -293,9 +300,8 @@ export class Store extends EventTarget {
           const one = this.of(conversation);
           const { muted_until = 0, pinned = false, archived = false } = settings;
           Object.assign(one.settings, { muted_until, pinned, archived });
-          Object.assign(one, { read: Math.max(read, one.read), members: members ?? one.members, isLeft: false });
-          const isSeen = one === this.shown && !document.hidden;
-          Object.assign(one, { unread: isSeen ? 0 : unread, mentions: isSeen ? 0 : mentions });
+          Object.assign(one, { members: members ?? one.members, isLeft: false });
+          this.#count(one, { seq: last?.seq ?? 0, read, unread, mentions });
           if (last) this.#newest(one, last);
           if (name) one.title = name;
           else if (one.isGroup && one.title === one.peer) this.about(one);
@@ -308,7 +314,28 @@ export class Store extends EventTarget {
     } catch (error) {
       // The next session loads them.
       if (error.kind !== "connection_lost" && error.kind !== "closed") this.dispatchEvent(new CustomEvent("failed", { detail: error }));
+    } finally {
+      if (--this.loads === 0) {
+        // There was too much news to know what the answers have of it.
+        if (this.news === undefined) this.#askAgain();
+        this.news = undefined;
+      }
     }
+  }
+
+  /** Takes what the gateway counts as unread. `seq`: the newest message that it has counted. */
+  #count(one, { seq, read, unread, mentions }) {
+    // What this page has read meanwhile is on its way to the gateway.
+    if (read < one.read) return;
+    one.read = read;
+    if (one === this.shown && !document.hidden) unread = mentions = 0;
+    else {
+      // An answer may be older than messages that overtook it.
+      const later = (this.news ?? []).filter((news) => news.one === one && news.seq > seq);
+      unread += later.length;
+      mentions += later.filter(({ isForMe }) => isForMe).length;
+    }
+    Object.assign(one, { unread, mentions, counted: Math.max(one.counted, seq) });
   }
 
   /** Asks what there is to know of a group: its title, rules and pinned messages, and the role of the user. */
@@ -367,20 +394,23 @@ export class Store extends EventTarget {
   #newest(one, message) {
     one.head.put(message);
     one.head.keep(1);
-    one.known = Math.max(one.known, message.seq);
   }
 
   #arrived(message) {
     const isNew = !this.all.has(message.conversation);
     const one = this.of(message.conversation);
-    // What was missed may come behind the list of conversations, which has counted it already.
-    const isNews = message.seq > one.known;
+    // What was missed may come behind the list of conversations, which has counted it already. A page of history and an own message
+    // may be here before it too, and count nothing.
+    const isNews = message.seq > one.counted;
+    one.counted = Math.max(one.counted, message.seq);
     if (one.state === "ready" || one.state === "loading") one.put(message);
     this.#newest(one, message);
     one.typing.delete(message.from);
     if (isNews && message.from !== this.me && message.seq > one.read) {
+      const isForMe = isFor(message, this.me);
       one.unread++;
-      if (isFor(message, this.me)) one.mentions++;
+      if (isForMe) one.mentions++;
+      if (this.news?.push({ one, seq: message.seq, isForMe }) > NEWS) this.news = undefined;
     }
     if (one !== this.shown && one.messages.length > 2 * KEPT_UNSEEN) {
       one.keep(KEPT_UNSEEN);
@@ -405,18 +435,21 @@ export class Store extends EventTarget {
 
   /** Counts what is unread behind the new mark of the user: among the loaded messages, or by asking the gateway. */
   #recount(one) {
-    if (one.read >= one.known) {
+    if (one.read >= one.counted) {
       one.unread = one.mentions = 0;
-    } else if (one.unread > 0 && one.state === "ready" && (!one.hasEarlier || one.messages[0]?.seq <= one.read + 1)) {
-      const unread = one.messages.filter(({ seq, from }) => seq > one.read && from !== this.me);
+    } else if (one.unread > 0 && one.hasAll(one.read + 1, one.counted)) {
+      // Messages behind the counted ones count when they arrive.
+      const unread = one.messages.filter(({ seq, from }) => seq > one.read && seq <= one.counted && from !== this.me);
       one.unread = unread.length;
       one.mentions = unread.filter((message) => isFor(message, this.me)).length;
-    } else if (one.unread > 0) {
-      this.recounting ??= setTimeout(() => {
-        this.recounting = undefined;
-        this.load();
-      }, RECOUNT_MS);
-    }
+    } else if (one.unread > 0) this.#askAgain();
+  }
+
+  #askAgain() {
+    this.recounting ??= setTimeout(() => {
+      this.recounting = undefined;
+      this.load();
+    }, RECOUNT_MS);
   }
 
   #group(event) {
