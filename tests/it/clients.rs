@@ -234,6 +234,60 @@ fn npm_packs_the_client_and_nothing_else() {
     assert_eq!(packed, wanted);
 }
 
+/// What `npm pack` makes is installed in a folder that has nothing else, without a network. A program that imports it chats.
+#[test]
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+fn what_npm_packs_can_be_installed_and_used() {
+    let is_there = Command::new("npm").arg("--version").output().is_ok();
+    let (Some(mut node), Some(other), true) = (scripts::node(), scripts::node(), is_there) else {
+        println!("skipped: there is no npm, or no Node.js");
+        return;
+    };
+    if version(other) < NODE {
+        println!("skipped: the client in JavaScript needs Node.js {NODE}");
+        return;
+    }
+    let fresh = tempfile::tempdir().expect("a folder can be made");
+    let npm = |folder: &Path, arguments: &[&str]| {
+        let mut npm = Command::new("npm");
+        npm.current_dir(folder).args(arguments);
+        npm.env("npm_config_cache", fresh.path().join("cache"));
+        let exit = Process::start(&mut npm).ended();
+        assert!(exit.status.success(), "{exit:?}");
+        exit.stdout
+    };
+    let target = fresh.path().to_str().expect("a path in UTF-8");
+    let packed = npm(
+        &workspace().join("clients/js"),
+        &["pack", "--silent", "--pack-destination", target],
+    );
+    let packed = format!("./{}", packed.trim());
+    let package = r#"{ "private": true, "type": "module" }"#;
+    std::fs::write(fresh.path().join("package.json"), package).expect("a file can be written");
+    npm(
+        fresh.path(),
+        &["install", "--offline", "--no-audit", "--no-fund", &packed],
+    );
+    let script = r#"
+        import { createRequire } from "node:module";
+        import { Trunkline } from "@trunkline/client";
+        const WebSocket = globalThis.WebSocket ?? createRequire(import.meta.url)("ws");
+        const [alice, bob] = ["alice", "bob"].map((user) => new Trunkline(process.argv[2], { user, WebSocket }));
+        bob.on("message", ({ text }) => {
+          console.log(text, import.meta.resolve("@trunkline/client").endsWith("/node_modules/@trunkline/client/client.js"));
+          for (const client of [alice, bob]) client.close();
+        });
+        await bob.connected();
+        await alice.send({ user: "bob", text: "from a package" });
+    "#;
+    std::fs::write(fresh.path().join("chat.js"), script).expect("a file can be written");
+    let gateway = Gateway::start();
+    node.current_dir(fresh.path()).arg("chat.js");
+    node.arg(format!("ws://{}", gateway.ws()));
+    let exit = Process::start(&mut node).ended();
+    assert_eq!(exit.stdout, "from a package true\n", "{exit:?}");
+}
+
 fn read(path: &str) -> String {
     let path = workspace().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

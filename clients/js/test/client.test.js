@@ -90,6 +90,11 @@ function greet(socket, fields = {}) {
   return connect;
 }
 
+/** Waits until something holds, also while the clock of the client stands still. */
+async function until(what, holds) {
+  for (const end = Date.now() + 20_000; !holds(); await setImmediate()) assert.ok(Date.now() < end, `it never came: ${what}`);
+}
+
 const message = (pos, seq, more = {}) => ({ pos, message: { conversation: "u:alice:bob", seq, from: "bob", device: "phone", time: 1, text: `${seq}`, ...more } });
 const sequences = (told) => told.filter(([event]) => event === "message").map(([, { seq }]) => seq);
 
@@ -180,9 +185,9 @@ played("keeps the order of a conversation when a message is refused for the mome
   socket.answer("send", { conversation: "g:eng", seq: 1 });
   await other;
   // A back end that has to be asked fails for the moment.
-  while (socket.sent.length === 0) await setImmediate();
+  await until("a command", () => socket.sent.length > 0);
   assert.equal(socket.refuse("send", { code: 120, name: "back_end_unavailable", temporary: true }).text, "1");
-  while (socket.sent.length === 0) await setImmediate();
+  await until("a command", () => socket.sent.length > 0);
   assert.equal(socket.answer("send", { conversation: "u:alice:bob", seq: 1 }).text, "1");
   assert.equal(socket.answer("send", { conversation: "u:alice:bob", seq: 2 }).text, "2");
   assert.deepEqual((await Promise.all(sent)).map(({ seq }) => seq), [1, 2]);
@@ -207,7 +212,7 @@ played("what changes one thing goes one after another, also when a command is re
   assert.deepEqual(socket.sent.map(({ edit }) => edit?.text), ["1", "other"], "the second edit waits for the first one");
   socket.refuse("edit", { code: 111, name: "too_many_requests", temporary: true, limit: "rate_commands", retry_ms: 1 });
   socket.answer("edit", {});
-  while (socket.sent.length === 0) await setImmediate();
+  await until("a command", () => socket.sent.length > 0);
   for (const text of ["1", "2"]) assert.equal(socket.answer("edit", {}).text, text);
   assert.deepEqual(socket.answer("recall", {}), at);
   await Promise.all(done);
@@ -271,7 +276,7 @@ played("tries again what the gateway was too busy for, in its order", {}, async 
   const asked = client.rpc({ method: "orders.list", data: {} });
   one.refuse("group_add", busy);
   one.refuse("rpc", busy);
-  while (one.sent.length < 2) await setImmediate();
+  await until("two commands", () => one.sent.length >= 2);
   assert.ok(!one.sent.some((command) => "group_remove" in command), "the removal waits for the addition");
   one.answer("group_add", {});
   one.answer("group_remove", {});
@@ -344,14 +349,28 @@ played("ends a silent connection 10 s after a question, however late its timers 
 }));
 
 played("does not wait for ever for a token", { user: undefined, token: () => asks++ === 0 ? new Promise(() => {}) : "t-1" }, ({ client, told, next }) => withClock(async (clock) => {
-  while (asks === 0) await setImmediate();
+  await until("a question for the token", () => asks > 0);
   clock.turn(10_000);
-  while (client.state !== "waiting") await setImmediate();
+  await until("the end of the wait for a token", () => client.state === "waiting");
   assert.match(told[0][1].message, /token did not answer/);
   clock.turn(0);
   assert.equal(greet(await next()).token, "t-1");
 }));
 let asks = 0;
+
+played("renews with a later token if one does not come", { user: undefined, token: () => ++renewals === 2 ? new Promise(() => {}) : `t-${renewals}` }, ({ client, told, next }) => withClock(async (clock) => {
+  const socket = await next();
+  assert.equal(greet(socket, { expires: 11_000 }).token, "t-1");
+  clock.turn(8_000);
+  assert.equal(renewals, 2);
+  clock.turn(10_000);
+  await until("that the token does not come", () => told.length > 0);
+  assert.match(told[0][1].message, /token did not answer/);
+  clock.turn(1_000);
+  await until("the next token", () => socket.sent.length > 0);
+  assert.deepEqual([socket.sent[0].connect, client.state], [{ token: "t-3" }, "online"]);
+}));
+let renewals = 0;
 
 played("loses no publication behind a gap", {}, async ({ client, told, next }) => {
   const publication = (number) => ({ push: { publication: { topic: "live.42", data: number, from: "bob", pos: `t-${number}` } } });
@@ -401,7 +420,7 @@ played("renews its token before it expires, and drops topics that it lost", { us
   assert.equal(greet(socket, { expires: 1_050 }).token, "t-1");
   client.subscribe({ topic: "live.42" });
   socket.answer("subscribe", { pos: "t-0", recovered: false });
-  while (socket.sent.length === 0) await setImmediate();
+  await until("a command", () => socket.sent.length > 0);
   const [{ id, connect }] = socket.sent;
   assert.deepEqual(connect, { token: "t-2" });
   socket.say({ id, connect: { session: "0-1", time: 1_040, expires: 3_600_000, unsubscribed: ["live.42"] } });
@@ -431,7 +450,7 @@ played("acknowledges what its listeners have seen, and again what got no answer"
   greet(one);
   one.say({ push: message("p-1", 1) }, { push: message("p-2", 2) });
   client.ack("u:alice:bob", { read: 1 });
-  while (one.sent.length === 0) await setImmediate();
+  await until("a command", () => one.sent.length > 0);
   assert.deepEqual(one.sent.map(({ ack }) => ack), [{ conversation: "u:alice:bob", delivered: 2, read: 1 }]);
   one.lose();
   const two = await next();

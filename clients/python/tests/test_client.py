@@ -491,6 +491,23 @@ class Client(unittest.IsolatedAsyncioTestCase):
             await self.play(body, user=None, token=token)
         self.assertEqual(len(asked), 2)
 
+    async def test_renews_with_a_later_token_if_one_does_not_come(self) -> None:
+        asked: list[int] = []
+
+        async def token() -> str:
+            asked.append(1)
+            if len(asked) == 2:
+                await asyncio.Event().wait()
+            return f"t-{len(asked)}"
+
+        async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
+            socket = await gateway.next()
+            self.assertEqual((await socket.greet(expires=1_300))["token"], "t-1")
+            self.assertEqual((await socket.hear("connect"))["connect"], {"token": "t-3"})
+
+        with unittest.mock.patch("trunkline_client.client.ATTEMPT", 0.5):
+            await self.play(body, user=None, token=token)
+
     async def test_acknowledges_again_what_got_no_answer(self) -> None:
         async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
             one = await gateway.next()
