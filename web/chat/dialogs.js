@@ -9,11 +9,14 @@ const QUICK = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
 export function open(title, content, kind = "") {
   const dialog = byId("dialog");
   dialog.className = kind;
-  dialog.replaceChildren(el("h2", { id: "dialog-title", class: kind === "picture-view" ? "unseen" : "" }, title), content);
+  const heading = el("h2", { id: "dialog-title", class: kind === "picture-view" ? "unseen" : "", tabIndex: -1 }, title);
+  dialog.replaceChildren(heading, content);
   dialog.onclick = (event) => {
     if (event.target === dialog) dialog.close();
   };
   if (!dialog.open) dialog.showModal();
+  // A sheet is read from its beginning. The browser would go to its first list, and frame it.
+  if (!kind && !content.querySelector("input")) heading.focus();
   return () => dialog.close();
 }
 

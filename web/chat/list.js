@@ -28,12 +28,15 @@ export class List {
   #made = new Map();
   #isAtEnd = true;
   #watch;
+  /** The room below the last row, in pixels. */
+  #below;
 
   constructor({ scroller, height, box, make, scrolled }) {
     this.#scroller = scroller;
     this.#height = height;
     this.#box = box;
     this.#make = make;
+    this.#below = parseFloat(getComputedStyle(scroller).paddingBlockEnd) || 0;
     let waits = false;
     scroller.addEventListener(
       "scroll",
@@ -162,9 +165,10 @@ export class List {
       const total = this.#tops.at(-1);
       const view = this.#scroller.clientHeight;
       if (view === 0) return;
-      // Short lists end above the field in which one writes.
-      this.#height.style.height = `${Math.max(total, view)}px`;
-      const lift = Math.max(view - total, 0);
+      // Short lists end above the field in which one writes, and have nothing to scroll.
+      const room = view - this.#below;
+      this.#height.style.height = `${Math.max(total, room)}px`;
+      const lift = Math.max(room - total, 0);
       if (this.#isAtEnd) this.#scroller.scrollTop = total;
       else if (anchor) {
         const place = this.#places.get(anchor.key) ?? this.#places.get(anchor.next);

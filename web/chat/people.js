@@ -1,6 +1,6 @@
 /** Sheets about people and groups: a group with its members and rules, those whom one blocks, and a thread. */
 
-import { byId, el, hour } from "/shared/dom.js";
+import { byId, el, hour, icon } from "/shared/dom.js";
 import { names, open } from "./dialogs.js";
 import { avatar, words } from "./message.js";
 
@@ -52,7 +52,10 @@ export async function group(client, one, { left, about }) {
     }, ...ROLES.map((name) => el("option", { value: name, selected: name === role }, name)));
     return el("li", {}, avatar(user), el("span", { class: "name" }, isMe ? `${user} (you)` : user),
       roles || (role !== "member" && el("span", { class: "quiet small" }, role)),
-      mayRemove && el("button", { type: "button", class: "plain danger", "aria-label": `Remove ${user}`, onclick: () => change(() => client.groupRemove({ ...target, members: [user] })) }, "Remove"));
+      mayRemove && el("button", {
+        type: "button", class: "plain round danger", title: `Remove ${user}`, "aria-label": `Remove ${user}`,
+        onclick: () => change(() => client.groupRemove({ ...target, members: [user] })),
+      }, icon("close")));
   };
   const fields = (info, mine) => {
     const form = (label, input, button, work) => {

@@ -136,16 +136,24 @@ function show(numbers) {
 }
 
 let missing;
+/** When the last numbers came. */
+let heardAt;
 
 function lost(reason) {
   state("bad", `No answer: ${reason}`);
+  byId("all").classList.add("old");
   // The plots go on with gaps.
-  missing ??= setInterval(() => plots.forEach((plot) => plot.add(undefined)), 1_000);
+  missing ??= setInterval(() => {
+    plots.forEach((plot) => plot.add(undefined));
+    if (heardAt !== undefined) byId("about").textContent = `These numbers are ${duration(performance.now() - heardAt)} old`;
+  }, 1_000);
 }
 
 function found(numbers) {
   clearInterval(missing);
   missing = undefined;
+  heardAt = performance.now();
+  byId("all").classList.remove("old");
   byId("all").hidden = false;
   byId("ask").hidden = true;
   show(numbers);

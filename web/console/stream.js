@@ -52,7 +52,8 @@ export class Admin {
         lost("the stream ended");
       } catch (error) {
         if (error instanceof Refused && error.status < 429) throw error;
-        lost(error.message);
+        // Browsers say it in words of their own, as in "Failed to fetch".
+        lost(error instanceof TypeError ? "the gateway cannot be reached" : error.message);
       }
       await new Promise((resolve) => setTimeout(resolve, end * Math.random()));
     }

@@ -11,6 +11,11 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 /** The widths for which the pages are made. */
 const SIZES = [[360, 740], [768, 1024], [1280, 800], [1920, 1080]];
 
+/** What one would have to scroll sideways. Tables of the console may be wider than a narrow screen. */
+const WIDE = `[document.scrollingElement, ...document.querySelectorAll('body *')].filter((one) =>
+  one.scrollWidth > one.clientWidth && one.clientWidth > 0 && !one.matches('.table')
+  && (one === document.scrollingElement || ['auto', 'scroll'].includes(getComputedStyle(one).overflowX))).map((one) => one.cloneNode().outerHTML)`;
+
 const found = [];
 let checked = 0;
 
@@ -20,6 +25,7 @@ async function check(tab, what) {
   await tab.evaluate(`window.axe ?? (0, eval)(${JSON.stringify(axe)}); 1`);
   const violations = await tab.evaluate("axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.slice(0, 4).map(({ html }) => html.slice(0, 160)) })))");
   for (const { id, help, nodes } of violations) found.push(`${what}: ${id}, ${help}: ${nodes.join(" | ")}`);
+  for (const wide of await tab.evaluate(WIDE)) found.push(`${what}: is wider than its room: ${wide}`);
   checked++;
 }
 

@@ -71,8 +71,10 @@ try {
 
   await gateway.end("SIGKILL");
   for (const one of [tab, other]) await one.until("that there is no answer", `document.getElementById('state').className === 'bad' && ${shows("#state", "No answer")}`);
+  const isOld = "document.getElementById('all').classList.contains('old')";
+  for (const one of [tab, other]) await one.until("how old the numbers are", `${isOld} && ${shows("#about", "These numbers are")}`);
   await gateway.start();
-  for (const one of [tab, other]) await one.until("that it is back", `document.getElementById('state').className === 'good' && ${shows("#about", "up for")}`);
+  for (const one of [tab, other]) await one.until("that it is back", `document.getElementById('state').className === 'good' && !${isOld} && ${shows("#about", "up for")}`);
   if (browser.problems.length > 0) throw new Error(browser.problems.join("\n"));
 } finally {
   for (const client of Object.values(clients)) client.close();
