@@ -27,11 +27,22 @@ async function enter(tab, token) {
   await tab.press("Enter");
 }
 
-/** Presses Find, and Disconnect in the row of a user. */
+/** Goes to what fulfils an expression with the Tab key alone. */
+async function tabTo(tab, what, holds) {
+  for (let step = 0; step < 80; step++) {
+    if (await tab.evaluate(holds)) return;
+    await tab.press("Tab");
+  }
+  throw new Error(`Tab does not lead to ${what}`);
+}
+
+/** Finds the sessions, and ends that of a user, with the keyboard alone. */
 async function end(tab, user) {
-  await tab.evaluate("document.querySelector('#find .primary').click()");
+  await tabTo(tab, "Find", "document.activeElement.matches('#find .primary')");
+  await tab.press("Enter");
   await tab.until(`the session of ${user}`, shows("#session-rows", user));
-  await tab.evaluate(`[...document.querySelectorAll('#session-rows button')].find((one) => one.ariaLabel.startsWith('Disconnect ${user} ')).click()`);
+  await tabTo(tab, "Disconnect", `document.activeElement.ariaLabel?.startsWith('Disconnect ${user} ') === true`);
+  await tab.press("Enter");
   await tab.until("the question", `document.getElementById('sure').open && ${shows("#sure-text", `Disconnect ${user}`)}`);
   await tab.press("Tab");
   await tab.press("Enter");
