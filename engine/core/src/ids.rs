@@ -54,6 +54,7 @@ const BUCKET: u8 = 33;
 const NAME: u8 = 34;
 const REACTION_COUNT: u8 = 35;
 const CLOSED: u8 = 36;
+const CLOSED_NODE: u8 = 37;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
 const BACKUP_PROOF: u8 = 42;
@@ -185,9 +186,16 @@ impl Ids {
         self.of(INBOX_CHUNK, &[user], number.into())
     }
 
-    /// Returns the key of one chunk of a user's closed windows. `inbox` is the key of the inbox.
-    pub(crate) fn closed_windows(&self, inbox: TimelineId, slot: u64) -> TimelineId {
+    /// Returns the key of one slot in which an earlier version kept a user's closed windows. `inbox` is the key
+    /// of the inbox.
+    pub(crate) fn closed_slot(&self, inbox: TimelineId, slot: u64) -> TimelineId {
         self.of(CLOSED, &[inbox], slot)
+    }
+
+    /// Returns the key of one piece of a user's closed windows, on level 0, or of a node above pieces. `inbox`
+    /// is the key of the inbox.
+    pub(crate) fn closed(&self, inbox: TimelineId, level: u32, number: u64) -> TimelineId {
+        self.of(CLOSED_NODE, &[inbox], u64::from(level) << 56 | number)
     }
 
     /// Returns the key of the reactions to a message. Sequence 0 stands for the conversation: there is

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use trunkline_storage::{Page, Position, ReadError, Record, TimelineId};
 
 use super::reading::Reading;
-use super::sets::Windows;
+use super::windows::Windows;
 use crate::event::{Body, RecordKind};
 use crate::fit::PAGE_BYTES;
 use crate::ids::UserId;
@@ -66,6 +66,14 @@ pub(super) struct Feed {
     is_sliced: bool,
 }
 
+/// What was read of a span.
+enum PageRead {
+    /// A page. `more`: there are events behind it.
+    Done { more: bool },
+    /// No event up to this position.
+    Empty { reached: Position },
+}
+
 /// Some records of one timeline.
 struct Part {
     page: Page,
@@ -99,7 +107,22 @@ impl Feed {
     ///
     /// # Errors
     /// The store could not be read, or no longer holds what came after `span.since`.
-    pub(super) async fn read(&mut self, reading: &Reading, span: Span) -> Result<bool, ReadError> {
+    pub(super) async fn read(
+        &mut self,
+        reading: &Reading,
+        mut span: Span,
+    ) -> Result<bool, ReadError> {
+        loop {
+            match self.read_page(reading, span).await? {
+                PageRead::Done { more } => return Ok(more),
+                // A page may end where the windows are divided. An empty one would end at the last event.
+                PageRead::Empty { reached } => span.since = reached,
+            }
+        }
+    }
+
+    /// Reads the events of a span, but not beyond the windows that one read of them finds.
+    async fn read_page(&mut self, reading: &Reading, span: Span) -> Result<PageRead, ReadError> {
         (self.used, self.until, self.limit, self.hides) = (0, span.until, span.limit, false);
         (self.bytes, self.drop_from, self.is_full) = (0, 2 * MAX_BYTES, false);
         let own = Window {
@@ -109,7 +132,7 @@ impl Feed {
             first: 0,
         };
         self.part(reading, own, span.limit)?;
-        let windows = Windows::read(reading, span.user)?;
+        let windows = Windows::read(reading, span.user, span.since.0)?;
         self.hides = windows.hides;
         let floor = Position(windows.floor);
         if span.since < floor {
@@ -119,13 +142,10 @@ impl Feed {
             if !begins {
                 return Err(ReadError::Expired { oldest: floor });
             }
-            (self.used, self.bytes) = (0, 0);
-            let span = Span {
-                since: floor,
-                ..span
-            };
-            return Box::pin(self.read(reading, span)).await;
+            return Ok(PageRead::Empty { reached: floor });
         }
+        self.until = windows.until.map_or(span.until, Position).min(span.until);
+        let is_divided = self.until < span.until;
         for group in &windows.list {
             let window = Window {
                 timeline: TimelineId(group.channel),
@@ -145,8 +165,13 @@ impl Feed {
             self.read_further(reading).await?;
         }
         let is_cut = self.end_at_cuts();
+        let reached = self.until;
+        if is_divided && self.merged().next().is_none() {
+            return Ok(PageRead::Empty { reached });
+        }
         let is_long = self.used > 1 && self.merged().nth(span.limit).is_some();
-        Ok(is_cut || self.is_full || is_long)
+        let more = is_divided || is_cut || self.is_full || is_long;
+        Ok(PageRead::Done { more })
     }
 
     /// Reads on where the page would end too early: in the timeline that was cut first.
@@ -414,10 +439,8 @@ mod tests {
                 until: u64::MAX,
                 first: 0,
             };
-            let inbox = Inbox {
-                closed: (0..channels).map(window).collect(),
-                ..Inbox::default()
-            };
+            let mut inbox = Inbox::default();
+            inbox.closed.rest = (0..channels).map(window).collect();
             let key = reading.ids().inbox(USER);
             let value = state::encode(&inbox);
             opened.writer.set_state(key, &value).unwrap();

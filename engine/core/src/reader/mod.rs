@@ -26,6 +26,7 @@ mod threads;
 mod unread;
 mod value;
 mod view;
+mod windows;
 
 use std::sync::Arc;
 use std::thread;

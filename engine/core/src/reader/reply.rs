@@ -13,8 +13,8 @@ use super::members::About;
 use super::messages::Messages;
 use super::reactions::Reacted;
 use super::search::Searching;
-use super::sets::Windows;
 use super::threads::Thread;
+use super::windows::Windows;
 use super::{Worker, ephemeral, events, messages};
 use crate::exchange::slices::{LongLookUp, LongReply, LookedUp, at_once};
 use crate::exchange::{Answer, Failure, Finding, Job, Query, Range, ReplyConn, Search};
@@ -122,10 +122,12 @@ impl Worker {
     /// Returns the look-up of a page of events that is done in slices, since the user has many channels. `None`
     /// for others, and while readers hold as many half pages as they may.
     pub(super) fn long_feed(&self, job: &Job, to: Option<&ReplyConn>) -> Option<LongLookUp> {
-        let (Query::Sync { user, .. } | Query::CatchUp { user, .. }) = job.query else {
+        let (Query::Sync { user, since, .. } | Query::CatchUp { user, since, .. }) = job.query
+        else {
             return None;
         };
-        let has_many = Windows::count(&self.reading, user).is_ok_and(|count| count > FEW_CHANNELS);
+        let count = Windows::count(&self.reading, user, since.0);
+        let has_many = count.is_ok_and(|count| count > FEW_CHANNELS);
         if !has_many || Arc::strong_count(&self.sliced) > SLICED {
             return None;
         }

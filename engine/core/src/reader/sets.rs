@@ -1,12 +1,10 @@
-//! Sets whose entries are spread over several values, and the windows of a user's inbox.
+//! Sets whose entries are spread over several values.
 
 use trunkline_storage::{ReadError, TimelineId};
 
 use super::reading::Reading;
-use crate::ids::UserId;
 use crate::state::{
-    self, Bucket, BucketEntry, Contact, Contacts, Inbox, Reacted, ReactionHead, Reactions, Spread,
-    Window,
+    self, Bucket, BucketEntry, Contact, Contacts, Reacted, ReactionHead, Reactions, Spread,
 };
 
 /// The maximum number of attempts to read a set while commands change it. An attempt fails only if
@@ -18,7 +16,9 @@ const ATTEMPTS: usize = 100;
 /// # Errors
 /// The error of an attempt, or [`ReadError::NoRecord`] if commands changed the set during each of
 /// [`ATTEMPTS`] attempts.
-fn steady<T>(mut attempt: impl FnMut() -> Result<Option<T>, ReadError>) -> Result<T, ReadError> {
+pub(super) fn steady<T>(
+    mut attempt: impl FnMut() -> Result<Option<T>, ReadError>,
+) -> Result<T, ReadError> {
     for _ in 0..ATTEMPTS {
         if let Some(read) = attempt()? {
             return Ok(read);
@@ -32,7 +32,7 @@ fn steady<T>(mut attempt: impl FnMut() -> Result<Option<T>, ReadError>) -> Resul
 ///
 /// # Errors
 /// The store could not be read, or holds a bucket of another form.
-fn entries<E: BucketEntry>(
+pub(super) fn entries<E: BucketEntry>(
     reading: &Reading,
     set: TimelineId,
     spread: Spread,
@@ -42,7 +42,10 @@ fn entries<E: BucketEntry>(
 }
 
 /// Returns the entries of the buckets under these keys.
-fn buckets<E: BucketEntry>(reading: &Reading, keys: &[TimelineId]) -> Result<Vec<E>, ReadError> {
+pub(super) fn buckets<E: BucketEntry>(
+    reading: &Reading,
+    keys: &[TimelineId],
+) -> Result<Vec<E>, ReadError> {
     let mut entries = Vec::new();
     for value in reading.stored_all(keys)?.into_iter().flatten() {
         let bucket: Bucket<E> = state::decode(&value).ok_or(ReadError::NoRecord)?;
@@ -122,58 +125,4 @@ impl StoredReactions {
 /// Decodes the head of many reactions; `None` if the value is none.
 fn head(value: &[u8]) -> Option<ReactionHead> {
     state::decode(value)
-}
-
-/// The parts of channels that belong to a user's events.
-#[derive(Default)]
-pub(super) struct Windows {
-    /// The open and the closed windows.
-    pub(super) list: Vec<Window>,
-    /// The position before which closed windows are forgotten.
-    pub(super) floor: u64,
-    /// Whether the user has deleted messages from the own view.
-    pub(super) hides: bool,
-}
-
-impl Windows {
-    /// Returns the number of windows of a user, about: a set that changes may count twice.
-    ///
-    /// # Errors
-    /// The store could not be read, or holds an inbox of another form.
-    pub(super) fn count(reading: &Reading, user: UserId) -> Result<usize, ReadError> {
-        let Some(value) = reading.stored(reading.ids().inbox(user))? else {
-            return Ok(0);
-        };
-        let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
-        Ok(inbox.open.len() + inbox.gathered.len() + inbox.closed.len())
-    }
-
-    /// Reads the windows of a user.
-    ///
-    /// # Errors
-    /// The store could not be read, or holds an inbox of another form. Nobody would notice missing
-    /// events, so that is an error.
-    pub(super) fn read(reading: &Reading, user: UserId) -> Result<Self, ReadError> {
-        let key = reading.ids().inbox(user);
-        steady(|| {
-            let Some(value) = reading.stored(key)? else {
-                return Ok(Some(Self::default()));
-            };
-            let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
-            let mut list = entries(reading, key, inbox.open)?;
-            let slots = inbox.closed_slots();
-            let keys = slots.map(|slot| reading.ids().closed_windows(key, slot));
-            list.extend(buckets::<Window>(reading, &keys.collect::<Vec<_>>())?);
-            if !list.is_empty() && reading.stored(key)?.as_ref() != Some(&value) {
-                return Ok(None);
-            }
-            list.extend(inbox.gathered);
-            list.extend(inbox.closed);
-            Ok(Some(Self {
-                list,
-                floor: inbox.floor,
-                hides: inbox.hides,
-            }))
-        })
-    }
 }

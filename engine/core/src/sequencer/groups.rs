@@ -23,6 +23,10 @@ type ById<T> = HashMap<TimelineId, T, IdBuildHasher>;
 /// The percentage of the limit below which members catch up from their own sync timelines again.
 const BACK_TO_PUSH: usize = 80;
 
+/// How long members catch up from the channel at least, in milliseconds. Each change between the two writes
+/// the inbox of every member, for a command that may name few of them.
+const CHANNEL_STAYS_MS: u64 = 60 * 60 * 1_000;
+
 /// A group as the batch under construction leaves it.
 pub(super) struct Group {
     id: TimelineId,
@@ -34,6 +38,9 @@ pub(super) struct Group {
     all_history: bool,
     /// Whether members catch up from the channel instead of from their own sync timelines.
     pull: bool,
+    /// The steady time at which members last began to catch up from the channel, in milliseconds since
+    /// 1970 UTC.
+    pulled_at: u64,
     /// Whether only owners and admins send messages.
     admins_send: bool,
     /// The roster, in chunks as it is stored.
@@ -99,6 +106,7 @@ fn load(batch: &OpenBatch, namespace: &str, id: TimelineId) -> Result<Option<Gro
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut group = Group::new(ids, id, head.name, head.all_history);
     (group.pull, group.joined, group.first) = (head.pull, head.joined, head.first);
+    group.pulled_at = head.pulled_at;
     if let Some(value) = batch.value(ids.profile(id))? {
         let profile: Profile<'_> = state::decode(&value).ok_or(CORRUPT)?;
         group.admins_send = profile.admins_send;
@@ -150,6 +158,7 @@ impl Group {
             name: name.into(),
             all_history,
             pull: false,
+            pulled_at: 0,
             admins_send: false,
             chunks: Vec::new(),
             places: ById::default(),
@@ -216,14 +225,15 @@ impl Group {
 
     /// Chooses from where members catch up: from the channel if the group has more than `most`
     /// members. A group that uses the channel goes back only below [`BACK_TO_PUSH`] percent of
-    /// `most`, so that single members who join and leave do not change it each time.
-    pub(super) fn choose_pull(&mut self, most: usize) {
-        let most = if self.pull {
-            most * BACK_TO_PUSH / 100
-        } else {
-            most
-        };
-        self.pull = self.len() > most;
+    /// `most`, and after [`CHANNEL_STAYS_MS`], so that members who join and leave do not change it each
+    /// time. `now` is the steady time.
+    pub(super) fn choose_pull(&mut self, most: usize, now: u64) {
+        if self.pull {
+            let has_stayed = now.saturating_sub(self.pulled_at) >= CHANNEL_STAYS_MS;
+            self.pull = !has_stayed || self.len() > most * BACK_TO_PUSH / 100;
+        } else if self.len() > most {
+            (self.pull, self.pulled_at) = (true, now);
+        }
     }
 
     /// Returns whether a member may send messages.
@@ -437,6 +447,7 @@ impl Group {
             chunks: self.chunks.len() as u32,
             joined: self.joined,
             first: self.first,
+            pulled_at: self.pulled_at,
         };
         changes.push((ids.head(self.id), state::encode(&head)));
     }

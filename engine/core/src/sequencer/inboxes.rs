@@ -2,9 +2,10 @@
 
 use super::batch::{Changes, OpenBatch};
 use super::buckets::Buckets;
+use super::ended::Ended;
 use super::refused::{CORRUPT, Refused};
 use crate::ids::UserId;
-use crate::state::{self, Bucket, ClosedPlace, Inbox, InboxEntry, Window};
+use crate::state::{self, Bucket, Inbox, InboxEntry, Window};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::TimelineId;
 
@@ -72,7 +73,8 @@ pub(super) fn update(
             changes.push((key, state::encode(&chunk)));
         }
     }
-    let mut windows = open_windows(batch, key, &mut inbox, changes)?;
+    let mut ended = Ended::new(batch, key);
+    let mut windows = windows(batch, key, &mut inbox, &mut ended)?;
     match change.window {
         WindowChange::None => {}
         WindowChange::Open {
@@ -98,62 +100,62 @@ pub(super) fn update(
         WindowChange::Close { channel, until } => {
             let is_it = |window: &Window| window.channel == channel;
             if let Some(window) = windows.take(Window::hash_of(channel), is_it)? {
-                close(batch, key, &mut inbox, Window { until, ..window }, changes)?;
+                ended.close(&mut inbox.closed, Window { until, ..window })?;
             }
         }
     }
     inbox.open = windows.write(changes)?;
+    ended.write(changes);
     changes.push((key, state::encode(&inbox)));
     Ok(())
 }
 
-/// Returns the open windows of the inbox with this key. Removes from the inbox the windows that an
-/// earlier version kept in it; the caller stores the open ones with [`Buckets::write`].
+/// Returns the open windows of the inbox with this key. Takes the windows out of the inbox that an earlier
+/// version kept in it or in slots. The caller stores the open ones with [`Buckets::write`], and the closed
+/// ones with [`Ended::write`].
 ///
 /// # Errors
 /// The store could not be read.
-fn open_windows<'b>(
+fn windows<'b>(
     batch: &'b OpenBatch,
     key: TimelineId,
     inbox: &mut Inbox<'_>,
-    changes: &mut Changes,
+    ended: &mut Ended<'b>,
 ) -> Result<Buckets<'b, Window>, Refused> {
+    let mut closed = Vec::new();
+    for slot in 0..std::mem::take(&mut inbox.slots) {
+        let slot = batch.ids().closed_slot(key, slot);
+        let known: Option<Bucket<Window>> = batch.decoded(slot)?;
+        closed.extend(known.into_iter().flat_map(|known| known.entries));
+        ended.remove(slot);
+    }
+    // Slots were used again, so the oldest windows in them can be forgotten ones.
+    closed.retain(|window| window.until > inbox.floor);
+    closed.append(&mut inbox.kept);
+    closed.sort_by_key(|window| window.until);
+    for window in closed {
+        ended.close(&mut inbox.closed, window)?;
+    }
     if inbox.gathered.is_empty() {
         return Ok(Buckets::new(batch, key, inbox.open));
     }
-    let gathered = std::mem::take(&mut inbox.gathered).into_iter();
-    let (open, mut closed): (_, Vec<Window>) = gathered.partition(|window| window.until == 0);
-    closed.sort_by_key(|window| window.until);
-    for window in closed {
-        close(batch, key, inbox, window, changes)?;
-    }
+    let open = std::mem::take(&mut inbox.gathered);
     Ok(Buckets::gathered(batch, key, open))
 }
 
-/// Keeps a closed window, unless nothing can be in it. If there are too many, the oldest is
-/// forgotten.
+/// Brings the windows of an inbox that an earlier version stored into the form of this one.
 ///
 /// # Errors
 /// The store could not be read.
-fn close(
+fn renew(
     batch: &OpenBatch,
     key: TimelineId,
     inbox: &mut Inbox<'_>,
-    window: Window,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
-    if window.after >= window.until {
-        return Ok(());
-    }
-    let mut forgotten = None;
-    if let Some(ClosedPlace { slot, place }) = inbox.next_forgotten() {
-        let chunk: Option<Bucket<Window>> = batch.decoded(batch.ids().closed_windows(key, slot))?;
-        forgotten = chunk.and_then(|chunk| chunk.entries.get(place).copied());
-    }
-    if let Some((slot, entries)) = inbox.close(window, forgotten) {
-        let key = batch.ids().closed_windows(key, slot);
-        changes.push((key, state::encode(&Bucket { entries })));
-    }
+    let mut ended = Ended::new(batch, key);
+    inbox.open = windows(batch, key, inbox, &mut ended)?.write(changes)?;
+    ended.write(changes);
     Ok(())
 }
 
@@ -172,7 +174,7 @@ pub(super) fn mark_hiding(
     let mut inbox = decode(&value)?;
     if !inbox.hides {
         inbox.hides = true;
-        inbox.open = open_windows(batch, key, &mut inbox, changes)?.write(changes)?;
+        renew(batch, key, &mut inbox, changes)?;
         changes.push((key, state::encode(&inbox)));
     }
     Ok(())
@@ -192,7 +194,7 @@ pub(super) fn begin_anew(
     let key = batch.ids().inbox(user);
     let value = read(batch, changes, key)?;
     let mut inbox = decode(&value)?;
-    inbox.open = open_windows(batch, key, &mut inbox, changes)?.write(changes)?;
+    renew(batch, key, &mut inbox, changes)?;
     inbox.floor = inbox.floor.max(position);
     inbox.hides = false;
     changes.push((key, state::encode(&inbox)));
@@ -236,7 +238,8 @@ mod tests {
         let key = fixture.ids().inbox(fixture.user("alice"));
         let value = fixture.batch.value(key).unwrap().unwrap();
         let mut inbox = decode(&value).unwrap();
-        let windows = open_windows(&fixture.batch, key, &mut inbox, &mut Changes::new());
+        let mut ended = Ended::new(&fixture.batch, key);
+        let windows = windows(&fixture.batch, key, &mut inbox, &mut ended);
         windows.unwrap().all().unwrap()
     }
 
@@ -308,17 +311,21 @@ mod tests {
         let mut fixture = Fixture::new();
         let channel = channel(&fixture, 1);
         let mut work = Vec::new();
-        for _ in 0..300 {
+        for _ in 0..2_000 {
             apply(&mut fixture, open(channel));
             fixture.batch.take_work();
             apply(&mut fixture, close(channel));
             work.push(fixture.batch.take_work());
         }
-        let ((_, few), (_, many)) = (most(&work[..20]), most(&work[200..]));
+        let ((_, few), (_, many)) = (most(&work[500..1_000]), most(&work[1_500..]));
         assert!(many <= few + 16, "{few} {many}");
+        let sum = |work: &[_]| work.iter().map(|one| most(&[*one]).1).sum::<u32>();
+        let (few, many) = (sum(&work[..512]), sum(&work[1_024..1_536]));
+        assert!(many <= few + few / 4, "{few} {many}");
         let key = fixture.ids().inbox(fixture.user("alice"));
         let value = fixture.batch.value(key).unwrap().unwrap();
-        assert_eq!(decode(&value).unwrap().floor, 20);
+        let inbox = decode(&value).unwrap();
+        assert_eq!((inbox.floor, inbox.closed.pieces), (0, 250));
     }
 
     #[test]
@@ -350,8 +357,8 @@ mod tests {
         assert_eq!(left, expected);
         let value = fixture.batch.value(key).unwrap().unwrap();
         let inbox = decode(&value).unwrap();
-        let closed: Vec<_> = inbox.closed.iter().map(|one| one.channel).collect();
-        assert_eq!(closed, ends.map(|n| channel(&fixture, n)));
+        let closed = inbox.closed.rest.iter().map(|one| one.channel);
+        assert!(closed.eq(ends.map(|n| channel(&fixture, n))));
         assert_eq!((inbox.places.as_slice(), inbox.floor), (places, 7));
         for n in 0..=100 {
             let change = close(channel(&fixture, n));
@@ -404,7 +411,7 @@ mod tests {
         };
         apply(&mut fixture, window(close));
         let value = fixture.batch.value(key).unwrap().unwrap();
-        assert_eq!(decode(&value).unwrap().closed[0].until, 20);
+        assert_eq!(decode(&value).unwrap().closed.rest[0].until, 20);
         assert_eq!(opened(&fixture), []);
         assert_eq!(decode(b"\xff"), Err(CORRUPT), "a damaged inbox stays");
     }

@@ -241,7 +241,7 @@ impl Membership {
             return Err(TOO_MANY);
         }
         let was_pull = group.is_pull();
-        group.choose_pull(self.rules.fanout_limit);
+        group.choose_pull(self.rules.fanout_limit, batch.moment().steady);
         delta.change_inboxes(batch, group, was_pull)?;
         let advance: Advance = batch.decoded(asked.id())?.unwrap_or_default();
         delta.write_members(batch, group, last_seq, &advance)?;
@@ -312,6 +312,7 @@ fn begin_group(
 mod tests {
     use std::sync::Arc;
 
+    use super::super::batch::Moment;
     use super::super::fixture::{ENG, Fixture, RULES};
     use super::super::route::Audience;
     use super::delta::{LAST_OWNER, NO_MEMBER, NOT_ONESELF};
@@ -489,30 +490,69 @@ mod tests {
         assert!(matches!(left, Audience::MembersAnd(..)), "{left:?}");
     }
 
+    /// Lets the steady time pass.
+    fn pass(fixture: &mut Fixture, ms: u64) {
+        let now = fixture.batch.moment();
+        fixture.batch.set_moment(Moment {
+            wire: now.wire + ms,
+            steady: now.steady + ms,
+            ..now
+        });
+    }
+
+    fn is_pull(fixture: &mut Fixture) -> bool {
+        let id = fixture.ids().group("", "eng");
+        let group = fixture.recent.group(&fixture.batch, "", id);
+        group.unwrap().is_pull()
+    }
+
+    const NAMES: [&str; 5] = ["b", "c", "d", "e", "f"];
+    const HOUR: u64 = 60 * 60 * 1_000;
+
     #[test]
     fn a_channel_serves_a_group_until_it_is_well_below_the_limit() {
         let mut fixture = Fixture::new();
         fixture.create_group(&["alice"]);
-        let id = fixture.ids().group("", "eng");
-        let is_pull = |fixture: &mut Fixture| {
-            let group = fixture.recent.group(&fixture.batch, "", id);
-            group.unwrap().is_pull()
-        };
-        let names = ["b", "c", "d", "e", "f"];
         for (change, number, expected) in [
             (Change::Add, 4, false),
             (Change::Add, 5, true),
             (Change::Remove, 5, true),
             (Change::Remove, 4, false),
         ] {
-            let name = [names[number - 1]];
+            let name = [NAMES[number - 1]];
             let named = if number == 4 && change == Change::Add {
-                &names[..4]
+                &NAMES[..4]
             } else {
                 &name[..]
             };
             fixture.change_group("alice", change, named).unwrap();
             assert_eq!(is_pull(&mut fixture), expected, "{change:?} {number}");
+            pass(&mut fixture, HOUR);
+        }
+    }
+
+    #[test]
+    fn a_group_that_crosses_the_limit_again_and_again_writes_few_inboxes() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice"]);
+        fixture.change_group("alice", Change::Add, &NAMES).unwrap();
+        for hour in 0..3 {
+            fixture.commit();
+            let mut turns = 0;
+            for _ in 0..10 {
+                for change in [Change::Remove, Change::Add] {
+                    let was = is_pull(&mut fixture);
+                    let named = &NAMES[3..];
+                    fixture.change_group("alice", change, named).unwrap();
+                    turns += usize::from(is_pull(&mut fixture) != was);
+                }
+                // The store has it, too.
+                let id = fixture.ids().group("", "eng");
+                fixture.recent.groups().forget(id);
+                pass(&mut fixture, 1_000);
+            }
+            assert_eq!(turns, if hour == 0 { 0 } else { 2 });
+            pass(&mut fixture, HOUR);
         }
     }
 }

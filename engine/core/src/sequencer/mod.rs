@@ -24,6 +24,7 @@ mod conversations;
 mod counts;
 mod decision;
 mod departures;
+mod ended;
 mod erasures;
 #[cfg(test)]
 mod fixture;

@@ -71,8 +71,12 @@ pub(crate) struct Head<'a> {
     /// The sequence of the first message that any member sees. Earlier messages belong to a group
     /// of the same name that all members left.
     pub(crate) first: u64,
+    /// The steady time at which members last began to catch up from the channel, in milliseconds since 1970
+    /// UTC; 0 if an earlier version let them.
+    pub(crate) pulled_at: u64,
 }
 
+/// A head of an earlier version. The earliest had no `first`.
 #[derive(Deserialize)]
 struct HeadBefore<'a> {
     name: &'a str,
@@ -84,10 +88,14 @@ struct HeadBefore<'a> {
 }
 
 impl<'a> Form<'a> for Head<'a> {
-    const TAG: u8 = 16;
+    const TAG: u8 = 30;
 
     fn earlier(tag: u8, rest: &'a [u8]) -> Option<Self> {
-        let head: HeadBefore<'a> = earlier(tag == 12, rest)?;
+        let (head, first): (HeadBefore<'a>, u64) = match tag {
+            12 => (postcard::from_bytes(rest).ok()?, 1),
+            16 => postcard::from_bytes(rest).ok()?,
+            _ => return None,
+        };
         Some(Self {
             name: head.name,
             all_history: head.all_history,
@@ -95,7 +103,8 @@ impl<'a> Form<'a> for Head<'a> {
             members: head.members,
             chunks: head.chunks,
             joined: head.joined,
-            first: 1,
+            first,
+            pulled_at: 0,
         })
     }
 }

@@ -4,26 +4,19 @@
 //! channels of groups in which the user is a member are spread over buckets. So a new conversation
 //! or group rewrites a few hundred bytes, however many of them a user has.
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
 use super::Form;
 use super::buckets::{Entry, Spread};
+use super::closed::Closed;
 use crate::ids::Ids;
 
 /// The number of conversations that the inbox itself holds. One more turns them into a chunk.
 pub(crate) const OPEN_PLACES: usize = 8;
 
-/// The maximum number of closed windows: channels of groups that the user left and may still catch
-/// up from.
-const MAX_CLOSED: u64 = 64;
-
-/// The number of closed windows in a chunk. The inbox itself holds fewer.
-const CLOSED_CHUNK: u64 = 8;
-
-/// The number of chunks with closed windows. A new chunk replaces the oldest.
-const CLOSED_SLOTS: u64 = MAX_CLOSED / CLOSED_CHUNK;
+/// The number of slots in which an earlier version kept closed windows, and the number of windows in each.
+const SLOTS: u64 = 8;
+const SLOT: u64 = 8;
 
 /// The inbox of a user, under an id of the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,29 +26,24 @@ pub(crate) struct Inbox<'a> {
     /// The newest conversations, in the order in which they began.
     #[serde(borrow)]
     pub(crate) places: Vec<InboxEntry<'a>>,
-    /// The number of windows that were ever closed.
-    pub(crate) ended: u64,
-    /// The last closed windows, in the order of their ends. Earlier ones are in chunks.
-    pub(crate) closed: Vec<Window>,
-    /// The position up to which closed windows are forgotten. Catching up cannot start before it.
+    /// The closed windows: channels of groups that the user is no longer in, and may still catch up from.
+    pub(crate) closed: Closed,
+    /// The position up to which the events of the user are gone. Catching up cannot start before it.
     pub(crate) floor: u64,
     /// Whether the user has deleted messages from the own view.
     pub(crate) hides: bool,
     /// How the open windows are spread over buckets. The key of the inbox is the key of the set.
     pub(crate) open: Spread,
-    /// The windows that an earlier version kept in the inbox itself, open ones and closed ones. The
-    /// next change moves them to buckets and chunks.
+    /// The open windows that an earlier version kept in the inbox itself. The next change moves them to
+    /// buckets.
     #[serde(skip)]
     pub(crate) gathered: Vec<Window>,
-}
-
-/// The place of a closed window in the chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ClosedPlace {
-    /// The slot of the chunk.
-    pub(crate) slot: u64,
-    /// The index in the chunk.
-    pub(crate) place: usize,
+    /// The closed windows that an earlier version kept in the inbox itself, in the order of their ends, and
+    /// the number of slots in which it kept the ones before. The next change moves them all to `closed`.
+    #[serde(skip)]
+    pub(crate) kept: Vec<Window>,
+    #[serde(skip)]
+    pub(crate) slots: u64,
 }
 
 /// Older conversations of a user, under an id of user and number.
@@ -134,24 +122,58 @@ impl From<WindowBefore> for Window {
 
 impl<'a, W: Into<Window>> Before<'a, W> {
     fn into_inbox(self) -> Inbox<'a> {
+        let windows = self.windows.into_iter().map(Into::into);
+        let (gathered, mut kept): (_, Vec<Window>) = windows.partition(|window| window.until == 0);
+        kept.sort_by_key(|window| window.until);
         Inbox {
             chunks: self.chunks,
             places: self.places,
-            ended: 0,
-            closed: Vec::new(),
             floor: self.floor,
             hides: self.hides,
-            open: Spread::default(),
-            gathered: self.windows.into_iter().map(Into::into).collect(),
+            gathered,
+            kept,
+            ..Inbox::default()
+        }
+    }
+}
+
+/// An inbox of an earlier version, whose closed windows are in a few slots. More became a floor.
+#[derive(Deserialize)]
+struct Slotted<'a> {
+    chunks: u32,
+    #[serde(borrow)]
+    places: Vec<InboxEntry<'a>>,
+    ended: u64,
+    closed: Vec<Window>,
+    floor: u64,
+    hides: bool,
+    open: Spread,
+}
+
+impl<'a> Slotted<'a> {
+    fn into_inbox(self) -> Inbox<'a> {
+        Inbox {
+            chunks: self.chunks,
+            places: self.places,
+            floor: self.floor,
+            hides: self.hides,
+            open: self.open,
+            kept: self.closed,
+            slots: (self.ended / SLOT).min(SLOTS),
+            ..Inbox::default()
         }
     }
 }
 
 impl<'a> Form<'a> for Inbox<'a> {
-    const TAG: u8 = 21;
+    const TAG: u8 = 28;
 
     fn earlier(tag: u8, rest: &'a [u8]) -> Option<Self> {
         match tag {
+            21 => {
+                let inbox: Slotted<'a> = postcard::from_bytes(rest).ok()?;
+                Some(inbox.into_inbox())
+            }
             6 => {
                 let inbox: Before<'a, WindowBefore> = postcard::from_bytes(rest).ok()?;
                 Some(inbox.into_inbox())
@@ -180,38 +202,6 @@ impl<'a> Inbox<'a> {
         });
         self.places.push(place);
         full
-    }
-
-    /// Returns the slots of the chunks with closed windows, and of forgotten ones.
-    pub(crate) fn closed_slots(&self) -> Range<u64> {
-        0..(self.ended / CLOSED_CHUNK).min(CLOSED_SLOTS)
-    }
-
-    /// Returns where the window is that one more closed window makes the inbox forget; `None` while
-    /// there is room.
-    pub(crate) fn next_forgotten(&self) -> Option<ClosedPlace> {
-        let number = self.ended.checked_sub(MAX_CLOSED)?;
-        Some(ClosedPlace {
-            slot: number / CLOSED_CHUNK % CLOSED_SLOTS,
-            place: (number % CLOSED_CHUNK) as usize,
-        })
-    }
-
-    /// Keeps a window that was open, with its end, and forgets `forgotten`. Returns the slot and the
-    /// windows of a chunk to store, if one became full.
-    pub(crate) fn close(
-        &mut self,
-        window: Window,
-        forgotten: Option<Window>,
-    ) -> Option<(u64, Vec<Window>)> {
-        if let Some(forgotten) = forgotten {
-            self.floor = self.floor.max(forgotten.until);
-        }
-        let slot = self.ended / CLOSED_CHUNK % CLOSED_SLOTS;
-        self.ended += 1;
-        self.closed.push(window);
-        let is_full = self.ended.is_multiple_of(CLOSED_CHUNK);
-        is_full.then(|| (slot, std::mem::take(&mut self.closed)))
     }
 }
 
@@ -242,37 +232,6 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_closed_windows_become_a_floor() {
-        let (mut inbox, mut slots) = (Inbox::default(), [const { Vec::new() }; 8]);
-        for n in 0..200 {
-            let window = Window {
-                channel: 7,
-                after: 1000 + 10 * n,
-                until: 1005 + 10 * n,
-                first: 3,
-            };
-            let forgotten = inbox.next_forgotten();
-            assert_eq!(forgotten.is_some(), n >= MAX_CLOSED);
-            let forgotten = forgotten.map(|at| slots[at.slot as usize][at.place]);
-            if let Some((slot, chunk)) = inbox.close(window, forgotten) {
-                slots[slot as usize] = chunk;
-            }
-            let oldest = (n + 1).saturating_sub(MAX_CLOSED);
-            let floor = if oldest == 0 { 0 } else { 995 + 10 * oldest };
-            assert_eq!(inbox.floor, floor, "{n}");
-            let used = inbox.closed_slots().map(|slot| &slots[slot as usize]);
-            let all = used.flatten().chain(&inbox.closed);
-            let mut kept: Vec<_> = all
-                .filter(|window| window.until > floor)
-                .map(|window| window.after)
-                .collect();
-            kept.sort_unstable();
-            assert!(kept.into_iter().eq((oldest..=n).map(|n| 1000 + 10 * n)));
-            assert!(inbox.closed.len() < CLOSED_CHUNK as usize);
-        }
-    }
-
-    #[test]
     fn an_inbox_of_an_earlier_version_is_read() {
         let places = [InboxEntry::Group("eng")];
         let window = |channel, until, first| Window {
@@ -299,8 +258,29 @@ mod tests {
         ] {
             let inbox: Inbox<'_> = decode(&bytes).expect("an inbox");
             assert_eq!((inbox.chunks, inbox.floor, inbox.hides), (2, 9, true));
-            assert_eq!(inbox.gathered, [open, closed]);
+            assert_eq!((inbox.gathered, inbox.kept), (vec![open], vec![closed]));
             assert_eq!(inbox.places, places);
+        }
+    }
+
+    #[test]
+    fn an_inbox_with_slots_of_closed_windows_is_read() {
+        let places = [InboxEntry::Group("eng")];
+        let window = Window {
+            channel: 7,
+            after: 100,
+            until: 140,
+            first: 3,
+        };
+        for (ended, slots) in [(3_u64, 0), (20, 2), (100, 8)] {
+            let before = (2_u32, &places[..], ended, &[window][..]);
+            let rest = (9_u64, true, Spread::in_one(5));
+            let before = postcard::to_extend(&before, vec![21]).unwrap();
+            let bytes = postcard::to_extend(&rest, before).unwrap();
+            let inbox: Inbox<'_> = decode(&bytes).expect("an inbox");
+            assert_eq!((inbox.slots, &inbox.kept[..]), (slots, &[window][..]));
+            assert_eq!((inbox.open.len(), inbox.floor), (5, 9));
+            assert_eq!((inbox.gathered.len(), inbox.closed), (0, Closed::default()));
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod advance;
 mod buckets;
+mod closed;
 mod contacts;
 mod created;
 mod direct;
@@ -26,13 +27,14 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use advance::Advance;
 pub(crate) use buckets::{Bucket, Entry as BucketEntry, Spread};
+pub(crate) use closed::{Closed, NODE, Node, Reach};
 pub(crate) use contacts::{Contact, Contacts, MAX_CONTACTS};
 pub(crate) use created::Created;
 pub(crate) use direct::{Acked, Direct, Marks};
 pub(crate) use erasure::{Erased, Erasing, Erasings, FirstSeen};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
-pub(crate) use inbox::{ClosedPlace, Inbox, InboxChunk, InboxEntry, Window};
+pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
 pub(crate) use media::{Added, FEW_SHARES, KeptShare, Place, Share, Shares, SharesHead, has_room};
 pub(crate) use profile::{MAX_PINS, Pin, Pins, Profile};

@@ -1,0 +1,89 @@
+//! Windows of a user's inbox that end: each enters a piece, and the nodes above it say where the piece lies.
+
+use std::collections::BTreeMap;
+
+use super::batch::{Changes, OpenBatch};
+use super::refused::Refused;
+use crate::state::{self, Bucket, Closed, NODE, Node, Window};
+use trunkline_storage::TimelineId;
+
+/// The pieces and nodes of the closed windows of one inbox that a record changes.
+pub(super) struct Ended<'b> {
+    batch: &'b OpenBatch,
+    /// The key of the inbox.
+    inbox: TimelineId,
+    /// The nodes that change, by level and number.
+    nodes: BTreeMap<(u32, u64), Node>,
+    /// The pieces that are full, and the slots that are no longer used.
+    values: Changes,
+}
+
+impl<'b> Ended<'b> {
+    /// Returns no changes of the closed windows of the inbox under this key.
+    pub(super) fn new(batch: &'b OpenBatch, inbox: TimelineId) -> Self {
+        Self {
+            batch,
+            inbox,
+            nodes: BTreeMap::new(),
+            values: Changes::new(),
+        }
+    }
+
+    /// Keeps a window that ended after all others in `closed`, unless nothing can be in it.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn close(&mut self, closed: &mut Closed, window: Window) -> Result<(), Refused> {
+        if window.after >= window.until {
+            return Ok(());
+        }
+        let Some(piece) = closed.add(window) else {
+            return Ok(());
+        };
+        let (mut number, mut reach) = (piece.number, piece.reach());
+        let entries = piece.windows;
+        let key = self.batch.ids().closed(self.inbox, 0, number);
+        self.values.push((key, state::encode(&Bucket { entries })));
+        for level in 1.. {
+            let place = number % NODE;
+            number /= NODE;
+            let node = self.node(level, number, place == 0)?;
+            node.put(place, reach);
+            match node.full() {
+                Some(all) => reach = all,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the value under a key.
+    pub(super) fn remove(&mut self, key: TimelineId) {
+        self.values.push((key, Vec::new()));
+    }
+
+    /// Adds what changed to `changes`.
+    pub(super) fn write(self, changes: &mut Changes) {
+        changes.extend(self.values);
+        for ((level, number), node) in self.nodes {
+            let key = self.batch.ids().closed(self.inbox, level, number);
+            changes.push((key, state::encode(&node)));
+        }
+    }
+
+    fn node(&mut self, level: u32, number: u64, is_new: bool) -> Result<&mut Node, Refused> {
+        use std::collections::btree_map::Entry;
+        match self.nodes.entry((level, number)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(vacant) => {
+                let key = self.batch.ids().closed(self.inbox, level, number);
+                let stored = if is_new {
+                    None
+                } else {
+                    self.batch.decoded(key)?
+                };
+                Ok(vacant.insert(stored.unwrap_or_default()))
+            }
+        }
+    }
+}
