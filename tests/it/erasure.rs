@@ -298,6 +298,45 @@ fn check_new_bob(gateway: &Gateway, alice: &mut Client, bob: &mut Client) {
     assert_eq!(receipts["users"][0]["user"], "bob", "{receipts}");
 }
 
+/// Who reads what was said before an erasure tells nobody of it, and a new user of the name cannot say to have
+/// read it.
+#[test]
+fn receipts_of_before_an_erasure_reach_no_new_user() {
+    let gateway = small().start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut old = gateway.dial().connect("bob", "phone");
+    let (direct, receipt) = ("u:alice:bob", "receipt");
+    alice.send("bob", "one");
+    for text in ["two", "three", "four"] {
+        old.send("alice", text);
+    }
+    begin(&gateway, "bob");
+    completed(&gateway, "bob");
+    drop(old);
+    let mut bob = gateway.dial().connect("bob", "phone");
+    alice.ack(direct, &json!({"delivered": 3, "read": 2}));
+    alice.ack(direct, &json!({"read": 3}));
+    let refused = json!({"conversation": direct, "read": 1});
+    assert_eq!(bob.refused("ack", &refused), 102);
+    bob.ping();
+    assert_eq!(bob.waiting(), [] as [Value; 0]);
+    let synced = bob.done("sync", &json!({"since": "0"}));
+    assert_eq!(synced["events"], json!([]), "{synced}");
+    // From the first message on they tell each other, as ever.
+    let sent = bob.send("alice", "five");
+    alice.ack(direct, &json!({"read": sent["seq"]}));
+    let push = bob.push();
+    assert_eq!(push[receipt]["read"], sent["seq"], "{push}");
+    alice.ping();
+    alice.waiting();
+    // What lies before the first message is nothing to read.
+    bob.ack(direct, &json!({"read": 1}));
+    let sent = alice.send("bob", "six");
+    bob.ack(direct, &json!({"read": sent["seq"]}));
+    let push = alice.push();
+    assert_eq!(push[receipt]["read"], sent["seq"], "{push}");
+}
+
 #[test]
 fn a_key_of_the_erased_user_is_free_again() {
     let gateway = small().start();

@@ -64,8 +64,21 @@ fn sees_direct(
     conversation: TimelineId,
     seq: u64,
 ) -> Result<bool, Refused> {
+    Ok(first_seen(batch, user, conversation)? <= seq)
+}
+
+/// Returns the sequence of the first message of a 1:1 conversation that a user of it sees. It is 1, unless an
+/// earlier user of the name was erased.
+///
+/// # Errors
+/// The store could not be read.
+pub(super) fn first_seen(
+    batch: &OpenBatch,
+    user: UserId,
+    conversation: TimelineId,
+) -> Result<u64, Refused> {
     let seen = batch.decoded::<FirstSeen>(batch.ids().sight(user, conversation))?;
-    Ok(seen.is_none_or(|seen| seen.first <= seq))
+    Ok(seen.map_or(1, |seen| seen.first))
 }
 
 /// The look-up of the messages that commands are about.

@@ -77,8 +77,14 @@ pub(in crate::sequencer) struct Reader {
 /// The stored value that holds the marks of a reader.
 #[derive(Clone, Copy)]
 pub(super) enum MarksOwner {
-    /// The value of a 1:1 conversation, in which the reader is on this side.
-    Direct(Side),
+    /// The value of a 1:1 conversation.
+    Direct {
+        /// The side on which the reader is.
+        side: Side,
+        /// The sequence of the first message that the reader sees: a new user of an erased name sees
+        /// none of those before.
+        first: u64,
+    },
     /// The membership in a group.
     Group {
         /// The key of the membership.
@@ -92,7 +98,7 @@ impl MarksOwner {
     /// Returns the sequence of the first message that the reader sees.
     pub(super) fn first_seq(&self) -> u64 {
         match self {
-            Self::Direct(_) => 1,
+            Self::Direct { first, .. } => *first,
             Self::Group { member, .. } => member.first_seq,
         }
     }
@@ -367,7 +373,10 @@ mod tests {
         let reader = Reader {
             user,
             name: "bob".into(),
-            owner: MarksOwner::Direct(Side::Lesser),
+            owner: MarksOwner::Direct {
+                side: Side::Lesser,
+                first: 1,
+            },
             before: Marks::default(),
             marks,
             device: Device::of(&device(1)),

@@ -24,6 +24,7 @@ use super::outbox::Outbox;
 use super::recent::Recent;
 use super::refused::{CommitFirst, NO_CONVERSATION, Refused, Stop};
 use super::route::{Device, PartRecipients};
+use super::subject;
 use crate::event::{self, MOST_TOLD, Part, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::ids::UserId;
@@ -140,11 +141,13 @@ impl Receipts {
         }
         let (owner, before, both) = match command.members {
             Members::Direct { side, other } => {
-                if last == 0 {
+                let before = conversation.marks(side);
+                let first = subject::first_seen(batch, command.user, command.conversation)?;
+                if last < first {
                     return Err(NO_CONVERSATION);
                 }
-                let both = Some([command.user, other]);
-                (MarksOwner::Direct(side), conversation.marks(side), both)
+                let owner = MarksOwner::Direct { side, first };
+                (owner, before, Some([command.user, other]))
             }
             Members::Group => {
                 let key = batch.ids().member(command.conversation, command.user);
@@ -237,7 +240,7 @@ impl Receipts {
         };
         let position = batch.append(&draft, &mut changes)?;
         for (reader, &marks) in readers.iter().zip(&marks) {
-            if let (MarksOwner::Direct(side), Ok(conversation)) =
+            if let (MarksOwner::Direct { side, .. }, Ok(conversation)) =
                 (reader.owner, recent.conversation(held.conversation))
             {
                 conversation.set_marks(side, marks);
@@ -267,8 +270,22 @@ impl Receipts {
                     fanout.push(user);
                 }
             }
-            let all = (1 << fanout.len()) - 1;
-            let told = readers.iter().map(|_| all).collect();
+            let mut told = SmallVec::new();
+            for (part, reader) in readers.iter().enumerate() {
+                let mut bits = own(part);
+                for (place, &user) in fanout.iter().enumerate() {
+                    // A new user of an erased name is not told who read what was said before.
+                    let first = subject::first_seen(batch, user, held.conversation)?;
+                    if first <= reader.marks.delivered {
+                        bits |= 1 << place;
+                    }
+                }
+                told.push(bits);
+            }
+            let is_told = |place: usize| told.iter().any(|bits| bits >> place & 1 == 1);
+            while fanout.len() > readers.len() && !is_told(fanout.len() - 1) {
+                fanout.pop();
+            }
             return Ok(Recipients { fanout, told });
         }
         let members = recent.group(batch, held.namespace(), held.conversation)?;
@@ -315,7 +332,7 @@ impl Receipt<'_> {
         let mut changes = Changes::new();
         for (reader, &marks) in readers.iter().zip(marks) {
             match reader.owner {
-                MarksOwner::Direct(side) => direct.marks[side as usize] = marks,
+                MarksOwner::Direct { side, .. } => direct.marks[side as usize] = marks,
                 MarksOwner::Group { key, member } => {
                     changes.push((key, state::encode(&Member { marks, ..member })));
                 }
