@@ -23,6 +23,12 @@ pub(super) const NO_MESSAGE: Failure = (
 /// A value in the store is missing, or has a form that this version does not know.
 pub(super) const CORRUPT: Failure = UNREADABLE;
 
+/// Bytes of the store are lost: another try fails too.
+const DAMAGED: Failure = (
+    ErrorCode::StorageUnavailable,
+    "the store is damaged there, and could not be read",
+);
+
 /// Only a session can catch up: a caller in this process has no connection.
 pub(super) const NO_SESSION: Failure = (
     ErrorCode::UnknownCommand,
@@ -42,9 +48,18 @@ pub(super) fn failure(error: &ReadError) -> Failure {
         ),
         error => {
             tracing::error!(%error, "a read failed");
-            (ErrorCode::StorageUnavailable, "the store could not be read")
+            match error.is_damage() {
+                true => DAMAGED,
+                false => (ErrorCode::StorageUnavailable, "the store could not be read"),
+            }
         }
     }
+}
+
+/// Returns whether another try of a look-up would fail in the same way: what it needs is lost, or has a form
+/// that this version does not know.
+pub(super) fn is_lasting(failure: &Failure) -> bool {
+    *failure == DAMAGED || *failure == CORRUPT
 }
 
 /// Returns whether a position cannot be read from: its records have expired, or it is behind the

@@ -14,6 +14,7 @@ use trunkline_proto::names::Conversation;
 use trunkline_storage::{IdBuildHasher, Page, Position, Reader, Record, TimelineId};
 
 use super::failure::{CORRUPT, failure};
+use super::follow::{self, Followed, Looked};
 use super::messages::Messages;
 use super::reading::Reading;
 use super::unread::Unread;
@@ -24,9 +25,6 @@ use crate::ids::UserId;
 use crate::muting::Muting;
 use crate::owned;
 use crate::state::{self, Head, Inbox};
-
-/// The maximum number of records that one call of [`MissedMessages::follow`] reads.
-const RECORDS: usize = 1_000;
 
 /// The maximum number of conversations whose unread messages were counted of late.
 const COUNTED: usize = 1_024;
@@ -116,28 +114,6 @@ pub struct Place {
     pub at: Position,
     /// A position before the record and behind all earlier ones of the look: a look after it finds the message again.
     pub before: Position,
-}
-
-/// How far [`MissedMessages::follow`] came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Followed {
-    /// The position up to which the log was looked through.
-    pub reached: Position,
-    /// The number of records that were passed because they, or what the store has of their group, cannot be
-    /// decoded.
-    pub undecodable: u64,
-    /// Why the store cannot be read after `reached`, if it cannot.
-    pub failed: Option<String>,
-}
-
-impl Followed {
-    const fn at(reached: Position) -> Self {
-        Self {
-            reached,
-            undecodable: 0,
-            failed: None,
-        }
-    }
 }
 
 /// The ids of a missed message.
@@ -240,50 +216,31 @@ impl MissedMessages {
     /// Reads at most 1,000 records, and no more once `each` got enough messages; of the last record `each` gets all.
     ///
     /// Recipients who have a device connected now, or had one after the message was stored, are left out.
-    /// A record that the store returns and that cannot be decoded is counted, and the next one is read:
+    /// A record that cannot be decoded, or whose message or group is damaged, is counted, and the next one is read:
     /// reading it again would change nothing.
     pub fn follow(&self, look: Look<'_>, each: &mut dyn FnMut(Place, Missed)) -> Followed {
-        let (mut found, mut count, mut records) = (Vec::new(), 0, 0);
-        let (mut followed, mut is_cut) = (Followed::at(look.after), false);
-        let read = self.reading.store().follow(look.after, &mut |record| {
-            if record.position > look.until {
-                return ControlFlow::Break(());
-            }
-            records += 1;
-            match self.find(record, look.among, &mut found) {
-                Ok(()) => {}
-                Err((ErrorCode::Internal, _)) => followed.undecodable += 1,
-                Err((_, why)) => {
-                    // All of this record is looked at again.
-                    followed.failed = Some(why.to_owned());
-                    return ControlFlow::Break(());
+        let (mut found, mut count) = (Vec::new(), 0);
+        follow::follow(
+            &self.reading,
+            look.after,
+            look.until,
+            &mut |record, before| {
+                let result = self.find(record, look.among, &mut found);
+                count += found.len();
+                let place = Place {
+                    at: record.position,
+                    before,
+                };
+                for missed in found.drain(..) {
+                    each(place, missed);
                 }
-            }
-            count += found.len();
-            let place = Place {
-                at: record.position,
-                before: followed.reached,
-            };
-            for missed in found.drain(..) {
-                each(place, missed);
-            }
-            followed.reached = record.position;
-            is_cut = records >= RECORDS || count >= look.most;
-            match is_cut {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-        self.reading.meter().take();
-        match read {
-            Err(error) => followed.failed = Some(error.to_string()),
-            // What lies between here and the end of the part has expired.
-            Ok(_) if !is_cut && followed.failed.is_none() => {
-                followed.reached = followed.reached.max(look.until);
-            }
-            Ok(_) => {}
-        }
-        followed
+                let flow = match count >= look.most {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                };
+                Looked { result, flow }
+            },
+        )
     }
 
     /// Adds the recipients of a record who have no device connected.

@@ -11,6 +11,7 @@ mod ephemeral;
 mod events;
 mod failure;
 mod feed;
+mod follow;
 mod members;
 mod mentions;
 mod messages;
@@ -45,8 +46,9 @@ use crate::search::Index;
 use feed::Feed;
 use reading::Reading;
 
-pub use missed::{Among, Followed, Look, Missed, MissedMessages, Place, Shown, Users};
-pub use texts::{FollowedTexts, TextChange, Texts};
+pub use follow::Followed;
+pub use missed::{Among, Look, Missed, MissedMessages, Place, Shown, Users};
+pub use texts::{TextChange, Texts};
 
 /// The time without jobs after which a reader gives its memory back.
 const IDLE: Duration = Duration::from_secs(1);

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use trunkline_storage::{Page, Position, Reader, Record, TimelineId};
 
-use super::failure::{CORRUPT, failure};
+use super::failure::CORRUPT;
+use super::follow::{self, Followed, Looked};
 use super::reading::Reading;
 use crate::clock::Clock;
 use crate::event::{Body, RecordKind};
 use crate::exchange::Failure;
-
-/// The maximum number of records that one call of [`Texts::follow`] reads.
-const RECORDS: usize = 1_000;
 
 /// A change of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +35,6 @@ pub enum TextChange<'a> {
         /// The sequence of the message.
         seq: u64,
     },
-}
-
-/// How far [`Texts::follow`] came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FollowedTexts {
-    /// The position of the last record that was looked at.
-    pub reached: Position,
-    /// The number of messages that were passed because they are damaged or cannot be decoded.
-    pub undecodable: u64,
-    /// Why the store cannot be read after `reached`, if it cannot.
-    pub failed: Option<String>,
 }
 
 /// Reads the texts of messages by following the log. Each method reads the store: call it where a thread may
@@ -105,47 +92,18 @@ impl Texts {
         &self,
         after: Position,
         each: &mut dyn FnMut(TextChange<'_>) -> ControlFlow<()>,
-    ) -> FollowedTexts {
-        let mut followed = FollowedTexts {
-            reached: after,
-            undecodable: 0,
-            failed: None,
-        };
-        let head = self.head();
-        let (mut records, mut page, mut is_cut) = (0, Page::default(), false);
-        let read = self.reading.store().follow(after, &mut |record| {
-            records += 1;
+    ) -> Followed {
+        let mut page = Page::default();
+        follow::follow(&self.reading, after, self.head(), &mut |record, _| {
             let mut flow = ControlFlow::Continue(());
             let mut tell = |change: TextChange<'_>| {
                 if each(change).is_break() {
                     flow = ControlFlow::Break(());
                 }
             };
-            match self.changes(record, &mut page, &mut tell) {
-                Ok(()) => {}
-                Err(error) if error == CORRUPT => followed.undecodable += 1,
-                Err((_, why)) => {
-                    followed.failed = Some(why.to_owned());
-                    return ControlFlow::Break(());
-                }
-            }
-            followed.reached = record.position;
-            is_cut = records >= RECORDS || flow.is_break();
-            match is_cut {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-        self.reading.meter().take();
-        match read {
-            Err(error) => followed.failed = Some(error.to_string()),
-            // What lies between here and the head has expired.
-            Ok(_) if !is_cut && followed.failed.is_none() => {
-                followed.reached = followed.reached.max(head);
-            }
-            Ok(_) => {}
-        }
-        followed
+            let result = self.changes(record, &mut page, &mut tell);
+            Looked { result, flow }
+        })
     }
 
     /// Tells the changes that a record makes.
@@ -179,12 +137,7 @@ impl Texts {
         page: &mut Page,
         tell: &mut dyn FnMut(TextChange<'_>),
     ) -> Result<(), Failure> {
-        match self.reading.store().get(conversation, seq, page) {
-            Ok(_) => {}
-            // It would keep the texts of all later messages from being told.
-            Err(error) if error.is_damage() => return Err(CORRUPT),
-            Err(error) => return Err(failure(&error)),
-        }
+        self.reading.message(conversation, seq, page)?;
         for record in page.records() {
             self.written(&record, tell)?;
         }

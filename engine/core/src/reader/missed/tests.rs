@@ -1,4 +1,5 @@
-use trunkline_storage::backend::sim::SimDisk;
+use trunkline_storage::backend::Backend;
+use trunkline_storage::backend::sim::{Operation, SimDisk};
 use trunkline_storage::{Draft, Opened, Options, Redaction, Store};
 
 use super::*;
@@ -23,7 +24,17 @@ fn body(text: Option<&str>, recalled: bool) -> Vec<u8> {
 
 /// Returns a store in memory, and the thread's part of the gateway that follows it.
 fn opened() -> (Opened, Arc<Hub>, MissedMessages) {
-    let disk = Arc::new(SimDisk::new(1));
+    opened_on(&SimDisk::new(1))
+}
+
+fn on_disk() -> (SimDisk, Opened, MissedMessages) {
+    let disk = SimDisk::new(1);
+    let (opened, _, missed) = opened_on(&disk);
+    (disk, opened, missed)
+}
+
+fn opened_on(disk: &SimDisk) -> (Opened, Arc<Hub>, MissedMessages) {
+    let disk = Arc::new(disk.clone());
     let options = Options {
         segment_bytes: 1 << 20,
         max_record_bytes: 64 << 10,
@@ -135,6 +146,63 @@ fn a_record_that_cannot_be_decoded_is_passed_and_counted() {
     let beyond = Position(missed.head().0 + 1);
     let followed = follow(&missed, beyond, &mut |_, _| panic!("there is none"));
     assert!(followed.reached == beyond && followed.failed.is_some());
+}
+
+/// The disk does not return the newest content of a message. Later messages are found all the same.
+#[test]
+fn a_message_whose_content_is_damaged_keeps_no_other_one() {
+    let (disk, mut opened, missed) = on_disk();
+    let ids = Ids(opened.reader.key());
+    let timeline = ids.direct("", "alice", "bob");
+    let fanout = [ids.user("", "alice"), ids.user("", "bob")];
+    let mut append = |seq: u64, text: &str, edits: Option<u64>| {
+        let whole = body(Some(text), false);
+        let redacts = edits.map(|seq| Redaction { seq, body: &whole });
+        let kind = match edits {
+            Some(_) => RecordKind::Edit,
+            None => RecordKind::Message,
+        };
+        let draft = Draft {
+            kind: kind as u8,
+            time: 1_000 + seq,
+            timeline,
+            seq,
+            fanout: &fanout,
+            body: if edits.is_some() { b"" } else { &whole },
+            redacts,
+            ..Draft::default()
+        };
+        opened.writer.append(&draft).unwrap();
+        opened.writer.commit().unwrap();
+    };
+    for seq in 1..=4 {
+        append(seq, &format!("number {seq}"), None);
+    }
+    // So long that memory does not hold it.
+    append(0, &format!("edited second{:400}", ""), Some(2));
+    opened.writer.tick(1);
+    let names = disk.list().unwrap();
+    let name = names.iter().find(|name| name.ends_with(".seg")).unwrap();
+    let bytes = disk.contents(name).unwrap();
+    let mut windows = bytes.windows(b"edited second".len());
+    let at = windows.position(|part| part == b"edited second").unwrap();
+    let look = || {
+        let mut found = Vec::new();
+        let followed = follow(&missed, Position::ZERO, &mut |_, one| found.push(one.seq));
+        (found, followed)
+    };
+    // What may be read later is waited for.
+    disk.fail_times(Operation::Read, 0, 1_000_000);
+    let (found, followed) = look();
+    assert_eq!((found, followed.undecodable), (vec![], 0));
+    assert!(followed.reached == Position::ZERO && followed.failed.is_some());
+    disk.fail_times(Operation::Read, 0, 0);
+    assert_eq!(look().0, [1, 2, 3, 4]);
+    disk.flip(name, at * 8);
+    let (found, followed) = look();
+    assert_eq!((found, followed.undecodable), (vec![1, 3, 4], 1));
+    // The record of the edit itself is damaged: what lies behind it waits for a repair.
+    assert!(followed.reached > Position::ZERO && followed.failed.is_some());
 }
 
 #[test]
