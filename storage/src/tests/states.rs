@@ -395,6 +395,52 @@ fn a_frame_with_many_states_is_read_and_checked_once() {
     assert!(matches!(found, Err(ReadError::Corrupt { .. })), "{found:?}");
 }
 
+/// Records of more than 1 MiB are read once as well, also while shorter ones are read between.
+#[test]
+fn a_long_frame_is_read_and_checked_once() {
+    let options = Options {
+        segment_bytes: 8 << 20,
+        max_record_bytes: 6 << 20,
+        max_batch_bytes: 8 << 20,
+        ..small()
+    };
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, options).unwrap();
+    const KEYS: u128 = 10_000;
+    let value = |key: u128| [key as u8; 200];
+    let values: Vec<_> = (0..KEYS).map(value).collect();
+    let states: Vec<_> = (0..KEYS)
+        .zip(&values)
+        .map(|(key, value)| state(key, value))
+        .collect();
+    let position = append(&mut opened, &states);
+    opened.writer.commit().unwrap();
+    for first in [20_000, 30_000, 40_000, 50_000, 60_000] {
+        commit_crowd(&mut opened, first..first + 20, 3);
+    }
+    let other = opened.reader.clone();
+    let keys = (0..KEYS).map(|key| match key % 100 {
+        0 => TimelineId(20_000 + key % 5 * 10_000),
+        _ => TimelineId(key),
+    });
+    let keys: Vec<_> = keys.collect();
+    assert_eq!(read(&opened, 1), Some(value(1).to_vec()));
+    // Damage that the next read of the frame notices.
+    let mut names = disk.list().unwrap().into_iter();
+    let segment = names.find(|name| name.contains(".seg")).unwrap();
+    disk.flip(&segment, (position.0 as usize + 100) * 8);
+    let found = opened.reader.states(&keys).unwrap();
+    assert!(found.iter().all(Option::is_some));
+    for (key, found) in keys.iter().zip(found).filter(|(key, _)| key.0 < KEYS) {
+        assert_eq!(found, Some(value(key.0).to_vec()));
+    }
+    opened.reader.release();
+    for reader in [&opened.reader, &other] {
+        let found = reader.state(TimelineId(1));
+        assert!(matches!(found, Err(ReadError::Corrupt { .. })), "{found:?}");
+    }
+}
+
 #[test]
 fn values_of_many_keys_come_in_the_order_of_the_keys() {
     let disk = SimDisk::new(1);

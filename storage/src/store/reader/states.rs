@@ -17,8 +17,9 @@ const FRAMES: usize = 4;
 /// The fewest states of a frame that is kept. Shorter frames are read again for less than it costs
 /// to keep them.
 const KEEP_FROM: usize = 16;
-/// The most bytes of all frames that a reader keeps, with their tables of keys. Longer frames are read
-/// again for each look-up. A change of a thousand members, who are in groups already, has some 400 KiB.
+/// The most bytes of all frames that a reader keeps, with their tables of keys, besides one longer frame. A
+/// change of a thousand members, who are in groups already, has some 400 KiB, and with long names more
+/// than 1 MiB.
 const KEEP_BYTES: usize = 1 << 20;
 /// The most keys that are looked up in the index at once. The writer waits for the index meanwhile.
 const AT_ONCE: usize = 32;
@@ -101,8 +102,8 @@ impl Reader {
         Ok(values)
     }
 
-    /// Frees the frames that this reader keeps to make look-ups of states faster: up to 1 MiB. The
-    /// next look-ups read them again.
+    /// Frees the frames that this reader keeps to make look-ups of states faster: up to 1 MiB, and one
+    /// record that is longer. The next look-ups read them again.
     pub fn release(&self) {
         self.frames.0.lock().clear();
     }
@@ -148,7 +149,6 @@ impl Reader {
         let bytes = payload.len() + states * size_of::<Place>();
         if let Some(kept) = &mut kept
             && states >= KEEP_FROM
-            && bytes <= KEEP_BYTES
         {
             make_room(kept, bytes);
             let frame = Frame {
@@ -163,12 +163,23 @@ impl Reader {
     }
 }
 
-/// Forgets the frames that were used least recently, so that one of `bytes` bytes may be kept too.
+/// Forgets the frames that were used least recently, so that one of `bytes` bytes may be kept too. A long frame
+/// takes the place of another long one, and of no others.
 fn make_room(frames: &mut Vec<Frame>, bytes: usize) {
-    frames.truncate(FRAMES - 1);
-    while frames.iter().map(Frame::bytes).sum::<usize>() + bytes > KEEP_BYTES {
-        frames.pop();
+    let is_long = |bytes: usize| bytes > KEEP_BYTES;
+    if is_long(bytes) {
+        frames.retain(|frame| !is_long(frame.bytes()));
+        return;
     }
+    let (mut count, mut sum) = (1, bytes);
+    frames.retain(|frame| {
+        if is_long(frame.bytes()) {
+            return true;
+        }
+        count += 1;
+        sum += frame.bytes();
+        count <= FRAMES && sum <= KEEP_BYTES
+    });
 }
 
 /// Returns the frame at `position`, which is then the first of `frames`.
