@@ -4,9 +4,13 @@ use super::repair::{repair, replace, try_repair};
 use super::*;
 use crate::backend::Backend;
 use crate::backend::sim::Operation;
+use crate::log::segment::segment_name;
 use crate::{BadToken, PositionsFound};
 
 const FIRST: &str = "log-0000000000000000.seg";
+
+/// The positions of a segment of [`small`].
+const SEGMENT: u64 = 8192;
 
 /// Returns the text of the head.
 fn token(opened: &Opened) -> String {
@@ -371,6 +375,56 @@ fn a_timeline_skips_what_was_given_up_once() {
     drop(opened);
     let (opened, _) = open(&disk, small()).unwrap();
     assert_eq!(opened.reader.next_seq(unknown).unwrap(), skip + 2);
+}
+
+/// A timeline that lies before the loss may have continued in it, so it skips as many sequences as one that
+/// nothing is known of. One with a record behind the loss skips none.
+#[test]
+fn a_timeline_that_continued_in_the_lost_segment_skips_once() {
+    let (disk, mut log) = (SimDisk::new(3), Vec::new());
+    let (mut opened, _) = open(&disk, small()).unwrap();
+    let write = |opened: &mut Opened, timeline: u128, seqs: std::ops::RangeInclusive<u64>| {
+        for seq in seqs {
+            let draft = Draft {
+                timeline: TimelineId(timeline),
+                seq,
+                ..Draft::default()
+            };
+            opened.writer.append(&draft).unwrap();
+            opened.writer.commit().unwrap();
+        }
+    };
+    let (before, around, inside) = (20, 21, 22);
+    write(&mut opened, before, 1..=3);
+    write(&mut opened, around, 1..=3);
+    // The first segment ends, and both continue in the second, which is full then.
+    let fill = |opened: &mut Opened, log: &mut Vec<Event>, base: u64| {
+        while opened.reader.head().0 < base {
+            commit(opened, log, 1);
+        }
+    };
+    fill(&mut opened, &mut log, SEGMENT);
+    write(&mut opened, before, 4..=7);
+    write(&mut opened, around, 4..=7);
+    write(&mut opened, inside, 1..=2);
+    fill(&mut opened, &mut log, 2 * SEGMENT);
+    write(&mut opened, around, 8..=9);
+    drop(opened);
+    let second = segment_name(SEGMENT);
+    disk.remove(&second).unwrap();
+    repair(&disk);
+    let (mut opened, _) = open(&disk, small()).unwrap();
+    let skip = opened.reader.losses().skip;
+    let next = |opened: &Opened, timeline| opened.reader.next_seq(TimelineId(timeline)).unwrap();
+    assert!(skip >= 4, "{skip}");
+    assert_eq!(next(&opened, before), 3 + skip + 1);
+    assert_eq!(next(&opened, inside), skip + 1);
+    assert_eq!(next(&opened, around), 10);
+    // It skips them once.
+    write(&mut opened, before, 3 + skip + 1..=3 + skip + 2);
+    drop(opened);
+    let (opened, _) = open(&disk, small()).unwrap();
+    assert_eq!(next(&opened, before), 3 + skip + 3);
 }
 
 #[test]
