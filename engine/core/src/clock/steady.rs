@@ -9,8 +9,9 @@ use super::{Look, Mark};
 /// gateway it catches up in half a day.
 const HURRY: u32 = 20;
 
-/// The part of the time without the gateway that a start adds at once. It follows the rest as a
-/// leap.
+/// The part of the time without the gateway that starts add at once. They follow the rest as a leap. Starts
+/// together add no more than this and the time that has passed while the gateway ran: a gateway that is started
+/// again and again beside a wrong clock deletes nothing sooner than one that runs.
 const CLOSED: Duration = Duration::from_mins(5);
 
 /// The longest time between two looks that passes at once; the rest is followed as a leap. Looks
@@ -35,6 +36,8 @@ pub(crate) struct Leap {
 pub(crate) struct Steady {
     steady: Follower,
     wire: Follower,
+    /// The steady time since which starts have added nothing, in milliseconds: see [`Mark::added`].
+    added: u64,
     last: Look,
 }
 
@@ -50,7 +53,13 @@ impl Steady {
             None if last_record > 0 => Some(Duration::from_millis(last_record).min(system)),
             None => None,
         };
-        let steady = known.map_or(system, |known| known.max(system.min(known + CLOSED)));
+        let room = mark.map_or(CLOSED, |mark| {
+            let passed = mark.steady.saturating_sub(mark.added);
+            Duration::from_millis(passed).min(CLOSED)
+        });
+        let steady = known.map_or(system, |known| known.max(system.min(known + room)));
+        let spent = known.map_or(Duration::ZERO, |known| steady.saturating_sub(known));
+        let added = steady.saturating_sub(room.saturating_sub(spent));
         let wire = mark.map_or(Duration::ZERO, |mark| Duration::from_millis(mark.wire));
         // A stored wire time that is far ahead of the system clock was wrong.
         let wire = if wire > system + BACK {
@@ -61,6 +70,7 @@ impl Steady {
         Self {
             steady: Follower::new(steady, Ahead::Hurry(HURRY), Back::Wait),
             wire: Follower::new(wire, Ahead::Step, Back::StepBeyond(BACK)),
+            added: added.as_millis() as u64,
             last: look,
         }
     }
@@ -99,6 +109,7 @@ impl Steady {
         Mark {
             steady: self.steady(),
             wire: self.wire().as_millis() as u64,
+            added: self.added,
         }
     }
 

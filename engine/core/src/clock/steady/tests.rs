@@ -86,6 +86,7 @@ fn mark(time: Duration) -> Option<Mark> {
     Some(Mark {
         steady: millis(time),
         wire: millis(time),
+        added: 0,
     })
 }
 
@@ -242,13 +243,14 @@ fn starts_under_a_wrong_clock_delete_nothing() {
     for start in 0..100 {
         let mut machine = Machine::at(NOW + 100 * DAY, known, 0);
         machine.run(30 * SECOND, SECOND);
-        let most = (CLOSED + 30 * SECOND) * (start + 1);
+        // They add as much again as the gateway ran.
+        let most = CLOSED + 2 * 30 * SECOND * (start + 1);
         assert!(machine.steady() <= NOW + most, "start {start}");
         known = Some(machine.steady.mark());
     }
     // With the right clock again.
-    let mut machine = Machine::at(NOW + 10 * HOUR, known, 0);
-    assert_eq!(machine.wire(), NOW + 10 * HOUR);
+    let mut machine = Machine::at(NOW + 2 * HOUR, known, 0);
+    assert_eq!(machine.wire(), NOW + 2 * HOUR);
     machine.run(10 * MINUTE, SECOND);
     machine.is_right();
     // And one that is behind.
@@ -256,6 +258,26 @@ fn starts_under_a_wrong_clock_delete_nothing() {
     assert_eq!(machine.steady(), NOW);
     machine.run(MINUTE, SECOND);
     assert!(machine.steady() > NOW);
+}
+
+#[test]
+fn starts_together_add_no_more_than_the_time_that_ran() {
+    const RUN: Duration = Duration::from_secs(10);
+    let (mut known, mut most) = (mark(NOW), CLOSED);
+    for start in 0..2_000 {
+        let mut machine = Machine::at(NOW + 100 * DAY, known, 0);
+        machine.run(RUN, SECOND);
+        // As long again as it ran.
+        most += 2 * RUN;
+        assert!(machine.steady() <= NOW + most, "start {start}");
+        known = Some(machine.steady.mark());
+    }
+    // One that runs for a while adds the whole of a short stop again.
+    let known = known.unwrap();
+    let mut machine = Machine::at(Duration::from_millis(known.steady), Some(known), 0);
+    machine.run(CLOSED, SECOND);
+    let stopped = machine.system + 4 * MINUTE;
+    Machine::at(stopped, Some(machine.steady.mark()), 0).is_right();
 }
 
 #[test]
