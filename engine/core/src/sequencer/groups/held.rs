@@ -64,7 +64,11 @@ impl Groups {
             let group = match self.old.remove(&id) {
                 Some(group) => group,
                 None => match load(batch, namespace, id)? {
-                    Some(group) => group,
+                    Some(group) => {
+                        // Each member is hashed, which takes longer than to read the chunks.
+                        batch.name(group.len());
+                        group
+                    }
                     None => return Ok(None),
                 },
             };

@@ -44,6 +44,22 @@ fn the_list_of_members_follows_changes_and_is_shared_between_them() {
 }
 
 #[test]
+fn who_needs_a_group_that_is_not_in_memory_pays_for_its_members() {
+    let mut fixture = Fixture::new();
+    fixture.create_group(&["alice", "bob", "carol"]);
+    fixture.commit();
+    let id = fixture.ids().group("", "eng");
+    for (is_dropped, names) in [(true, 3), (false, 0)] {
+        if is_dropped {
+            fixture.recent.forget_all();
+        }
+        fixture.batch.take_work();
+        fixture.recent.group(&fixture.batch, "", id).unwrap();
+        assert_eq!(fixture.batch.take_work().names, names);
+    }
+}
+
+#[test]
 fn new_members_take_the_first_free_places() {
     let ids = Fixture::new().ids();
     let mut group = Group::new(&ids, TimelineId(1), "", false);

@@ -70,12 +70,14 @@ fn who_sees_a_message_is_looked_up_only_for_what_happens_and_is_paid_for() {
     carol.unwrap();
     fixture.commit();
     fixture.recent.forget_all();
-    fixture.batch.take_work();
     let id = fixture.ids().group("", "eng");
     let is_listed = |fixture: &mut Fixture| {
         let group = fixture.recent.group(&fixture.batch, "", id).unwrap();
         group.is_listed()
     };
+    // It is in memory from here on.
+    assert!(!is_listed(&mut fixture));
+    fixture.batch.take_work();
     assert_eq!(react_in(&mut fixture, ENG, "like", true), Ok(false));
     let body = Body {
         seq: 1,
