@@ -157,6 +157,156 @@ fn lists_of_members_of_several_groups_read_each_record_once() {
     }
 }
 
+/// What a look at a group costs: for each member where all of them are looked at, or for one command.
+const LOOKS: [&str; 5] = ["create", "add", "receipts", "group_info", "history"];
+
+/// Returns the bytes that the gateway reads for each of these looks, in a new group.
+fn looks_at_a_group(
+    gateway: &Gateway,
+    owner: &mut Client,
+    group: &str,
+    members: usize,
+) -> [f64; 5] {
+    const PART: usize = 100;
+    let mut last = read_bytes(gateway);
+    let mut read = || {
+        let now = read_bytes(gateway);
+        now - std::mem::replace(&mut last, now)
+    };
+    let name = |n: usize| format!("{group}{n:0>6}");
+    let names: Vec<_> = (0..members).map(name).collect();
+    // A page reads all of a record, so the records are of the same length.
+    let create = json!({"group": group, "members": names[..PART]});
+    owner.done("group_create", &create);
+    let create = read() / PART as f64;
+    for part in names[PART..].chunks(PART) {
+        owner.done("group_add", &json!({"group": group, "members": part}));
+    }
+    read();
+    let more: Vec<_> = (members..members + PART).map(name).collect();
+    owner.done("group_add", &json!({"group": group, "members": more}));
+    let add = read() / more.len() as f64;
+    let count = members + more.len() + 1;
+    owner.done("send", &json!({"group": group, "text": "hello"}));
+    read();
+    let conversation = format!("g:{group}");
+    let question = json!({"conversation": conversation, "seq": 1, "state": "unread"});
+    let list = owner.done("receipts", &question);
+    assert_eq!(list["counts"]["members"], count - 1, "{list}");
+    let receipts = read() / count as f64;
+    // A page has the first members by their names, so it looks at all of them.
+    let page = owner.done("group_info", &json!({"group": group, "limit": 100}));
+    assert_eq!(page["count"], count, "{page}");
+    let info = read() / count as f64;
+    let page = owner.done("history", &json!({"conversation": conversation}));
+    assert_eq!(page["messages"][0]["text"], "hello");
+    [create, add, receipts, info, read()]
+}
+
+/// What a group of a hundred members costs for each of them is what one of ten thousand costs.
+#[test]
+fn looks_at_groups_read_the_same_for_each_member() {
+    // Members of all of them catch up from a channel.
+    let setup = Setup::default().flag("fanout-limit", 50);
+    let gateway = setup.flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    // What a user has last changed is in a record as long as this group's from here on.
+    looks_at_a_group(&gateway, &mut owner, "first", 100);
+    let few = looks_at_a_group(&gateway, &mut owner, "few", 100);
+    for (group, members) in [("some", 1_000), ("many", 10_000)] {
+        let many = looks_at_a_group(&gateway, &mut owner, group, members);
+        for (look, (few, many)) in LOOKS.iter().zip(few.iter().zip(&many)) {
+            // The pages of files in which a value lies make a difference of some bytes.
+            assert!(
+                *many <= 1.5 * few + 64.0,
+                "{look}: {few} bytes with 100, {many} with {members}"
+            );
+        }
+    }
+}
+
+/// Returns the bytes of the log that each command of a group's owner writes.
+fn changes_of_a_group(
+    gateway: &Gateway,
+    owner: &mut Client,
+    group: &str,
+    members: usize,
+) -> Vec<(&'static str, f64)> {
+    const TIMES: usize = 8;
+    make_group(owner, group, group, members - 1);
+    let conversation = &format!("g:{group}");
+    let first = &format!("{group}0");
+    let bodies = |command: &'static str, time: usize| {
+        let seq = time + 1;
+        match command {
+            "send" => json!({"group": group, "text": "hello"}),
+            "edit" => json!({"conversation": conversation, "seq": seq, "text": "other"}),
+            "react" => json!({"conversation": conversation, "seq": seq, "reaction": "x"}),
+            "recall" | "delete" | "pin" | "unpin" => {
+                json!({"conversation": conversation, "seq": seq})
+            }
+            "ack" => json!({"conversation": conversation, "read": seq}),
+            "settings" => json!({"conversation": conversation, "pinned": time.is_multiple_of(2)}),
+            "group_rename" => json!({"group": group, "name": format!("name {time}")}),
+            "group_set" => json!({"group": group, "send": (["admins", "all"][time % 2])}),
+            "group_role" => {
+                json!({"group": group, "user": first, "role": (["admin", "member"][time % 2])})
+            }
+            _ => json!({"group": group, "members": [format!("late-{group}-{time}")]}),
+        }
+    };
+    let commands = [
+        "send",
+        "ack",
+        "edit",
+        "react",
+        "pin",
+        "unpin",
+        "settings",
+        "delete",
+        "recall",
+        "group_rename",
+        "group_set",
+        "group_role",
+        "group_add",
+        "group_remove",
+    ];
+    let measured = commands.into_iter().map(|command| {
+        let before = written(gateway);
+        for time in 0..TIMES {
+            owner.done(command, &bodies(command, time));
+        }
+        (command, (written(gateway) - before) / TIMES as f64)
+    });
+    measured.collect()
+}
+
+/// What a command writes does not grow with the group: of a group up to `fanout_limit` it names all members, 16
+/// bytes each, and of a change of members it has one chunk of the roster. Runs have what the log has, each value
+/// once, so they do not grow either.
+#[test]
+fn changes_of_groups_write_the_same_in_all_of_them() {
+    // As docs/settings.md says: the names of so many members are in each record.
+    const PUSHED: usize = 200;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    let mut of = |group: &str, members| changes_of_a_group(&gateway, &mut owner, group, members);
+    let (few, pushed) = (of("few", 10), of("pushed", PUSHED - 20));
+    let (some, many) = (of("some", 500), of("many", 10_000));
+    for (number, (command, few)) in few.into_iter().enumerate() {
+        let [pushed, some, many] = [&pushed, &some, &many].map(|all| all[number].1);
+        let text = format!("{command}: {few}, {pushed}, {some} and {many} bytes");
+        // A chunk of the roster has 128 members.
+        let roster = match command {
+            "group_role" | "group_add" | "group_remove" => 128.0 * 24.0,
+            _ => 0.0,
+        };
+        let most = few + 16.0 * PUSHED as f64 + roster;
+        assert!(pushed <= most && some <= most, "{text}");
+        assert!(many <= 1.25 * some + 64.0, "{text}");
+    }
+}
+
 /// A change of a large set writes what changes, and not the set.
 #[test]
 fn small_changes_of_large_sets_write_little() {
