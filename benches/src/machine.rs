@@ -27,6 +27,30 @@ pub fn cpu_seconds(process: &str) -> f64 {
     fields.filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
+/// Returns the CPU seconds of the threads of a process so far whose names begin with one of `names`
+/// (proc(5), `schedstat`: nanoseconds on a processor).
+///
+/// # Errors
+/// There is no such process, or the kernel does not count this time.
+pub fn thread_seconds(process: &str, names: &[&str]) -> anyhow::Result<f64> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let folder = task?.path();
+        let name = std::fs::read_to_string(folder.join("comm"));
+        // A thread may end in between.
+        if !name.is_ok_and(|name| names.iter().any(|begin| name.starts_with(begin))) {
+            continue;
+        }
+        let stat = std::fs::read_to_string(folder.join("schedstat"))?;
+        let first = stat
+            .split_whitespace()
+            .next()
+            .context("an empty schedstat")?;
+        nanoseconds += first.parse::<u64>()?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
 /// Returns the bytes that all programs wrote to the device under a folder since the machine
 /// started. `None` if the file system is not on one device that counts them.
 ///

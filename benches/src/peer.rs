@@ -88,10 +88,11 @@ impl Peer {
     pub fn gateway_with_http(
         data: &Path,
         shards: usize,
+        durability: &str,
         flags: &[(&str, impl Display)],
     ) -> anyhow::Result<Self> {
         let mut command = Self::this(GATEWAY)?;
-        Self::serve_with(&mut command, data, shards, "sync");
+        Self::serve_with(&mut command, data, shards, durability);
         command.args(["--http=127.0.0.1:0", "--dev-auth"]);
         Self::ready(command.args(NO_BUDGETS).args(given(flags)))
     }
@@ -263,6 +264,14 @@ impl Peer {
     /// Returns the CPU time so far in seconds, user and system.
     pub fn cpu_seconds(&self) -> f64 {
         machine::cpu_seconds(&self.child.id().to_string())
+    }
+
+    /// Returns the CPU seconds so far of the threads whose names begin with one of `names`.
+    ///
+    /// # Errors
+    /// The server has ended, or the kernel does not count this time.
+    pub fn thread_seconds(&self, names: &[&str]) -> anyhow::Result<f64> {
+        machine::thread_seconds(&self.child.id().to_string(), names)
     }
 
     /// Returns the counters of the process, with those of the store if the server is the gateway.

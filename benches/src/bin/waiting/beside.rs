@@ -16,20 +16,56 @@ use trunkline_benches::talk::Talk;
 
 use crate::held::{Held, Kind};
 
-/// The clients that ask the back end that hangs.
-const ASKING: usize = 16;
-
 /// The most time until all connections wait.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The part of the clients after which the memory is read first. What the gateway needs to let clients in is
+/// there then, and does not count for each.
+const FIRST: usize = 10;
 
 /// The time in which the memory of the gateway settles.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The number of waiting clients.
+/// What is beside the messages.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Counts {
+pub(crate) struct Load {
+    /// Polls that wait.
     pub(crate) polls: usize,
+    /// Streams of events.
     pub(crate) streams: usize,
+    /// Clients that ask the back end that hangs.
+    pub(crate) asking: usize,
+    /// Whether the metrics are read each second.
+    pub(crate) reads_metrics: bool,
+}
+
+impl Load {
+    /// Returns each part of this load by itself, with its name.
+    pub(crate) fn parts(self) -> Vec<(&'static str, Self)> {
+        let none = Self {
+            polls: 0,
+            streams: 0,
+            asking: 0,
+            reads_metrics: false,
+        };
+        let (polls, streams, asking) = (self.polls, self.streams, self.asking);
+        let parts = [
+            ("polls", Self { polls, ..none }),
+            ("streams", Self { streams, ..none }),
+            ("asking", Self { asking, ..none }),
+            (
+                "metrics",
+                Self {
+                    reads_metrics: self.reads_metrics,
+                    ..none
+                },
+            ),
+        ];
+        let is_something =
+            |load: &Self| load.polls + load.streams + load.asking > 0 || load.reads_metrics;
+        let parts = parts.into_iter().filter(|(_, load)| is_something(load));
+        parts.collect()
+    }
 }
 
 /// The resident memory of the gateway for each waiting client, in bytes.
@@ -41,6 +77,7 @@ pub(crate) struct Memory {
 
 /// What is beside the messages, until it is closed.
 pub(crate) struct Beside {
+    load: Load,
     held: Vec<Held>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
@@ -70,32 +107,41 @@ impl Beside {
     ///
     /// # Errors
     /// The gateway does not let as many wait.
-    pub(crate) fn begin(gateway: &Peer, counts: Counts) -> anyhow::Result<Self> {
+    pub(crate) fn begin(gateway: &Peer, load: Load) -> anyhow::Result<Self> {
         let (http, server) = (gateway.http()?, gateway.address);
-        let before = gateway.resident()? as f64;
-        let polls = Held::open(http, Kind::Polls(now(http)?), counts.polls);
-        wait(gateway, "trunkline_http_waiting", counts.polls)?;
-        let with_polls = gateway.resident()? as f64;
-        let streams = Held::open(http, Kind::Streams, counts.streams);
-        wait(gateway, "trunkline_http_streams", counts.streams)?;
-        let with_all = gateway.resident()? as f64;
+        let mut held = Vec::new();
+        let polls = Kind::Polls(now(http)?);
+        let mut open = |kind: Kind, name: &str, count: usize| {
+            let first = count / FIRST;
+            held.push(Held::open(http, kind.clone(), 0..first));
+            wait(gateway, name, first)?;
+            let before = gateway.resident()? as f64;
+            held.push(Held::open(http, kind, first..count));
+            wait(gateway, name, count)?;
+            let grown = gateway.resident()? as f64 - before;
+            anyhow::Ok(grown / (count - first).max(1) as f64)
+        };
+        let memory = Memory {
+            poll: open(polls, "trunkline_http_waiting", load.polls)?,
+            stream: open(Kind::Streams, "trunkline_http_streams", load.streams)?,
+        };
         let over = Arc::<AtomicBool>::default();
-        let mut threads: Vec<_> = (0..ASKING)
+        let mut threads: Vec<_> = (0..load.asking)
             .map(|number| {
                 let over = Arc::clone(&over);
                 std::thread::spawn(move || ask(server, number, &over))
             })
             .collect();
         let (control, told) = (gateway.control()?, Arc::clone(&over));
-        threads.push(std::thread::spawn(move || read_metrics(control, &told)));
+        if load.reads_metrics {
+            threads.push(std::thread::spawn(move || read_metrics(control, &told)));
+        }
         Ok(Self {
-            held: vec![polls, streams],
+            load,
+            held,
             over,
             threads,
-            memory: Memory {
-                poll: (with_polls - before) / counts.polls.max(1) as f64,
-                stream: (with_all - with_polls) / counts.streams.max(1) as f64,
-            },
+            memory,
         })
     }
 
@@ -103,12 +149,12 @@ impl Beside {
     ///
     /// # Errors
     /// Somebody did not wait, or could not ask.
-    pub(crate) fn end(self, gateway: &Peer, counts: Counts) -> anyhow::Result<()> {
+    pub(crate) fn end(self, gateway: &Peer) -> anyhow::Result<()> {
         // Some are between two requests.
         let is_enough = |waiting: f64, count: usize| waiting >= count as f64 * 0.98;
         let polls = gateway.metric("trunkline_http_waiting")?;
         let streams = gateway.metric("trunkline_http_streams")?;
-        if !is_enough(polls, counts.polls) || !is_enough(streams, counts.streams) {
+        if !is_enough(polls, self.load.polls) || !is_enough(streams, self.load.streams) {
             bail!("at the end only {polls} polls and {streams} streams wait");
         }
         self.over.store(true, SeqCst);

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -21,13 +22,17 @@ const SOURCES: usize = 16;
 /// The maximum number of connections that have no answer to their first request yet, or none that is due.
 const AT_ONCE: usize = 256;
 
+/// The seconds that a poll waits.
+const LONGEST: usize = 60;
+
 /// The time between two looks at whether the connections are to end.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the connections wait for.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// Each waits for events after this position, for a minute. Then it asks again.
+    /// Each waits for events after this position, for a minute. Then it asks again. The first waits are
+    /// from one second to a minute, so that as many end in each second as after a long time.
     Polls(String),
     /// Each gets events as a stream.
     Streams,
@@ -41,15 +46,17 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Begins to open connections. The metrics of the gateway say how many wait.
-    pub(crate) fn open(server: SocketAddr, kind: Kind, count: usize) -> Self {
+    /// Begins to open connections for the clients with these numbers. The metrics of the gateway say how many
+    /// wait.
+    pub(crate) fn open(server: SocketAddr, kind: Kind, numbers: Range<usize>) -> Self {
         let (over, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let mut keeper = Keeper {
             server,
             kind,
             over: Arc::clone(&over),
             failed: Arc::clone(&failed),
-            conns: (0..count).map(|_| None).collect(),
+            first: numbers.start,
+            conns: numbers.map(|_| None).collect(),
             opening: 0,
         };
         Self {
@@ -97,6 +104,8 @@ struct Keeper {
     kind: Kind,
     over: Arc<AtomicBool>,
     failed: Arc<AtomicU64>,
+    /// The number of the first client.
+    first: usize,
     conns: Vec<Option<Conn>>,
     /// The connections that are being made.
     opening: usize,
@@ -146,21 +155,30 @@ impl Keeper {
         Ok(())
     }
 
-    fn request(&self, at: usize) -> String {
+    fn request(&self, at: usize, is_first: bool) -> String {
         let server = self.server;
+        let number = self.first + at;
         let (path, user) = match &self.kind {
-            Kind::Polls(pos) => (
-                format!("/api/v1/rtm.receive?lastPos={pos}&wait=60s"),
-                "poll",
-            ),
+            Kind::Polls(pos) => {
+                let wait = if is_first {
+                    1 + number % LONGEST
+                } else {
+                    LONGEST
+                };
+                (
+                    format!("/api/v1/rtm.receive?lastPos={pos}&wait={wait}s"),
+                    "poll",
+                )
+            }
             Kind::Streams => ("/api/v1/events".to_owned(), "stream"),
         };
-        format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nX-Trunkline-User: {user}{at}\r\n\r\n")
+        format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nX-Trunkline-User: {user}{number}\r\n\r\n")
     }
 
     fn ready(&mut self, poll: &Poll, event: &Event, buffer: &mut [u8]) -> anyhow::Result<()> {
         let Token(at) = event.token();
-        let request = self.request(at);
+        let is_first = self.conns[at].as_ref().is_some_and(|conn| !conn.is_open);
+        let request = self.request(at, is_first);
         let Some(conn) = &mut self.conns[at] else {
             return Ok(());
         };

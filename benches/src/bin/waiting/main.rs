@@ -15,7 +15,7 @@ mod erasing;
 mod held;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -26,9 +26,16 @@ use trunkline_benches::figures::{grouped, median, percentile, short, table};
 use trunkline_benches::open_loop::{self, Control, Traffic, millis};
 use trunkline_benches::peer::{self, Peer};
 
-use crate::beside::{Beside, Counts, Memory};
+use crate::beside::{Beside, Load, Memory};
 
 /// Measures messages in turns: alone, and beside polls, streams, a back end that hangs and metrics.
+///
+/// The latency that is judged is the median of the 99th percentiles of whole seconds. That of a whole turn is
+/// printed beside it: one flush of the disk that takes long decides it, and two turns without any other load
+/// differ in it by a factor of up to four.
+///
+/// "theirs" is the part of a processor that the gateway's threads for clients over HTTP, back ends and
+/// metrics took while the latency was measured.
 ///
 /// Then the same beside the erasure of a user. All turns are of one gateway with one store. Both ends run on
 /// this machine. Each pair of turns gives a factor, so what the machine does besides counts on both sides.
@@ -42,6 +49,15 @@ struct Args {
     /// Streams of events
     #[arg(long, default_value_t = 5_000)]
     streams: usize,
+    /// Clients that ask a back end that hangs, again and again
+    #[arg(long, default_value_t = 16)]
+    asking: usize,
+    /// Do not read the metrics each second
+    #[arg(long)]
+    no_metrics: bool,
+    /// Say what each part of the load costs by itself: polls, streams, the back end, metrics
+    #[arg(long)]
+    each: bool,
     /// Messages of each user who is erased; 0 for no erasures
     #[arg(long, default_value_t = 100_000)]
     erased: u64,
@@ -52,7 +68,7 @@ struct Args {
     #[arg(long, default_value_t = 5)]
     erasures: usize,
     /// Seconds of each measurement. A turn has two
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     /// Pairs of users whose latency is measured
     #[arg(long, default_value_t = 200)]
@@ -63,6 +79,9 @@ struct Args {
     /// Shards of the gateway
     #[arg(long, default_value_t = 2)]
     shards: usize,
+    /// When a message is acknowledged: `sync`, or `memory` for a figure without the noise of the disk
+    #[arg(long, default_value = "sync")]
+    durability: String,
     /// The most that a median may be worse beside the waiting clients, as a factor
     #[arg(long, default_value_t = 1.05)]
     bound: f64,
@@ -78,11 +97,19 @@ const POLL_BYTES: f64 = 2_048.0;
 /// The descriptors of this process besides connections.
 const OWN: u64 = 256;
 
+/// The beginnings of the names of the gateway's threads that work for waiting clients, for back ends and for
+/// metrics, and not for messages.
+const THEIRS: [&str; 5] = ["http", "control", "back-end", "blocking", "admin"];
+
 /// What one turn measured.
 struct Turn {
     p50: f64,
     p99: f64,
+    /// The median of the 99th percentiles of its seconds.
+    p99_of_seconds: f64,
     rate: f64,
+    /// The part of a processor that [`THEIRS`] took while the latency was measured.
+    theirs: f64,
 }
 
 /// Two turns that follow each other.
@@ -110,9 +137,11 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     if args.rounds == 0 || args.pairs == 0 || args.shards == 0 {
         bail!("--rounds, --pairs and --shards take numbers from 1 on");
     }
-    let counts = Counts {
+    let load = Load {
         polls: args.polls,
         streams: args.streams,
+        asking: args.asking,
+        reads_metrics: !args.no_metrics,
     };
     raise_descriptors(args)?;
     let folder = tempfile::tempdir()?;
@@ -129,22 +158,22 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         // More than one table of descriptors: the client API has the gateway's own.
         ("max-connections", "100000".to_owned()),
     ];
-    let gateway = Peer::gateway_with_http(&folder.path().join("data"), args.shards, &flags)?;
-    println!("round  turn      p50 ms   p99 ms   messages/s");
-    let (mut pairs, mut memory) = (Vec::new(), Vec::new());
+    let gateway = {
+        let data = folder.path().join("data");
+        Peer::gateway_with_http(&data, args.shards, &args.durability, &flags)?
+    };
+    println!("round  turn      p50 ms   second     turn   messages/s   theirs");
     // Not counted: the first messages make the store's files and the users.
     measure(args, &gateway)?;
-    for round in 1..=args.rounds {
-        let alone = || turn(args, &gateway, round, "alone");
-        let first = if round % 2 == 1 { Some(alone()?) } else { None };
-        let others = Beside::begin(&gateway, counts)?;
-        let beside = turn(args, &gateway, round, "beside");
-        let beside = beside.context("beside the waiting clients")?;
-        memory.push(others.memory);
-        others.end(&gateway, counts)?;
-        let alone = first.map_or_else(alone, Ok)?;
-        pairs.push(Pair { alone, beside });
+    if args.each {
+        let mut is_good = true;
+        for (name, part) in load.parts() {
+            let (pairs, _) = pairs(args, &gateway, name, part)?;
+            is_good &= report(args, &pairs);
+        }
+        return Ok(is_good);
     }
+    let (pairs, memory) = pairs(args, &gateway, "beside", load)?;
     let is_good = report(args, &pairs) & report_memory(args, &memory);
     if args.erased == 0 || args.erasures == 0 {
         return Ok(is_good);
@@ -161,6 +190,28 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(is_good & report(args, &pairs))
 }
 
+/// Measures in turns alone and beside a load that is called `name`.
+fn pairs(
+    args: &Args,
+    gateway: &Peer,
+    name: &'static str,
+    load: Load,
+) -> anyhow::Result<(Vec<Pair>, Vec<Memory>)> {
+    let (mut pairs, mut memory) = (Vec::new(), Vec::new());
+    for round in 1..=args.rounds {
+        let alone = || turn(args, gateway, round, "alone");
+        let first = if round % 2 == 1 { Some(alone()?) } else { None };
+        let others = Beside::begin(gateway, load)?;
+        let beside = turn(args, gateway, round, name);
+        let beside = beside.with_context(|| format!("beside the waiting clients ({name})"))?;
+        memory.push(others.memory);
+        others.end(gateway)?;
+        let alone = first.map_or_else(alone, Ok)?;
+        pairs.push(Pair { alone, beside });
+    }
+    Ok((pairs, memory))
+}
+
 /// Measures a turn, and prints it.
 fn turn(args: &Args, gateway: &Peer, round: usize, name: &str) -> anyhow::Result<Turn> {
     let turn = measure(args, gateway)?;
@@ -170,19 +221,22 @@ fn turn(args: &Args, gateway: &Peer, round: usize, name: &str) -> anyhow::Result
 
 fn say(round: usize, name: &str, turn: &Turn) {
     println!(
-        "{round:>5}  {name:<6} {:>9.2} {:>8.2} {:>12}",
+        "{round:>5}  {name:<7} {:>8.2} {:>8.2} {:>8.2} {:>12} {:>6.2} %",
         turn.p50,
+        turn.p99_of_seconds,
         turn.p99,
-        grouped(turn.rate as u64)
+        grouped(turn.rate as u64),
+        100.0 * turn.theirs
     );
 }
 
 /// Prints the medians and the quartiles of the factors, and returns whether the medians are within the bounds.
 fn report(args: &Args, pairs: &[Pair]) -> bool {
     type Figure = fn(&Turn) -> f64;
-    let figures: [(&str, Figure, bool); 3] = [
+    let figures: [(&str, Figure, bool); 4] = [
         ("p50 ms", |turn| turn.p50, false),
-        ("p99 ms", |turn| turn.p99, true),
+        ("p99 ms, second", |turn| turn.p99_of_seconds, true),
+        ("p99 ms, turn", |turn| turn.p99, false),
         ("messages/s", |turn| turn.rate, true),
     ];
     let mut rows = Vec::new();
@@ -273,14 +327,16 @@ fn measure(args: &Args, gateway: &Peer) -> anyhow::Result<Turn> {
         bytes: 120,
     };
     let control = Control::default();
-    let seen = std::thread::scope(|scope| {
+    let (seen, theirs) = std::thread::scope(|scope| {
         let running = scope.spawn(|| open_loop::run(&mut crowd, traffic, &control));
         std::thread::sleep(time / 8);
         control.count(true);
+        let (start, before) = (Instant::now(), gateway.thread_seconds(&THEIRS));
         std::thread::sleep(time);
+        let (took, after) = (start.elapsed(), gateway.thread_seconds(&THEIRS));
         control.end();
         match running.join() {
-            Ok(seen) => seen,
+            Ok(seen) => anyhow::Ok((seen?, (after? - before?) / took.as_secs_f64())),
             Err(_) => bail!("the thread of the users panicked"),
         }
     })?;
@@ -299,10 +355,19 @@ fn measure(args: &Args, gateway: &Peer) -> anyhow::Result<Turn> {
         others: 1,
         duration: time,
     })?;
+    // The first and the last second are not whole.
+    let whole = seen.by_second.iter().skip(1);
+    let whole = whole.take(seen.by_second.len().saturating_sub(2));
+    let seconds: Vec<f64> = whole.map(|second| millis(second, 0.99)).collect();
+    if seconds.is_empty() {
+        bail!("a measurement takes at least three seconds: --seconds 3");
+    }
     Ok(Turn {
         p50: millis(&seen.e2e, 0.5),
         p99: millis(&seen.e2e, 0.99),
+        p99_of_seconds: median(seconds),
         rate: counted.acks,
+        theirs,
     })
 }
 
