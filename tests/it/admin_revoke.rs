@@ -237,6 +237,20 @@ fn requests_that_revoke_nothing_say_why() {
             json!({"user": "bob", "issued_before": -1}),
         ),
         (&service.gateway, json!({"user": "bob", "before": 1})),
+        // Seconds in place of milliseconds.
+        (
+            &service.gateway,
+            json!({"token_id": "t-1", "until": now() + 3_600}),
+        ),
+        (
+            &service.gateway,
+            json!({"user": "bob", "until": now() + 3_600}),
+        ),
+        (&service.gateway, json!({"token_id": "t-1", "until": 0})),
+        (
+            &service.gateway,
+            json!({"user": "bob", "issued_before": now()}),
+        ),
         (&development, json!({"user": "bob"})),
     ] {
         let text = body.to_string();
@@ -264,6 +278,48 @@ fn a_damaged_file_stops_the_start() {
     for words in ["revocations: line 2 is damaged", "from a backup"] {
         assert!(exit.stderr.contains(words), "{exit:?}");
     }
+}
+
+/// A message that waits for a back end while its token is revoked is not stored.
+#[test]
+fn a_message_of_a_token_that_is_revoked_while_a_back_end_is_asked_is_not_stored() {
+    let (asked, is_asked) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let (asked, may_go_on) = (Mutex::new(asked), Arc::new(Mutex::new(may_go_on)));
+    let back = BackEnd::start(move |_| {
+        let _ = asked.lock().expect("no panic").send(());
+        let _ = may_go_on.lock().expect("no panic").recv();
+        Says::Json(json!({}))
+    });
+    let service = Service::new(Signer::hmac(), |setup| {
+        back.asked_by(setup.patient().http(), &["send"])
+    });
+    let api = |user: &str, id: &str| {
+        let token = service.signer.sign(&claims_with(user, json!({"jti": id})));
+        Api::of(&service.gateway).token(&token)
+    };
+    go_on.send(()).expect("the back end waits");
+    let first = json!({"user": "alice", "text": "first"});
+    api("bob", "t-1").post("send", &first);
+    is_asked.recv().expect("the back end is asked");
+    let edit = json!({"conversation": "u:alice:bob", "seq": 1, "text": "too late"});
+    let send = json!({"user": "alice", "text": "too late"});
+    for (command, fields, id) in [("edit", edit, "t-2"), ("send", send, "t-3")] {
+        let bob = api("bob", id);
+        let refused = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| bob.refused(command, &fields));
+            is_asked.recv().expect("the back end is asked");
+            revoke(&service.gateway, &json!({"token_id": id}));
+            go_on.send(()).expect("the back end waits");
+            asking.join().expect("no panic")
+        });
+        assert_eq!(refused, (401, 101), "{command}");
+    }
+    let alice = api("alice", "t-4");
+    let history = alice.post("history", &json!({"conversation": "u:alice:bob"}));
+    let messages = history["messages"].as_array().expect("messages");
+    assert_eq!(messages.len(), 1, "{history}");
+    assert_eq!(messages[0]["text"], "first", "{history}");
 }
 
 /// A session that waits for a back end has no place among those that end: its token is looked at again.

@@ -343,6 +343,12 @@ fn a_back_end_alone_knows_who_the_clients_are() {
     let api = Api::of(&gateway).token("ticket-of-alice");
     let sent = api.post("send", &json!({"user": "bob", "text": "hi"}));
     assert_eq!(sent["conversation"], "u:alice:bob");
+    // Who asks is not silently somebody else than the request says.
+    for (named, status) in [("alice", 200), ("carol", 403)] {
+        let named = api.clone().user(named);
+        let answer = named.ask("POST", "/api/v1/conversations", Some("{}"));
+        assert_eq!(answer.status, status);
+    }
     assert_eq!(alice.push_of("message")["device"], "http");
     let before = seen.lock().unwrap().len();
     api.post("conversations", &json!({}));

@@ -1,5 +1,5 @@
-//! The description of the client API, `/openapi.json`: schemathesis, of the package of that name, sends
-//! requests that it allows and requests that it does not, and compares the answers with it.
+//! The descriptions of the client API and of the admin API, `/openapi.json`: schemathesis, of the package of that name, sends
+//! requests that it allows and requests that it does not, and compares the answers with them.
 
 use std::process::Command;
 
@@ -28,9 +28,28 @@ fn schemathesis() -> Option<Command> {
     Some(command)
 }
 
+/// Lets a command play the description at this address, with these arguments besides.
+fn play(mut command: Command, description: &str, more: &[&str]) -> String {
+    let own = TempDir::with_prefix("trunkline-described-").expect("a folder can be made");
+    command
+        .current_dir(own.path())
+        .arg(description)
+        .args(["--phases", "examples,coverage,fuzzing"])
+        .args(["--max-examples", EXAMPLES, "--seed", "1"])
+        // Whether a request can be carried out depends on what is there.
+        .args(["--exclude-checks", "positive_data_acceptance"])
+        .args(["--suppress-health-check", "all", "--warnings", "off"])
+        .args(["--continue-on-failure", "--no-shrink", "--no-color"])
+        .args(["--request-timeout", "100"])
+        .args(more);
+    let exit = Process::start(&mut command).ended();
+    assert!(exit.status.success(), "{}{}", exit.stdout, exit.stderr);
+    exit.stdout
+}
+
 #[test]
 fn answers_are_what_the_description_says() {
-    let Some(mut command) = schemathesis() else {
+    let Some(command) = schemathesis() else {
         return;
     };
     let folder = service::folder();
@@ -47,27 +66,44 @@ fn answers_are_what_the_description_says() {
         "alice",
         json!({"exp": now() + 3_600, "topics": {"publish": ["*"]}}),
     );
-    let token = signer.sign(&claims);
-    let own = TempDir::with_prefix("trunkline-described-").expect("a folder can be made");
-    command
-        .current_dir(own.path())
-        .arg(format!("http://{}/openapi.json", gateway.http()))
-        .args(["--header", &format!("Authorization: Bearer {token}")])
+    let header = format!("Authorization: Bearer {}", signer.sign(&claims));
+    let stdout = play(
+        command,
+        &format!("http://{}/openapi.json", gateway.http()),
         // A stream does not end.
-        .args(["--exclude-path", "/api/v1/events"])
-        .args(["--phases", "examples,coverage,fuzzing"])
-        .args(["--max-examples", EXAMPLES, "--seed", "1"])
-        // Whether a request can be carried out depends on what is there.
-        .args(["--exclude-checks", "positive_data_acceptance"])
-        .args(["--suppress-health-check", "all", "--warnings", "off"])
-        .args(["--continue-on-failure", "--no-shrink", "--no-color"])
-        .args(["--request-timeout", "100"]);
-    let exit = Process::start(&mut command).ended();
-    assert!(exit.status.success(), "{}{}", exit.stdout, exit.stderr);
+        &["--header", &header, "--exclude-path", "/api/v1/events"],
+    );
     // It has asked for each path, and got answers of both sorts.
     let count =
         |fault: &str| gateway.metric(&format!("trunkline_http_errors_total{{fault={fault:?}}}"));
-    assert!(count("client") > 100.0, "{}", exit.stdout);
+    assert!(count("client") > 100.0, "{stdout}");
     assert_eq!(count("gateway"), 0.0);
     assert!(gateway.metric("trunkline_http_requests_total{route=\"command\"}") > 500.0);
+}
+
+#[test]
+fn answers_of_the_admin_api_are_what_its_description_says() {
+    let Some(command) = schemathesis() else {
+        return;
+    };
+    let folder = service::folder();
+    let signer = Signer::edwards();
+    let key = signer.write(folder.path(), "key.pem");
+    let gateway = Setup::default().tokens(&signer, &key).start();
+    let mut alice = gateway.dial().open();
+    let token = signer.sign(&claims_with("alice", json!({"exp": now() + 3_600})));
+    alice.done("connect", &json!({"token": token, "device": "phone"}));
+    let stdout = play(
+        command,
+        &format!("http://{}/admin/v1/openapi.json", gateway.control()),
+        &[
+            // A stream does not end.
+            "--exclude-path",
+            "/admin/v1/events",
+            // A made-up folder would be written.
+            "--exclude-path",
+            "/admin/v1/backup",
+        ],
+    );
+    assert!(stdout.contains("/admin/v1/revoke"), "{stdout}");
 }

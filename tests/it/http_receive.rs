@@ -203,3 +203,93 @@ fn clients_that_go_and_gateways_that_stop_end_the_wait() {
     let page = stays.answer();
     assert_eq!(page["messages"], json!([]));
 }
+
+/// Events expire with the oldest log, for everybody. A reader who names no position begins with what is left.
+#[test]
+fn the_first_question_begins_with_the_oldest_event_that_is_kept() {
+    let gateway = Setup::default()
+        .http()
+        .flag("message-bytes", "16KiB")
+        .flag("segment-bytes", "144KiB")
+        .flag("store-reserve", "0B")
+        .flag("sync-life", "2s")
+        .flag("idempotency-window", "1s")
+        .start();
+    let api = |user: &str| Api::of(&gateway).user(user);
+    let (alice, bob) = (api("alice"), api("bob"));
+    alice.post("send", &json!({"user": "bob", "text": "long ago"}));
+    until("the first events expire", || {
+        for _ in 0..20 {
+            alice.post("send", &json!({"user": "carol", "text": "x".repeat(4_000)}));
+        }
+        let answer = bob.ask("GET", "/api/v1/rtm.receive?lastPos=0", None);
+        (answer.status == 410).then_some(())
+    });
+    assert_eq!(bob.refused("sync", &json!({"since": "0"})), (410, 112));
+    alice.post("send", &json!({"user": "bob", "text": "now"}));
+    for path in ["rtm.receive", "rtm.receive?wait=30s"] {
+        let page = bob.get(path);
+        assert_eq!(texts(&page), ["now"], "{path}");
+        let last = page["lastPos"].as_str().expect("a position");
+        let next = bob.get(&format!("rtm.receive?lastPos={last}"));
+        assert_eq!(next["messages"], json!([]), "{path}");
+    }
+    let page = bob.post("sync", &json!({"since": "oldest"}));
+    assert_eq!(page["events"][0]["message"]["text"], "now", "{page}");
+    // Somebody who has no event waits for the first one.
+    let dave = api("dave");
+    let page = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| dave.get("rtm.receive?wait=60s"));
+        waiting(&gateway, 1.0);
+        alice.post("send", &json!({"user": "dave", "text": "hello"}));
+        asking.join().expect("no panic")
+    });
+    assert_eq!(texts(&page), ["hello"]);
+}
+
+/// After the restore of a backup a reader may know later sequences than there are: it is told.
+#[test]
+fn a_sequence_behind_the_last_message_is_refused() {
+    let gateway = gateway();
+    let alice = Api::of(&gateway).user("alice");
+    let receive = |target: &str, after: u64| {
+        let path = format!("/api/v1/rtm.receive?targetID={target}&lastPos={after}");
+        [path.clone(), format!("{path}&wait=30s")].map(|path| alice.ask("GET", &path, None))
+    };
+    alice.post("group_create", &json!({"group": "eng", "members": ["bob"]}));
+    for target in ["bob", "g:eng"] {
+        for answer in receive(target, 1) {
+            assert_eq!(problem(&answer), (410, 112), "{target}");
+        }
+    }
+    alice.post("send", &json!({"user": "bob", "text": "one"}));
+    alice.post("send", &json!({"group": "eng", "text": "one"}));
+    for target in ["bob", "g:eng"] {
+        let at_once = alice.get(&format!("rtm.receive?targetID={target}&lastPos=1"));
+        assert_eq!(at_once["messages"], json!([]), "{target}");
+        for answer in receive(target, 2) {
+            assert_eq!(problem(&answer), (410, 112), "{target}");
+        }
+    }
+}
+
+/// In development mode the user may be named in a query or a body that cannot be read: that is the error then.
+#[test]
+fn fields_of_a_wrong_type_are_named_in_development_mode_too() {
+    let gateway = gateway();
+    let api = Api::of(&gateway);
+    for path in [
+        "rtm.receive?sourceID=bob&limit=-1",
+        "rtm.receive?sourceID=bob&limit=x",
+        "rtm.receive?sourceID=bob&sourceID=bob",
+        "events?sourceID=bob&since=1&since=2",
+    ] {
+        let answer = api.ask("GET", &format!("/api/v1/{path}"), None);
+        assert_eq!(problem(&answer), (400, 107), "{path}");
+    }
+    let body = r#"{"sourceID":"alice","targetID":5,"text":"x"}"#;
+    let answer = api.ask("POST", "/api/v1/rtm.send", Some(body));
+    assert_eq!(problem(&answer), (400, 107));
+    let answer = api.ask("GET", "/api/v1/rtm.receive?limit=1", None);
+    assert_eq!(problem(&answer), (401, 101));
+}

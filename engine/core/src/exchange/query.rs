@@ -83,8 +83,8 @@ pub enum Query {
     Sync {
         /// The user who asks.
         user: UserId,
-        /// The position to read from.
-        since: Position,
+        /// The position to read from; `None` for the oldest event that there is.
+        since: Option<Position>,
         /// The maximum number of events.
         limit: usize,
     },

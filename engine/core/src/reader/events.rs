@@ -1,7 +1,7 @@
 //! A page of a user's events, for `sync` and for sessions that catch up.
 
 use trunkline_proto::message::{Event, Message, Push, ReplyBody, SyncReply};
-use trunkline_storage::{Position, Record, TimelineId, Token};
+use trunkline_storage::{Position, ReadError, Record, TimelineId, Token};
 
 use super::edited::Edited;
 use super::failure::failure;
@@ -10,6 +10,7 @@ use super::reading::Reading;
 use super::view::View;
 use crate::event::{self, RecordKind};
 use crate::exchange::Failure;
+use crate::ids::UserId;
 use crate::position::{self, Tokens};
 
 /// The events of a span, read from the store.
@@ -169,6 +170,43 @@ impl<'f> Events<'f> {
     }
 }
 
+/// What a `sync` asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) user: UserId,
+    /// The position after which events are read; `None` for the oldest event that there is.
+    pub(super) since: Option<Position>,
+    /// The last position that is read, unless the client knows of a later one.
+    pub(super) until: Position,
+    /// The maximum number of events.
+    pub(super) limit: usize,
+}
+
+/// The maximum number of times that a look-up of the oldest events begins. Events may expire in between.
+const BEGINNINGS: usize = 8;
+
+/// Reads the events that a `sync` asks for. Returns what was read, and whether there are more.
+async fn read(reading: &Reading, feed: &mut Feed, asked: Asked) -> Result<(Span, bool), ReadError> {
+    let mut since = asked.since.unwrap_or(Position::ZERO);
+    let mut left = BEGINNINGS;
+    loop {
+        let span = Span {
+            user: asked.user,
+            since,
+            // A client may know more than its shard has pushed, never more than the log holds.
+            until: asked.until.max(since),
+            limit: asked.limit,
+        };
+        left -= 1;
+        match feed.read(reading, span).await {
+            Err(ReadError::Expired { oldest }) if asked.since.is_none() && left > 0 => {
+                since = oldest;
+            }
+            read => return read.map(|more| (span, more)),
+        }
+    }
+}
+
 /// Returns the reply to `sync`.
 ///
 /// # Errors
@@ -176,10 +214,10 @@ impl<'f> Events<'f> {
 pub(super) async fn sync<'f>(
     reading: &'f Reading,
     feed: &'f mut Feed,
-    span: Span,
+    asked: Asked,
 ) -> Result<ReplyBody<'f>, Failure> {
-    let more = feed.read(reading, span).await;
-    let more = more.map_err(|error| failure(&error))?;
+    let read = read(reading, feed, asked).await;
+    let (span, more) = read.map_err(|error| failure(&error))?;
     let mut events = Vec::new();
     let end = Events::new(reading, feed, span, more).hand_out(|found| {
         events.push(Push {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use trunkline_proto::message::ReplyBody;
+use trunkline_storage::Position;
 
 use super::answer::Frames;
 use super::catch_up::CatchUp;
 use super::conversations::ConversationList;
+use super::events::Asked;
 use super::failure::NO_SESSION;
-use super::feed::{Feed, Span};
+use super::feed::Feed;
 use super::members::About;
 use super::messages::Messages;
 use super::reactions::Reacted;
@@ -122,9 +124,10 @@ impl Worker {
     /// Returns the look-up of a page of events that is done in slices, since the user has many channels. `None`
     /// for others, and while readers hold as many half pages as they may.
     pub(super) fn long_feed(&self, job: &Job, to: Option<&ReplyConn>) -> Option<LongLookUp> {
-        let (Query::Sync { user, since, .. } | Query::CatchUp { user, since, .. }) = job.query
-        else {
-            return None;
+        let (user, since) = match job.query {
+            Query::Sync { user, since, .. } => (user, since.unwrap_or(Position::ZERO)),
+            Query::CatchUp { user, since, .. } => (user, since),
+            _ => return None,
         };
         let count = Windows::count(&self.reading, user, since.0);
         let has_many = count.is_ok_and(|count| count > FEW_CHANNELS);
@@ -137,14 +140,14 @@ impl Worker {
         let until = job.until;
         match (&job.query, to) {
             (&Query::Sync { since, limit, .. }, _) => Some(LongLookUp::new(meter, async move {
-                let span = Span {
+                let asked = Asked {
                     user,
                     since,
-                    until: until.max(since),
+                    until,
                     limit,
                 };
                 let mut feed = Feed::in_slices();
-                let body = events::sync(&reading, &mut feed, span).await?;
+                let body = events::sync(&reading, &mut feed, asked).await?;
                 drop(held);
                 Ok(LookedUp::Reply(Box::new(owned::reply(body)), Cut::Back))
             })),
@@ -251,14 +254,13 @@ impl Worker {
                 return finding(Ok(Finding::Pass { to, passing }));
             }
             Query::Sync { user, since, limit } => {
-                let span = Span {
+                let asked = Asked {
                     user,
                     since,
-                    // A client may know more than its shard has pushed, never more than the log holds.
-                    until: job.until.max(since),
+                    until: job.until,
                     limit,
                 };
-                (at_once(events::sync(reading, feed, span))?, Cut::Back)
+                (at_once(events::sync(reading, feed, asked))?, Cut::Back)
             }
             Query::History {
                 access,

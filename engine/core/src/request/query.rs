@@ -13,10 +13,16 @@ use crate::exchange::{Access, Cursor, FoundAt, Listing, Query, Range, Search};
 use crate::position;
 use crate::search::{self, BadQuery};
 
+/// What stands in place of a position for the oldest event that there is.
+const OLDEST: &str = "oldest";
+
 impl Ask<'_> {
     /// Checks a request for the events after a position.
     pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Prepared, Failure> {
-        let since = position::since(self.epochs, &sync.since)?;
+        let since = match &*sync.since {
+            OLDEST => None,
+            since => Some(position::since(self.epochs, since)?),
+        };
         let limit = self.page(sync.limit, self.limits.page)?;
         Ok(Prepared::Query(Query::Sync {
             user: self.caller.id,

@@ -1,5 +1,6 @@
 //! Backups of the store: `backup`.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +37,9 @@ pub(super) async fn begin(
         return Err(Problem::bad(
             "target must be an absolute path on the machine of the gateway",
         ));
+    }
+    if target.as_os_str().as_bytes().contains(&0) {
+        return Err(Problem::bad("target is no path: it has a byte of value 0"));
     }
     // The end of the service is the beginning of the stop.
     admin.service()?;

@@ -19,6 +19,9 @@ use crate::problem::Problem;
 /// How much the clocks of an operator and of the gateway may differ, in milliseconds.
 const CLOCKS_MS: u64 = 300_000;
 
+/// Times before this one, in 1973, are seconds that somebody took for milliseconds.
+const SECONDS: u64 = 100_000_000_000;
+
 /// The maximum length of a token's id in bytes.
 const TOKEN_ID: usize = 1_024;
 
@@ -192,11 +195,20 @@ impl Admin {
     /// Returns what a request revokes, and the sessions that end.
     fn revocation(&self, asked: &Revoked) -> Result<(Revoke, Which), Problem> {
         let until_ms = asked.until;
+        if until_ms.is_some_and(|until| until <= system_ms()) {
+            let text = "until is over, so this revokes nothing: it is in milliseconds since 1970";
+            return Err(Problem::bad(text));
+        }
         match (asked.user.as_deref(), asked.token_id.as_deref()) {
             (Some(user), None) => {
                 let namespace = asked.namespace.as_deref().unwrap_or_default();
                 let user = self.user(namespace, user)?;
                 let before_ms = asked.issued_before.unwrap_or_else(system_ms);
+                if before_ms < SECONDS {
+                    let text =
+                        "no token is as old as issued_before: it is in milliseconds since 1970";
+                    return Err(Problem::bad(text));
+                }
                 if before_ms > system_ms().saturating_add(CLOCKS_MS) {
                     let text = "issued_before is in the future: it is in milliseconds since 1970";
                     return Err(Problem::bad(text));

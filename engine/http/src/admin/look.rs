@@ -129,7 +129,7 @@ pub(super) async fn sessions(
         return Err(Problem::bad(text));
     }
     let namespace = asked.namespace.as_deref();
-    let which = match asked.user.as_deref().filter(|user| !user.is_empty()) {
+    let which = match asked.user.as_deref() {
         Some(user) => Which {
             user: Some(admin.user(namespace.unwrap_or_default(), user)?),
             ..Which::default()

@@ -11,7 +11,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, Connect, ReplyBody, Rpc};
 
 use super::Api;
-use super::visitor::{Said, Visitor};
+use super::visitor::{OTHER_USER, Said, Visitor};
 use crate::door::Payer;
 use crate::problem::Problem;
 use crate::server::Peer;
@@ -98,6 +98,9 @@ impl Api {
             }
         };
         let grant = self.door.admit(&connect, admitted)?;
+        if said.user.is_some_and(|user| user != &*grant.user) {
+            return Err(Problem::new(ErrorCode::PermissionDenied, OTHER_USER));
+        }
         Visitor::granted(&self.service, said, grant)?.named(named)
     }
 
@@ -151,6 +154,7 @@ impl Api {
                 let judged = self.back.ask(visitor.names().into(), question).await?;
                 // The sender's next message is asked about when this one is stored.
                 let _turn = judged.turn;
+                visitor.check_again(&*self.door)?;
                 let send = match (judged.question, judged.verdict) {
                     (_, Verdict::Refuse(error)) => return Err(error.into()),
                     (BackQuestion::Send { mut send, .. }, Verdict::Rewrite(text)) => {
@@ -169,6 +173,7 @@ impl Api {
                 let _ = self.door.book(&visitor.payer(), question.cost());
                 let judged = self.back.ask(visitor.names().into(), question).await?;
                 let _turn = judged.turn;
+                visitor.check_again(&*self.door)?;
                 let edit = match (judged.question, judged.verdict) {
                     (_, Verdict::Refuse(error)) => return Err(error.into()),
                     (BackQuestion::Edit(mut edit), Verdict::Rewrite(text)) => {

@@ -34,6 +34,9 @@ use crate::waiting::Waiter;
 /// The events that a stream reads at a time.
 const PAGE: u32 = 100;
 
+/// The shortest silence after which a stream gets its first comment.
+const LEAST_PING: Duration = Duration::from_secs(1);
+
 /// The shortest range of delays that clients are told, in milliseconds.
 const LEAST_DELAY_MS: u64 = 100;
 
@@ -69,6 +72,8 @@ struct Stream {
     first: Option<SyncReply<'static>>,
     /// Whether the client is told when it has caught up.
     recovers: bool,
+    /// The silence after which the stream gets its first comment.
+    first_ping: Duration,
     _session: SessionSeat,
     _counted: Counted,
 }
@@ -86,7 +91,8 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
     let asked = head.query::<Asked>();
     let named = asked.as_ref().ok();
     let named = named.and_then(|asked| asked.source_id.as_deref());
-    let mut visitor = head.visitor(&api, named).await?;
+    let visitor = head.visitor(&api, named).await;
+    let (mut visitor, asked) = Head::known(&api, visitor, asked)?;
     api.pay(&visitor, 0, Sent::Command)?;
     let asked = asked?;
     if head.method == Method::HEAD {
@@ -127,7 +133,9 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
         false => None,
     };
     let manner = head.manner();
+    let first_ping = spread(api.limits.http.ping, number);
     let stream = Stream {
+        first_ping,
         _counted: Counted::new(&api.metrics, |metrics| &metrics.streams),
         api,
         visitor,
@@ -142,6 +150,17 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
         stream.hold(line, head)
     });
     Ok(TakeOver::response(hold))
+}
+
+/// Returns the time of the first comment of a stream by its number. Streams that begin together, such as
+/// after a restart, would get each of their comments together for as long as they last: the first ones come
+/// early, at times that are spread evenly over the interval.
+fn spread(ping: Duration, number: u64) -> Duration {
+    // Multiples of the golden ratio are spread evenly whatever their number is (Knuth, "Sorting and
+    // Searching", section 6.4).
+    let part = (number as u32).wrapping_mul(0x9e37_79b9);
+    ping.mul_f64(f64::from(part) / f64::from(u32::MAX))
+        .max(LEAST_PING.min(ping))
 }
 
 impl Api {
@@ -189,21 +208,22 @@ impl Stream {
 
     /// Sends events until something ends the stream. Returns what it is.
     async fn run(&mut self, line: &mut Line) -> End {
+        let mut ping = self.first_ping;
         loop {
             // In a box: its memory is needed only while there are events.
             if let Err(end) = Box::pin(self.tell(line)).await {
                 return end;
             }
-            if let Err(end) = self.wait(line).await {
+            if let Err(end) = self.wait(line, &mut ping).await {
                 return end;
             }
         }
     }
 
-    /// Waits for events. Sends a comment after each silence.
-    async fn wait(&mut self, line: &mut Line) -> Result<(), End> {
-        let ping = self.api.limits.http.ping;
+    /// Waits for events. Sends a comment after each silence: after `ping` the first time.
+    async fn wait(&mut self, line: &mut Line, next: &mut Duration) -> Result<(), End> {
         loop {
+            let ping = *next;
             if self.waiter.is_stopping() {
                 return Err(End::Told(self.good_bye()));
             }
@@ -232,6 +252,7 @@ impl Stream {
                         return Err(End::Told(token_expired()));
                     }
                     Box::pin(self.send(line, b": ping\n\n")).await?;
+                    *next = self.api.limits.http.ping;
                 }
                 is_gone = line.stirs() => if is_gone {
                     return Err(End::Gone);
@@ -386,6 +407,24 @@ fn write_block(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of any streams that follow each other, about as many get their first comment in each part of the interval.
+    #[test]
+    fn first_comments_are_spread_over_the_interval() {
+        let ping = Duration::from_secs(20);
+        for first in [0, 7_000, u64::from(u32::MAX) - 500, u64::MAX - 1_000] {
+            let mut parts = [0; 10];
+            for number in (0..1_000).map(|number| first.wrapping_add(number)) {
+                let time = spread(ping, number);
+                assert!(time >= LEAST_PING && time <= ping, "{time:?}");
+                parts[(time.as_millis() as usize / 2_000).min(9)] += 1;
+            }
+            let evenly = parts.iter().all(|part| (90..=110).contains(part));
+            assert!(evenly, "{first}: {parts:?}");
+        }
+        let short = Duration::from_millis(200);
+        assert_eq!(spread(short, 5), short);
+    }
 
     #[test]
     fn events_are_blocks_with_their_position() {

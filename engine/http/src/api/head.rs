@@ -60,6 +60,22 @@ impl Head {
         Manner::of(self.version, &self.headers, self.page.as_ref())
     }
 
+    /// Returns what was found out of who asks, and what the request says. Where both fail in development mode,
+    /// the user may be named in what could not be read: then that is the error.
+    ///
+    /// # Errors
+    /// It is not known who asks.
+    pub(super) fn known<V, A>(
+        api: &Api,
+        who: Result<V, Problem>,
+        asked: Result<A, Problem>,
+    ) -> Result<(V, Result<A, Problem>), Problem> {
+        match (who, asked) {
+            (Err(_), Err(unread)) if !api.door.needs_tokens() => Err(unread),
+            (who, asked) => Ok((who?, asked)),
+        }
+    }
+
     /// Finds out who asks. `named` is the user that the request names in another place than the headers.
     ///
     /// # Errors

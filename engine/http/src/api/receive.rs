@@ -125,7 +125,8 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
     let asked = head.query::<Asked>();
     let named = asked.as_ref().ok();
     let named = named.and_then(|asked| asked.source_id.as_deref());
-    let (mut visitor, permit) = head.enter(&api, named).await?;
+    let entered = head.enter(&api, named).await;
+    let ((mut visitor, permit), asked) = Head::known(&api, entered, asked)?;
     api.pay(&visitor, 0, Sent::Command)?;
     let asked = asked?;
     let mut wait = asked.wait.as_deref().map_or(Ok(Duration::ZERO), time)?;
@@ -311,14 +312,20 @@ impl Api {
                 };
                 let reply = match reply {
                     // The two have not talked yet.
-                    Err(problem) if is_direct && problem.error().code == UNKNOWN => {
+                    Err(problem) if is_direct && problem.error().code == UNKNOWN && after == 0 => {
                         return Ok(page);
+                    }
+                    Err(problem) if is_direct && problem.error().code == UNKNOWN => {
+                        return Err(beyond());
                     }
                     reply => reply?,
                 };
                 let ReplyBody::History(history) = reply else {
                     return Err(odd());
                 };
+                if after > history.last {
+                    return Err(beyond());
+                }
                 page.more = history.more;
                 for message in history.messages {
                     if let From::Conversation { after, .. } = &mut page.from {
@@ -395,6 +402,13 @@ impl Api {
 
 const UNKNOWN: u16 = ErrorCode::Unknown.code();
 
+/// The error of a sequence that no message of the conversation has had. After the restore of a backup, sequences
+/// begin again before the one that a reader keeps: it would miss the messages up to there.
+fn beyond() -> Problem {
+    let text = "lastPos is behind the last message of the conversation: ask again without it";
+    Problem::new(ErrorCode::PositionExpired, text)
+}
+
 fn odd() -> Problem {
     let text = "the answer belongs to another command";
     Problem::new(ErrorCode::Internal, text)
@@ -404,9 +418,8 @@ fn odd() -> Problem {
 fn from(visitor: &Visitor, asked: &Asked) -> Result<From, Problem> {
     let last = asked.last_pos.as_deref().filter(|last| !last.is_empty());
     let Some(target) = asked.target_id.as_deref() else {
-        // "0" is the beginning of every history.
         let since = match last {
-            None | Some("now") => "0",
+            None | Some("now") => "oldest",
             Some(since) => since,
         };
         return Ok(From::All(since.to_owned()));

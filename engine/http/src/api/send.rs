@@ -62,17 +62,19 @@ pub(super) async fn handle(
         false => None,
     };
     let body = api.read(&head.headers, body).await?;
-    let asked: Result<Asked, _> = serde_json::from_slice(body.bytes());
+    let asked = serde_json::from_slice::<Asked>(body.bytes());
+    let asked = asked.map_err(|error| Problem::bad(format!("the body is not right: {error}")));
     let named = asked
         .as_ref()
         .ok()
         .and_then(|asked| asked.source_id.as_deref());
-    let (visitor, _permit) = match known {
-        Some((visitor, permit)) => (visitor.named(named)?, permit),
-        None => head.enter(&api, named).await?,
+    let entered = match known {
+        Some((visitor, permit)) => visitor.named(named).map(|visitor| (visitor, permit)),
+        None => head.enter(&api, named).await,
     };
+    let ((visitor, _permit), asked) = Head::known(&api, entered, asked)?;
     api.pay(&visitor, body.len(), Sent::Message)?;
-    let asked = asked.map_err(|error| Problem::bad(format!("the body is not right: {error}")))?;
+    let asked = asked?;
     let media = media(&asked)?;
     if asked.text.is_none() && media.is_none() {
         let text = "a message needs text, encodedMedia or mediaURL";

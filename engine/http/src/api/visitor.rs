@@ -26,7 +26,7 @@ const DEVICE: &str = "x-trunkline-device";
 /// The device of requests that name none.
 const NO_DEVICE: &str = "http";
 
-const OTHER_USER: &str =
+pub(super) const OTHER_USER: &str =
     "the token is for another user: leave the user and the namespace out, or name the token's";
 
 /// The user of a request, and where the request comes from.
@@ -133,7 +133,7 @@ impl Visitor {
     }
 
     /// Checks the token once more. Call it when the request can be found by those who end sessions: what
-    /// they revoked before did not see it.
+    /// they revoked before did not see it. Call it also after a wait that those cannot end.
     ///
     /// # Errors
     /// The token has been revoked.

@@ -224,7 +224,7 @@ pub struct Ack<'a> {
 /// Asks for the events after a position, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sync<'a> {
-    /// The position that the events follow.
+    /// The position that the events follow, or `oldest` for the oldest events that there are.
     #[serde(borrow)]
     pub since: Str<'a>,
     /// The most events in the reply.
