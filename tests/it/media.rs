@@ -393,3 +393,42 @@ fn an_unreachable_place_gets_503() {
         (200, "hello".to_owned())
     );
 }
+
+#[test]
+fn an_export_names_the_files_of_the_user_and_no_others() {
+    let gateway = setup().start();
+    let lines = |user: &str| -> Vec<Value> {
+        let path = format!("/admin/v1/users/{user}/export");
+        let answer = Api::admin(&gateway).ask("POST", &path, None);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let lines = answer.body.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    let mut urls: Vec<_> = (0..3)
+        .map(|number| upload(&gateway, "alice", &format!("of alice {number}")))
+        .collect();
+    upload(&gateway, "bob", "of bob");
+    let exported = lines("alice");
+    assert_eq!(exported.last().expect("a last line")["kind"], "end");
+    let media = exported.iter().filter(|line| line["kind"] == "media");
+    let media: Vec<_> = media.map(|line| &line["value"]).collect();
+    let mut found: Vec<_> = media
+        .iter()
+        .map(|file| {
+            let all = (&file["type"], &file["size"], &file["name"]);
+            assert_eq!(all, (&json!("text/plain"), &json!(10), &Value::Null));
+            assert_eq!(file["sha256"].as_str().map(str::len), Some(64));
+            file["url"].as_str().expect("an address").to_owned()
+        })
+        .collect();
+    urls.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, urls);
+    let carol = lines("carol");
+    assert!(
+        carol.iter().all(|line| line["kind"] != "media"),
+        "{carol:?}"
+    );
+}

@@ -30,8 +30,8 @@ pub use api::COMMANDS;
 pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
 pub use limits::HttpLimits;
 pub use media::{
-    MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OWNER_FILE, OpenedMedia,
-    PLACE_WORDS, erase_media,
+    MediaFiles, MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OWNER_FILE,
+    OpenedMedia, PLACE_WORDS, erase_media, list_media,
 };
 pub use metrics::{HttpMetrics, ROUTES};
 pub use port::{Http, HttpParts};

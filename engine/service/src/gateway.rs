@@ -382,7 +382,7 @@ fn make_admin(
         stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
         revoked,
         backups: Arc::clone(&shown.backups),
-        exports: Exports::new(serving.config.data.clone(), serving.store.clone()),
+        exports: Exports::new(serving),
         store: serving.store.clone(),
         bell,
     };

@@ -1,6 +1,5 @@
 //! Media that clients upload: where they are kept, what is known of each, and links to them.
 
-mod erase;
 mod link;
 mod owner;
 mod place;
@@ -8,6 +7,7 @@ mod range;
 mod store;
 mod sweep;
 mod types;
+mod uploaded;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use trunkline_core::ids::UserId;
 use trunkline_core::media::Access;
 use trunkline_core::metrics::Counter;
 
-pub use self::erase::erase_media;
 pub(crate) use self::link::Links;
 pub use self::owner::OWNER_FILE;
 pub use self::place::{MediaPlace, Opened as OpenedMedia, PLACE_WORDS};
@@ -31,6 +30,7 @@ pub(crate) use self::store::{About, Store, Unreachable, Writer};
 pub(crate) use self::sweep::run as sweep;
 pub use self::types::MediaTypes;
 pub(crate) use self::types::{essence, is_type};
+pub use self::uploaded::{MediaFiles, erase_media, list_media};
 use crate::turns::Turns;
 
 /// The most bytes of all uploads together that are in memory. One user has a quarter of them at most.

@@ -5,15 +5,21 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use trunkline_core::event::{BLOCKS, Body, CONTACTS};
 use trunkline_core::ids::Ids;
 use trunkline_http::admin::{Exported, Person};
+use trunkline_http::{MediaMetrics, MediaPlace, OWNER_FILE, list_media};
 use trunkline_storage::{Position, Reader, Record, TimelineId};
 
 use super::read_log;
 use crate::causes;
+use crate::http::Serving;
 use crate::record_line::Line;
 
 /// The time for which an export works before it rests.
@@ -25,10 +31,19 @@ const REST: u32 = 3;
 /// The bytes of lines that are passed on together.
 const PIECE: usize = 64 << 10;
 
-/// The store whose records are exported.
+/// The number of lines of media that wait for the client.
+const LINES: usize = 64;
+
+/// The time between two looks whether the client is there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The store whose records are exported, and the place of media.
 pub(crate) struct Exports {
     folder: PathBuf,
     store: Reader,
+    media: MediaPlace,
+    s3_file: Option<PathBuf>,
+    media_metrics: Arc<MediaMetrics>,
 }
 
 /// Decides which records are about a user.
@@ -40,11 +55,65 @@ struct Search<'a> {
 }
 
 impl Exports {
-    pub(crate) const fn new(folder: PathBuf, store: Reader) -> Self {
-        Self { folder, store }
+    pub(crate) fn new(serving: &Serving<'_>) -> Self {
+        let config = serving.config;
+        Self {
+            folder: config.data.clone(),
+            store: serving.store.clone(),
+            media: config.media.clone(),
+            s3_file: config.media_s3_file.clone(),
+            media_metrics: Arc::clone(&serving.metrics.http.media),
+        }
     }
 
-    /// Passes the lines of all records about a user to `each`, until `each` wants no more. Pieces may be
+    /// Passes a line for each file that a user has uploaded to `each`, until `each` wants no more.
+    ///
+    /// # Errors
+    /// The place of media cannot be reached, or another gateway uses it.
+    fn media(
+        &self,
+        person: &Person,
+        each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<(), String> {
+        let owner = self.folder.join(OWNER_FILE);
+        let files = (&self.media, self.s3_file.as_deref(), &*owner);
+        let user = (&*person.namespace, &*person.user);
+        let (goes_on, (found, lines)) = (AtomicBool::new(true), mpsc::sync_channel(LINES));
+        // A thread of its own: a look at files runs a loop of events, which may not wait for the client.
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                // Dropped with the thread: then there are no more lines.
+                let found = found;
+                list_media(
+                    files,
+                    &self.media_metrics,
+                    user,
+                    &|| goes_on.load(Ordering::Relaxed),
+                    &mut |value| {
+                        let line = format!("{}\n", json!({"kind": "media", "value": value}));
+                        let _ = found.send(line.into_bytes());
+                    },
+                )
+            });
+            loop {
+                let flow = match lines.recv_timeout(LOOK) {
+                    Ok(line) => each(line),
+                    Err(RecvTimeoutError::Timeout) => each(Vec::new()),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
+                if flow.is_break() {
+                    goes_on.store(false, Ordering::Relaxed);
+                    // A full channel must not hold the thread.
+                    while lines.recv().is_ok() {}
+                    break;
+                }
+            }
+            let looked = looking.join();
+            looked.unwrap_or_else(|_| Err("the look at the media panicked".to_owned()))
+        })
+    }
+
+    /// Passes the lines of all records about a user, and then of the user's media, to `each`, until `each` wants no more. Pieces may be
     /// empty: they ask whether to go on.
     ///
     /// # Errors
@@ -93,8 +162,11 @@ impl Exports {
             flow
         });
         read.map_err(failed)?;
-        if flow.is_continue() && !piece.is_empty() {
-            let _ = each(piece);
+        if flow.is_continue() {
+            flow = each(piece);
+        }
+        if flow.is_continue() {
+            self.media(person, each)?;
         }
         Ok(Exported {
             records,

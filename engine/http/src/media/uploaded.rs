@@ -1,13 +1,14 @@
-//! Removes the media that a user has uploaded.
+//! The media that a user has uploaded: they are found by looking at all files.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 
 use super::owner::Owner;
-use super::store::{Store, id_of};
+use super::store::{About, Store, id_of};
 use super::{MediaMetrics, MediaPlace};
 
 /// The number of files after which the disk has a rest, and the rest.
@@ -20,17 +21,63 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The most time for one step at the place of media.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Removes the media in a place that a user has uploaded, whoever names them: it looks at all files. The
-/// place comes with the file of its credentials and the file that says whose it is, the user as namespace and
-/// name. It blocks its thread, and ends early when `goes_on` returns `false`.
+/// The place of media for a look at all files: the place, the file of its credentials, and the file that says
+/// whose the place is.
+pub type MediaFiles<'a> = (&'a MediaPlace, Option<&'a Path>, &'a Path);
+
+/// Removes the media in a place that a user has uploaded, whoever names them: it looks at all files. The user is
+/// namespace and name. It blocks its thread, and ends early when `goes_on` returns `false`.
 ///
 /// # Errors
 /// The place of media cannot be reached, or another gateway uses it. The text says what to do.
 pub fn erase_media(
-    (place, s3_file, owner_file): (&MediaPlace, Option<&Path>, &Path),
+    files: MediaFiles<'_>,
+    metrics: &Arc<MediaMetrics>,
+    user: (&str, &str),
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), String> {
+    each_of(files, metrics, user, goes_on, async |store, id, _| {
+        store.remove(id).await.map_err(|_| unreachable())?;
+        metrics.removed.one();
+        Ok(())
+    })
+}
+
+/// Gives what is known of each file in a place of media that a user has uploaded to `each`: its address, type, size
+/// in bytes, SHA-256 and name. See [`erase_media`] for the rest.
+///
+/// # Errors
+/// As [`erase_media`].
+pub fn list_media(
+    files: MediaFiles<'_>,
+    metrics: &Arc<MediaMetrics>,
+    user: (&str, &str),
+    goes_on: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(Value),
+) -> Result<(), String> {
+    each_of(files, metrics, user, goes_on, async |_, id, about| {
+        each(json!({
+            "url": format!("{}{id}", trunkline_core::media::PATH),
+            "type": about.kind,
+            "size": about.size,
+            "sha256": about.sha256,
+            "name": about.name,
+        }));
+        Ok(())
+    })
+}
+
+fn unreachable() -> String {
+    "the place of media cannot be reached: the log says why".to_owned()
+}
+
+/// Lets `act` see each file of a user.
+fn each_of(
+    (place, s3_file, owner_file): MediaFiles<'_>,
     metrics: &Arc<MediaMetrics>,
     (namespace, user): (&str, &str),
     goes_on: &dyn Fn() -> bool,
+    mut act: impl AsyncFnMut(&Store, &str, &About) -> Result<(), String>,
 ) -> Result<(), String> {
     if place.folder().is_some_and(|folder| !folder.exists()) {
         return Ok(());
@@ -43,8 +90,7 @@ pub fn erase_media(
         .build()
         .map_err(failed)?;
     let store = Store::new(opened, PATIENCE, Arc::clone(metrics));
-    let erasing = async {
-        let unreachable = || "the place of media cannot be reached: the log says why".to_owned();
+    let looking = async {
         let owner = Owner::new(owner_file.to_owned());
         if !owner.is_own(&store).await.map_err(|_| unreachable())? {
             let why = "another gateway uses the place of media, and may have media of a user of this name: give \
@@ -62,9 +108,9 @@ pub fn erase_media(
                 continue;
             };
             let about = store.about(id).await.map_err(|_| unreachable())?;
-            if about.is_some_and(|about| about.owner == user && about.namespace == namespace) {
-                store.remove(id).await.map_err(|_| unreachable())?;
-                metrics.removed.one();
+            let is_users = |about: &About| about.owner == user && about.namespace == namespace;
+            if let Some(about) = about.filter(is_users) {
+                act(&store, id, &about).await?;
             }
         }
         Ok(())
@@ -74,13 +120,13 @@ pub fn erase_media(
             tokio::time::sleep(LOOK).await;
         }
     };
-    let erased = runtime.block_on(async {
+    let looked = runtime.block_on(async {
         tokio::select! {
-            erased = erasing => erased,
+            looked = looking => looked,
             () = stopped => Ok(()),
         }
     });
     // A disk that hangs keeps a thread for as long as it hangs.
     runtime.shutdown_background();
-    erased
+    looked
 }
