@@ -34,7 +34,17 @@ const PORTION: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Scratch {
     ids: Vec<(TimelineKind, TimelineId)>,
+    /// The timeline and the sequence of each message.
+    messages: Vec<(TimelineId, u64)>,
     lists: Vec<List>,
+}
+
+/// A message whose sequence is not greater than the last one of its timeline.
+pub(crate) struct Misplaced {
+    pub(crate) timeline: TimelineId,
+    pub(crate) seq: u64,
+    /// The last sequence of the timeline.
+    pub(crate) last: u64,
 }
 
 /// Positions by timeline. Message timelines are ordered by sequence, sync timelines by position.
@@ -209,19 +219,20 @@ impl Index {
 
     /// Loads the memory that inserting these records will need into the processor's cache. Returns
     /// the first record whose sequence is not greater than the last one of its timeline in the
-    /// newest stretch, with that last sequence.
+    /// newest stretch.
     ///
     /// Older stretches are not checked: each would cost a memory read that nothing else needs.
-    pub(crate) fn prepare<'b>(
-        &self,
-        batch: &'b Batch,
-        scratch: &mut Scratch,
-    ) -> Option<(Record<'b>, u64)> {
+    pub(crate) fn prepare(&self, batch: &Batch, scratch: &mut Scratch) -> Option<Misplaced> {
         let stretch = self.stretches.last()?;
-        let Scratch { ids, lists } = scratch;
+        let Scratch {
+            ids,
+            messages,
+            lists,
+        } = scratch;
         for record in batch.records() {
             if record.seq != 0 {
                 ids.push((TimelineKind::Message, record.timeline));
+                messages.push((record.timeline, record.seq));
             }
             ids.extend(record.fanout.map(|id| (TimelineKind::Sync, id)));
             ids.extend(record.key.map(|id| (TimelineKind::Key, id)));
@@ -230,14 +241,21 @@ impl Index {
         for portion in ids.chunks(PORTION) {
             black_box(stretch.touch(portion, lists));
         }
+        let cut = self.cut();
+        let misplaced = messages.iter().find_map(|&(timeline, seq)| {
+            let last = stretch.last_seq(timeline, cut)?;
+            (seq <= last).then_some(Misplaced {
+                timeline,
+                seq,
+                last,
+            })
+        });
         ids.clear();
+        messages.clear();
         // Frees the memory that an unusually large batch needed.
         ids.shrink_to(4 * PORTION);
-        batch
-            .records()
-            .filter(|record| record.seq != 0)
-            .filter_map(|record| Some((record, stretch.last_seq(record.timeline, self.cut())?)))
-            .find(|(record, last)| record.seq <= *last)
+        messages.shrink_to(4 * PORTION);
+        misplaced
     }
 
     /// Returns the last sequence of a message timeline; `None` if it has no entry in memory.

@@ -3,6 +3,7 @@
 use super::Writer;
 use crate::Draft;
 use crate::error::{AppendError, CommitError};
+use crate::index::Misplaced;
 use crate::log::batch::Batch;
 use crate::log::frame;
 use crate::run::MAX_SEQ;
@@ -81,12 +82,17 @@ impl Writer {
     /// differs from what the store has.
     pub(super) fn check_batch(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let index = self.shared.index.read();
-        let Some((record, last)) = index.prepare(batch, &mut self.scratch) else {
+        let Some(misplaced) = index.prepare(batch, &mut self.scratch) else {
             return Ok(());
         };
+        let Misplaced {
+            timeline,
+            seq,
+            last,
+        } = misplaced;
         let error = CommitError::Sequence {
-            timeline: record.timeline,
-            seq: record.seq,
+            timeline,
+            seq,
             last,
         };
         self.shared.poison(error.to_string());
