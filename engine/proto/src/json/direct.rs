@@ -7,7 +7,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::json_text::string::write_string;
+use crate::json_text::string::{write_content, write_string};
 use crate::message::{
     AckReply, Event, HistoryReply, Media, Message, MessageExtras, MessageReaction, Push, Receipt,
     Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
@@ -44,7 +44,7 @@ pub(super) fn encode(message: &ServerMessage<'_>, out: &mut Vec<u8>) -> bool {
 fn push_object(out: &mut Vec<u8>, Push { pos, event }: &Push<'_>) -> bool {
     out.push(b'{');
     if let Some(pos) = pos {
-        string(out, br#""pos":"#, pos);
+        string(out, br#""pos":""#, pos);
         out.push(b',');
     }
     match event {
@@ -92,7 +92,7 @@ fn sync_reply(out: &mut Vec<u8>, id: u32, body: &SyncReply<'_>) {
             super::write(push, out);
         }
     }
-    string(out, br#"],"pos":"#, &body.pos);
+    string(out, br#"],"pos":""#, &body.pos);
     more(out, body.more);
 }
 
@@ -105,16 +105,16 @@ fn more(out: &mut Vec<u8>, more: bool) {
 }
 
 fn message_object(out: &mut Vec<u8>, event: &Message<'_>) {
-    string(out, br#"{"conversation":"#, &event.conversation);
+    string(out, br#"{"conversation":""#, &event.conversation);
     number(out, br#","seq":"#, event.seq);
-    string(out, br#","from":"#, &event.from);
-    string(out, br#","device":"#, &event.device);
+    string(out, br#","from":""#, &event.from);
+    string(out, br#","device":""#, &event.device);
     number(out, br#","time":"#, event.time);
     if let Some(key) = &event.key {
-        string(out, br#","key":"#, key);
+        string(out, br#","key":""#, key);
     }
     if let Some(text) = &event.text {
-        string(out, br#","text":"#, text);
+        string(out, br#","text":""#, text);
     }
     if let Some(media) = &event.media {
         media_field(out, media);
@@ -145,7 +145,7 @@ fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
         number(out, br#","reply_to":"#, seq);
     }
     if let Some(kind) = &extras.kind {
-        string(out, br#","kind":"#, kind);
+        string(out, br#","kind":""#, kind);
     }
     if let Some(meta) = &extras.meta {
         out.extend_from_slice(br#","meta":"#);
@@ -156,7 +156,7 @@ fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
     }
     let mut before = &br#","mentions":["#[..];
     for name in &extras.mentions {
-        string(out, before, name);
+        listed(out, before, name);
         before = b",";
     }
     if !extras.mentions.is_empty() {
@@ -173,10 +173,10 @@ fn extra_fields(out: &mut Vec<u8>, extras: &MessageExtras<'_>) {
 fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {
     let mut before = &br#","reactions":[{"reaction":"#[..];
     for reaction in reactions {
-        string(out, before, &reaction.reaction);
+        listed(out, before, &reaction.reaction);
         let mut before_user = &br#","users":["#[..];
         for user in &reaction.users {
-            string(out, before_user, user);
+            listed(out, before_user, user);
             before_user = b",";
         }
         if reaction.users.is_empty() {
@@ -193,7 +193,7 @@ fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {
 }
 
 fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {
-    string(out, br#","media":{"type":"#, &media.mime);
+    string(out, br#","media":{"type":""#, &media.mime);
     if let Some(data) = &media.data {
         out.extend_from_slice(br#","data":""#);
         let start = out.len();
@@ -204,7 +204,7 @@ fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {
         out.push(b'"');
     }
     if let Some(url) = &media.url {
-        string(out, br#","url":"#, url);
+        string(out, br#","url":""#, url);
     }
     if let Some(size) = media.size {
         number(out, br#","size":"#, size);
@@ -214,8 +214,8 @@ fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {
 
 /// Appends a receipt event with its name.
 fn receipt_event(out: &mut Vec<u8>, event: &Receipt<'_>) {
-    string(out, br#""receipt":{"conversation":"#, &event.conversation);
-    string(out, br#","user":"#, &event.user);
+    string(out, br#""receipt":{"conversation":""#, &event.conversation);
+    string(out, br#","user":""#, &event.user);
     number(out, br#","delivered":"#, event.delivered);
     number(out, br#","read":"#, event.read);
     number(out, br#","time":"#, event.time);
@@ -224,9 +224,9 @@ fn receipt_event(out: &mut Vec<u8>, event: &Receipt<'_>) {
 
 fn send_reply(out: &mut Vec<u8>, id: u32, body: &SendReply<'_>) {
     reply_id(out, id);
-    string(out, br#""send":{"conversation":"#, &body.conversation);
+    string(out, br#""send":{"conversation":""#, &body.conversation);
     number(out, br#","seq":"#, body.seq);
-    string(out, br#","pos":"#, &body.pos);
+    string(out, br#","pos":""#, &body.pos);
     number(out, br#","time":"#, body.time);
     out.extend_from_slice(if body.duplicate {
         br#","duplicate":true}}"#
@@ -243,12 +243,21 @@ fn reply_id(out: &mut Vec<u8>, id: u32) {
     }
 }
 
-fn string(out: &mut Vec<u8>, before: &[u8], value: &str) {
+/// Appends a text of a list, with what stands before it there.
+fn listed(out: &mut Vec<u8>, before: &[u8], value: &str) {
     out.extend_from_slice(before);
     write_string(out, value);
 }
 
-fn number(out: &mut Vec<u8>, before: &[u8], value: impl itoa::Integer) {
+/// Appends a text and its closing quote. `before` is what stands before it, with the opening quote. Generic in
+/// the length, so that copying it is a few instructions instead of a call.
+fn string<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], value: &str) {
+    out.extend_from_slice(before);
+    write_content(out, value);
+}
+
+/// Appends a number. `before` is what stands before it.
+fn number<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], value: impl itoa::Integer) {
     out.extend_from_slice(before);
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

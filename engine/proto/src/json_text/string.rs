@@ -127,14 +127,32 @@ pub(crate) fn escaped_len(text: &str) -> usize {
 
 /// Appends `text` in quotes, with the escapes that serde_json writes.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    let mut rest = text.as_bytes();
+    write_content(out, text);
+}
+
+/// Appends `text` with the quote behind it, for a caller that has written the one before it.
+#[inline]
+pub(crate) fn write_content(out: &mut Vec<u8>, text: &str) {
+    let text = text.as_bytes();
+    if plain_prefix(text) == text.len() {
+        out.extend_from_slice(text);
+    } else {
+        write_escaped(out, text);
+    }
+    out.push(b'"');
+}
+
+/// Appends a text with characters that do not stand for themselves.
+#[cold]
+fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = text;
     loop {
         let (plain, special) = rest.split_at(plain_prefix(rest));
         out.extend_from_slice(plain);
         let Some((&byte, behind)) = special.split_first() else {
-            break;
+            return;
         };
         match byte {
             b'"' => out.extend_from_slice(br#"\""#),
@@ -151,7 +169,6 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
         }
         rest = behind;
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]
