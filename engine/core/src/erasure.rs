@@ -21,7 +21,7 @@ use crate::call::Step;
 use crate::event::{Body, ERASURE, LAST_SEEN, RecordKind};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Erased, Erasings, Inbox, InboxChunk, InboxEntry};
-use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
+use trunkline_proto::names::Conversation;
 
 /// An erasure that has begun and not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,12 +94,7 @@ pub fn conversations<E: From<ReadError>>(
 
 fn name(user: &str, place: &InboxEntry<'_>) -> String {
     match place {
-        InboxEntry::Direct(other) => {
-            let mut bytes = [0; MAX_CONVERSATION_BYTES];
-            Conversation::between(user, other)
-                .write_into(&mut bytes)
-                .to_owned()
-        }
+        InboxEntry::Direct(other) => Conversation::between(user, other).text().to_string(),
         InboxEntry::Group(group) => format!("g:{group}"),
     }
 }

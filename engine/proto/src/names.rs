@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use arrayvec::ArrayString;
+
 /// The longest name of a user, group, topic or device, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
@@ -52,19 +54,18 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Writes the id into `buffer` and returns it.
-    pub fn write_into<'b>(&self, buffer: &'b mut [u8; MAX_CONVERSATION_BYTES]) -> &'b str {
-        let parts: [&str; 4] = match self {
-            Self::Direct(a, b) => ["u:", a, ":", b],
-            Self::Group(name) => ["g:", name, "", ""],
+    /// Returns the id as text.
+    #[inline]
+    pub fn text(&self) -> ArrayString<MAX_CONVERSATION_BYTES> {
+        let parts: &[&str] = match self {
+            Self::Direct(a, b) => &["u:", a, ":", b],
+            Self::Group(name) => &["g:", name],
         };
-        let mut end = 0;
+        let mut text = ArrayString::new();
         for part in parts {
-            buffer[end..end + part.len()].copy_from_slice(part.as_bytes());
-            end += part.len();
+            text.push_str(part);
         }
-        // Whole strings, one behind the other.
-        std::str::from_utf8(&buffer[..end]).unwrap_or_default()
+        text
     }
 
     /// Appends the id to `out`.
@@ -126,14 +127,13 @@ mod tests {
         let mut id = Vec::new();
         Direct("alice", "bob").write(&mut id);
         assert_eq!(id, b"u:alice:bob");
-        let mut buffer = [0; MAX_CONVERSATION_BYTES];
         let longest = "x".repeat(MAX_NAME_BYTES);
         for (name, expected) in [
             (Direct("alice", "bob"), "u:alice:bob".to_owned()),
             (Group("eng"), "g:eng".to_owned()),
             (Direct(&longest, &longest), format!("u:{longest}:{longest}")),
         ] {
-            assert_eq!(name.write_into(&mut buffer), expected);
+            assert_eq!(&*name.text(), expected);
         }
     }
 }

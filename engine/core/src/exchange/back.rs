@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_proto::message::{Connect, Edit, ErrorReply, Json, Rpc, Send as SendBody, Subscribe};
-use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
+use trunkline_proto::names::{Conversation, is_name};
 
 use super::{ConnRef, ReplyConn};
 use crate::cost::Cost;
@@ -104,9 +104,8 @@ impl BackQuestion {
         if !named.all(|name| is_name(name)) {
             return None;
         }
-        let mut id = [0; MAX_CONVERSATION_BYTES];
         Some(Self::Send {
-            conversation: to.write_into(&mut id).to_owned(),
+            conversation: to.text().to_string(),
             send: Box::new(send.clone().into_owned()),
         })
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use trunkline_proto::message::{ConversationEntry, ConversationsReply, ReplyBody};
-use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
+use trunkline_proto::names::Conversation;
 use trunkline_storage::{Page, Position, TimelineId};
 
 use super::failure::CORRUPT;
@@ -286,10 +286,9 @@ impl Owner<'_> {
         };
         let ids = reading.ids();
         let id = ids.direct(&self.listing.namespace, lesser, greater);
-        let mut name = [0; MAX_CONVERSATION_BYTES];
         let side = usize::from(lesser != self.listing.user);
         Ok(Some(OwnPart {
-            name: pair.write_into(&mut name).to_owned(),
+            name: pair.text().to_string(),
             id,
             read: reading.direct(id)?.marks[side].read,
             first: reading.first_of_direct(id, self.user)?,

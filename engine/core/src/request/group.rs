@@ -3,7 +3,7 @@
 use trunkline_proto::message::{
     GroupCreate, GroupLeave, GroupMembers, GroupRename, GroupRole, GroupSet, MessageRef, Visibility,
 };
-use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
+use trunkline_proto::names::{Conversation, is_name};
 use trunkline_proto::{ErrorCode, Str};
 
 use super::{Ask, BAD_GROUP, Failure, Prepared, Target, check_user};
@@ -204,13 +204,13 @@ impl Ask<'_> {
             ));
         }
         members.iter().try_for_each(|member| check_user(member))?;
-        let mut id = [0; MAX_CONVERSATION_BYTES];
+        let conversation = Conversation::Group(group).text();
         let body = Body {
             name,
             key,
             members: members.iter().map(|member| &**member).collect(),
             details,
-            ..self.body(Conversation::Group(group).write_into(&mut id))
+            ..self.body(&conversation)
         };
         let namespace = self.caller.names.namespace();
         let target = Target {

@@ -79,7 +79,7 @@ impl Ask<'_> {
                 members: Members::Group,
             },
         };
-        let mut id = [0; MAX_CONVERSATION_BYTES];
+        let name = to.text();
         let extras = match &send.extras {
             None => None,
             Some(extras) => extras::checked(extras)?,
@@ -94,7 +94,7 @@ impl Ask<'_> {
             url: media.and_then(|m| m.url.as_deref()),
             size: media.and_then(|m| m.size),
             extras: extras.as_deref(),
-            ..self.body(to.write_into(&mut id))
+            ..self.body(&name)
         };
         let key = send.key.as_deref();
         let key = key.map(|key| self.ids.key(names.namespace(), own, key));
