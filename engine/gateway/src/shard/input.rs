@@ -423,7 +423,9 @@ impl Core {
             if before >= price::LARGE && self.waits_for_lane(slot, conn, rest) {
                 return before;
             }
-            let Some(command) = encoding.next_command(&mut rest) else {
+            // Lent from here on: a command is large.
+            let next = encoding.next_command(&mut rest);
+            let Some(command) = &next else {
                 return 0;
             };
             let used = before - rest.len();
@@ -443,19 +445,21 @@ impl Core {
             self.parts.metrics.command(received);
             let paid = progress.paid;
             if rated
-                && let Err(beyond) =
-                    paid.and_then(|()| self.pay(slot, conn, sent_command(&command)))
+                && let Err(beyond) = paid.and_then(|()| self.pay(slot, conn, sent_command(command)))
             {
-                let id = command.map_or_else(|bad| bad.id, |command| command.id);
+                let id = match command {
+                    Ok(command) => command.id,
+                    Err(bad) => bad.id,
+                };
                 let text = "more than the limits allow was sent: wait a little";
                 self.fail_beyond(slot, conn, id, beyond, text);
-            } else if let Some((id, beyond)) = self.refusal(slot, conn, &command) {
+            } else if let Some((id, beyond)) = self.refusal(slot, conn, command) {
                 let text = "the work for this client costs more than its budget: wait a little";
                 self.fail_beyond(slot, conn, id, beyond, text);
             } else {
                 match command {
-                    Ok(command) => self.command(slot, conn, &command),
-                    Err(bad) => self.bad_command(slot, conn, &bad),
+                    Ok(command) => self.command(slot, conn, command),
+                    Err(bad) => self.bad_command(slot, conn, bad),
                 }
             }
             if conn.is_closing() {
