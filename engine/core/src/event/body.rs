@@ -160,18 +160,20 @@ impl<'a> Body<'a> {
     /// Reads a body; `None` if the bytes are not a body.
     #[inline]
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        Self::read_in_place(bytes)
+        let mut body = Self::default();
+        body.fill(bytes)?;
+        Some(body)
     }
 
-    /// Does what [`Body::read`] does, without a call: for the place that reads the body of each push. A body
-    /// is large, and a call returns a copy of it.
+    /// Reads a body into this empty one; `None` if the bytes are not a body. A body is large, and a call that
+    /// returns one returns a copy of it: this is for the place that reads the body of each push.
     #[allow(
         clippy::inline_always,
         reason = "the compiler copies the body otherwise"
     )]
     #[inline(always)]
-    pub(super) fn read_in_place(mut bytes: &'a [u8]) -> Option<Self> {
-        let mut body = Self::default();
+    pub(super) fn fill(&mut self, mut bytes: &'a [u8]) -> Option<()> {
+        let body = self;
         let whole = bytes.len();
         // Tags and lengths below 128 are letters too, so one check does for all fields of most short
         // bodies.
@@ -229,7 +231,7 @@ impl<'a> Body<'a> {
                 _ => {}
             }
         }
-        Some(body)
+        Some(())
     }
 
     /// Returns the time of the event in milliseconds since 1970 UTC, as clients see it.

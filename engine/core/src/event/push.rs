@@ -193,7 +193,8 @@ fn edited<'a>(record: &Record<'a>, seq: u64) -> Option<Message<'a>> {
 /// Returns one part of a stored event. `None` for a kind or body of a later version.
 #[inline]
 pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
-    let body = Body::read_in_place(record.body)?;
+    let mut body = Body::default();
+    body.fill(record.body)?;
     if body.conversation.is_empty() {
         // The record was erased with its user.
         return None;
