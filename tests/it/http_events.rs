@@ -94,6 +94,39 @@ fn a_stream_has_the_events_of_a_session() {
 }
 
 #[test]
+fn a_stream_has_the_users_own_settings() {
+    let gateway = Setup::default().http().start();
+    let alice = Api::of(&gateway).user("alice");
+    let bob = Api::of(&gateway).user("bob");
+    alice.post("send", &json!({"user": "bob", "text": "one"}));
+    let [mut of_alice, mut of_bob] = [&alice, &bob].map(|user| user.begin("GET", "/api/v1/events"));
+    of_alice.head();
+    of_bob.head();
+    let muted = 4_102_444_800_000_u64;
+    let chosen = json!({"conversation": "u:alice:bob", "muted_until": muted, "pinned": true});
+    assert_eq!(bob.post("settings", &chosen), json!({}));
+    let (id, event) = of_bob.event();
+    assert_eq!(id.as_deref(), event["pos"].as_str());
+    let told = &event["settings"];
+    assert_eq!(
+        (&told["conversation"], &told["muted_until"], &told["pinned"]),
+        (&json!("u:alice:bob"), &json!(muted), &json!(true)),
+        "{event}"
+    );
+    // They are the user's own: the next event of the other user is a message.
+    bob.post("send", &json!({"user": "alice", "text": "two"}));
+    assert_eq!(of_alice.event().1["message"]["text"], "two");
+    let entry = |user: &Api| user.post("conversations", &json!({}))["conversations"][0].clone();
+    let (own, others) = (entry(&bob), entry(&alice));
+    assert_eq!(
+        (&own["muted_until"], &own["pinned"]),
+        (&json!(muted), &json!(true)),
+        "{own}"
+    );
+    assert!(others.get("pinned").is_none(), "{others}");
+}
+
+#[test]
 fn many_missed_events_come_in_order_and_none_twice() {
     const MESSAGES: usize = 350;
     let gateway = Setup::default().http().start();
