@@ -1,7 +1,7 @@
 //! Server messages as WebSocket frames.
 
 use trunkline_proto::Encoding;
-use trunkline_proto::frame::{Opcode, write_frame, write_with};
+use trunkline_proto::frame::{Opcode, write_with};
 use trunkline_proto::message::ServerMessage;
 
 /// Returns the type of frame that carries an encoding.
@@ -17,9 +17,4 @@ pub fn write(out: &mut Vec<u8>, encoding: Encoding, message: &ServerMessage<'_>)
     write_with(out, opcode(encoding), None, |out| {
         encoding.encode_server(message, out)
     });
-}
-
-/// Appends one frame with several encoded messages as its payload.
-pub fn write_batch(out: &mut Vec<u8>, encoding: Encoding, payload: &[u8]) {
-    write_frame(out, opcode(encoding), payload, None);
 }

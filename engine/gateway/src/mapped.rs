@@ -26,6 +26,11 @@ pub(crate) fn settle(buffer: &mut Vec<u8>, sent: usize) -> bool {
     moves
 }
 
+/// Whether a buffer of this size lies on the heap and is worth a move.
+pub(crate) const fn is_small(bytes: usize) -> bool {
+    bytes >= LEAST && bytes < MAPPED_BYTES
+}
+
 /// Gives a buffer that is to take more bytes the least room of a mapped one, if it has less.
 pub(crate) fn make_room(buffer: &mut Vec<u8>) {
     if buffer.capacity() < MAPPED_BYTES {

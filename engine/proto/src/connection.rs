@@ -77,12 +77,12 @@ pub struct Received {
     pub copied: u32,
 }
 
-/// The bytes from which on the first piece of a message gets a buffer with [`ROOM`].
-const LARGE: usize = 4 << 10;
+/// The bytes from which on the first piece of a message or of a TLS record gets a buffer with [`ROOM`].
+pub(crate) const LARGE: usize = 4 << 10;
 
 /// The least room for an incomplete message with a large first piece. An allocator that maps blocks of
 /// this size gives their memory back to the kernel: a crowd may send half of its messages and leave.
-const ROOM: usize = 32 << 10;
+pub(crate) const ROOM: usize = 32 << 10;
 
 /// A frame or message that is incomplete.
 #[derive(Debug, Default)]

@@ -216,6 +216,9 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Opti
     }
 }
 
+/// The bytes of the header of a medium frame: 126 to 65,535 bytes of payload, the common case.
+const MEDIUM: usize = 4;
+
 /// Appends a frame whose payload `fill` writes in place, so the caller need not know its length
 /// beforehand.
 ///
@@ -228,12 +231,36 @@ pub fn write_with(
     mask: Option<[u8; 4]>,
     fill: impl FnOnce(&mut Vec<u8>),
 ) {
-    const MEDIUM: usize = 4;
     let start = out.len();
     let key = mask.as_ref().map_or(0, |_| 4);
     out.extend_from_slice(&[0; MAX_HEADER][..MEDIUM + key]);
-    let payload = start + MEDIUM + key;
     fill(out);
+    end(out, start, opcode, mask);
+}
+
+/// Begins a frame of a server. The payload is what the caller appends until [`end_frame`]. Returns where the
+/// frame begins in `out`.
+pub fn begin_frame(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; MEDIUM]);
+    start
+}
+
+/// Returns the bytes of payload of the frame that [`begin_frame`] began at `start`.
+pub const fn begun(out: &[u8], start: usize) -> usize {
+    out.len() - start - MEDIUM
+}
+
+/// Ends the frame that [`begin_frame`] began at `start`. Its payload is all that follows.
+pub fn end_frame(out: &mut Vec<u8>, start: usize, opcode: Opcode) {
+    end(out, start, opcode, None);
+}
+
+/// Masks the payload behind the room for a medium header at `start`, and writes the header.
+#[inline]
+fn end(out: &mut Vec<u8>, start: usize, opcode: Opcode, mask: Option<[u8; 4]>) {
+    let key = mask.as_ref().map_or(0, |_| 4);
+    let payload = start + MEDIUM + key;
     let len = out.len() - payload;
     if let Some(key) = mask {
         mask::apply(&mut out[payload..], key, 0);
@@ -311,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn both_writers_agree() {
+    fn all_writers_agree() {
         for len in LENGTHS {
             for mask in [None, Some([9, 8, 7, 6])] {
                 let payload = vec![b'x'; len];
@@ -322,6 +349,13 @@ mod tests {
                 });
                 assert!(one == other, "length {len}, mask {mask:?}");
             }
+            let (mut one, mut other) = (b"before".to_vec(), b"before".to_vec());
+            let start = begin_frame(&mut one);
+            one.resize(one.len() + len, b'x');
+            assert_eq!(begun(&one, start), len);
+            end_frame(&mut one, start, Opcode::Binary);
+            write_frame(&mut other, Opcode::Binary, &vec![b'x'; len], None);
+            assert!(one == other, "length {len}");
         }
     }
 

@@ -18,6 +18,8 @@ use rustls::unbuffered::{
 };
 use rustls::{ClientConfig, CommonState, ServerConfig};
 
+use crate::connection::{LARGE, ROOM};
+
 /// The most bytes that are held: the longest TLS 1.2 record with its header, and 2 KiB of handshake
 /// messages before it, which are also held until they are complete.
 pub const MAX_HELD: usize = (16 << 10) + 2_048 + 5 + 2_048;
@@ -166,10 +168,20 @@ impl<S: Side> Tls<S> {
         self.session.common()
     }
 
-    /// Returns the bytes of memory for what is incomplete, at most twice [`MAX_HELD`]; 0 for an
+    /// Returns the bytes of memory for what is incomplete, 32 KiB or twice [`MAX_HELD`] at most; 0 for an
     /// idle connection.
     pub const fn held(&self) -> usize {
         self.held.capacity()
+    }
+
+    /// Returns the buffer of what is incomplete. A caller may give it other memory.
+    pub const fn incomplete(&mut self) -> &mut Vec<u8> {
+        &mut self.held
+    }
+
+    /// Returns the bytes of memory for what is incomplete. `memory` says how many a buffer takes.
+    pub fn held_by(&self, memory: impl Fn(&Vec<u8>) -> usize) -> usize {
+        memory(&self.held)
     }
 
     /// Puts the held bytes at the start of `buffer`, and returns their number. The caller reads
@@ -265,6 +277,9 @@ impl<S: Side> Tls<S> {
             return Err(TlsError::TooLong);
         } else {
             self.held.clear();
+            if self.held.capacity() == 0 && rest.len() >= LARGE {
+                self.held.reserve_exact(ROOM);
+            }
             self.held.extend_from_slice(rest);
         }
         Ok(())

@@ -253,6 +253,19 @@ impl Conn {
         self.tls.as_ref().map_or(0, |tls| tls.held())
     }
 
+    /// Whether input that waits has a small buffer of the heap, which is worth a move if it waits for long.
+    pub(super) fn is_small(&self) -> bool {
+        self.incoming.is_small() || self.tls.as_ref().is_some_and(|tls| tls.is_small())
+    }
+
+    /// Gives input that has waited for long memory that goes back to the kernel with it, and counts it.
+    pub(super) fn settle(&mut self, slot: u32, memory: &mut Memory) {
+        let record = self.tls.as_mut().is_some_and(|tls| tls.settle());
+        if self.incoming.settle() || record {
+            self.account(slot, memory);
+        }
+    }
+
     /// Whether a message or TLS record is incomplete.
     pub(super) fn is_mid_message(&self) -> bool {
         !self.incoming.is_idle() || self.sealed() > 0

@@ -299,7 +299,6 @@ impl Core {
     /// for its turn. Returns the number of bytes that the socket took.
     pub(super) fn flush_some(&mut self, slot: u32, conn: &mut Conn, most: usize) -> usize {
         conn.out.taken_up();
-        conn.out.close_batch();
         let was_blocked = conn.out.is_blocked();
         if !self.resuming.is_empty()
             && !was_blocked
@@ -421,7 +420,6 @@ impl Core {
         conn: &mut Conn,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        conn.out.close_batch();
         write(self.frames_of(slot, conn));
         self.settle_session(slot, conn);
         self.end_session(slot, conn);

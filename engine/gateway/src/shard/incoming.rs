@@ -93,10 +93,12 @@ impl Incoming {
         self.framing.buffered_by(mapped::memory) + left
     }
 
-    /// Whether the buffer of the incomplete message is one of the heap, and worth a move.
+    /// Whether the buffer of the incomplete message is one of the heap, and worth a move, or that of input which
+    /// waits until the shard goes on reading.
     pub(super) fn is_small(&self) -> bool {
-        let held = self.framing.buffered();
-        (mapped::LEAST..mapped::MAPPED_BYTES).contains(&held)
+        let left = self.backlog.as_ref().filter(|_| self.paused);
+        let left = left.map_or(0, |backlog| backlog.size());
+        mapped::is_small(self.framing.buffered()) || mapped::is_small(left)
     }
 
     /// Gives what has waited for long memory that goes back to the kernel with it. Returns whether its

@@ -216,16 +216,16 @@ impl Core {
             conn.phase(),
             Phase::Closing | Phase::Preamble | Phase::Handshake(_)
         );
-        if !timed || !conn.is_mid_message() {
+        let (now, waits) = (self.turn.now(), conn.is_mid_message());
+        if (waits || conn.incoming.has_backlog()) && conn.is_small() {
+            // Most messages are complete by then.
+            conn.times.schedule(slot, &mut self.turn, now + 2);
+        }
+        if !timed || !waits {
             return conn.incoming.message_ended();
         }
         // Others do not wait for messages that come in small pieces.
         conn.incoming.wait_behind();
-        let now = self.turn.now();
-        if conn.incoming.is_small() {
-            // Most messages are complete by then.
-            conn.times.schedule(slot, &mut self.turn, now + 2);
-        }
         let began = conn.incoming.message_began(now);
         let ends = conn.incoming.message_ends(self.timeouts.message);
         let ends = ends.unwrap_or(Tick::MAX);

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 
 use mio::net::TcpStream;
-use trunkline_core::frames::{write, write_batch};
+use trunkline_core::frames::write;
 use trunkline_core::store::Position;
 use trunkline_proto::Encoding;
 use trunkline_proto::message::ServerMessage;
@@ -164,48 +164,36 @@ impl Outbox {
 
     /// Appends a message that is encoded already. `most` as in [`Self::say`].
     pub(super) fn push(&mut self, pool: &mut Pool, most: usize, encoded: Encoded<'_>) {
+        let Encoded { message, frame, .. } = encoded;
+        let (encoding, batching) = (self.encoding, self.batching);
+        let waiting = self.waiting(pool);
         if let Some(frame) = encoded.shared {
             // Also beside messages that share a frame: a copy for each connection takes far more than a header.
-            self.close_batch();
-            self.waiting(pool).append_shared(frame.clone());
-        } else if self.batching {
-            self.add_to_batch(pool, most, |out| out.extend_from_slice(encoded.message));
+            waiting.append_shared(frame.clone());
+        } else if batching {
+            if waiting.in_batch() + encoding.separator().len() + message.len() > most {
+                waiting.close_batch();
+            }
+            let tail = waiting.batch_for(encoding, message.len());
+            tail.extend_from_slice(message);
         } else {
-            let tail = self.waiting(pool).tail_for(encoded.frame.len());
-            tail.extend_from_slice(encoded.frame);
+            waiting.tail_for(frame.len()).extend_from_slice(frame);
         }
     }
 
-    /// Appends a message to those that share a frame. Where the frame would have more than `most`
-    /// bytes, the earlier messages become a frame of their own.
+    /// Writes a message behind those that share a frame. Where the frame would have more than `most`
+    /// bytes, the earlier messages keep it, and this one begins another.
     fn add_to_batch(&mut self, pool: &mut Pool, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let encoding = self.encoding;
         let waiting = self.waiting(pool);
-        let batch = &mut waiting.batch;
-        let before = batch.len();
-        if before > 0 {
-            batch.extend_from_slice(encoding.separator());
-        }
-        let start = batch.len();
-        write(batch);
-        if before > 0 && batch.len() > most {
-            let mut batch = std::mem::take(&mut waiting.batch);
-            write_batch(waiting.tail_for(before), encoding, &batch[..before]);
-            batch.drain(..start);
-            waiting.batch = batch;
-        }
-    }
-
-    /// Puts the messages that share a frame into their frame.
-    pub(super) fn close_batch(&mut self) {
-        let encoding = self.encoding;
-        if let Some(waiting) = self.waiting.as_deref_mut()
-            && !waiting.batch.is_empty()
-        {
-            let mut batch = std::mem::take(&mut waiting.batch);
-            write_batch(waiting.tail_for(batch.len()), encoding, &batch);
-            batch.clear();
-            waiting.keep_batch(batch);
+        let (earlier, end) = (waiting.in_batch(), waiting.end());
+        let tail = waiting.batch_for(encoding, 1);
+        let start = tail.len();
+        write(tail);
+        if earlier > 0 && waiting.in_batch() > most {
+            let message = waiting.split_batch(end, start);
+            let tail = waiting.batch_for(encoding, message.len());
+            tail.extend_from_slice(&message);
         }
     }
 
@@ -221,6 +209,7 @@ impl Outbox {
     ) -> io::Result<Flushed> {
         let mut flushed = Flushed::default();
         if let Some(waiting) = self.waiting.as_deref_mut() {
+            waiting.close_batch();
             while !waiting.next().is_empty() {
                 if flushed.bytes >= most {
                     return Ok(flushed);
@@ -254,6 +243,7 @@ impl Outbox {
     ) -> io::Result<Flushed> {
         let mut flushed = Flushed::default();
         if let Some(waiting) = self.waiting.as_deref_mut() {
+            waiting.close_batch();
             loop {
                 let before = waiting.sealed_sent;
                 let (sealed, sent) = (&waiting.sealed, &mut waiting.sealed_sent);
@@ -335,6 +325,9 @@ impl Outbox {
 mod tests {
     use std::io::Read;
 
+    use trunkline_proto::frame::{Opcode, write_frame};
+    use trunkline_proto::message::{Done, Reply, ReplyBody};
+
     use super::*;
     use crate::shared::{SHARED_BYTES, SharedBytes};
 
@@ -379,17 +372,27 @@ mod tests {
         for text in [&b"{1}"[..], b"{2}", b"{3}"] {
             out.push(&mut pool, 8, message(text));
         }
-        // Two messages and their separator are a frame with a header of two bytes.
-        let separator = Encoding::Json.separator().len();
-        assert_eq!(out.frames(&mut pool).len(), 2 + 6 + separator);
-        out.close_batch();
-        assert_eq!(out.frames(&mut pool).len(), 2 + 6 + separator + 2 + 3);
-        out.close_batch();
-        assert_eq!(
-            out.len(),
-            out.frames(&mut pool).len(),
-            "nothing is written twice"
-        );
+        let reply = ServerMessage::Reply(Reply {
+            id: 1,
+            body: ReplyBody::Typing(Done {}),
+        });
+        let mut fourth = Vec::new();
+        Encoding::Json.encode_server(&reply, &mut fourth);
+        out.say(&mut pool, 8, &reply);
+        out.say(&mut pool, 8 + 2 * fourth.len(), &reply);
+        let mut expected = Vec::new();
+        let separator = Encoding::Json.separator();
+        let frames = [
+            [b"{1}", separator, b"{2}"].concat(),
+            b"{3}".to_vec(),
+            [&fourth, separator, &fourth].concat(),
+        ];
+        for payload in frames {
+            write_frame(&mut expected, Opcode::Text, &payload, None);
+        }
+        assert_eq!(*out.frames(&mut pool), expected);
+        let same = out.frames(&mut pool).len();
+        assert_eq!(same, expected.len(), "nothing is written twice");
     }
 
     #[test]
@@ -406,7 +409,7 @@ mod tests {
             };
             out.push(&mut pool, 1 << 20, encoded);
         }
-        out.close_batch();
+        out.frames(&mut pool);
         assert_eq!(out.len(), 2 * (2 + 3) + SHARED_BYTES);
         assert!(out.memory() < SHARED_BYTES, "{}", out.memory());
     }

@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 
+use trunkline_core::frames::opcode;
+use trunkline_proto::Encoding;
+use trunkline_proto::frame::{MAX_HEADER, Opcode, begin_frame, begun, end_frame};
+
 use crate::mapped::{self, MAPPED_BYTES};
 use crate::shared::{SHARED_BYTES, SharedFrame};
 
@@ -75,10 +79,18 @@ pub(super) struct Waiting {
     pub(super) sealed: Vec<u8>,
     /// The number of bytes of `sealed` that the socket has taken.
     pub(super) sealed_sent: usize,
-    /// Messages that share a frame, which is written at the end of the turn.
-    pub(super) batch: Vec<u8>,
+    /// The frame at the end of `bytes` that takes more messages.
+    batch: Option<Batch>,
     /// The socket has taken only a part of it: what comes waits for long.
     settled: bool,
+}
+
+/// A frame that several messages share. Its header is written when it takes no more.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    /// Where in the buffer the frame begins.
+    start: usize,
+    opcode: Opcode,
 }
 
 /// A piece of output that is not copied.
@@ -102,7 +114,7 @@ impl Chunk {
 impl Waiting {
     /// The room in the buffers in bytes.
     fn room(&self) -> usize {
-        self.bytes.capacity() + self.sealed.capacity() + self.batch.capacity()
+        self.bytes.capacity() + self.sealed.capacity()
     }
 
     /// The memory of what waits in bytes. Shared frames are counted elsewhere.
@@ -111,7 +123,7 @@ impl Waiting {
             Chunk::Own(bytes) => mapped::memory(bytes),
             Chunk::Shared(_) => 0,
         });
-        let buffers = [&self.bytes, &self.sealed, &self.batch].map(mapped::memory);
+        let buffers = [&self.bytes, &self.sealed].map(mapped::memory);
         let chunks = self.chunks.capacity() * size_of::<Chunk>();
         size_of::<Self>() + buffers.iter().sum::<usize>() + chunks + own.sum::<usize>()
     }
@@ -119,34 +131,79 @@ impl Waiting {
     /// The number of bytes that the socket has not taken.
     pub(super) fn len(&self) -> usize {
         let sealed = self.sealed.len() - self.sealed_sent;
-        self.in_chunks + self.bytes.len() - self.sent + sealed + self.batch.len()
+        self.in_chunks + self.bytes.len() - self.sent + sealed
     }
 
-    /// The buffer to append frames to.
+    /// The buffer to append a frame to whose length is not known.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0 {
-            let room = if self.settled {
-                MAPPED_BYTES
-            } else {
-                FRESH_BYTES
-            };
-            self.bytes.reserve_exact(room);
+        self.tail_for(1)
+    }
+
+    /// The buffer to append a frame of `bytes` bytes to.
+    #[inline]
+    pub(super) fn tail_for(&mut self, bytes: usize) -> &mut Vec<u8> {
+        self.close_batch();
+        self.room_for(bytes)
+    }
+
+    #[inline]
+    fn room_for(&mut self, bytes: usize) -> &mut Vec<u8> {
+        if self.bytes.capacity() - self.bytes.len() < bytes {
+            self.grow(bytes);
         }
         &mut self.bytes
     }
 
-    /// The buffer to append a frame of `bytes` bytes to.
-    pub(super) fn tail_for(&mut self, bytes: usize) -> &mut Vec<u8> {
-        if bytes >= mapped::LEAST {
+    /// Makes room for `bytes` more bytes or less: the buffer grows beyond that by itself.
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        if self.settled || bytes >= mapped::LEAST {
             mapped::make_room(&mut self.bytes);
+        } else if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(FRESH_BYTES);
         }
-        self.tail()
     }
 
-    /// Keeps the empty buffer for messages that share a frame, unless that would be for long.
-    pub(super) fn keep_batch(&mut self, batch: Vec<u8>) {
-        if !self.settled {
-            self.batch = batch;
+    /// The end of the frames, and of the messages in the one that takes more.
+    pub(super) const fn end(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of the messages in the frame that takes more.
+    pub(super) fn in_batch(&self) -> usize {
+        self.batch
+            .map_or(0, |batch| begun(&self.bytes, batch.start))
+    }
+
+    /// Makes room for a message of `bytes` bytes in the frame that takes more, or in a new one that takes more
+    /// from now on. Returns the buffer to append it to.
+    pub(super) fn batch_for(&mut self, encoding: Encoding, bytes: usize) -> &mut Vec<u8> {
+        if self.batch.is_some() {
+            let separator = encoding.separator();
+            let tail = self.room_for(separator.len() + bytes);
+            tail.extend_from_slice(separator);
+            tail
+        } else {
+            let start = begin_frame(self.room_for(MAX_HEADER + bytes));
+            let opcode = opcode(encoding);
+            self.batch = Some(Batch { start, opcode });
+            &mut self.bytes
+        }
+    }
+
+    /// Takes the bytes from `at` on out of the frame that takes more, which ends at `end` then.
+    pub(super) fn split_batch(&mut self, end: usize, at: usize) -> Vec<u8> {
+        let message = self.bytes.split_off(at);
+        self.bytes.truncate(end);
+        self.close_batch();
+        message
+    }
+
+    /// Ends the frame that takes more messages, if there is one.
+    #[inline]
+    pub(super) fn close_batch(&mut self) {
+        if let Some(Batch { start, opcode }) = self.batch.take() {
+            end_frame(&mut self.bytes, start, opcode);
         }
     }
 
@@ -170,6 +227,7 @@ impl Waiting {
     }
 
     fn append(&mut self, chunk: Chunk) {
+        self.close_batch();
         if self.chunks.is_empty() && self.sent == self.bytes.len() {
             self.bytes.clear();
             self.sent = 0;
@@ -209,8 +267,10 @@ impl Waiting {
     }
 
     /// Gives what waits memory that goes back to the kernel with it, because the socket takes no more now. Drops the
-    /// sent bytes, once they are the larger part.
+    /// sent bytes, once they are the larger part. No frame takes more messages.
+    #[cold]
     pub(super) fn settle(&mut self) {
+        debug_assert!(self.batch.is_none(), "a flush closes it");
         if self.chunks.is_empty() {
             if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
                 self.bytes.drain(..self.sent);
@@ -248,7 +308,7 @@ impl Waiting {
         self.sent = 0;
         self.sealed.clear();
         self.sealed_sent = 0;
-        self.batch.clear();
+        self.batch = None;
         self.settled = false;
     }
 }
@@ -264,13 +324,13 @@ mod tests {
         let mut waiting = pool.take();
         waiting.bytes.extend_from_slice(&[7; 9_000]);
         waiting.advance(5);
-        waiting.batch.extend_from_slice(b"batch");
+        waiting.batch_for(Encoding::Json, 5);
         let room = waiting.room();
         pool.give(waiting);
         assert_eq!(pool.bytes, room);
         let again = pool.take();
         assert_eq!((again.room(), again.sent), (room, 0));
-        assert!(again.bytes.is_empty() && again.batch.is_empty());
+        assert!(again.bytes.is_empty() && again.in_batch() == 0);
         assert_eq!((pool.bytes, pool.free.len()), (0, 0));
     }
 
@@ -281,8 +341,11 @@ mod tests {
         waiting.advance(40);
         waiting.sealed.extend_from_slice(&[7; 30]);
         waiting.sealed_sent = 10;
-        waiting.batch.extend_from_slice(&[7; 5]);
-        assert_eq!(waiting.len(), 60 + 20 + 5);
+        waiting
+            .batch_for(Encoding::Json, 5)
+            .extend_from_slice(&[7; 5]);
+        waiting.close_batch();
+        assert_eq!(waiting.len(), 60 + 20 + 2 + 5);
         waiting.clear();
         assert_eq!(waiting.len(), 0);
     }
@@ -320,6 +383,29 @@ mod tests {
         assert!(waiting.len() == 9_000 && waiting.memory() < 1_000);
         waiting.append_own(vec![7; 5_000]);
         assert!(waiting.len() == 14_000 && waiting.memory() > 5_000);
+    }
+
+    /// The socket takes nothing more: what comes is in the one buffer, which the allocator maps.
+    #[test]
+    fn what_waits_for_long_is_in_one_mapped_buffer() {
+        for (batches, bytes) in [(false, 100), (true, 100), (false, 7_000), (true, 7_000)] {
+            let mut waiting = Waiting::default();
+            waiting.tail_for(300).extend_from_slice(&[7; 300]);
+            waiting.settle();
+            for _ in 0..20 {
+                let tail = if batches {
+                    waiting.batch_for(Encoding::Proto, bytes)
+                } else {
+                    waiting.tail_for(bytes)
+                };
+                tail.resize(tail.len() + bytes, 7);
+                let (room, length) = (waiting.bytes.capacity(), waiting.bytes.len());
+                assert!(room >= MAPPED_BYTES || length <= FRESH_BYTES, "{room}");
+            }
+            waiting.close_batch();
+            let held = waiting.memory() - waiting.len();
+            assert!(held < 5_000, "{held} bytes beside what waits");
+        }
     }
 
     #[test]

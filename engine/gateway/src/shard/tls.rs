@@ -15,6 +15,7 @@ use super::connection::Conn;
 use super::core::Core;
 use super::price;
 use super::{PIECE, READ};
+use crate::mapped;
 use crate::metrics::{ShardMetrics, TlsFailure, Work};
 
 /// The number of plain connections without a session that a hand-shake counts as in a turn. Signing
@@ -51,8 +52,19 @@ impl Tls {
     }
 
     /// The bytes held of an incomplete record.
-    pub(super) const fn held(&self) -> usize {
-        self.session.held()
+    pub(super) fn held(&self) -> usize {
+        self.session.held_by(mapped::memory)
+    }
+
+    /// Whether the buffer of an incomplete record is one of the heap, and worth a move.
+    pub(super) const fn is_small(&self) -> bool {
+        mapped::is_small(self.session.held())
+    }
+
+    /// Gives an incomplete record memory that goes back to the kernel with it. Returns whether its memory
+    /// is another one now.
+    pub(super) fn settle(&mut self) -> bool {
+        mapped::settle(self.session.incomplete(), 0)
     }
 
     /// Counts a peer that left during the hand-shake. A peer that sent nothing does not count: it only

@@ -15,9 +15,7 @@ impl Core {
         self.look_at_debt(slot, conn, buffer);
         self.look_at_lane(slot, conn);
         self.look_at_rest(slot, conn);
-        if conn.incoming.settle() {
-            conn.account(slot, &mut self.memory);
-        }
+        conn.settle(slot, &mut self.memory);
         let overdue = conn.times.is_overdue(self.turn.now());
         match conn.phase() {
             Phase::Preamble | Phase::Handshake(_) if overdue => {
