@@ -23,32 +23,51 @@ impl SharedBytes {
 
     /// Returns a copy of a frame that connections can share.
     pub(crate) fn share(&self, frame: &[u8]) -> SharedFrame {
-        self.counted(Source::Own(frame.into()))
+        self.counted(Source::Own(frame.into()), Encoding::default())
     }
 
-    /// Returns the frame of an ephemeral push in one encoding, without a copy.
+    /// Returns the frame of an ephemeral push in one encoding, without a copy. Both encodings count: they are
+    /// in memory as long as one of them.
     pub(crate) fn share_push(&self, frames: &Arc<PushFrames>, encoding: Encoding) -> SharedFrame {
-        self.counted(Source::Push(Arc::clone(frames), encoding))
+        self.counted(Source::Push(Arc::clone(frames)), encoding)
     }
 
-    fn counted(&self, source: Source) -> SharedFrame {
-        let counted = Counted {
+    fn counted(&self, source: Source, encoding: Encoding) -> SharedFrame {
+        let source = Counted {
             source,
             of: self.clone(),
         };
-        self.0.set(self.0.get() + counted.bytes().len());
-        SharedFrame(Rc::new(counted))
+        self.0.set(self.0.get() + source.size());
+        SharedFrame {
+            source: Rc::new(source),
+            encoding,
+        }
     }
 }
 
 /// A frame that connections of a shard share. It is counted until the last of them has sent it.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedFrame(Rc<Counted>);
+pub(crate) struct SharedFrame {
+    source: Rc<Counted>,
+    /// The encoding of an ephemeral push.
+    encoding: Encoding,
+}
 
 impl SharedFrame {
     /// Returns the bytes of the frame.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.bytes()
+        match &self.source.source {
+            Source::Own(bytes) => bytes,
+            Source::Push(frames) => frames.frame(self.encoding),
+        }
+    }
+
+    /// Returns the frame of the same push in this encoding, which counts no second time.
+    fn in_encoding(&self, encoding: Encoding) -> Self {
+        Self {
+            source: Rc::clone(&self.source),
+            encoding,
+        }
     }
 }
 
@@ -72,13 +91,14 @@ impl SharedPush {
 
     /// Returns the push in one encoding. `counted` counts large frames, each once.
     pub(crate) fn encoded(&mut self, counted: &SharedBytes, encoding: Encoding) -> Encoded<'_> {
-        let made = match encoding {
-            Encoding::Json => &mut self.json,
-            Encoding::Proto => &mut self.proto,
+        let (made, other) = match encoding {
+            Encoding::Json => (&mut self.json, &self.proto),
+            Encoding::Proto => (&mut self.proto, &self.json),
         };
         let frame = self.frames.frame(encoding);
         if made.is_none() && frame.len() >= SHARED_BYTES {
-            *made = Some(counted.share_push(&self.frames, encoding));
+            let other = other.as_ref().map(|other| other.in_encoding(encoding));
+            *made = Some(other.unwrap_or_else(|| counted.share_push(&self.frames, encoding)));
         }
         Encoded {
             frame,
@@ -99,7 +119,7 @@ pub(crate) struct Encoded<'a> {
     pub(crate) shared: Option<&'a SharedFrame>,
 }
 
-/// The bytes of a frame, and where they count.
+/// The bytes of a frame, or of both frames of a push, and where they count.
 #[derive(Debug)]
 struct Counted {
     source: Source,
@@ -112,14 +132,14 @@ enum Source {
     /// Here.
     Own(Box<[u8]>),
     /// In an ephemeral push, which shards share.
-    Push(Arc<PushFrames>, Encoding),
+    Push(Arc<PushFrames>),
 }
 
 impl Counted {
-    fn bytes(&self) -> &[u8] {
+    fn size(&self) -> usize {
         match &self.source {
-            Source::Own(bytes) => bytes,
-            Source::Push(frames, encoding) => frames.frame(*encoding),
+            Source::Own(bytes) => bytes.len(),
+            Source::Push(frames) => frames.size(),
         }
     }
 }
@@ -127,7 +147,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         let of = &self.of.0;
-        of.set(of.get() - self.bytes().len());
+        of.set(of.get() - self.size());
     }
 }
 
@@ -151,8 +171,8 @@ mod tests {
         });
         let frames = Arc::new(PushFrames::new(typing));
         let push = bytes.share_push(&frames, Encoding::Proto);
-        let size = frames.frame(Encoding::Proto).len();
-        assert_eq!((bytes.get(), push.bytes().len()), (9_000 + size, size));
+        let (size, frame) = (frames.size(), frames.frame(Encoding::Proto));
+        assert_eq!((bytes.get(), push.bytes()), (9_000 + size, frame));
         drop(one);
         assert_eq!(bytes.get(), 9_000 + size);
         drop((again, push));
@@ -179,6 +199,10 @@ mod tests {
             assert_eq!(all.len(), if shared { 3 } else { 0 });
             let size = push.frames.size();
             assert_eq!(bytes.get(), if shared { size } else { 0 });
+            let frames = [Encoding::Json, Encoding::Json, Encoding::Proto];
+            for (shared, encoding) in all.iter().zip(frames) {
+                assert_eq!(shared.bytes(), push.frames.frame(encoding));
+            }
         }
         assert_eq!(bytes.get(), 0);
     }
