@@ -93,44 +93,57 @@ impl Frames {
 
     /// Returns the push of an event of `batch`. Returns `None` for a kind of record that a later
     /// version of the gateway wrote.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         batch: &Batch,
         event: EventRef,
         encoding: Encoding,
     ) -> Option<&PushFrame> {
+        // Each recipient but the first one of an encoding finds it here.
+        if self.of != event || self.made(encoding).is_none() {
+            let made = self.make(batch, event, encoding);
+            *self.made(encoding) = made;
+        }
+        self.made(encoding).as_ref()
+    }
+
+    #[inline]
+    const fn made(&mut self, encoding: Encoding) -> &mut Option<PushFrame> {
+        match encoding {
+            Encoding::Json => &mut self.json,
+            Encoding::Proto => &mut self.proto,
+        }
+    }
+
+    /// Encodes an event. Forgets the frames of another one.
+    #[inline(never)]
+    fn make(&mut self, batch: &Batch, event: EventRef, encoding: Encoding) -> Option<PushFrame> {
         if self.of != event {
             self.of = event;
             let old = [self.json.take(), self.proto.take()];
             self.spare
                 .extend(old.into_iter().flatten().map(|push| push.frame));
         }
-        let slot = match encoding {
-            Encoding::Json => &mut self.json,
-            Encoding::Proto => &mut self.proto,
-        };
-        if slot.is_none() {
-            let mut pos = Token::default();
-            let record = batch.record_at(event.position);
-            let kind = RecordKind::of(&record)?;
-            let push = push(&record, event.part, &mut self.tokens, &mut pos)?;
-            let mut frame = self.spare.pop().unwrap_or_default();
-            frame.clear();
-            let mut payload = 0;
-            let message = ServerMessage::Push(push);
-            write_with(&mut frame, opcode(encoding), None, |out| {
-                let start = out.len();
-                encoding.encode_server(&message, out);
-                payload = out.len() - start;
-            });
-            let shared = (frame.len() >= SHARED_BYTES).then(|| self.counted.share(&frame));
-            *slot = Some(PushFrame {
-                shared,
-                header: frame.len() - payload,
-                frame,
-                kind,
-            });
-        }
-        slot.as_ref()
+        let mut pos = Token::default();
+        let record = batch.record_at(event.position);
+        let kind = RecordKind::of(&record)?;
+        let push = push(&record, event.part, &mut self.tokens, &mut pos)?;
+        let mut frame = self.spare.pop().unwrap_or_default();
+        frame.clear();
+        let mut payload = 0;
+        let message = ServerMessage::Push(push);
+        write_with(&mut frame, opcode(encoding), None, |out| {
+            let start = out.len();
+            encoding.encode_server(&message, out);
+            payload = out.len() - start;
+        });
+        let shared = (frame.len() >= SHARED_BYTES).then(|| self.counted.share(&frame));
+        Some(PushFrame {
+            shared,
+            header: frame.len() - payload,
+            frame,
+            kind,
+        })
     }
 }

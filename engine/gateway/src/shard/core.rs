@@ -224,9 +224,10 @@ impl Core {
         if !session.takes(event.position) {
             return;
         }
-        // Most connections have taken everything.
-        let room =
-            conn.out.len() == 0 || self.make_room(slot, conn, crowd) && !self.is_behind(conn);
+        // Most connections have taken nearly everything. Crowds pay for the rest.
+        let little = UNCOUNTED.min(self.parts.limits.outbox_bytes);
+        let room = !conn.out.is_blocked() && conn.out.len() <= little
+            || self.make_room(slot, conn, crowd) && !self.is_behind(conn);
         if !room || conn.out.has_gap() {
             if conn.out.drop_up_to(event.position) {
                 self.parts.metrics.gaps.one();
@@ -261,6 +262,7 @@ impl Core {
     /// connection can have no more output in this turn. Then its output is beyond `outbox_bytes`, or the shard holds
     /// three quarters of what it may; the event goes to a crowd (`crowd`), and the turn has made all the flushes that
     /// it makes for crowds.
+    #[inline(never)]
     pub(super) fn make_room(&mut self, slot: u32, conn: &mut Conn, crowd: bool) -> bool {
         if conn.out.is_blocked() {
             return true;

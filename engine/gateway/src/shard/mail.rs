@@ -193,16 +193,35 @@ impl Core {
 
     /// Pushes an event to connections of a user.
     fn deliver(&mut self, conns: &mut Slab<Conn>, batch: &Batch, user: UserId, delivery: Delivery) {
-        // A copy, mostly of one number: pushing borrows the whole shard.
-        let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(user));
-        let crowd = delivery.crowd || slots.len() > CROWD;
-        for slot in slots {
-            let Some(conn) = conns.get_mut(slot as usize) else {
-                continue;
-            };
-            if conn.is_of(user) && delivery.except != Some(conn.reference(slot)) {
-                self.push(slot, conn, batch, delivery.event, crowd);
+        match *self.users.get(user) {
+            [] => {}
+            // Most users have one device.
+            [slot] => self.deliver_to(conns, batch, (user, slot), delivery),
+            ref slots => {
+                // A copy: pushing borrows the whole shard.
+                let slots = SmallVec::<[u32; 8]>::from_slice(slots);
+                let crowd = delivery.crowd || slots.len() > CROWD;
+                for slot in slots {
+                    let delivery = Delivery { crowd, ..delivery };
+                    self.deliver_to(conns, batch, (user, slot), delivery);
+                }
             }
+        }
+    }
+
+    /// Pushes an event to a connection of a user.
+    fn deliver_to(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        batch: &Batch,
+        (user, slot): (UserId, u32),
+        delivery: Delivery,
+    ) {
+        if let Some(conn) = conns.get_mut(slot as usize)
+            && conn.is_of(user)
+            && delivery.except != Some(conn.reference(slot))
+        {
+            self.push(slot, conn, batch, delivery.event, delivery.crowd);
         }
     }
 
