@@ -1,8 +1,6 @@
 //! What one client asks costs in proportion to what it asks: in memory, in bytes of the log and in
 //! the work of readers. Afterwards the memory comes back.
 
-use std::net::TcpStream;
-
 use serde_json::json;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
@@ -345,53 +343,4 @@ fn small_changes_of_large_sets_write_little() {
     });
     // Who reacted before is in small parts too: the hundred of them would be more.
     assert!(reactions < 4_096.0, "{reactions} bytes for a reaction");
-}
-
-/// What storms leave behind is no more after many of them than after the first one.
-#[test]
-fn storms_leave_no_memory_behind() {
-    const ROUNDS: usize = 6;
-    let gateway = Setup::default().flag("shards", 1).start();
-    let text = "x".repeat(LONG);
-    let mut alice = gateway.dial().connect("alice", "phone");
-    alice.send_all("alice", std::iter::repeat_n(text.clone(), 40));
-    let mut storm = || {
-        // Signals to devices that do not read.
-        let devices: Vec<_> = (0..8)
-            .map(|n| gateway.dial().connect("sink", &format!("d{n}")))
-            .collect();
-        for _ in 0..40 {
-            alice.done("signal", &json!({"user": "sink", "data": text}));
-        }
-        drop(devices);
-        // Garbage in the place of tokens.
-        for n in 0..40 {
-            let mut stranger = gateway.dial().open();
-            let token = format!("{n:0>4000}");
-            stranger.post_raw(&[json!({"id": 1, "connect": {"token": token}})]);
-            stranger.reply(1);
-        }
-        // Devices that ask for all that there is, and vanish.
-        for n in 0..20 {
-            let mut device = gateway.dial().open();
-            let connect = json!({"user": "alice", "device": format!("d{n}"), "since": "0"});
-            device.post_raw(&[json!({"id": 1, "connect": connect})]);
-            assert_eq!(device.reply(1)["connect"]["user"], "alice");
-        }
-        // Connections that say nothing.
-        for _ in 0..200 {
-            drop(TcpStream::connect(gateway.ws()).expect("the gateway listens"));
-        }
-        wait::until("the connections to be gone", || {
-            let rest = gateway.metric("trunkline_connections");
-            (rest <= 1.0).then_some(())
-        });
-    };
-    storm();
-    let before = unstored(&gateway);
-    for _ in 0..ROUNDS {
-        storm();
-    }
-    comes_back(&gateway, before, 0.0);
-    alice.ping();
 }

@@ -11,6 +11,7 @@ use trunkline_proto::frame::{Opcode, write_frame, write_header};
 use trunkline_proto::handshake::{key_from, write_request};
 
 use crate::gateway::Gateway;
+use crate::tls::Stream;
 use crate::wait;
 
 /// The masking key.
@@ -26,17 +27,18 @@ const SEGMENT: u32 = 536;
 /// Connections that read nothing. Dropping the crowd ends them.
 #[derive(Debug)]
 pub struct Crowd {
-    sockets: Vec<TcpStream>,
+    sockets: Vec<Stream>,
 }
 
 impl Crowd {
-    /// Sends an upgrade and `connect` with these fields on a connection for each. Waits for no answer.
+    /// Sends an upgrade and `connect` with these fields on a connection for each, with TLS if the gateway has it.
+    /// Waits for no answer.
     ///
     /// # Panics
     /// Nobody listens.
     pub fn knock(gateway: &Gateway, fields: impl Iterator<Item = Value>) -> Self {
         let knock = |fields| {
-            let mut socket = open(gateway.ws());
+            let mut socket = over_tls(gateway, open(gateway.ws()));
             let connect = json!({"id": 1, "connect": fields}).to_string();
             let mut out = upgrade(gateway.ws());
             write_frame(&mut out, Opcode::Text, connect.as_bytes(), Some(MASK));
@@ -66,18 +68,46 @@ impl Crowd {
         crowd
     }
 
-    /// Sends the first `sent` bytes of a text message of `whole` bytes on each connection.
+    /// Sends the first bytes of a text message of `whole` bytes on each connection: as many as `sent` says for
+    /// one after another, in turn.
     ///
     /// # Panics
     /// A connection has ended.
-    pub fn begin_message(&mut self, whole: usize, sent: usize) {
-        let mut out = Vec::new();
-        write_header(&mut out, Opcode::Text, whole, Some([0; 4]));
-        out.resize(out.len() + sent, b' ');
-        for socket in &mut self.sockets {
+    pub fn begin_message(&mut self, whole: usize, sent: &[usize]) {
+        for (socket, &sent) in self.sockets.iter_mut().zip(sent.iter().cycle()) {
+            let mut out = Vec::new();
+            write_header(&mut out, Opcode::Text, whole, Some([0; 4]));
+            out.resize(out.len() + sent, b' ');
             socket.write_all(&out).expect("the gateway reads");
         }
     }
+
+    /// Sends the first bytes of a TLS record of `whole` bytes on each connection, as [`Self::begin_message`] does.
+    ///
+    /// # Panics
+    /// A connection has ended.
+    pub fn begin_record(&mut self, whole: u16, sent: &[usize]) {
+        for (socket, &sent) in self.sockets.iter_mut().zip(sent.iter().cycle()) {
+            // RFC 8446 §5.1: application data.
+            let mut out = vec![23, 3, 3];
+            out.extend_from_slice(&whole.to_be_bytes());
+            out.resize(out.len() + sent, 0);
+            socket.tcp().write_all(&out).expect("the gateway reads");
+        }
+    }
+}
+
+/// Makes the TLS hand-shake if the gateway has TLS.
+fn over_tls(gateway: &Gateway, socket: TcpStream) -> Stream {
+    let Some(trust) = gateway.trusted() else {
+        return Stream::Plain(socket);
+    };
+    let mut stream = trust.connect_on(socket);
+    while stream.conn.is_handshaking() {
+        let done = stream.conn.complete_io(&mut stream.sock);
+        done.expect("a hand-shake");
+    }
+    Stream::Tls(Box::new(stream))
 }
 
 /// Opens a connection with small buffers in the kernel.

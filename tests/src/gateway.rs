@@ -312,6 +312,11 @@ impl Gateway {
         }
     }
 
+    /// The certificates that clients trust; `None` without TLS.
+    pub(crate) const fn trusted(&self) -> Option<&Trust> {
+        self.setup.trust.as_ref()
+    }
+
     /// Reads one number of `/metrics` by its name and labels, such as `trunkline_acks_total`.
     pub fn metric(&self, name: &str) -> f64 {
         http::metric(self.ready.control, name)

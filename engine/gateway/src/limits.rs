@@ -88,8 +88,9 @@ pub struct Limits {
     /// Sessions of a shard that wait for a page of events that they missed. Beyond: close code 3013.
     pub recovering: usize,
     /// Bytes that the connections of a shard may hold together: output that clients have not read, and
-    /// incomplete messages. Beyond half of it, a `gap` replaces live pushes to clients that do not read.
-    /// Beyond all of it, the connections that hold most are closed, with code 3008 or 3013.
+    /// incomplete messages. Beyond half of it, a `gap` replaces live pushes to clients that do not read,
+    /// beyond three quarters also those for a crowd where earlier output waits to be written. Beyond all
+    /// of it, the connections that hold most are closed, with code 3008 or 3013.
     pub shard_buffer_bytes: usize,
     /// Bytes of an upgrade request. Beyond: HTTP status 431.
     pub header_bytes: usize,

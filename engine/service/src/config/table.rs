@@ -219,7 +219,7 @@ settings! {
     max_recovering: usize { default("1024"), least("1"), limits("sessions of a shard that catch up at the same time", "close 3013, with a range of delays") }
     /// The unread output and unfinished input of all connections of a shard; at least outbox-bytes
     /// and message-bytes together.
-    shard_buffer_bytes: ByteSize { default("256MiB"), limits("memory for output that waits for all connections of a shard, plus the unfinished messages and requests that have arrived. A push of 8 KiB or more for several connections counts once", "from half of it on, live pushes to clients that do not read become a `gap`, and their questions to the store wait (limited: answers). Beyond it the connections that hold most are closed: 3008 for unread output, 3013 for unfinished input, HTTP 503 before the upgrade") }
+    shard_buffer_bytes: ByteSize { default("256MiB"), limits("memory for output that waits for all connections of a shard, plus the unfinished messages and requests that have arrived. A push of 8 KiB or more for several connections counts once in a shard", "from half of it on, live pushes to clients that do not read become a `gap`, and their questions to the store wait (limited: answers). From three quarters on, so do those for more than 16 connections where more than 4 KiB of earlier output wait to be written. Beyond it the connections that hold most are closed: 3008 for unread output, 3013 for unfinished input, HTTP 503 before the upgrade") }
     /// The longest upgrade request.
     header_bytes: ByteSize { default("8KiB"), range("1KiB", "64KiB"), limits("an upgrade request", "HTTP 431") }
     /// The most commands in one frame.
