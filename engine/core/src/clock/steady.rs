@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::follow::{Ahead, Back, Follower, TOLERANCE};
+use super::mark::EVERY;
 use super::{Look, Mark};
 
 /// The factor by which the steady time runs faster after a leap ahead. After a week without the
@@ -42,21 +43,30 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Continues from the time in a store: its mark, or else the time of its last record (0 if the
-    /// store has none).
+    /// Continues from the time in a store: its mark, or the time of its last record (0 if the store has none) if
+    /// there is no mark, or the record came after it.
     pub(crate) fn start(look: Look, mark: Option<Mark>, last_record: u64) -> Self {
         let system = look.system;
         let known = match mark {
-            Some(mark) => Some(Duration::from_millis(mark.steady)),
+            Some(mark) => {
+                // A killed gateway ran on after the mark: its records are a minute behind the mark at most.
+                let ran = mark.steady..=mark.steady.saturating_add(EVERY.as_millis() as u64);
+                let is_known = ran.contains(&last_record);
+                let known = if is_known { last_record } else { mark.steady };
+                Some(Duration::from_millis(known))
+            }
             // An earlier version stamped records with the system clock. A record that is ahead of
             // the clock proves nothing.
             None if last_record > 0 => Some(Duration::from_millis(last_record).min(system)),
             None => None,
         };
-        let room = mark.map_or(CLOSED, |mark| {
-            let passed = mark.steady.saturating_sub(mark.added);
-            Duration::from_millis(passed).min(CLOSED)
-        });
+        let room = match (mark, known) {
+            (Some(mark), Some(known)) => {
+                let passed = known.saturating_sub(Duration::from_millis(mark.added));
+                passed.min(CLOSED)
+            }
+            _ => CLOSED,
+        };
         let steady = known.map_or(system, |known| known.max(system.min(known + room)));
         let spent = known.map_or(Duration::ZERO, |known| steady.saturating_sub(known));
         let added = steady.saturating_sub(room.saturating_sub(spent));

@@ -280,6 +280,41 @@ fn starts_together_add_no_more_than_the_time_that_ran() {
     Machine::at(stopped, Some(machine.steady.mark()), 0).is_right();
 }
 
+/// A killed gateway has stored a mark up to a minute ago: its last record says how far it came.
+#[test]
+fn crashes_together_take_no_time_back() {
+    for run in [10, 40, 50, 59].map(Duration::from_secs) {
+        let (mut known, mut last, mut system) = (mark(NOW), NOW, NOW);
+        for crash in 0..40 {
+            system += 3 * SECOND;
+            let mut machine = Machine::at(system, known, millis(last));
+            let began = machine.steady();
+            assert!(
+                began >= last,
+                "{run:?}, crash {crash}: back from {last:?} to {began:?}"
+            );
+            // A commit each second stores a mark if one is due.
+            for _ in 0..run.as_secs() {
+                let newer = machine.steady.mark();
+                if known.is_none_or(|older| older.is_due(newer)) {
+                    known = Some(newer);
+                }
+                machine.run(SECOND, SECOND);
+            }
+            (last, system) = (machine.steady(), machine.system);
+        }
+        let behind = system - last;
+        assert!(behind <= CLOSED, "{run:?}: {behind:?} behind");
+    }
+}
+
+/// A record that is further ahead than a mark can be old is of a wrong clock.
+#[test]
+fn a_record_far_behind_the_mark_proves_nothing() {
+    let last = millis(NOW + 2 * MINUTE);
+    assert_eq!(Machine::at(NOW, mark(NOW), last).steady(), NOW);
+}
+
 #[test]
 fn a_store_without_a_mark_goes_on_from_its_last_record() {
     let start = |last: Duration| Machine::new(None, millis(last)).steady();
