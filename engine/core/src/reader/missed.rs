@@ -13,7 +13,7 @@ use trunkline_proto::message::{Message, ReplyBody};
 use trunkline_proto::names::Conversation;
 use trunkline_storage::{IdBuildHasher, Page, Position, Reader, Record, TimelineId};
 
-use super::failure::{CORRUPT, failure};
+use super::failure::{CORRUPT, failure, is_lasting};
 use super::follow::{self, Followed, Looked};
 use super::messages::Messages;
 use super::reading::Reading;
@@ -397,6 +397,8 @@ impl MissedMessages {
         self.reading.meter().take();
         match shown {
             Ok(shown) => Ok(shown),
+            // Asking again would keep the recipient's later messages waiting.
+            Err(failure) if is_lasting(&failure) => Ok(None),
             Err((ErrorCode::StorageUnavailable | ErrorCode::Internal, why)) => Err(why.to_owned()),
             Err(_) => Ok(None),
         }
