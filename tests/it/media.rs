@@ -426,6 +426,20 @@ fn an_export_names_the_files_of_the_user_and_no_others() {
     urls.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, urls);
+    // Another gateway uses the place, or a backup was restored: the records are whole all the same.
+    let owner = gateway.data().join("media").join("trunkline-owner");
+    std::fs::write(&owner, "shared").expect("it can be written");
+    let exported = lines("alice");
+    assert_eq!(exported.last().expect("a last line")["kind"], "end");
+    let media: Vec<_> = exported
+        .iter()
+        .filter(|line| line["kind"] == "media")
+        .collect();
+    assert!(
+        media.len() == 1 && media[0]["error"].is_string(),
+        "{media:?}"
+    );
+    std::fs::remove_file(&owner).expect("it can be removed");
     let carol = lines("carol");
     assert!(
         carol.iter().all(|line| line["kind"] != "media"),

@@ -15,7 +15,7 @@ use super::{MediaMetrics, MediaPlace};
 const PIECE: usize = 64;
 const REST: Duration = Duration::from_millis(5);
 
-/// The time between two looks whether the erasure goes on.
+/// The time between two looks whether to go on.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The most time for one step at the place of media.

@@ -113,8 +113,8 @@ impl Exports {
         })
     }
 
-    /// Passes the lines of all records about a user, and then of the user's media, to `each`, until `each` wants no more. Pieces may be
-    /// empty: they ask whether to go on.
+    /// Passes the lines of all records about a user, and then of the user's media, to `each`, until `each`
+    /// wants no more. Pieces may be empty: they ask whether to go on.
     ///
     /// # Errors
     /// The files cannot be read. The text says why.
@@ -166,7 +166,11 @@ impl Exports {
             flow = each(piece);
         }
         if flow.is_continue() {
-            self.media(person, each)?;
+            // The records are whole all the same.
+            if let Err(why) = self.media(person, each) {
+                let line = format!("{}\n", json!({"kind": "media", "error": why}));
+                let _ = each(line.into_bytes());
+            }
         }
         Ok(Exported {
             records,
