@@ -183,6 +183,7 @@ pub struct Ack {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sync {
+    /// A position, or "oldest".
     #[prost(string, tag = "1")]
     pub since: ::prost::alloc::string::String,
     #[prost(uint32, optional, tag = "2")]
