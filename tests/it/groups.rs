@@ -11,6 +11,7 @@ fn gateway(fanout_limit: usize) -> Gateway {
     Setup::default()
         .flag("shards", 3)
         .flag("fanout-limit", fanout_limit)
+        .flag("channel-stays", "0s")
         .start()
 }
 

@@ -127,7 +127,8 @@ fn others_take_no_positions_away() {
 #[test]
 fn a_group_that_shrinks_and_grows_takes_no_positions_away() {
     const TIMES: usize = 70;
-    let gateway = Setup::default().flag("fanout-limit", 5).start();
+    let setup = Setup::default().flag("fanout-limit", 5);
+    let gateway = setup.flag("channel-stays", "0s").start();
     let mut mallory = gateway.dial().connect("mallory", "phone");
     let mut bob = gateway.dial().connect("bob", "phone");
     let begin = bob.pos();

@@ -8,6 +8,9 @@ pub struct Messaging {
     /// The maximum number of members of a group whose events enter every member's sync timeline.
     /// Members of larger groups catch up from the group's channel. Clients see no difference.
     pub fanout_limit: usize,
+    /// How long members catch up from the channel at least. Each change between the two writes the inbox of
+    /// every member, for a command that may name few of them.
+    pub channel_stays: Duration,
     /// The maximum number of members of a group in which authors receive the receipts of other
     /// members. In larger groups only the reader's own devices receive them, and clients use
     /// `receipts` to ask.
@@ -43,6 +46,7 @@ impl Messaging {
     pub(crate) fn of_tests() -> Self {
         Self {
             fanout_limit: 200,
+            channel_stays: Duration::from_hours(1),
             receipt_fanout: 16,
             receipt_delay: Duration::from_millis(250),
             delivered_delay: Duration::from_secs(2),

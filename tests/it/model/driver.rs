@@ -79,6 +79,7 @@ impl Driver {
             .flag("shards", 3)
             .flag("edit-window", if late_edits { "1ms" } else { "1d" })
             .flag("fanout-limit", FANOUT)
+            .flag("channel-stays", "0s")
             .flag("receipt-fanout", FANOUT + 1)
             .flag("receipt-delay", delay)
             .flag("delivered-delay", longer)

@@ -35,6 +35,7 @@ pub(super) const ENG: &str = "g:eng";
 /// The rules of a [`Fixture`].
 pub(super) const RULES: Messaging = Messaging {
     fanout_limit: 5,
+    channel_stays: Duration::from_hours(1),
     receipt_fanout: 4,
     receipt_delay: Duration::ZERO,
     delivered_delay: Duration::ZERO,

@@ -4,6 +4,7 @@ mod held;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use trunkline_storage::{IdBuildHasher, TimelineId};
@@ -14,6 +15,7 @@ use super::counts::Running;
 use super::refused::{CORRUPT, Refused};
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
+use crate::messaging::Messaging;
 use crate::state::{self, Entry, Head, Profile, ROSTER_CHUNK, Role, Roster, Tally};
 
 pub(super) use held::Groups;
@@ -22,10 +24,6 @@ type ById<T> = HashMap<TimelineId, T, IdBuildHasher>;
 
 /// The percentage of the limit below which members catch up from their own sync timelines again.
 const BACK_TO_PUSH: usize = 80;
-
-/// How long members catch up from the channel at least, in milliseconds. Each change between the two writes
-/// the inbox of every member, for a command that may name few of them.
-const CHANNEL_STAYS_MS: u64 = 60 * 60 * 1_000;
 
 /// A group as the batch under construction leaves it.
 pub(super) struct Group {
@@ -225,11 +223,13 @@ impl Group {
 
     /// Chooses from where members catch up: from the channel if the group has more than `most`
     /// members. A group that uses the channel goes back only below [`BACK_TO_PUSH`] percent of
-    /// `most`, and after [`CHANNEL_STAYS_MS`], so that members who join and leave do not change it each
-    /// time. `now` is the steady time.
-    pub(super) fn choose_pull(&mut self, most: usize, now: u64) {
+    /// `most`, and after the time that channels stay, so that members who join and leave do not change it
+    /// each time. `now` is the steady time in milliseconds.
+    pub(super) fn choose_pull(&mut self, rules: &Messaging, now: u64) {
+        let most = rules.fanout_limit;
         if self.pull {
-            let has_stayed = now.saturating_sub(self.pulled_at) >= CHANNEL_STAYS_MS;
+            let stayed = Duration::from_millis(now.saturating_sub(self.pulled_at));
+            let has_stayed = stayed >= rules.channel_stays;
             self.pull = !has_stayed || self.len() > most * BACK_TO_PUSH / 100;
         } else if self.len() > most {
             (self.pull, self.pulled_at) = (true, now);

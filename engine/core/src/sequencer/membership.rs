@@ -241,7 +241,7 @@ impl Membership {
             return Err(TOO_MANY);
         }
         let was_pull = group.is_pull();
-        group.choose_pull(self.rules.fanout_limit, batch.moment().steady);
+        group.choose_pull(&self.rules, batch.moment().steady);
         delta.change_inboxes(batch, group, was_pull)?;
         let advance: Advance = batch.decoded(asked.id())?.unwrap_or_default();
         delta.write_members(batch, group, last_seq, &advance)?;
@@ -526,9 +526,23 @@ mod tests {
                 &name[..]
             };
             fixture.change_group("alice", change, named).unwrap();
-            assert_eq!(is_pull(&mut fixture), expected, "{change:?} {number}");
+            check_mode(&mut fixture, expected);
             pass(&mut fixture, HOUR);
         }
+    }
+
+    /// Checks from where members catch up: in memory, in the store, and in the inbox of a member.
+    fn check_mode(fixture: &mut Fixture, expected: bool) {
+        assert_eq!(is_pull(fixture), expected);
+        let ids = fixture.ids();
+        let value = fixture.batch.value(ids.head(ids.group("", "eng")));
+        let value = value.unwrap().unwrap();
+        let head: state::Head<'_> = state::decode(&value).unwrap();
+        assert_eq!(head.pull, expected, "as it is stored");
+        let value = fixture.batch.value(ids.inbox(fixture.user("alice")));
+        let value = value.unwrap().unwrap();
+        let inbox: state::Inbox<'_> = state::decode(&value).unwrap();
+        assert_eq!(inbox.open.len(), usize::from(expected), "open windows");
     }
 
     #[test]

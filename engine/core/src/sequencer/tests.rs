@@ -25,6 +25,7 @@ use crate::turns::Weights;
 
 const RULES: Messaging = Messaging {
     fanout_limit: 100,
+    channel_stays: Duration::ZERO,
     receipt_fanout: 4,
     receipt_delay: Duration::ZERO,
     delivered_delay: Duration::ZERO,

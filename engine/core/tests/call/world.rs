@@ -47,6 +47,7 @@ const HUB: HubLimits = HubLimits {
 
 const RULES: Messaging = Messaging {
     fanout_limit: 200,
+    channel_stays: Duration::ZERO,
     receipt_fanout: 16,
     receipt_delay: Duration::ZERO,
     delivered_delay: Duration::ZERO,

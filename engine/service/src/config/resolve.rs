@@ -312,6 +312,7 @@ fn hub(settings: &Settings) -> HubLimits {
 fn messaging(settings: &Settings) -> Messaging {
     Messaging {
         fanout_limit: number(settings.fanout_limit),
+        channel_stays: time(settings.channel_stays),
         receipt_fanout: number(settings.receipt_fanout),
         receipt_delay: time(settings.receipt_delay),
         delivered_delay: time(settings.delivered_delay),

@@ -283,6 +283,9 @@ settings! {
     /// The members of a group up to which an event enters the timeline of every member. Members of
     /// larger groups catch up from the timeline of the group.
     fanout_limit: usize { default("200"), range("1", "10000"), limits("members of a group up to which an event enters every member's timeline", "members catch up from the group's channel; clients see no difference") }
+    /// How long members catch up from the timeline of their group at least, once the group has more than
+    /// fanout-limit. 0s: until it is below four fifths of that.
+    channel_stays: Duration { default("1h"), most("30d"), limits("how long members catch up from the group's channel at least, once it has more than `fanout_limit`; at most 30d", "they catch up from their own timelines again, if the group is below four fifths of `fanout_limit`") }
     /// The members of a group up to which the author of a message gets the receipts of the others.
     receipt_fanout: usize { default("16"), range("2", "64"), limits("members of a group up to which the author of a message gets the others' receipts; at most 64", "only the reader's own devices get them; the command `receipts` answers") }
     /// How long a receipt waits for others of its conversation, so that one record stores them

@@ -28,6 +28,7 @@ const DELIVERED: u64 = 1_000;
 /// The rules of a [`World::new`].
 const RULES: Messaging = Messaging {
     fanout_limit: 500,
+    channel_stays: Duration::ZERO,
     receipt_fanout: 4,
     receipt_delay: Duration::ZERO,
     delivered_delay: Duration::ZERO,

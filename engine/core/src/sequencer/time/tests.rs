@@ -68,6 +68,7 @@ impl World {
         let opened = opened.unwrap();
         let rules = Messaging {
             fanout_limit: 500,
+            channel_stays: Duration::ZERO,
             receipt_fanout: 4,
             receipt_delay: Duration::ZERO,
             delivered_delay: Duration::ZERO,
