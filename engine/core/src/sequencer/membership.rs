@@ -249,7 +249,7 @@ impl Membership {
             delta.forget_marks(batch, advance)?;
         }
         delta.write_creation(batch, members);
-        delta.write_group(batch, group);
+        delta.write_group(batch, group, was_pull);
         let recipients = delta.recipients(group, was_pull);
         let position = delta.append(batch, &recipients.fanout)?;
         Ok(Decision::done(done, position, recipients.audience))
@@ -543,6 +543,25 @@ mod tests {
         let value = value.unwrap().unwrap();
         let inbox: state::Inbox<'_> = state::decode(&value).unwrap();
         assert_eq!(inbox.open.len(), usize::from(expected), "open windows");
+    }
+
+    #[test]
+    fn a_change_of_a_role_stores_from_where_members_catch_up() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice"]);
+        fixture.change_group("alice", Change::Add, &NAMES).unwrap();
+        let named = &NAMES[3..];
+        fixture
+            .change_group("alice", Change::Remove, named)
+            .unwrap();
+        check_mode(&mut fixture, true);
+        pass(&mut fixture, HOUR);
+        let role = Change::Role(RoleName::Admin);
+        fixture.change_group("alice", role, &["b"]).unwrap();
+        fixture.commit();
+        let id = fixture.ids().group("", "eng");
+        fixture.recent.groups().forget(id);
+        check_mode(&mut fixture, false);
     }
 
     #[test]

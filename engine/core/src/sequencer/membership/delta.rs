@@ -137,9 +137,10 @@ impl<'a> Delta<'a> {
         }
     }
 
-    /// Adds the head of the group and the changed chunks of its roster.
-    pub(super) fn write_group(&mut self, batch: &OpenBatch, group: &Group) {
-        if !matches!(self.asked.change, Change::Role(_)) {
+    /// Adds the head of the group, if something of it changes, and the changed chunks of its roster.
+    pub(super) fn write_group(&mut self, batch: &OpenBatch, group: &Group, was_pull: bool) {
+        // Any change can be the one with which members catch up from somewhere else.
+        if !matches!(self.asked.change, Change::Role(_)) || group.is_pull() != was_pull {
             group.write_head(batch.ids(), &mut self.changes);
         }
         for &chunk in &self.chunks {
