@@ -5,7 +5,7 @@ use super::buckets::Buckets;
 use super::ended::Ended;
 use super::refused::{CORRUPT, Refused};
 use crate::ids::UserId;
-use crate::state::{self, Bucket, Inbox, InboxEntry, Window};
+use crate::state::{self, Bucket, Closed, Inbox, InboxEntry, Window};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::TimelineId;
 
@@ -195,6 +195,8 @@ pub(super) fn begin_anew(
     let value = read(batch, changes, key)?;
     let mut inbox = decode(&value)?;
     renew(batch, key, &mut inbox, changes)?;
+    // All of them end before the new floor. Pieces and nodes are written anew from the first on.
+    inbox.closed = Closed::default();
     inbox.floor = inbox.floor.max(position);
     inbox.hides = false;
     changes.push((key, state::encode(&inbox)));
@@ -326,6 +328,30 @@ mod tests {
         let value = fixture.batch.value(key).unwrap().unwrap();
         let inbox = decode(&value).unwrap();
         assert_eq!((inbox.floor, inbox.closed.pieces), (0, 250));
+    }
+
+    #[test]
+    fn a_user_who_begins_anew_has_no_ended_windows() {
+        let mut fixture = Fixture::new();
+        let channel = channel(&fixture, 1);
+        let (alice, mut kept) = (fixture.user("alice"), Vec::new());
+        for _ in 0..2 {
+            for _ in 0..3 * 8 + 1 {
+                apply(&mut fixture, open(channel));
+                apply(&mut fixture, close(channel));
+            }
+            let value = fixture.batch.value(fixture.ids().inbox(alice));
+            let value = value.unwrap().unwrap();
+            kept.push(decode(&value).unwrap().closed);
+            let mut changes = Changes::new();
+            begin_anew(&fixture.batch, alice, 30, &mut changes).unwrap();
+            fixture
+                .batch
+                .append(&Draft::default(), &mut changes)
+                .unwrap();
+        }
+        assert_eq!(kept[0].pieces, 3);
+        assert_eq!(kept[0], kept[1]);
     }
 
     #[test]
