@@ -322,8 +322,11 @@ fn receipts_of_before_an_erasure_reach_no_new_user() {
     assert_eq!(bob.waiting(), [] as [Value; 0]);
     let synced = bob.done("sync", &json!({"since": "0"}));
     assert_eq!(synced["events"], json!([]), "{synced}");
-    // From the first message on they tell each other, as ever.
+    // From the first message on they tell each other, as ever. No mark of before comes with another one.
     let sent = bob.send("alice", "five");
+    alice.ack(direct, &json!({"delivered": sent["seq"]}));
+    bob.ping();
+    assert_eq!(bob.waiting(), [] as [Value; 0]);
     alice.ack(direct, &json!({"read": sent["seq"]}));
     let push = bob.push();
     assert_eq!(push[receipt]["read"], sent["seq"], "{push}");

@@ -270,16 +270,19 @@ impl Receipts {
                     fanout.push(user);
                 }
             }
+            let mut firsts = SmallVec::<[u64; 2]>::new();
+            for &user in &fanout {
+                firsts.push(subject::first_seen(batch, user, held.conversation)?);
+            }
             let mut told = SmallVec::new();
             for (part, reader) in readers.iter().enumerate() {
-                let mut bits = own(part);
-                for (place, &user) in fanout.iter().enumerate() {
-                    // A new user of an erased name is not told who read what was said before.
-                    let first = subject::first_seen(batch, user, held.conversation)?;
-                    if first <= reader.marks.delivered {
-                        bits |= 1 << place;
-                    }
-                }
+                let Marks {
+                    delivered, read, ..
+                } = reader.marks;
+                // A new user of an erased name is not told who read what was said before.
+                let sees = |first: u64| first <= delivered && (read == 0 || first <= read);
+                let seeing = firsts.iter().enumerate().filter(|(_, first)| sees(**first));
+                let bits = seeing.fold(own(part), |bits, (place, _)| bits | 1 << place);
                 told.push(bits);
             }
             let is_told = |place: usize| told.iter().any(|bits| bits >> place & 1 == 1);
