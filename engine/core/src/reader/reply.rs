@@ -124,9 +124,19 @@ impl Worker {
     /// Returns the look-up of a page of events that is done in slices, since the user has many channels. `None`
     /// for others, and while readers hold as many half pages as they may.
     pub(super) fn long_feed(&self, job: &Job, to: Option<&ReplyConn>) -> Option<LongLookUp> {
-        let (user, since) = match job.query {
-            Query::Sync { user, since, .. } => (user, since.unwrap_or(Position::ZERO)),
-            Query::CatchUp { user, since, .. } => (user, since),
+        let (user, since) = match &job.query {
+            Query::Sync { user, since, .. } => (*user, since.unwrap_or(Position::ZERO)),
+            Query::CatchUp {
+                user,
+                since,
+                connect,
+            } => {
+                let opening = connect.as_deref();
+                let resumes = opening.is_some_and(|opening| opening.resumes.is_some());
+                // The position that the store keeps for the device is not known yet.
+                let since = if resumes { Position::ZERO } else { *since };
+                (*user, since)
+            }
             _ => return None,
         };
         let count = Windows::count(&self.reading, user, since.0);

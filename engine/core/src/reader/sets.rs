@@ -1,5 +1,7 @@
 //! Sets whose entries are spread over several values.
 
+use std::io;
+
 use trunkline_storage::{ReadError, TimelineId};
 
 use super::reading::Reading;
@@ -14,7 +16,7 @@ const ATTEMPTS: usize = 100;
 /// Reads a set until no command changes it meanwhile. `attempt` returns `None` if one did.
 ///
 /// # Errors
-/// The error of an attempt, or [`ReadError::NoRecord`] if commands changed the set during each of
+/// The error of an attempt, or [`ReadError::Io`] if commands changed the set during each of
 /// [`ATTEMPTS`] attempts.
 pub(super) fn steady<T>(
     mut attempt: impl FnMut() -> Result<Option<T>, ReadError>,
@@ -24,7 +26,10 @@ pub(super) fn steady<T>(
             return Ok(read);
         }
     }
-    Err(ReadError::NoRecord)
+    Err(ReadError::Io {
+        file: "a set of values".into(),
+        source: io::Error::other("commands changed it during each attempt to read it"),
+    })
 }
 
 /// Returns the entries of the set under the key `set`. A caller that reads the head of the set again

@@ -5,11 +5,15 @@ use trunkline_storage::{ReadError, TimelineId};
 use super::reading::Reading;
 use super::sets::{buckets, entries, steady};
 use crate::ids::UserId;
-use crate::state::{self, Inbox, NODE, Node, Reach, Window};
+use crate::state::{self, Inbox, NODE, Node, PIECE, Reach, Window};
 
 /// The number of pieces of closed windows from which one page of events takes all windows. The page ends with
 /// the last of them, and takes of later pieces the windows that began before.
 const WHOLE: usize = 8;
+
+/// The number of pieces of which a page has windows, at most: of [`WHOLE`], and of others those that were open
+/// at its end, which are at most 1,000.
+const MOST_PIECES: u64 = 1_000 + WHOLE as u64;
 
 /// The parts of channels that belong to a user's events after some position.
 #[derive(Default)]
@@ -36,12 +40,13 @@ impl Windows {
         };
         let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
         let known = inbox.open.len() + inbox.closed.rest.len();
-        let pieces = if since < inbox.closed.end {
-            usize::try_from(inbox.closed.pieces).unwrap_or(usize::MAX)
-        } else {
-            0
+        let earlier = inbox.gathered.len() + inbox.kept.len();
+        let pieces = match since < inbox.closed.end {
+            // A page has no more of them.
+            true => inbox.closed.pieces.min(MOST_PIECES) as usize,
+            false => 0,
         };
-        Ok(known + inbox.gathered.len() + inbox.kept.len() + pieces)
+        Ok(known + earlier + pieces * PIECE)
     }
 
     /// Reads the windows of a user in which there can be events after `since`.
@@ -63,7 +68,8 @@ impl Windows {
             list.extend(buckets::<Window>(reading, &keys.collect::<Vec<_>>())?);
             list.append(&mut ended.found);
             // Windows that moved meanwhile are in neither place: an empty list may be wrong as well.
-            let is_apart = inbox.open.len() > 0 || inbox.slots > 0 || since < inbox.closed.end;
+            // Pieces never change.
+            let is_apart = inbox.open.len() > 0 || inbox.slots > 0;
             if is_apart && reading.stored(key)?.as_ref() != Some(&value) {
                 return Ok(None);
             }
@@ -130,15 +136,17 @@ impl<'r> Ended<'r> {
             Some(value) => state::decode(&value).ok_or(ReadError::NoRecord)?,
             None => Node::default(),
         };
-        for (place, reach) in node.reaches().iter().take(len).enumerate() {
+        for place in 0..len {
+            // A repair can have lost what a node says. What lies below may be whole.
+            let reach = node.reaches().get(place).filter(|reach| reach.end > 0);
             let number = number * NODE + place as u64;
-            if !self.concerns(*reach) {
+            if reach.is_some_and(|reach| !self.concerns(*reach)) {
                 continue;
             }
             if level > 1 {
                 self.look_into(level - 1, number, NODE as usize)?;
             } else {
-                self.take(number, *reach)?;
+                self.take(number)?;
             }
         }
         Ok(())
@@ -150,15 +158,16 @@ impl<'r> Ended<'r> {
     }
 
     /// Takes the windows of a piece that belong to the page.
-    fn take(&mut self, number: u64, reach: Reach) -> Result<(), ReadError> {
-        if self.until.is_none() && self.whole == WHOLE {
-            self.until = Some(self.end);
-            if !self.concerns(reach) {
-                return Ok(());
-            }
-        }
+    fn take(&mut self, number: u64) -> Result<(), ReadError> {
         let key = self.reading.ids().closed(self.inbox, 0, number);
         let windows = buckets::<Window>(self.reading, &[key])?;
+        let end = windows.iter().map(|window| window.until).max();
+        let Some(end) = end.filter(|end| *end > self.since) else {
+            return Ok(());
+        };
+        if self.until.is_none() && self.whole == WHOLE {
+            self.until = Some(self.end);
+        }
         let concerned = windows.into_iter().filter(|window| {
             self.concerns(Reach {
                 after: window.after,
@@ -168,7 +177,7 @@ impl<'r> Ended<'r> {
         let concerned: Vec<_> = concerned.collect();
         self.found.extend(concerned);
         if self.until.is_none() {
-            (self.whole, self.end) = (self.whole + 1, reach.end);
+            (self.whole, self.end) = (self.whole + 1, end);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use advance::Advance;
 pub(crate) use buckets::{Bucket, Entry as BucketEntry, Spread};
-pub(crate) use closed::{Closed, NODE, Node, Reach};
+pub(crate) use closed::{Closed, NODE, Node, PIECE, Reach};
 pub(crate) use contacts::{Contact, Contacts, MAX_CONTACTS};
 pub(crate) use created::Created;
 pub(crate) use direct::{Acked, Direct, Marks};
