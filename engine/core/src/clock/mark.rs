@@ -39,8 +39,12 @@ impl Mark {
         })
     }
 
-    /// Returns whether it is time to store `newer` in place of this mark.
+    /// Returns whether it is time to store `newer` in place of this mark. A start that has added something stores
+    /// it at once: the next start would count what was added as time that ran.
     pub(crate) fn is_due(self, newer: Self) -> bool {
+        if self.added != newer.added {
+            return true;
+        }
         let passed = |older: u64, newer: u64| newer.abs_diff(older) >= EVERY.as_millis() as u64;
         passed(self.steady, newer.steady) || passed(self.wire, newer.wire)
     }

@@ -308,6 +308,32 @@ fn crashes_together_take_no_time_back() {
     }
 }
 
+/// Kills beside a wrong clock: what one start adds is no time that ran for the next one.
+#[test]
+fn kills_beside_a_wrong_clock_add_no_more_than_the_time_that_ran() {
+    for run in [1, 10, 50].map(Duration::from_secs) {
+        let (mut known, mut last, mut ran) = (mark(NOW), millis(NOW), Duration::ZERO);
+        for kill in 0..200 {
+            let mut machine = Machine::at(NOW + 100 * DAY, known, last);
+            for _ in 0..run.as_secs() {
+                let newer = machine.steady.mark();
+                if known.is_none_or(|older| older.is_due(newer)) {
+                    known = Some(newer);
+                }
+                machine.run(SECOND, SECOND);
+            }
+            last = millis(machine.steady());
+            ran += run;
+            let passed = machine.steady() - NOW;
+            let most = CLOSED + 2 * ran + MINUTE;
+            assert!(
+                passed <= most,
+                "{run:?}, kill {kill}: {passed:?} passed, {ran:?} ran"
+            );
+        }
+    }
+}
+
 /// A record that is further ahead than a mark can be old is of a wrong clock.
 #[test]
 fn a_record_far_behind_the_mark_proves_nothing() {
