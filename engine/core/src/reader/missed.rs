@@ -64,6 +64,18 @@ pub struct Shown {
     pub mentioned: bool,
 }
 
+/// What became of a message for its recipient.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sight {
+    /// The recipient sees it.
+    Shown(Box<Shown>),
+    /// The recipient cannot see it any more: it was recalled, deleted or has expired, or the recipient has left
+    /// the group; or the recipient mutes the conversation and is not mentioned.
+    Unseen,
+    /// What the store has of it is damaged.
+    Damaged,
+}
+
 /// Users, by their ids.
 pub type Users = HashSet<UserId, IdBuildHasher>;
 
@@ -386,27 +398,23 @@ impl MissedMessages {
         })
     }
 
-    /// Returns a message as its recipient sees it; `None` if the recipient cannot see it any more: it was
-    /// recalled, deleted or has expired, or the recipient has left the group; `None` also if the recipient mutes
-    /// the conversation and is not mentioned.
+    /// Returns a message as its recipient sees it.
     ///
     /// # Errors
-    /// Says why the store cannot be read.
-    pub fn show(&mut self, missed: &Missed) -> Result<Option<Shown>, String> {
+    /// Says why the store cannot be read now.
+    pub fn show(&mut self, missed: &Missed) -> Result<Sight, String> {
         let shown = self.shown(missed);
         self.reading.meter().take();
         match shown {
             Ok(shown) => Ok(shown),
-            // Asking again would keep the recipient's later messages waiting.
-            Err(failure) if is_lasting(&failure) => Ok(None),
             Err((ErrorCode::StorageUnavailable | ErrorCode::Internal, why)) => Err(why.to_owned()),
-            Err(_) => Ok(None),
+            Err(_) => Ok(Sight::Unseen),
         }
     }
 
-    fn shown(&mut self, missed: &Missed) -> Result<Option<Shown>, Failure> {
+    fn shown(&mut self, missed: &Missed) -> Result<Sight, Failure> {
         let Some(ids) = self.ids(missed) else {
-            return Ok(None);
+            return Ok(Sight::Unseen);
         };
         let access = Access {
             user: ids.user,
@@ -414,9 +422,13 @@ impl MissedMessages {
             group: ids.group,
         };
         let messages = Messages::new(&self.reading, ids.user, self.message_bytes);
-        let reply = messages.get(access, missed.seq, &mut self.page)?;
+        let reply = match messages.get(access, missed.seq, &mut self.page) {
+            // Asking again would keep the recipient's later messages waiting.
+            Err(failure) if is_lasting(&failure) => return Ok(Sight::Damaged),
+            reply => reply?,
+        };
         let ReplyBody::Get(reply) = reply else {
-            return Ok(None);
+            return Ok(Sight::Unseen);
         };
         let message = owned::message(reply.message);
         let stored = self.page.records().next().map(|record| record.time);
@@ -425,19 +437,28 @@ impl MissedMessages {
         let is_expired = extras.is_some_and(|extras| extras.expired);
         let is_gone = message.recalled || message.deleted || is_expired;
         if stored != Some(missed.time) || is_gone {
-            return Ok(None);
+            return Ok(Sight::Unseen);
         }
         let is_of = |name: &str| *name == *missed.user || name == Extras::ALL;
         let mentioned = extras.is_some_and(|extras| extras.mentions.iter().any(|name| is_of(name)));
-        if !mentioned && self.is_muted(&ids)? {
-            return Ok(None);
+        // Damage elsewhere, such as of an earlier message that is counted, does not hide this message.
+        let is_muted = match self.is_muted(&ids) {
+            Err(failure) if is_lasting(&failure) => false,
+            is_muted => is_muted?,
+        };
+        if is_muted && !mentioned {
+            return Ok(Sight::Unseen);
         }
-        let unread = self.unread(missed, &ids)?;
-        Ok(Some(Shown {
+        let unread = match self.unread(missed, &ids) {
+            // This message at least.
+            Err(failure) if is_lasting(&failure) => 1,
+            unread => unread?,
+        };
+        Ok(Sight::Shown(Box::new(Shown {
             message,
             unread,
             mentioned,
-        }))
+        })))
     }
 
     /// Returns whether the recipient mutes the conversation now.

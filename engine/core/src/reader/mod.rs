@@ -47,7 +47,7 @@ use feed::Feed;
 use reading::Reading;
 
 pub use follow::Followed;
-pub use missed::{Among, Look, Missed, MissedMessages, Place, Shown, Users};
+pub use missed::{Among, Look, Missed, MissedMessages, Place, Shown, Sight, Users};
 pub use texts::{TextChange, Texts};
 
 /// The time without jobs after which a reader gives its memory back.

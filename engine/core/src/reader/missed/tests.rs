@@ -151,7 +151,7 @@ fn a_record_that_cannot_be_decoded_is_passed_and_counted() {
 /// The disk does not return the newest content of a message. Later messages are found all the same.
 #[test]
 fn a_message_whose_content_is_damaged_keeps_no_other_one() {
-    let (disk, mut opened, missed) = on_disk();
+    let (disk, mut opened, mut missed) = on_disk();
     let ids = Ids(opened.reader.key());
     let timeline = ids.direct("", "alice", "bob");
     let fanout = [ids.user("", "alice"), ids.user("", "bob")];
@@ -198,9 +198,23 @@ fn a_message_whose_content_is_damaged_keeps_no_other_one() {
     assert!(followed.reached == Position::ZERO && followed.failed.is_some());
     disk.fail_times(Operation::Read, 0, 0);
     assert_eq!(look().0, [1, 2, 3, 4]);
+    let mut all = Vec::new();
+    follow(&missed, Position::ZERO, &mut |_, one| all.push(one));
     disk.flip(name, at * 8);
     let (found, followed) = look();
     assert_eq!((found, followed.undecodable), (vec![1, 3, 4], 1));
+    // Its own content is lost. It hides no later message, although it cannot be counted.
+    let sight = |missed: &mut MissedMessages, seq| {
+        let one = all.iter().find(|one| one.seq == seq).unwrap();
+        missed.show(one).unwrap()
+    };
+    assert_eq!(sight(&mut missed, 2), Sight::Damaged);
+    for seq in [3, 4] {
+        let Sight::Shown(shown) = sight(&mut missed, seq) else {
+            panic!("{seq} is not shown");
+        };
+        assert_eq!((shown.message.seq, shown.unread), (seq, 1));
+    }
     // The record of the edit itself is damaged: what lies behind it waits for a repair.
     assert!(followed.reached > Position::ZERO && followed.failed.is_some());
 }

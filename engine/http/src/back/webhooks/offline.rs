@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trunkline_core::ids::UserId;
-use trunkline_core::reader::{Among, Followed, Look, Missed, MissedMessages, Place};
+use trunkline_core::reader::{Among, Followed, Look, Missed, MissedMessages, Place, Sight};
 use trunkline_core::store::Position;
 
 use super::super::failed::Failed;
@@ -306,16 +306,21 @@ impl Offline {
         true
     }
 
+    /// Counts messages that cannot be decoded, and says so once in a while.
+    fn note_undecodable(&mut self, count: u64, now: Instant) {
+        self.metrics.webhooks.undecodable(count);
+        if let Some(times) = self.undecodable.count(now) {
+            tracing::error!(
+                times,
+                "messages that cannot be decoded are left out of the webhook offline: check the store with trunkline store verify"
+            );
+        }
+    }
+
     /// Notes what could not be read of a piece of the log. Returns whether all of it could.
     fn note(&mut self, followed: &Followed, now: Instant) -> bool {
         if followed.undecodable > 0 {
-            self.metrics.webhooks.undecodable(followed.undecodable);
-            if let Some(times) = self.undecodable.count(now) {
-                tracing::error!(
-                    times,
-                    "messages that cannot be decoded are left out of the webhook offline: check the store with trunkline store verify"
-                );
-            }
+            self.note_undecodable(followed.undecodable, now);
         }
         if let Some(error) = &followed.failed {
             self.cannot_read(error, now);
@@ -343,10 +348,14 @@ impl Offline {
                 return false;
             };
             match (self.missed.show(missed), self.missed.id(missed)) {
-                (Ok(Some(shown)), Some(id)) => {
+                (Ok(Sight::Shown(shown)), Some(id)) => {
                     let body = form::offline(missed, &shown);
                     self.queue.begin(user);
                     self.hook.tell(user, id_of(id), body, now);
+                }
+                (Ok(Sight::Damaged), _) => {
+                    self.note_undecodable(1, now);
+                    self.finish(user, now);
                 }
                 (Ok(_), _) => {
                     self.metrics.webhooks.unseen();
