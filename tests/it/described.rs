@@ -105,5 +105,10 @@ fn answers_of_the_admin_api_are_what_its_description_says() {
             "/admin/v1/backup",
         ],
     );
-    assert!(stdout.contains("/admin/v1/revoke"), "{stdout}");
+    for route in ["revoke", "disconnect", "sessions"] {
+        let asked = gateway.metric(&format!(
+            "trunkline_admin_requests_total{{route={route:?}}}"
+        ));
+        assert!(asked > 10.0, "{route}: {asked}\n{stdout}");
+    }
 }

@@ -285,5 +285,27 @@ fn refusals_that_no_rate_causes() {
         let replies: Vec<_> = (1..=200).map(|id| client.reply(9_000 + id)).collect();
         let refused = replies.iter().find(|reply| reply["error"].is_object());
         assert_eq!(told(refused.expect("too many at a time")).0, "max_pages");
+        // What only learns that it may not, and typing that asks for the members, count as pages too.
+        client.done("group_create", &json!({"group": format!("{encoding:?}")}));
+        let own = format!("g:{encoding:?}");
+        for (command, fields) in [
+            ("get", json!({"conversation": "g:nobody", "seq": 1})),
+            ("history", json!({"conversation": "g:nobody"})),
+            ("typing", json!({"conversation": own})),
+        ] {
+            let asked: Vec<_> = (1..=200)
+                .map(|id| json!({"id": 9_200 + id, command: fields}))
+                .collect();
+            client.post_raw(&asked);
+            let replies: Vec<_> = (1..=200).map(|id| client.reply(9_200 + id)).collect();
+            let is_beyond = |reply: &Value| {
+                reply["error"]["code"] == 111 && reply["error"]["limit"] == "max_pages"
+            };
+            assert!(
+                replies.iter().any(is_beyond),
+                "{command}: {:?}",
+                replies[199]
+            );
+        }
     }
 }
