@@ -92,8 +92,8 @@ pub enum BackQuestion {
 }
 
 impl BackQuestion {
-    /// Asks about a message of a user. Returns `None` for a message without one recipient whose name is
-    /// valid: the gateway refuses it itself.
+    /// Asks about a message of a user. Returns `None` for a message without content, or without one recipient
+    /// whose name is valid: the gateway refuses it itself.
     pub fn about_send(user: &str, send: &SendBody<'_>) -> Option<Self> {
         let to = match (&send.user, &send.group) {
             (Some(other), None) => Conversation::between(user, other),
@@ -101,7 +101,7 @@ impl BackQuestion {
             _ => return None,
         };
         let mut named = [&send.user, &send.group].into_iter().flatten();
-        if !named.all(|name| is_name(name)) {
+        if !named.all(|name| is_name(name)) || send.text.is_none() && send.media.is_none() {
             return None;
         }
         Some(Self::Send {
@@ -113,6 +113,9 @@ impl BackQuestion {
     /// Asks about an edit of a user. Returns `None` for an edit in a conversation whose name is not valid,
     /// or of two other users: the gateway refuses it itself.
     pub fn about_edit(user: &str, edit: &Edit<'_>) -> Option<Self> {
+        if edit.text.is_none() && edit.media.is_none() {
+            return None;
+        }
         match Conversation::parse(&edit.conversation)? {
             Conversation::Direct(one, other) if user != one && user != other => None,
             _ => Some(Self::Edit(Box::new(edit.clone().into_owned()))),

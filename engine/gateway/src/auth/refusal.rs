@@ -135,7 +135,7 @@ impl Refusal {
 
     pub(super) const REVOKED: Self = Self::new(
         Reason::Revoked,
-        "the token has been revoked: connect with a new one",
+        "the token has been revoked: connect with a new one, which says in \"iat\" when it was issued",
     );
     pub(crate) const TOO_MANY: Self = Self::new(
         Reason::TooMany,

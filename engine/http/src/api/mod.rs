@@ -396,6 +396,7 @@ async fn other_method(
     if let Err(problem) = api.serve_stranger(peer) {
         return problem;
     }
-    let text = format!("{method} is not a method of this path: see the header Allow");
+    let other = if method == Method::GET { "POST" } else { "GET" };
+    let text = format!("this path has no {method}: the header Allow has its methods, such as {other}");
     Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
 }

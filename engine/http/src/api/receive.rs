@@ -353,7 +353,10 @@ impl Api {
             limit: Some(limit),
         };
         let reply = self.carry_out(visitor, &CommandBody::Sync(sync)).await;
-        let reply = reply.map_err(|problem| problem.calling("since", "lastPos"))?;
+        let reply = reply.map_err(|problem| match problem.error().code {
+            code if code == ErrorCode::PositionExpired.code() => gone(),
+            _ => problem.calling("since", "lastPos"),
+        })?;
         let ReplyBody::Sync(sync) = reply else {
             return Err(odd());
         };
@@ -406,6 +409,13 @@ const UNKNOWN: u16 = ErrorCode::Unknown.code();
 /// begin again before the one that a reader keeps: it would miss the messages up to there.
 fn beyond() -> Problem {
     let text = "lastPos is behind the last message of the conversation: ask again without it";
+    Problem::new(ErrorCode::PositionExpired, text)
+}
+
+/// The error of a position that has expired, or is of another history of the store.
+fn gone() -> Problem {
+    let text = "the events after this lastPos are not known any more: ask without it for the oldest that there are, \
+                or with lastPos=now for what comes";
     Problem::new(ErrorCode::PositionExpired, text)
 }
 

@@ -33,7 +33,7 @@ pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
     let others = [
         (
             "jwt_algorithm",
-            !dev_auth && has_key,
+            has_key,
             "only with jwt_key: each key of jwks says its own",
         ),
         ("jwt_audience", has_tokens, "only with jwt_key or jwks"),
