@@ -36,7 +36,7 @@ const KINDS: [(&str, bool); 24] = [
     ("picture", true),
     ("reaction", false),
     ("contact", false),
-    ("blocked", true),
+    ("blocked", false),
 ];
 
 /// Returns the word that stands for a kind.
@@ -185,4 +185,40 @@ fn a_repair_of_a_lost_manifest_after_an_erasure_loses_no_value() {
     }
     let answer = Api::admin(&gateway).ask("GET", "/admin/v1/users/bob", None);
     assert!(api::json(&answer)["erasure"]["ended"].is_u64());
+}
+
+/// The list of blocked users is longer than what goes at a time.
+#[test]
+fn a_new_user_of_the_name_blocks_nobody() {
+    let mut gateway = small().start();
+    let [mut alice, mut bob, mut carol] = three(&gateway);
+    let api = Api::of(&gateway).user("bob");
+    let mut names: Vec<String> = (0..70).map(|number| format!("other-{number:02}")).collect();
+    names.push("alice".to_owned());
+    for name in &names {
+        bob.done("block", &json!({"user": name}));
+    }
+    carol.done("block", &json!({"user": "alice"}));
+    let to_bob = json!({"user": "bob", "text": "are you there"});
+    assert_eq!(alice.refused("send", &to_bob), 103);
+    let listed = api.post("blocked", &json!({"limit": 100}));
+    assert_eq!(listed["users"].as_array().map(Vec::len), Some(names.len()));
+    begin(&gateway, "bob");
+    completed(&gateway, "bob");
+    for killed in [false, true] {
+        if killed {
+            gateway.kill();
+            gateway.start_again();
+            [alice, _, _] = three(&gateway);
+        }
+        let api = Api::of(&gateway).user("bob");
+        assert_eq!(api.post("blocked", &json!({}))["users"], json!([]));
+        alice.done("send", &to_bob);
+        let to_carol = json!({"user": "carol", "text": "are you there"});
+        assert_eq!(
+            alice.refused("send", &to_carol),
+            103,
+            "carol's own block stays"
+        );
+    }
 }

@@ -4,8 +4,8 @@
 //!
 //! 1. [`Step::Begin`]: the user's commands are refused from here on.
 //! 2. Each record of the log is looked at ([`Search::step`]). Messages are redacted, reactions taken back.
-//! 3. The user leaves all conversations ([`conversations`]), and contacts, positions of devices and the
-//!    last-seen time go.
+//! 3. The user leaves all conversations ([`conversations`]), and contacts, blocks ([`blocked`]), positions of devices
+//!    and the last-seen time go.
 //! 4. Each record is looked at again ([`Search::sets_values`]): old values under the keys that the user's
 //!    records have set leave the files ([`Reader::erase_old_values`]).
 //! 5. Each record is looked at once more ([`Search::is_leftover`]): what no redaction reaches is overwritten in
@@ -20,7 +20,9 @@ use trunkline_storage::{ReadError, Reader, Record, TimelineId};
 use crate::call::Step;
 use crate::event::{Body, ERASURE, LAST_SEEN, RecordKind};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Erased, Erasings, Inbox, InboxChunk, InboxEntry};
+use crate::state::{
+    self, Bucket, Contact, Contacts, Erased, Erasings, Inbox, InboxChunk, InboxEntry,
+};
 use trunkline_proto::names::Conversation;
 
 /// An erasure that has begun and not ended.
@@ -90,6 +92,28 @@ pub fn conversations<E: From<ReadError>>(
         each(names(&chunk.places))?;
     }
     each(names(&inbox.places))
+}
+
+/// Returns the names of the users whom a user blocks, in any order. Nothing changes the list while the user is
+/// being erased, apart from the steps of the erasure.
+///
+/// # Errors
+/// The store could not be read, or holds a list of another form.
+pub fn blocked(store: &Reader, (namespace, user): (&str, &str)) -> Result<Vec<String>, ReadError> {
+    let ids = Ids(store.key());
+    let key = ids.blocked(ids.user(namespace, user));
+    let Some(value) = store.state(key)? else {
+        return Ok(Vec::new());
+    };
+    let list: Contacts = state::decode(&value).ok_or(ReadError::NoRecord)?;
+    let mut names = Vec::with_capacity(list.users.len());
+    for number in 0..list.users.buckets() {
+        if let Some(value) = store.state(ids.bucket(key, number))? {
+            let bucket: Bucket<Contact> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+            names.extend(bucket.entries.into_iter().map(|Contact(name)| name));
+        }
+    }
+    Ok(names)
 }
 
 fn name(user: &str, place: &InboxEntry<'_>) -> String {

@@ -57,6 +57,8 @@ pub enum Step {
     Device(String),
     /// Forgets the contacts and the last-seen time.
     Contacts,
+    /// Ends the block of another user, whose name this is.
+    Unblock(String),
     /// Notes how many parts of the erasure are complete.
     Phase(u8),
     /// Lets a new user of the name begin.
@@ -154,6 +156,18 @@ impl<'s> Eraser<'s> {
             }
             Step::Leave { conversation } => body.conversation = conversation,
             Step::Device(device) => body.device = device,
+            Step::Unblock(other) => {
+                let ids = &self.service.ids;
+                body.members = vec![other.as_str()];
+                target = Target {
+                    id: ids.blocked(self.id),
+                    members: Members::Direct {
+                        other: ids.user(self.namespace, other),
+                        // The list has no sides.
+                        side: Side::Lesser,
+                    },
+                };
+            }
             Step::Begin | Step::Contacts | Step::Phase(_) | Step::End => {}
         }
         if !body.conversation.is_empty() {
@@ -214,6 +228,7 @@ fn parts(step: &Step) -> Vec<EraseStep> {
         Step::Leave { .. } => vec![EraseStep::Conversation],
         Step::Device(_) => vec![EraseStep::Device],
         Step::Contacts => vec![EraseStep::Contacts],
+        Step::Unblock(_) => vec![EraseStep::Unblock],
         Step::Phase(complete) => vec![EraseStep::Phase {
             complete: *complete,
         }],

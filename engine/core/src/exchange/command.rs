@@ -255,6 +255,9 @@ pub enum EraseStep {
     Device,
     /// The contacts and the last-seen time go.
     Contacts,
+    /// The user no longer blocks the other user of the command. The body names the other user, as for an
+    /// [`Action::Block`].
+    Unblock,
     /// Notes how many parts of the erasure are complete.
     Phase {
         /// The number of parts.

@@ -107,7 +107,10 @@ impl Erasures {
                 contacts::remove_all(batch, key, &mut changes)?;
                 remove(batch, command.user, &mut changes)?;
             }
-            EraseStep::Message { .. } | EraseStep::Reaction { .. } | EraseStep::Leave => {
+            EraseStep::Message { .. }
+            | EraseStep::Reaction { .. }
+            | EraseStep::Leave
+            | EraseStep::Unblock => {
                 return Err(CORRUPT);
             }
         }
@@ -217,6 +220,10 @@ impl Sequencer {
                     Err(refused) if refused == NOT_A_MEMBER => Ok(Decision::unchanged(Done::Erase)),
                     left => left,
                 }
+            }
+            EraseStep::Unblock => {
+                self.change_block(command, true)?;
+                Ok(Decision::unchanged(Done::Erase))
             }
             step => {
                 if step == EraseStep::Conversation

@@ -414,15 +414,18 @@ impl Sequencer {
                 self.messages.pin(batch, recent, command, change)
             }
             Action::Settings => settings::change(batch, recent, command),
-            Action::Block { remove } => {
-                let blocks = Arc::clone(recent.blocks());
-                let decided = blocks::change(batch, &blocks, command, remove)?;
-                self.blocking.extend(decided.change);
-                Ok(decided.decision)
-            }
+            Action::Block { remove } => self.change_block(command, remove),
             Action::Erase(step) => self.erase(command, step),
         };
         decision.map(Some)
+    }
+
+    /// Begins or ends a block. Shards are told of it with the commit.
+    fn change_block(&mut self, command: Asked<'_>, remove: bool) -> Result<Decision, Refused> {
+        let filter = Arc::clone(self.recent.blocks());
+        let decided = blocks::change(&mut self.batch, &filter, command, remove)?;
+        self.blocking.extend(decided.change);
+        Ok(decided.decision)
     }
 
     /// Decides a command about a message, and commits the batch before if the decision needs that.

@@ -278,7 +278,7 @@ impl Work {
         Ok(())
     }
 
-    /// Lets the user leave all conversations, and forgets the contacts.
+    /// Lets the user leave all conversations, and forgets the contacts and the blocks.
     fn leave(&self, running: &Running, eraser: &Eraser<'_>) -> Result<(), Halt> {
         let person = (&*running.namespace, &*running.user);
         let mut began = Instant::now();
@@ -289,6 +289,12 @@ impl Work {
             self.rest(&mut began)
         })?;
         eraser.carry_out(&[Step::Contacts])?;
+        // A new user of the name blocks nobody.
+        for names in erasure::blocked(&self.parts.store, person)?.chunks(STEPS) {
+            let steps: Vec<Step> = names.iter().cloned().map(Step::Unblock).collect();
+            eraser.carry_out(&steps)?;
+            self.rest(&mut began)?;
+        }
         Ok(())
     }
 
