@@ -8,6 +8,8 @@ use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
 
+use crate::media::{download, upload};
+
 const SECRET: &str = "quite unmistakable";
 
 fn gateway() -> Gateway {
@@ -183,5 +185,51 @@ fn how_long_messages_may_live() {
     }
     for ttl in ["1000ms", "1s", "60m", "48h", "2d"] {
         alice.done("send", &json!({"user": "bob", "text": "x", "ttl": ttl}));
+    }
+}
+
+/// The gateway clears every ten seconds what is due. At least two of these messages are due some seconds
+/// before that.
+#[test]
+fn reactions_and_media_go_when_a_message_is_due() {
+    let gateway = gateway();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().proto().connect("bob", "phone");
+    let create = json!({"group": "all", "members": ["bob", "carol"]});
+    alice.done("group_create", &create);
+    let mut sent = Vec::new();
+    let kept = upload(&gateway, "alice", "named by a message that stays too");
+    for (conversation, to) in [
+        ("u:alice:bob", json!({"user": "bob"})),
+        ("g:all", json!({"group": "all"})),
+    ] {
+        for ttl in ["5s", "8s", "12s"] {
+            let mut ask = to.clone();
+            let path = upload(&gateway, "alice", "a picture");
+            ask["ttl"] = json!(ttl);
+            for url in [&path, &kept] {
+                ask["media"] = json!({"type": "text/plain", "url": url});
+                let seq = alice.done("send", &ask)["seq"].as_u64().expect("a number");
+                let react = json!({"conversation": conversation, "seq": seq, "reaction": "like"});
+                bob.done("react", &react);
+                sent.push((conversation, seq, path.clone()));
+            }
+        }
+        let mut ask = to.clone();
+        ask["media"] = json!({"type": "text/plain", "url": &kept});
+        alice.done("send", &ask);
+    }
+    let (_, _, last) = sent.last().expect("some");
+    assert_eq!(download(&gateway, "bob", last).0, 200);
+    // Each is looked at as soon as it is due.
+    for at in [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11] {
+        let (conversation, seq, path) = &sent[at];
+        expired(&mut bob, conversation, *seq);
+        let about = json!({"conversation": conversation, "seq": seq});
+        let listed = bob.done("reactions", &about);
+        assert_eq!(listed["reactions"], json!([]), "{conversation} {seq}");
+        assert_eq!(download(&gateway, "bob", path).0, 403, "{conversation} {seq}");
+        assert_eq!(download(&gateway, "alice", path).0, 200);
+        assert_eq!(download(&gateway, "bob", &kept).0, 200);
     }
 }

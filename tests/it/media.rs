@@ -34,7 +34,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 }
 
 /// Uploads a text as a user, and returns its path.
-fn upload(gateway: &Gateway, user: &str, text: &str) -> String {
+pub(super) fn upload(gateway: &Gateway, user: &str, text: &str) -> String {
     let lines = format!("X-Trunkline-User: {user}\r\nContent-Type: text/plain\r\n");
     let answer = ask(gateway, "POST /api/v1/media", &lines, text.as_bytes());
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -45,7 +45,7 @@ fn upload(gateway: &Gateway, user: &str, text: &str) -> String {
 }
 
 /// Returns the status and the body of a download.
-fn download(gateway: &Gateway, user: &str, path: &str) -> (u16, String) {
+pub(super) fn download(gateway: &Gateway, user: &str, path: &str) -> (u16, String) {
     let api = Api::of(gateway).user(user);
     let answer = api.ask("GET", path, None);
     (answer.status, answer.body)

@@ -60,6 +60,7 @@ const NAMESPACE: u8 = 41;
 const BACKUP_PROOF: u8 = 42;
 const MEDIA: u8 = 43;
 const MEDIA_LINKS: u8 = 44;
+const PASSING: u8 = 49;
 const THREAD: u8 = 45;
 const MENTIONS: u8 = 46;
 const DUE: u8 = 47;
@@ -241,6 +242,13 @@ impl Ids {
     /// Returns the key of the conversations in which messages name media of this id.
     pub fn media(&self, id: &str) -> TimelineId {
         self.0.id(MEDIA, &[id.as_bytes()])
+    }
+
+    /// Returns the key of the messages that expire among those with which a sender names media in a
+    /// conversation. `media` is the key of the media, and `with` the id of the recipient or the group.
+    pub(crate) fn passing(&self, media: TimelineId, by: UserId, with: TimelineId) -> TimelineId {
+        let [media, by, with] = [media, by, with].map(|id| id.0.to_le_bytes());
+        self.0.id(PASSING, &[&media, &by, &with])
     }
 
     /// Returns the secret that signs links to media. It is never stored.

@@ -4,11 +4,16 @@
 //! notes such conversations with the message. A message counts only if its sender might read the media
 //! before: whoever learns an id gains nothing by sending it.
 
+use std::sync::Arc;
+
 use trunkline_storage::{ReadError, Reader, TimelineId};
 
+use crate::clock::Clock;
 use crate::cost::Cost;
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Bucket, KeptShare, Member, Place, Role, Share, Shares, SharesHead};
+use crate::state::{
+    self, Bucket, KeptShare, Member, Passing, Place, Role, Share, Shares, SharesHead,
+};
 
 /// The beginning of the paths of media.
 pub const PATH: &str = "/api/v1/media/";
@@ -47,6 +52,7 @@ pub fn id_in(url: &str) -> Option<&str> {
 pub struct Access {
     store: Reader,
     ids: Ids,
+    clock: Arc<Clock>,
 }
 
 /// The look-ups for one answer.
@@ -58,9 +64,10 @@ struct LookUps<'a> {
 }
 
 impl Access {
-    /// Returns the look-ups of a store.
-    pub fn new(store: &Reader) -> Self {
+    /// Returns the look-ups of a store. The clock says which messages have expired.
+    pub fn new(store: &Reader, clock: &Arc<Clock>) -> Self {
         Self {
+            clock: Arc::clone(clock),
             store: store.clone(),
             ids: Ids(store.key()),
         }
@@ -108,17 +115,18 @@ impl Access {
 impl LookUps<'_> {
     /// Returns whether a user may read media of another one.
     fn decide(&mut self, id: &str, owner: UserId, user: UserId) -> Result<bool, ReadError> {
+        let key = self.access.ids.media(id);
         let mut valid: Vec<Share> = Vec::new();
         for share in self.shares(id)? {
             let sender = TimelineId(share.by);
             let mut counts = sender == owner;
             for earlier in &valid {
-                counts = counts || self.has(earlier, sender)?;
+                counts = counts || self.grants(key, earlier, sender)?;
             }
             if !counts {
                 continue;
             }
-            if self.has(&share, user)? {
+            if self.grants(key, &share, user)? {
                 return Ok(true);
             }
             valid.push(share);
@@ -154,6 +162,25 @@ impl LookUps<'_> {
     fn value(&mut self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
         self.read += 1;
         self.access.store.state(key)
+    }
+
+    /// Returns whether an entry lets a user read the media. `media` is their key.
+    fn grants(
+        &mut self,
+        media: TimelineId,
+        share: &Share,
+        user: UserId,
+    ) -> Result<bool, ReadError> {
+        Ok(self.has(share, user)? && !self.is_over(media, share)?)
+    }
+
+    /// Returns whether all messages of an entry have expired. Such an entry stays until their content is
+    /// removed from the store. `media` is the key of the media.
+    fn is_over(&mut self, media: TimelineId, share: &Share) -> Result<bool, ReadError> {
+        let value = self.value(share.passing(&self.access.ids, media))?;
+        let passing = value.and_then(|value| state::decode::<Passing>(&value));
+        let now = self.access.clock.steady();
+        Ok(passing.is_some_and(|passing| passing.is_over(share, now)))
     }
 
     /// Returns whether a user is in the conversation of an entry.

@@ -148,7 +148,7 @@ fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
         place: opened.map_err(anyhow::Error::msg)?,
         limits: config.media_limits.clone(),
         owner_file: data.join(trunkline_http::OWNER_FILE),
-        access: Access::new(serving.store),
+        access: Access::new(serving.store, &serving.hub.clock),
         // The disk of the store is to keep room for messages. Another disk may be filled.
         free_bytes: Box::new(move || {
             let disk = |folder: &Path| std::fs::metadata(folder).map(|of| of.dev());

@@ -9,6 +9,7 @@ use trunkline_storage::Page;
 use super::failure::failure;
 use super::reading::Reading;
 use super::sets::StoredReactions;
+use crate::event::Body;
 use crate::exchange::{Access, Failure};
 use crate::paging::ListPage;
 
@@ -80,7 +81,8 @@ pub(super) fn show(message: &mut Message<'_>, stored: &StoredReactions, bytes: u
 pub(super) struct Reacted(StoredReactions);
 
 impl Reacted {
-    /// Reads the reactions to a message, if the user may see it.
+    /// Reads the reactions to a message, if the user may see it. A message that has expired has none, also
+    /// while they are in the store.
     ///
     /// # Errors
     /// The errors of [`Reading::check`], or the user sees no such message.
@@ -91,6 +93,12 @@ impl Reacted {
         page: &mut Page,
     ) -> Result<Self, Failure> {
         reading.visible_message(access, seq, page)?;
+        let is_due = page.records().any(|record| {
+            Body::read(record.body).is_some_and(|body| reading.is_due(&body, record.time))
+        });
+        if is_due {
+            return Ok(Self(StoredReactions::Few(Vec::new())));
+        }
         let key = reading.ids().reactions(access.conversation, seq);
         let stored = StoredReactions::read(reading, key);
         let stored = stored.map_err(|error| failure(&error))?;

@@ -150,7 +150,7 @@ impl Messages {
             begin(batch, command, Peer { user: other, side }, &mut changes)?;
         }
         if names_media {
-            shares::of_message(batch, command, &mut changes)?;
+            shares::of_message(batch, command, due, &mut changes)?;
         }
         if has_extras {
             extras::index(batch, command, seq, &mut changes)?;
@@ -261,7 +261,7 @@ impl Messages {
             data: None,
             url: None,
             size: None,
-            ..message
+            ..message.clone()
         }
         .write(&mut rest);
         let reach = subject::reach(batch, recent, command, seq)?;
@@ -280,7 +280,7 @@ impl Messages {
         if let Members::Group = command.members {
             pins::forget(batch, command.conversation, seq, &mut changes)?;
         }
-        shares::remove(batch, shares::share(command), message.url, &mut changes)?;
+        shares::remove(batch, shares::share(command), &message, &mut changes)?;
         let position = batch.append(&draft, &mut changes)?;
         self.subjects.recall(command.conversation, seq);
         Ok(Decision::done(Done::Recall, position, reach.audience()))

@@ -11,27 +11,42 @@ use crate::event::Body;
 use crate::exchange::Members;
 use crate::ids::UserId;
 use crate::media;
-use crate::state::{self, Added, FEW_SHARES, Form, KeptShare, Place, Share, Shares, SharesHead};
+use crate::state::{
+    self, Added, FEW_SHARES, Form, KeptShare, Passing, Place, Share, Shares, SharesHead,
+};
 
 const TOO_MANY_SHARES: Refused = Refused::new(
     ErrorCode::LimitExceeded,
     "these media are named in as many conversations as media may be: upload them again",
 );
 
-/// Notes that a message names media: the members of the conversation may read them.
+/// Notes that a message names media: the members of the conversation may read them, until it expires. `due` is
+/// the steady time at which it does; `None` if it stays.
 ///
 /// # Errors
 /// The media are named in as many conversations as may be, or the store could not be read.
 pub(super) fn of_message(
     batch: &OpenBatch,
     command: Asked<'_>,
+    due: Option<u64>,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
     let body = Body::read(command.body).ok_or(CORRUPT)?;
     let Some(id) = body.url.and_then(media::id_in) else {
         return Ok(());
     };
-    add(batch, id, share(command), changes)
+    let share = share(command);
+    add(batch, id, share, changes)?;
+    if let Some(due) = due {
+        let key = share.passing(batch.ids(), batch.ids().media(id));
+        let passing: Passing = batch.decoded(key)?.unwrap_or_default();
+        let passing = Passing {
+            messages: passing.messages.saturating_add(1),
+            until: passing.until.max(due),
+        };
+        changes.push((key, state::encode(&passing)));
+    }
+    Ok(())
 }
 
 /// Notes one more conversation in which media with this id are named.
@@ -128,7 +143,7 @@ fn write(
     Ok(())
 }
 
-/// Notes that a message with this URL is gone, or names it no more. Media that no message names any more are
+/// Notes that a message is gone, or names its media no more. Media that no message names any more are
 /// removed.
 ///
 /// # Errors
@@ -136,13 +151,44 @@ fn write(
 pub(super) fn remove(
     batch: &OpenBatch,
     share: Share,
-    url: Option<&str>,
+    message: &Body<'_>,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
-    let Some(id) = url.and_then(media::id_in) else {
+    let Some(id) = message.url.and_then(media::id_in) else {
         return Ok(());
     };
     let key = batch.ids().media(id);
+    if message.extras.is_some() && message.extras().ttl > 0 {
+        remove_passing(batch, share.passing(batch.ids(), key), changes)?;
+    }
+    remove_share(batch, key, share, changes)
+}
+
+/// Takes one message out of those that expire. One of an earlier version is not among them.
+fn remove_passing(
+    batch: &OpenBatch,
+    key: TimelineId,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    let Some(mut passing) = batch.decoded::<Passing>(key)? else {
+        return Ok(());
+    };
+    passing.messages = passing.messages.saturating_sub(1);
+    let value = match passing.messages {
+        0 => Vec::new(),
+        _ => state::encode(&passing),
+    };
+    changes.push((key, value));
+    Ok(())
+}
+
+/// Takes one message out of its entry under the key of the media.
+fn remove_share(
+    batch: &OpenBatch,
+    key: TimelineId,
+    share: Share,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
     if let Some(head) = head(batch, key)? {
         let mut all = Buckets::<KeptShare>::new(batch, key, head.spread);
         let hash = KeptShare::hash_of(&share);
@@ -220,7 +266,11 @@ mod tests {
 
     fn forget(fixture: &mut Fixture, share: Share) {
         let mut changes = Changes::new();
-        remove(&fixture.batch, share, Some(URL), &mut changes).unwrap();
+        let message = Body {
+            url: Some(URL),
+            ..Body::default()
+        };
+        remove(&fixture.batch, share, &message, &mut changes).unwrap();
         apply(fixture, changes);
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use trunkline_storage::TimelineId;
+
 use super::Form;
 use super::buckets::{Entry, Spread};
 use crate::ids::Ids;
@@ -36,9 +38,37 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// Returns the key of those of its messages that expire. `media` is the key of the media.
+    pub(crate) fn passing(&self, ids: &Ids, media: TimelineId) -> TimelineId {
+        let (Place::User(with) | Place::Group(with)) = self.with;
+        ids.passing(media, TimelineId(self.by), TimelineId(with))
+    }
+
     /// Returns whether another entry is of the same sender and conversation.
     pub(crate) fn is_of(&self, other: &Self) -> bool {
         (self.by, self.with) == (other.by, other.with)
+    }
+}
+
+/// The messages of a [`Share`] that expire, under a key of its own. A share without such messages has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passing {
+    /// The number of messages.
+    pub(crate) messages: u32,
+    /// The steady time at which the last of them expires, in milliseconds. It stays if that message goes
+    /// before.
+    pub(crate) until: u64,
+}
+
+impl Form<'_> for Passing {
+    const TAG: u8 = 72;
+}
+
+impl Passing {
+    /// Returns whether all messages of a share have expired.
+    pub(crate) fn is_over(self, share: &Share, now: u64) -> bool {
+        // A share of an earlier version counts no messages, and stays.
+        share.messages > 0 && self.messages >= share.messages && self.until <= now
     }
 }
 

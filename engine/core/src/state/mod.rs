@@ -36,7 +36,9 @@ pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
-pub(crate) use media::{Added, FEW_SHARES, KeptShare, Place, Share, Shares, SharesHead, has_room};
+pub(crate) use media::{
+    Added, FEW_SHARES, KeptShare, Passing, Place, Share, Shares, SharesHead, has_room,
+};
 pub(crate) use profile::{MAX_PINS, Pin, Pins, Profile};
 pub(crate) use reactions::{
     Full, Reacted, ReactionCount, ReactionHead, Reactions, Room, SMALL_REACTIONS,

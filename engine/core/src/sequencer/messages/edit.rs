@@ -121,9 +121,10 @@ impl Messages {
         let [named, before] = [new.url, message.url].map(|url| url.and_then(media::id_in));
         if named != before {
             if edit.names_media {
-                shares::of_message(batch, command, &mut changes)?;
+                let due = (old.ttl > 0).then(|| record.time.saturating_add(old.ttl));
+                shares::of_message(batch, command, due, &mut changes)?;
             }
-            shares::remove(batch, shares::share(command), message.url, &mut changes)?;
+            shares::remove(batch, shares::share(command), &message, &mut changes)?;
         }
         let revision = old.revision + 1;
         let extras = Extras {

@@ -68,7 +68,7 @@ impl Messages {
         };
         let key = batch.ids().reactions(command.conversation, seq);
         reactions::remove_all(batch, key, &mut changes)?;
-        shares::remove(batch, shares::share(command), message.url, &mut changes)?;
+        shares::remove(batch, shares::share(command), &message, &mut changes)?;
         if let Members::Group = command.members {
             pins::forget(batch, command.conversation, seq, &mut changes)?;
         }

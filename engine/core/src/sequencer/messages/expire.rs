@@ -298,7 +298,7 @@ impl Messages {
             data: None,
             url: None,
             size: None,
-            ..message
+            ..message.clone()
         }
         .write(&mut rest);
         let draft = Draft {
@@ -322,7 +322,7 @@ impl Messages {
                 Some(_) => Ok(()),
                 None => pins::forget(batch, conversation, seq, &mut changes),
             },
-            shares::remove(batch, share, message.url, &mut changes),
+            shares::remove(batch, share, &message, &mut changes),
         ];
         let held = recent.conversation(conversation);
         let last = held.map(|held| held.last_seq());
