@@ -228,8 +228,39 @@ fn reactions_and_media_go_when_a_message_is_due() {
         let about = json!({"conversation": conversation, "seq": seq});
         let listed = bob.done("reactions", &about);
         assert_eq!(listed["reactions"], json!([]), "{conversation} {seq}");
-        assert_eq!(download(&gateway, "bob", path).0, 403, "{conversation} {seq}");
+        assert_eq!(
+            download(&gateway, "bob", path).0,
+            403,
+            "{conversation} {seq}"
+        );
         assert_eq!(download(&gateway, "alice", path).0, 200);
         assert_eq!(download(&gateway, "bob", &kept).0, 200);
     }
+}
+
+#[test]
+fn a_shorter_life_of_timelines_waits_for_messages_that_expire_later() {
+    let mut gateway = gateway();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let ask = json!({"user": "bob", "text": SECRET, "ttl": "10d"});
+    let sent = alice.done("send", &ask);
+    gateway.stop();
+    let data = gateway.data().to_owned();
+    let with = |life: &str| {
+        let setup = Setup::default()
+            .flag("shards", 3)
+            .flag("segment-bytes", "4MiB");
+        setup.flag("sync-life", life)
+    };
+    for life in ["7d", "479h"] {
+        let exit = with(life).flag("data", data.display()).run("serve");
+        assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+        for word in ["sync_life", "ttl", "480h", "UTC"] {
+            assert!(exit.stderr.contains(word), "{word}: {exit:?}");
+        }
+    }
+    let gateway = with("480h").start_on(&data);
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let seq = sent["seq"].as_u64().expect("a number");
+    assert_eq!(get(&mut bob, "u:alice:bob", seq)["text"], SECRET);
 }

@@ -65,6 +65,7 @@ const THREAD: u8 = 45;
 const MENTIONS: u8 = 46;
 const DUE: u8 = 47;
 const CLEARED: u8 = 48;
+const WAITING_TTLS: u8 = 55;
 const WEBHOOK: u8 = 60;
 const PROFILE: u8 = 50;
 const PINS: u8 = 51;
@@ -303,6 +304,11 @@ impl Ids {
     /// Returns the key of the span up to which the content of expired messages is removed.
     pub(crate) fn cleared(&self) -> TimelineId {
         self.0.id(CLEARED, &[])
+    }
+
+    /// Returns the key of what is known of the messages with a `ttl` that wait.
+    pub(crate) fn waiting_ttls(&self) -> TimelineId {
+        self.0.id(WAITING_TTLS, &[])
     }
 
     /// Returns the key of the list of erasures under way.

@@ -18,6 +18,7 @@
 //! - [`muting`] knows who has muted which conversation.
 //! - [`search`] has the words of texts and queries, and what an index of them does.
 //! - [`indexing`] is what the gateway knows of the maker of that index.
+//! - [`ephemeral`] knows whether messages that expire are found when they are due.
 //! - [`erasure`] knows what an erasure of a user has to remove.
 //! - [`call`] lets code in this process use the core as a client does.
 
@@ -25,6 +26,7 @@ pub mod call;
 pub mod clock;
 pub mod cost;
 pub mod directory;
+pub mod ephemeral;
 pub mod erasure;
 pub mod event;
 pub mod exchange;

@@ -22,6 +22,7 @@ mod reactions;
 mod series;
 mod settings;
 mod tally;
+mod ttls;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,7 @@ pub(crate) use reactions::{
 pub(crate) use series::{Piece, Series};
 pub(crate) use settings::Settings;
 pub(crate) use tally::{Level, STRETCH, Tally};
+pub(crate) use ttls::{DUE_SPAN, Ttls};
 
 /// A type of value that the store keeps under a key.
 pub(crate) trait Form<'a>: Sized {

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
+use trunkline_core::clock::utc;
+use trunkline_core::ephemeral::{self, Lost};
 use trunkline_storage::{
     Durability as StoreDurability, Opened, Options, PositionsFound, Reader, RecoveryReport, Store,
 };
@@ -33,7 +35,28 @@ pub(super) fn open_store(config: &Config) -> anyhow::Result<Opened> {
         Store::open(&config.data, options, &mut |_| ()).context("cannot open the store")?;
     report_store(&config.data, &opened.report);
     report_positions(&config.data, &opened.report);
+    check_ephemeral(config, &opened.reader)?;
     Ok(opened)
+}
+
+/// Checks that `sync_life` is long enough for the messages that are still to expire. Nothing has expired in
+/// the store yet: it waits to be told the time.
+///
+/// # Errors
+/// The gateway would lose track of messages, or the store cannot be read.
+fn check_ephemeral(config: &Config, store: &Reader) -> anyhow::Result<()> {
+    let Some(sync_life) = config.sync_life else {
+        return Ok(());
+    };
+    let lost = ephemeral::lost(store, sync_life).context("cannot read the store")?;
+    if let Some(Lost { least, until }) = lost {
+        let hours = least.as_secs().div_ceil(3_600);
+        anyhow::bail!(
+            "sync_life is too short for messages with a ttl that are still to expire: their text would stay in the files for ever. Set sync_life to at least {hours}h until {} UTC",
+            utc(until)
+        );
+    }
+    Ok(())
 }
 
 /// Logs what opening the store found, and warns if other users can read its folder.

@@ -15,9 +15,7 @@ use crate::sequencer::batch::{Changes, OpenBatch};
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{Refused, unreadable};
 use crate::sequencer::{pins, reactions, shares, tallies};
-
-/// The milliseconds of which all messages that expire are in one timeline.
-const SPAN: u64 = 10_000;
+use crate::state::{self, DUE_SPAN as SPAN, Ttls};
 
 /// The number of messages that are cleared at a time.
 const AT_ONCE: usize = 32;
@@ -40,6 +38,8 @@ const TRIES: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Expiring {
     known: Known,
+    /// What the store knows of the messages that wait; `None` if it was not asked yet.
+    ttls: Option<Ttls>,
     /// The monotonic time before which nothing is tried again, in milliseconds.
     rests_until: u64,
     /// The number of failed tries since a message was cleared.
@@ -102,13 +102,37 @@ impl Expiring {
                 span
             }
         };
+        self.note(batch, due, first * SPAN, changes)?;
         // The time may have gone back over a restart. What is cleared is not looked at again.
         Ok(batch.ids().due((due / SPAN).max(first)))
+    }
+
+    /// Notes how long a message lives that is due at `due`, so that a start with a shorter `sync_life` knows
+    /// ([`crate::ephemeral`]).
+    fn note(
+        &mut self,
+        batch: &OpenBatch,
+        due: u64,
+        cleared: u64,
+        changes: &mut Changes,
+    ) -> Result<(), Refused> {
+        let key = batch.ids().waiting_ttls();
+        let mut ttls = match self.ttls.take() {
+            Some(ttls) => ttls,
+            None => batch.decoded(key)?.unwrap_or_default(),
+        };
+        let ttl = due.saturating_sub(batch.moment().steady);
+        if ttls.note(ttl, due, cleared) {
+            changes.push((key, state::encode(&ttls)));
+        }
+        self.ttls = Some(ttls);
+        Ok(())
     }
 
     /// Notes that the store did not take the record of a message, nor what belongs to it.
     pub(super) fn not_entered(&mut self) {
         self.known = Known::Unknown;
+        self.ttls = None;
     }
 
     /// Notes a failed try.
@@ -136,7 +160,7 @@ impl Place {
 impl Messages {
     /// Forgets what a batch that was given up has changed.
     pub(in crate::sequencer) fn given_up(&mut self) {
-        self.expiring.known = Known::Unknown;
+        self.expiring.not_entered();
     }
 
     /// Returns whether messages may have expired that are not cleared.

@@ -102,6 +102,34 @@ fn what_is_due_is_cleared_once_and_the_rest_stays() {
     assert!(!fixture.messages.is_clearing_due(&fixture.batch));
 }
 
+#[test]
+fn a_life_of_timelines_that_is_too_short_is_known_until_messages_are_cleared() {
+    use std::time::Duration;
+    let mut fixture = Fixture::new();
+    let lost = |fixture: &Fixture, millis: u64| {
+        let lost = crate::ephemeral::lost(fixture.batch.store(), Duration::from_millis(millis));
+        lost.unwrap().map(|lost| lost.least.as_millis() as u64)
+    };
+    assert_eq!(lost(&fixture, 1), None, "there is none");
+    // The second one has the same place, and none of what a failed commit noted.
+    for _ in 0..2 {
+        send(&mut fixture);
+        fixture.commit();
+        fixture.messages.given_up();
+    }
+    assert_eq!(lost(&fixture, 2 * TTL), None);
+    assert_eq!(lost(&fixture, 2 * TTL - 1), Some(2 * TTL));
+    // Time goes by, and what is due is cleared.
+    for passed in (0..20 * 60_000).step_by(60_000) {
+        pass(&mut fixture, passed);
+        while clear(&mut fixture) {}
+    }
+    assert!(!has(&fixture, 0));
+    pass(&mut fixture, 2 * NOTED * SPAN);
+    while clear(&mut fixture) {}
+    assert_eq!(lost(&fixture, 1), None);
+}
+
 /// Returns a store with messages that are due, whose texts are their numbers from 0 on.
 fn due(count: usize) -> Fixture {
     let mut fixture = Fixture::new();
