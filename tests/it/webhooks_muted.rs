@@ -1,6 +1,7 @@
 //! Webhooks: muted recipients, and back ends that do not come back.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use trunkline_tests::client::Client;
 use trunkline_tests::wait;
 
 use super::webhooks::{data, ok, recording, send_many, settled, setup, told, tries, what};
@@ -59,6 +60,82 @@ fn a_muted_recipient_is_told_of_mentions_only() {
         ("all", true),
     ];
     assert_eq!(of("carol"), expected(&carol));
+}
+
+/// In a group that is pulled, and between two users.
+#[test]
+fn a_mute_holds_in_pulled_groups_and_between_two_users() {
+    let (back, seen) = recording(ok);
+    let gateway = setup(&back).flag("fanout-limit", 2).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let members = ["bob", "carol"];
+    alice.done("group_create", &json!({"group": "all", "members": members}));
+    let places = [
+        ("g:all", json!({"group": "all"})),
+        ("u:alice:bob", json!({"user": "bob"})),
+    ];
+    let say = |alice: &mut Client, to: &Value, text: &str, mentions: &[&str]| {
+        let mut send = to.clone();
+        send["text"] = json!(text);
+        send["mentions"] = json!(mentions);
+        alice.done("send", &send);
+    };
+    let mut of_carol = Vec::new();
+    alice.done("send", &json!({"user": "bob", "text": "begins"}));
+    while bob.push()["message"].is_null() {}
+    for (conversation, _) in &places {
+        let mute = json!({"conversation": conversation, "muted_until": MUTED});
+        bob.done("settings", &mute);
+    }
+    bob.close();
+    let away = |alice: &mut Client| {
+        wait::until("bob is away", || {
+            let page = alice.done("presence", &json!({"query": ["bob"]}));
+            (page["users"][0]["online"] == false).then_some(())
+        });
+    };
+    away(&mut alice);
+    for (conversation, to) in &places {
+        say(&mut alice, to, &format!("hush {conversation}"), &[]);
+        say(&mut alice, to, &format!("you {conversation}"), &["bob"]);
+    }
+    for text in ["hush g:all", "you g:all"] {
+        of_carol.push((text.to_owned(), false));
+    }
+    let shown = |name: &str| {
+        let seen = seen.lock().unwrap();
+        let of_user = seen.iter().filter(|asked| data(asked)["user"] == name);
+        let shown = of_user.map(|asked| (what(asked).1, data(asked)["mentioned"] == true));
+        let mut shown: Vec<_> = shown.collect();
+        shown.sort_unstable();
+        shown
+    };
+    told(&seen, 4);
+    settled(&gateway, 4.0);
+    assert_eq!(shown("carol"), of_carol);
+    let mentioned = ["you g:all", "you u:alice:bob"].map(|text| (text.to_owned(), true));
+    assert_eq!(shown("bob"), mentioned);
+    // The mute ends.
+    let mut bob = gateway.dial().connect("bob", "phone");
+    for (conversation, _) in &places {
+        bob.done(
+            "settings",
+            &json!({"conversation": conversation, "muted_until": 1}),
+        );
+    }
+    bob.close();
+    away(&mut alice);
+    for (conversation, to) in &places {
+        say(&mut alice, to, &format!("again {conversation}"), &[]);
+    }
+    told(&seen, 7);
+    settled(&gateway, 7.0);
+    let mut all: Vec<_> = ["again g:all", "again u:alice:bob"]
+        .map(|text| (text.to_owned(), false))
+        .to_vec();
+    all.extend(mentioned);
+    assert_eq!(shown("bob"), all);
 }
 
 #[test]
