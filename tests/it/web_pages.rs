@@ -230,6 +230,12 @@ fn the_chat_page_comes_back() {
     browse("away.js");
 }
 
+/// The gateway ends sessions for good, by an expired token or an operator: messages without an answer wait for their user.
+#[test]
+fn messages_wait_for_their_user_beyond_a_token() {
+    browse("tokens.js");
+}
+
 /// Answers and events overtake each other: each unread message counts once.
 #[test]
 fn each_unread_message_counts_once_in_a_browser() {

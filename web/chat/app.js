@@ -4,6 +4,7 @@ import { Trunkline } from "/client.js";
 import { badge, byId } from "/shared/dom.js";
 import { Chat } from "./chat.js";
 import * as dialogs from "./dialogs.js";
+import { Outbox } from "./outbox.js";
 import { Pictures } from "./pictures.js";
 
 /** What the page knows of the user, in this tab only: two tabs may be two users. */
@@ -22,6 +23,15 @@ function leave(problem) {
   location.replace(location.pathname + location.search);
 }
 
+/** Returns the namespace that a token names. Users of two namespaces may have the same name. */
+function namespaceOf(token) {
+  try {
+    return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).ns;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Starts the page for a user. */
 function enter(about, who) {
   const { hostname, protocol, host, port } = location;
@@ -38,7 +48,8 @@ function enter(about, who) {
     const { letters, colour } = badge(client.user);
     byId("my-avatar").textContent = letters;
     byId("my-avatar").classList.add(`c${colour}`);
-    window.chat = new Chat(client, new Pictures(headers), leave);
+    const namespace = about.tokens ? namespaceOf(who.token) : undefined;
+    window.chat = new Chat(client, { namespace, pictures: new Pictures(headers), leave });
   };
   if (!about.tokens) return start();
   // The token says who it is.
@@ -60,6 +71,12 @@ function ask(about) {
   sessionStorage.removeItem("problem");
   byId("sign-in-error").hidden = !problem;
   byId("sign-in-error").textContent = problem ?? "";
+  const waiting = Outbox.waiting().map(([user, count]) => {
+    const [what, does] = count === 1 ? ["A message", "waits"] : [`${count} messages`, "wait"];
+    return `${what} of ${user} ${does} in this tab, to be sent when ${user} signs in again.`;
+  });
+  byId("waiting").hidden = waiting.length === 0;
+  byId("waiting").textContent = waiting.join(" ");
   byId("sign-in-form").onsubmit = (event) => {
     event.preventDefault();
     const value = byId(field).value.trim();

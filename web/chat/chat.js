@@ -19,11 +19,11 @@ const PATIENCE_MS = 600;
 
 /** The page of a user who has signed in. */
 export class Chat {
-  /** @param leave ends the session and asks who comes next */
-  constructor(client, pictures, leave) {
+  /** @param namespace that of the user, if there is one @param leave ends the session and asks who comes next */
+  constructor(client, { namespace, pictures, leave }) {
     this.client = client;
     this.leave = leave;
-    this.store = new Store(client, new Outbox(client.user));
+    this.store = new Store(client, new Outbox(client.user, namespace));
     this.pictures = pictures;
     this.query = "";
     this.missed = 0;
@@ -94,13 +94,20 @@ export class Chat {
       this.lostAt ??= performance.now();
       this.#banner();
     });
-    client.on("closed", (error) => error.kind !== "closed" && this.leave(error.message));
+    client.on("closed", (error) => error.kind !== "closed" && this.#over(error));
     document.addEventListener("visibilitychange", () => this.drawList());
     addEventListener("beforeunload", (event) => {
-      if (store.sendsFiles) event.preventDefault();
+      if (store.files > 0 && !this.isOver) event.preventDefault();
     });
     setInterval(() => this.#head(), 30_000);
     this.#banner();
+  }
+
+  /** The gateway has ended the session, and takes this client no more. */
+  #over({ message }) {
+    const { files } = this.store;
+    this.isOver = true;
+    this.leave(files > 0 ? `${message}. ${files === 1 ? "A file was" : `${files} files were`} not sent.` : message);
   }
 
   #buttons() {

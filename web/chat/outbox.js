@@ -1,16 +1,26 @@
-/** Messages without an answer, kept where a reload of the page finds them. */
+/** Messages without an answer, kept in this tab until the gateway has them: also over a reload, and until their user signs in again. */
 
 /** The most messages that are kept for the next life of the page. */
 const KEPT = 200;
 
+const PREFIX = "outbox ";
+
 export class Outbox {
   #name;
-  constructor(user) {
-    this.#name = `outbox ${user}`;
+
+  /** @param {string} user whose messages these are @param {string} [namespace] that of the user */
+  constructor(user, namespace) {
+    this.#name = PREFIX + (namespace ? `${user} ${namespace}` : user);
+  }
+
+  /** Returns the users whose messages wait in this tab, each with how many do. */
+  static waiting() {
+    const names = Object.keys(sessionStorage).filter((name) => name.startsWith(PREFIX));
+    return names.sort().map((name) => [name.slice(PREFIX.length).split(" ")[0], read(name).length]).filter(([, count]) => count > 0);
   }
 
   all() {
-    return JSON.parse(sessionStorage.getItem(this.#name) ?? "[]");
+    return read(this.#name);
   }
 
   add(item) {
@@ -25,3 +35,5 @@ export class Outbox {
     sessionStorage.setItem(this.#name, JSON.stringify(items));
   }
 }
+
+const read = (name) => JSON.parse(sessionStorage.getItem(name) ?? "[]");

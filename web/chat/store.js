@@ -188,9 +188,9 @@ export class Store extends EventTarget {
     }
   }
 
-  /** Whether files are on their way. They are in the memory of this page alone. */
-  get sendsFiles() {
-    return [...this.all.values()].some(({ waiting }) => waiting.some(({ file }) => file !== undefined));
+  /** How many files are on their way. They are in the memory of this page alone. */
+  get files() {
+    return [...this.all.values()].flatMap(({ waiting }) => waiting).filter(({ file }) => file !== undefined).length;
   }
 
   /** Sends a file once the gateway is there. Returns the `media` of a message. */
@@ -228,8 +228,9 @@ export class Store extends EventTarget {
       this.#newest(sent, message);
       this.#changed(sent);
     } catch (error) {
-      // A closed client sends text again when the page comes back.
-      if (error.kind === "closed") return;
+      // The session is over, also if the gateway ended it: nobody knows what became of the message. It is sent again, with its key,
+      // when this user is here again.
+      if (this.client.state === "closed") return;
       Object.assign(item, { state: "failed", error: error.message });
       this.outbox.done(item.key);
       this.#changed(one);

@@ -5,6 +5,8 @@ export class Line {
   #server = createServer((socket) => this.#take(socket));
   #ports;
   #sessions = new Set();
+  /** For each session, what ends that the gateway hears it. */
+  #deafens = new Set();
   #isCut = false;
 
   /** @param {{pages: string, url: string}} gateway where its pages and its WebSockets are */
@@ -27,6 +29,11 @@ export class Line {
     for (const socket of this.#sessions) socket.destroy();
   }
 
+  /** The gateway hears nothing more of the sessions that there are. They still hear it. */
+  hold() {
+    for (const deafen of this.#deafens) deafen();
+  }
+
   mend() {
     this.#isCut = false;
   }
@@ -44,10 +51,13 @@ export class Line {
       const other = connect(isSession ? this.#ports.sessions : this.#ports.pages, "127.0.0.1");
       other.write(head);
       socket.pipe(other).pipe(socket);
+      const deafen = () => socket.unpipe(other).resume();
+      if (isSession) this.#deafens.add(deafen);
       for (const [one, peer] of [[socket, other], [other, socket]]) {
         one.on("error", () => {});
         one.once("close", () => {
           this.#sessions.delete(one);
+          this.#deafens.delete(deafen);
           peer.destroy();
         });
         if (isSession) this.#sessions.add(one);
