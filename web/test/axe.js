@@ -81,6 +81,13 @@ async function look(browser, id, how, name) {
   const console = await browser.open(`${control}/`, how);
   await console.until("that the gateway is ready", "document.getElementById('state')?.textContent.includes('Ready')");
   await check(console, `${name}: console`);
+  await console.evaluate("document.querySelector('#find .primary').click()");
+  await console.until("the sessions", "document.querySelectorAll('#session-rows tr').length >= 3");
+  await check(console, `${name}: sessions`);
+  const isSeen = "(({ left, right }) => left >= 0 && right <= innerWidth)(document.querySelector('#session-rows button').getBoundingClientRect())";
+  if (!(await console.evaluate(isSeen))) found.push(`${name}: sessions: the button that ends one is out of sight`);
+  await console.evaluate("document.querySelector('#session-rows button').click()");
+  await check(console, `${name}: the question before a session ends`);
   await console.close();
 }
 
