@@ -2,6 +2,7 @@
 
 import { byId, el } from "/shared/dom.js";
 import { bytes } from "./format.js";
+import { Refused } from "./stream.js";
 
 const LIMIT = 50;
 
@@ -9,6 +10,8 @@ export class Sessions {
   #admin;
   #asked = {};
   #after;
+  /** The number of the newest question. Answers to others are not shown. */
+  #question = 0;
 
   constructor(admin) {
     this.#admin = admin;
@@ -30,12 +33,15 @@ export class Sessions {
 
   async #find() {
     byId("session-rows").replaceChildren();
+    byId("sessions").hidden = byId("more-sessions").hidden = true;
     this.#after = undefined;
     byId("end-all").disabled = !this.#asked.user;
     await this.#page();
   }
 
+  /** Asks for the next sessions. A later question takes the place of this one. */
   async #page() {
+    const question = ++this.#question;
     const { user, namespace } = this.#asked;
     const query = new URLSearchParams({ limit: LIMIT });
     if (user) query.set("user", user);
@@ -43,15 +49,17 @@ export class Sessions {
     if (this.#after) query.set("after", this.#after);
     try {
       const { sessions, after } = await this.#admin.get(`sessions?${query}`);
+      if (question !== this.#question) return;
       byId("session-rows").append(...sessions.map((session) => this.#row(session)));
       this.#after = after;
     } catch (error) {
-      return this.#say(`The sessions cannot be listed: ${error.message}`);
+      if (question === this.#question) this.#say(`The sessions cannot be listed: ${error.message}`);
+      return;
     }
     const count = byId("session-rows").children.length;
     byId("sessions").hidden = count === 0;
     byId("more-sessions").hidden = !this.#after;
-    this.#say(count === 0 ? `No sessions${user ? ` of ${user}` : ""}.` : `${count} sessions${this.#after ? ", and there are more" : ""}.`);
+    this.#say(count === 0 ? `No sessions${user ? ` of ${user}` : ""}.` : `${count} ${count === 1 ? "session" : "sessions"}${this.#after ? ", and there are more" : ""}.`);
   }
 
   #row({ session, namespace, user, device, address, form, catching_up: isBehind, waiting_bytes: waiting }) {
@@ -80,7 +88,9 @@ export class Sessions {
       await this.#find();
       this.#say(`${closed} ${closed === 1 ? "session" : "sessions"} ended. A client with a good token can connect again.`);
     } catch (error) {
-      this.#say(`Nothing was ended: ${error.message}`);
+      // Without an answer nobody knows what was done.
+      const isKnown = error instanceof Refused && error.status < 500;
+      this.#say(isKnown ? `Nothing was ended: ${error.message}` : `No answer came, so sessions may have ended or not. Find them again. (${error.message})`);
     }
   }
 }

@@ -49,6 +49,45 @@ async function end(tab, user) {
   await tab.until("that it is closed", "!document.getElementById('sure').open");
 }
 
+/** Two questions at once: the sessions of the newest one are listed, each once, also when its answer comes first. */
+async function twice(tab) {
+  await tab.evaluate(`(() => {
+    const ask = window.fetch;
+    window.held = [];
+    window.fetch = async (address, ...rest) => {
+      const answer = await ask(address, ...rest);
+      if (address.includes("sessions?")) await new Promise((go) => window.held.push({ address, go }));
+      return answer;
+    };
+  })()`);
+  const find = (user) => tab.evaluate(`(() => {
+    document.getElementById('user').value = '${user}';
+    document.querySelector('#find .primary').click();
+  })()`);
+  const answers = (count) => tab.until(`${count} answers`, `window.held.length === ${count}`);
+  const listed = "[...document.querySelectorAll('#session-rows td:first-child')].map((one) => one.textContent).join()";
+  await find("");
+  await find("");
+  await answers(2);
+  await tab.evaluate("window.held.splice(0).forEach(({ go }) => go())");
+  await tab.until("both sessions", "document.querySelectorAll('#session-rows tr').length >= 2");
+  // What would come twice has come once these are through.
+  await tab.evaluate("new Promise((done) => setTimeout(done, 200))");
+  const all = await tab.evaluate(listed);
+  if (all.split(",").sort().join() !== "alice,bob") throw new Error(`listed are ${all}`);
+  await find("alice");
+  await find("bob");
+  await answers(2);
+  // The question about bob is answered first.
+  await tab.evaluate("window.held.find(({ address }) => address.includes('user=bob')).go()");
+  await tab.until("the session of bob", `${listed} === 'bob'`);
+  await tab.evaluate("window.held.splice(0).forEach(({ go }) => go())");
+  await tab.evaluate("new Promise((done) => setTimeout(done, 200))");
+  const last = await tab.evaluate(listed);
+  if (last !== "bob") throw new Error(`listed are ${last} in place of bob`);
+  await tab.until("one session", shows("#sessions-state", "1 session."));
+}
+
 let clients = {};
 await browser.start();
 try {
@@ -62,6 +101,11 @@ try {
   await tab.until("two sessions", "document.querySelector('#now dd')?.textContent === '2'");
   await end(tab, "alice");
   await tab.until("that this token may not", shows("#sessions-state", "Nothing was ended"));
+  const third = await browser.open(`${gateway.control}/`);
+  await enter(third, TOKENS.reader[1]);
+  await third.until("the numbers", shows("#state", "Ready"));
+  await twice(third);
+  await third.close();
 
   const other = await browser.open(`${gateway.control}/`);
   await enter(other, TOKENS.keeper[1]);
