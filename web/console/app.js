@@ -2,7 +2,7 @@
 
 import { byId, el } from "/shared/dom.js";
 import { bytes, count, duration, micros, split } from "./format.js";
-import { Plot, SECONDS } from "./plot.js";
+import { Plot, Plots, SECONDS } from "./plot.js";
 import { Sessions } from "./sessions.js";
 import { Admin, Refused } from "./stream.js";
 
@@ -24,11 +24,12 @@ const PLOTS = [
 ];
 
 const admin = new Admin();
-const plots = PLOTS.map((what) => new Plot(what));
+const drawn = PLOTS.map((what) => new Plot(what));
+const plots = new Plots(drawn);
 /** The numbers of the last ten minutes that the tables need, the newest last. */
 const past = [];
 
-byId("plots").append(...plots.map(({ element }) => element));
+byId("plots").append(...drawn.map(({ element }) => element));
 
 function state(kind, text) {
   byId("state").className = kind;
@@ -111,8 +112,8 @@ function show(numbers) {
   // A gateway that started again counts from 0.
   if (past.length > 0 && numbers.uptime_ms < past.at(-1).uptime_ms) past.length = 0;
   past.push(numbers);
-  if (past.length > SECONDS) past.shift();
-  for (const plot of plots) plot.add(numbers);
+  while (past.length > SECONDS || past[0].time < numbers.time - 1_000 * SECONDS) past.shift();
+  plots.add(numbers);
   const { store, http, version, uptime_ms: uptime, ready, backup_running: isBackingUp } = numbers;
   if (store.health !== "ok") state("bad", `${HEALTH[store.health] ?? store.health}${store.reason ? `: ${store.reason}` : ""}`);
   else if (!ready) state("bad", "Not ready");
@@ -144,7 +145,7 @@ function lost(reason) {
   byId("all").classList.add("old");
   // The plots go on with gaps.
   missing ??= setInterval(() => {
-    plots.forEach((plot) => plot.add(undefined));
+    plots.miss();
     if (heardAt !== undefined) byId("about").textContent = `These numbers are ${duration(performance.now() - heardAt)} old`;
   }, 1_000);
 }

@@ -1,4 +1,4 @@
-/** Plots of the last ten minutes, each second a point. */
+/** Plots of the last ten minutes, each second a place, whether or not numbers came for it. */
 
 import { el, eachFrame } from "/shared/dom.js";
 
@@ -37,6 +37,40 @@ export class Series {
     return known.length === 0 ? undefined : [Math.min(...known), Math.max(...known)];
   }
 }
+
+/** Plots that share their time. */
+export class Plots {
+  #plots;
+  /** When the last numbers were taken: by the clock of the gateway, and by that of this page. Both go on while the machine sleeps. */
+  #last;
+  /** The seconds without numbers that have been drawn since then. */
+  #missed = 0;
+
+  /** @param {Plot[]} plots */
+  constructor(plots) {
+    this.#plots = plots;
+  }
+
+  /** Adds numbers of the gateway, behind a gap as long as the time without any. */
+  add(numbers) {
+    if (this.#last) this.#missUntil(seconds(numbers.time - this.#last.time) - 1);
+    this.#last = { time: numbers.time, at: Date.now() };
+    this.#missed = 0;
+    for (const plot of this.#plots) plot.add(numbers);
+  }
+
+  /** Draws that there have been no numbers until now. */
+  miss() {
+    if (this.#last) this.#missUntil(seconds(Date.now() - this.#last.at));
+  }
+
+  /** Beyond ten minutes there is nothing left to move out of sight. */
+  #missUntil(count) {
+    for (; this.#missed < Math.min(count, SECONDS); this.#missed++) for (const plot of this.#plots) plot.add(undefined);
+  }
+}
+
+const seconds = (ms) => Math.round(ms / 1_000);
 
 export class Plot {
   #series;

@@ -16,6 +16,9 @@ const file = join(folder, "tokens");
 const hash = (token) => createHash("sha256").update(token).digest("hex");
 writeFileSync(file, Object.entries(TOKENS).map(([name, [scopes, token]]) => `${name} ${scopes} ${hash(token)}\n`).join(""));
 
+/** How long the page of a test sleeps, in seconds. */
+const ASLEEP_S = 300;
+
 const gateway = new Gateway({ hasPages: true, flags: [`--admin-tokens=${file}`] });
 const browser = new Browser(program);
 const shows = (selector, text) => `[...document.querySelectorAll(${JSON.stringify(selector)})].some((one) => one.textContent.includes(${JSON.stringify(text)}))`;
@@ -88,6 +91,46 @@ async function twice(tab) {
   await tab.until("one session", shows("#sessions-state", "1 session."));
 }
 
+/** The gateway's clock is minutes ahead with the next numbers, as after a sleep of the page: the plots have a gap as long. */
+async function asleep() {
+  const tab = await browser.open("about:blank");
+  await tab.ask("Page.addScriptToEvaluateOnNewDocument", { source: `(() => {
+    const parse = JSON.parse;
+    window.ahead = 0;
+    JSON.parse = (...text) => {
+      const value = parse(...text);
+      if (value?.time && value?.rates) value.time += window.ahead;
+      return value;
+    };
+  })()` });
+  await tab.go(`${gateway.control}/`);
+  await enter(tab, TOKENS.reader[1]);
+  await tab.until("some points", "/[1-9]/.test(document.querySelector('#plots .legend.one')?.textContent)");
+  await tab.evaluate("new Promise((done) => setTimeout(done, 2_500))");
+  await tab.evaluate(`window.ahead = ${1_000 * ASLEEP_S}`);
+  // What the pointer reads at each place: seconds ago, and whether there was an answer.
+  const read = `(async () => {
+    const canvas = document.querySelector('#plots canvas');
+    const { left, top, width } = canvas.getBoundingClientRect();
+    const said = {};
+    for (let x = 80; x < width; x++) {
+      canvas.dispatchEvent(new PointerEvent('pointermove', { clientX: left + x, clientY: top + 20 }));
+      await new Promise(requestAnimationFrame);
+      const text = document.querySelector('#plots .legend.one').textContent;
+      said[/\\((\\d+) s ago/.exec(text)?.[1] ?? 0] = !text.includes('–');
+    }
+    return said;
+  })()`;
+  for (const end = Date.now() + 60_000; ; ) {
+    const known = Object.entries(await tab.evaluate(read)).filter(([, isKnown]) => isKnown).map(([ago]) => Number(ago));
+    const inGap = known.filter((ago) => ago > ASLEEP_S / 3 && ago < ASLEEP_S - 5);
+    if (inGap.length > 0) throw new Error(`the plot has numbers of ${inGap} seconds ago, when the page slept`);
+    if (known.some((ago) => ago >= ASLEEP_S - 5)) break;
+    if (Date.now() > end) throw new Error(`the plot has numbers of ${known} seconds ago alone: what was before the sleep is not where it belongs`);
+  }
+  await tab.close();
+}
+
 let clients = {};
 await browser.start();
 try {
@@ -115,6 +158,7 @@ try {
   await other.until("how many were ended", shows("#sessions-state", "1 session ended"));
   await ended;
 
+  await asleep();
   // Messages move the plots.
   for (let number = 0; number < 50; number++) await clients.bob.send({ user: "carol", text: `${number}` });
   const peak = "Math.max(...[...document.querySelectorAll('#now > div')].filter((one) => one.textContent.startsWith('Messages')).map((one) => parseFloat(one.querySelector('dd').textContent)))";
