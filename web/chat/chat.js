@@ -127,6 +127,7 @@ export class Chat {
     this.begin = begin;
     on("new", begin);
     on("first", begin);
+    on("begin", begin);
     on("mine", () => this.menus.mine(byId("mine")));
     on("back", () => this.close());
     on("to-end", () => {

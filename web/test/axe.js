@@ -39,6 +39,9 @@ async function look(browser, id, how, name) {
   const nobody = await browser.open(`${chat}/?user=nobody`, how);
   await nobody.until("that there are no conversations", "!document.getElementById('no-conversations').hidden");
   await check(nobody, `${name}: no conversations`);
+  const shown = "[...document.querySelectorAll('#first, #begin')].filter((one) => one.checkVisibility()).map(({ id }) => id).join()";
+  const offered = await nobody.evaluate(shown);
+  if (offered !== (how.width < 720 ? "first" : "begin")) found.push(`${name}: no conversations: what begins one is ${offered}`);
   await nobody.close();
 
   const tab = await browser.open(`${chat}/?user=alice`, how);
@@ -59,6 +62,7 @@ async function look(browser, id, how, name) {
   await tab.type("yes, @b");
   await tab.until("the offered names", "!document.getElementById('names').hidden");
   await check(tab, `${name}: a reply with a mention`);
+  if (await tab.evaluate("document.getElementById('to-end').checkVisibility()")) found.push(`${name}: a reply with a mention: the names lie over the button to the newest`);
   await tab.press("Escape");
   await tab.press("Escape");
   await tab.evaluate("document.getElementById('find').click()");
