@@ -1,4 +1,4 @@
-/** Messages without an answer, kept in this tab until the gateway has them: also over a reload, and until their user signs in again. */
+/** Messages without an answer and failed ones, kept in this tab: also over a reload, and until their user signs in again. */
 
 /** The most messages that are kept for the next life of the page. */
 const KEPT = 200;
@@ -13,10 +13,10 @@ export class Outbox {
     this.#name = PREFIX + (namespace ? `${user} ${namespace}` : user);
   }
 
-  /** Returns the users whose messages wait in this tab, each with how many do. */
+  /** Returns the users whose messages wait in this tab, each with how many do. A failed one waits for its user to try again. */
   static waiting() {
     const names = Object.keys(sessionStorage).filter((name) => name.startsWith(PREFIX));
-    return names.sort().map((name) => [name.slice(PREFIX.length).split(" ")[0], read(name).length]).filter(([, count]) => count > 0);
+    return names.sort().map((name) => [name.slice(PREFIX.length).split(" ")[0], read(name).filter(({ failed }) => failed === undefined).length]).filter(([, count]) => count > 0);
   }
 
   all() {

@@ -178,13 +178,14 @@ export class Store extends EventTarget {
     this.#changed(one);
   }
 
-  /** Sends again what an earlier life of this page had no answer to. */
+  /** Sends again what an earlier life of this page had no answer to, and shows what failed then. */
   resume() {
-    for (const { conversation, ...content } of this.outbox.all()) {
+    for (const { conversation, failed, ...content } of this.outbox.all()) {
       const one = this.of(conversation);
-      const item = { ...content, from: this.me, state: "sending" };
+      const item = { ...content, from: this.me, state: failed === undefined ? "sending" : "failed", error: failed };
       one.waiting.push(item);
-      this.#post(one, item);
+      if (failed === undefined) this.#post(one, item);
+      else this.#changed(one);
     }
   }
 
@@ -207,9 +208,14 @@ export class Store extends EventTarget {
     }
   }
 
+  /** Keeps a text for the next life of the page. */
+  #keep(one, { file, key, text, reply_to, mentions, time, error: failed }) {
+    if (file === undefined) this.outbox.add({ conversation: one.id, key, text, reply_to, mentions, time, failed });
+  }
+
   async #post(one, item) {
     const { key, text, reply_to, mentions } = item;
-    if (item.file === undefined) this.outbox.add({ conversation: one.id, key, text, reply_to, mentions, time: item.time });
+    this.#keep(one, item);
     this.#changed(one);
     try {
       if (item.file && !item.media) item.media = await this.#upload(item);
@@ -232,7 +238,7 @@ export class Store extends EventTarget {
       // when this user is here again.
       if (this.client.state === "closed") return;
       Object.assign(item, { state: "failed", error: error.message });
-      this.outbox.done(item.key);
+      this.#keep(one, item);
       this.#changed(one);
     }
   }
