@@ -2,6 +2,7 @@
 
 import { Trunkline } from "/client.js";
 import { badge, byId } from "/shared/dom.js";
+import * as tab from "/shared/tab.js";
 import { Chat } from "./chat.js";
 import * as dialogs from "./dialogs.js";
 import { Outbox } from "./outbox.js";
@@ -9,8 +10,8 @@ import { Pictures } from "./pictures.js";
 
 /** What the page knows of the user, in this tab only: two tabs may be two users. */
 const kept = {
-  read: () => JSON.parse(sessionStorage.getItem("who") ?? "null"),
-  write: (who) => (who ? sessionStorage.setItem("who", JSON.stringify(who)) : sessionStorage.removeItem("who")),
+  read: () => JSON.parse(tab.read("who") ?? "null"),
+  write: (who) => tab.write("who", who ? JSON.stringify(who) : undefined),
 };
 
 let client;
@@ -19,7 +20,7 @@ let client;
 function leave(problem) {
   client?.close();
   kept.write(null);
-  if (problem) sessionStorage.setItem("problem", problem);
+  if (problem) tab.write("problem", problem);
   location.replace(location.pathname + location.search);
 }
 
@@ -67,8 +68,8 @@ function ask(about) {
   const field = about.tokens ? "token" : "name";
   byId(field).required = true;
   byId(field).focus();
-  const problem = sessionStorage.getItem("problem");
-  sessionStorage.removeItem("problem");
+  const problem = tab.read("problem");
+  tab.write("problem", undefined);
   byId("sign-in-error").hidden = !problem;
   byId("sign-in-error").textContent = problem ?? "";
   const waiting = Outbox.waiting().map(([user, count]) => {

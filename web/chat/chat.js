@@ -97,7 +97,7 @@ export class Chat {
     client.on("closed", (error) => error.kind !== "closed" && this.#over(error));
     document.addEventListener("visibilitychange", () => this.drawList());
     addEventListener("beforeunload", (event) => {
-      if (store.files > 0 && !this.isOver) event.preventDefault();
+      if (store.wouldLose && !this.isOver) event.preventDefault();
     });
     setInterval(() => this.#head(), 30_000);
     this.#banner();
@@ -105,9 +105,10 @@ export class Chat {
 
   /** The gateway has ended the session, and takes this client no more. */
   #over({ message }) {
-    const { files } = this.store;
+    const { files, outbox } = this.store;
+    const lost = [files === 1 ? "A file was not sent." : files > 1 && `${files} files were not sent.`, outbox.wouldLose && "There was no room to keep all messages that wait."];
     this.isOver = true;
-    this.leave(files > 0 ? `${message}. ${files === 1 ? "A file was" : `${files} files were`} not sent.` : message);
+    this.leave([lost.some(Boolean) ? `${message}.` : message, ...lost.filter(Boolean)].join(" "));
   }
 
   #buttons() {

@@ -194,6 +194,11 @@ export class Store extends EventTarget {
     return [...this.all.values()].flatMap(({ waiting }) => waiting).filter(({ file }) => file !== undefined).length;
   }
 
+  /** Whether a reload would lose what one has sent. */
+  get wouldLose() {
+    return this.files > 0 || this.outbox.wouldLose;
+  }
+
   /** Sends a file once the gateway is there. Returns the `media` of a message. */
   async #upload({ file, upload }) {
     for (let tries = 1; ; tries++) {

@@ -1,5 +1,7 @@
 /** The admin API: requests with the token, and the numbers of each second. */
 
+import * as tab from "/shared/tab.js";
+
 /** How long the page waits for the numbers of a second, in milliseconds. */
 const SILENCE_MS = 5_000;
 
@@ -16,11 +18,11 @@ export class Refused extends Error {
 }
 
 export class Admin {
-  token = sessionStorage.getItem("admin token") ?? "";
+  token = tab.read("admin token") ?? "";
 
   keep(token) {
     this.token = token;
-    sessionStorage.setItem("admin token", token);
+    tab.write("admin token", token);
   }
 
   async ask(path, options = {}) {

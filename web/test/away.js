@@ -127,6 +127,31 @@ async function reloaded(line) {
   await alice.close();
 }
 
+/** A message is sent also if the storage of the tab has no room for it. */
+async function full(line) {
+  const alice = await open("alice", line.pages);
+  const asks = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))";
+  await alice.evaluate(`(() => {
+    for (let size = 2 ** 22; size >= 1; ) {
+      try {
+        sessionStorage.setItem(\`filler \${sessionStorage.length}\`, "x".repeat(size));
+      } catch {
+        size = Math.floor(size / 2);
+      }
+    }
+  })()`);
+  line.cut();
+  await alice.until("the line that says so", shows("#banner", "No connection"));
+  if (await alice.evaluate(asks)) throw new Error("a reload would lose something, it says, with nothing to lose");
+  await write(alice, "no room for this");
+  await alice.until("that it waits", shows(".mine .body", "no room for this"));
+  if (!(await alice.evaluate(asks))) throw new Error("a reload would lose a message without a word");
+  line.mend();
+  await alice.until("that it is sent", `${online} && window.chat.one.waiting.length === 0 && window.chat.one.messages.at(-1).text === "no room for this"`);
+  if (await alice.evaluate(asks)) throw new Error("a reload would lose something, it says, with nothing to lose any more");
+  await alice.close();
+}
+
 /** What was missed is counted once. */
 async function absent(line) {
   const alice = await open("alice", line.pages);
@@ -240,6 +265,8 @@ try {
   console.log("killed: done");
   await reloaded(line);
   console.log("reloaded: done");
+  await full(line);
+  console.log("full: done");
   await absent(line);
   console.log("absent: done");
   const alice = await twice();

@@ -56,6 +56,7 @@ pub(crate) const CHAT: &[File] = &[
     file!("/shared/base.css", STYLE, "web/shared/base.css"),
     file!("/shared/dom.js", SCRIPT, "web/shared/dom.js"),
     file!("/shared/start.js", SCRIPT, "web/shared/start.js"),
+    file!("/shared/tab.js", SCRIPT, "web/shared/tab.js"),
     file!("/client.js", SCRIPT, "clients/js/client.js"),
     file!(
         "/client/commands.js",
@@ -92,6 +93,7 @@ const CONSOLE: &[File] = &[
     file!("/shared/base.css", STYLE, "web/shared/base.css"),
     file!("/shared/dom.js", SCRIPT, "web/shared/dom.js"),
     file!("/shared/start.js", SCRIPT, "web/shared/start.js"),
+    file!("/shared/tab.js", SCRIPT, "web/shared/tab.js"),
 ];
 
 /// A file of the repository.
