@@ -54,6 +54,7 @@ export class Chat {
       edit: (message, text) => this.#edit(message, text),
       last: () => this.#lastOwn(),
       members: () => this.#nameable(),
+      names: () => this.one.names,
       me: () => client.user,
       files: (files) => this.#files(files),
       typing: (how) => client.typing(this.one.id, how),
@@ -302,9 +303,13 @@ export class Chat {
     return this.one.messages.findLast((message) => message.from === this.client.user && !isGone(message));
   }
 
-  /** Returns whom a message of this conversation may mention. Asked once for each time that it is open. */
+  /** Asks whom a message of this conversation may mention, once for each time that it is open. */
   #nameable() {
-    this.names ??= nameable(this.client, this.one).catch(() => []);
+    const one = this.one;
+    const take = (names) => {
+      one.names = names;
+    };
+    this.names ??= nameable(this.client, one).then(take, () => {});
     return this.names;
   }
 

@@ -20,12 +20,12 @@ export class Compose {
 
   /**
    * @param {{send: (content: object) => void, edit: (message: object, text: string) => void, last: () => object | undefined,
-   *   members: () => Promise<string[]>, me: () => string, files: (files: File[]) => void, typing: (how: {stop: boolean}) => void,
+   *   members: () => Promise<void>, names: () => string[], me: () => string, files: (files: File[]) => void, typing: (how: {stop: boolean}) => void,
    *   limit: () => number, problem: (text: string) => void}} page
    */
   constructor(page) {
     this.#page = page;
-    this.#mentions = new Mentions(this.#text, page.members);
+    this.#mentions = new Mentions(this.#text, page.members, page.names);
     byId("compose").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();

@@ -46,6 +46,8 @@ export class Conversation extends Timeline {
     this.loading = undefined;
     this.isLeft = false;
     this.draft = "";
+    /** Whom a message may mention, as it was asked last. A draft keeps them for the time when it is sent. */
+    this.names = [];
     /** Whether messages far above the end are being fetched to get to one. */
     this.isReached = false;
   }

@@ -16,16 +16,19 @@ const NAMED = /(?<![A-Za-z0-9._@-])@([A-Za-z0-9._@-]+)/g;
 export class Mentions {
   #field;
   #members;
-  /** The names of the conversation, as they were last asked for. */
-  #names = [];
+  #known;
   #list = byId("names");
   #offered = [];
   #chosen = 0;
 
-  /** @param {HTMLTextAreaElement} field @param {() => Promise<string[]>} members returns whom one may name here */
-  constructor(field, members) {
+  /**
+   * @param {HTMLTextAreaElement} field @param {() => Promise<void>} members asks whom one may name in the open conversation
+   * @param {() => string[]} known returns the names that were asked for last in the open conversation
+   */
+  constructor(field, members, known) {
     this.#field = field;
     this.#members = members;
+    this.#known = known;
     field.addEventListener("blur", () => this.close());
     this.#list.addEventListener("pointerdown", (event) => {
       // The field keeps the focus.
@@ -38,12 +41,17 @@ export class Mentions {
   /** Offers names for what is being written. */
   async look() {
     const begun = this.#begun();
-    if (begun === undefined) return this.close();
-    this.#names = await this.#members();
+    if (begun === undefined) {
+      this.close();
+      // A text that came as a whole may mention somebody too.
+      if (this.#field.value.includes("@")) this.#members();
+      return;
+    }
+    await this.#members();
     const now = this.#begun();
     if (now === undefined) return this.close();
     const start = now.toLowerCase();
-    this.#offered = this.#names.filter((one) => nameOf(one).toLowerCase().startsWith(start)).slice(0, OFFERED);
+    this.#offered = this.#known().filter((one) => nameOf(one).toLowerCase().startsWith(start)).slice(0, OFFERED);
     this.#chosen = 0;
     this.#draw();
   }
@@ -69,10 +77,11 @@ export class Mentions {
   /** Returns whom a text mentions, in the form of the protocol; undefined if nobody. */
   of(text) {
     const named = new Set();
+    const names = this.#known();
     for (const [, found] of text.matchAll(NAMED)) {
       // A point behind a name may end the sentence.
-      const whole = this.#names.find((one) => nameOf(one) === found);
-      const name = whole ?? this.#names.find((one) => nameOf(one) === found.replace(/[.@-]+$/, ""));
+      const whole = names.find((one) => nameOf(one) === found);
+      const name = whole ?? names.find((one) => nameOf(one) === found.replace(/[.@-]+$/, ""));
       if (name !== undefined) named.add(name);
     }
     return named.size > 0 ? [...named] : undefined;

@@ -124,6 +124,28 @@ async function byKeys(alice, bob) {
   await alice.until("that it is closed", "!document.getElementById('dialog').open");
 }
 
+/** A draft keeps whom it mentions while one writes to somebody else. */
+async function draft(alice) {
+  const group = await alice.evaluate("window.chat.one.id");
+  const write = async (text) => {
+    await alice.evaluate("document.getElementById('text').focus()");
+    await alice.type(text);
+  };
+  await write("@b");
+  await alice.until("the offered name", shows("#names [aria-selected=true]", "bob"));
+  await alice.press("Enter");
+  await write("again");
+  await alice.evaluate("window.chat.open(window.chat.store.with('bob'))");
+  await alice.until("that the draft is away", "document.getElementById('text').value === ''");
+  await write("an @");
+  await alice.evaluate("window.chat.names.then(() => {})");
+  await alice.evaluate("document.getElementById('text').value = ''");
+  await alice.evaluate(`window.chat.open(window.chat.store.all.get('${group}'))`);
+  await alice.until("the draft", "document.getElementById('text').value === '@bob again'");
+  await alice.evaluate("document.getElementById('text').focus()");
+  await alice.press("Enter");
+}
+
 /** A group with a mention, a pinned message, roles and rules, and the settings of a conversation. */
 async function together(alice, bob) {
   await alice.press("k", CONTROL);
@@ -143,6 +165,8 @@ async function together(alice, bob) {
   await bob.until("the mark of a mention", "document.querySelector('#conversations .count.at')");
   await bob.evaluate("document.querySelector('#conversations .count.at').closest('button').click()");
   await bob.until("the mention", "document.querySelector('.for-me .mention.me')?.textContent === '@bob'");
+  await draft(alice);
+  await bob.until("the mention of the draft", shows(".for-me .body", "@bob again"));
   await menuOf(alice, "look, @bob");
   await choose(alice, "Pin for all");
   for (const tab of [alice, bob]) await tab.until("the pinned message", shows("#pin-go", "look, @bob"));
