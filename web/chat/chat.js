@@ -1,6 +1,6 @@
 /** The page of a user who has signed in: what connects its parts. */
 
-import { badge, byId, eachFrame, since } from "/shared/dom.js";
+import { badge, byId, eachFrame, el, since } from "/shared/dom.js";
 import { Compose } from "./compose.js";
 import { Conversations } from "./conversations.js";
 import * as dialogs from "./dialogs.js";
@@ -520,8 +520,7 @@ export class Chat {
     const seconds = Math.ceil((this.retryAt - performance.now()) / 1_000);
     if (state === "catching_up") this.#show("Loading what you missed…");
     else if (this.client.session === undefined) this.#show("Connecting…");
-    else if (state === "waiting" && seconds > 1) this.#show(`No connection. Your messages wait. Again in ${seconds} s.`);
-    else this.#show("No connection. Your messages wait.");
+    else this.#show("No connection. Your messages wait.", false, state === "waiting" && seconds > 1 ? ` Again in ${seconds} s.` : "");
     later(500);
   }
 
@@ -539,9 +538,11 @@ export class Chat {
     this.bannerTimer = setTimeout(() => this.#banner(), 5_000);
   }
 
-  #show(text, isBad = false) {
+  /** Shows a line above all. `more` is for the eyes alone: a screen reader would read each second of a wait. */
+  #show(text, isBad = false, more = "") {
     const banner = byId("banner");
     banner.classList.toggle("bad", isBad);
-    if (banner.textContent !== text) banner.textContent = text;
+    if ((banner.firstChild?.textContent ?? "") !== text) banner.replaceChildren(...(text ? [text, el("span", { "aria-hidden": "true" })] : []));
+    if (text && banner.lastChild.textContent !== more) banner.lastChild.textContent = more;
   }
 }
