@@ -50,7 +50,7 @@ const FATES = {
   sending: ["wait", "Sending"],
   sent: ["sent", "Sent"],
   delivered: ["both", "Delivered"],
-  read: ["both", "Read"],
+  read: ["read", "Read"],
   failed: ["failed", "Not sent"],
 };
 
