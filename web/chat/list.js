@@ -9,6 +9,9 @@ const END = 40;
 /** The height of a row that was never seen, in pixels. */
 const GUESS = 52;
 
+/** Returns what of a row can have the focus. */
+const parts = (element) => [...element.querySelectorAll("a, button")];
+
 /**
  * Rows are objects with a `key` that stays and a `version` that changes with the content. `make(row)` returns the element
  * of a row.
@@ -198,7 +201,10 @@ export class List {
       let made = this.#made.get(row.key);
       if (made && made.version !== row.version) {
         const element = this.#make(row);
+        const focused = parts(made.element).indexOf(document.activeElement);
         made.element.replaceWith(element);
+        // Who goes through the page with the keyboard stays where they are.
+        if (focused >= 0) (parts(element)[focused] ?? this.#scroller).focus({ preventScroll: true });
         Object.assign(made, { element, version: row.version });
       } else if (!made) {
         made = { element: this.#make(row), version: row.version };

@@ -201,6 +201,14 @@ async function twice() {
   await one.evaluate("window.chat.react(window.chat.one.messages.at(-1), '👍', false)");
   await two.evaluate(`window.chat.open(window.chat.store.all.get('${PAIR}'))`);
   await two.until("the reaction", shows(".reactions button", "👍"));
+  // Its row is made anew, and the keyboard stays where it is.
+  await two.evaluate("document.querySelector('.reactions button').focus()");
+  await two.press("Enter");
+  await two.until("a second reaction or none", "document.querySelector('.reactions button')?.getAttribute('aria-pressed') !== 'true'");
+  const focused = await two.evaluate("document.activeElement.closest('#scroller') !== null");
+  if (!focused) throw new Error("the focus is lost with the row");
+  await two.evaluate("window.chat.react(window.chat.one.messages.at(-1), '👍', false)");
+  await two.until("the reaction again", shows(".reactions button", "👍"));
   // One that the gateway refuses goes away again.
   await one.evaluate("window.chat.react(window.chat.one.messages.at(-1), 'x'.repeat(1_000), false)");
   await one.until("why it was refused", "document.querySelector('#banner.bad')?.textContent !== ''");
