@@ -63,9 +63,23 @@ export async function group(client, one, { left, about }) {
       made.addEventListener("submit", (event) => (event.preventDefault(), change(work)));
       return made;
     };
-    const choice = (label, name, options) => el("label", {}, label, el("select", {
-      onchange: ({ target: { value } }) => change(() => client.groupSet({ ...target, [name]: value })),
-    }, ...options.map(([value, text]) => el("option", { value, selected: info[name] === value }, text))));
+    const choice = (label, name, options) => {
+      let valid = info[name];
+      const set = ({ target: select }) => {
+        const { value } = select;
+        change(async () => {
+          try {
+            await client.groupSet({ ...target, [name]: value });
+            valid = value;
+          } catch (error) {
+            select.value = valid;
+            throw error;
+          }
+        });
+      };
+      return el("label", {}, label, el("select", { onchange: set },
+        ...options.map(([value, text]) => el("option", { value, selected: info[name] === value }, text))));
+    };
     const add = el("input", { placeholder: "carol, dave", autocapitalize: "none", spellcheck: false, autocomplete: "off" });
     const title = el("input", { maxLength: 100, value: info.name ?? "", autocomplete: "off" });
     return [
