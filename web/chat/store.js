@@ -41,8 +41,15 @@ export class Store extends EventTarget {
     /** The unread messages that came since the list of conversations was asked for; undefined while it is not, or if there were too many. */
     this.news = undefined;
     this.loads = 0;
+    /** How far the clock of the gateway is ahead of that of this browser, in milliseconds. */
+    this.ahead = 0;
+    this.#setClock(client.session);
     const on = (event, work) => client.on(event, work);
-    on("connected", () => this.load());
+    on("connected", (session) => {
+      this.#setClock(session);
+      this.load();
+    });
+    on("renewed", (session) => this.#setClock(session));
     on("message", (message) => this.#arrived(message));
     on("receipt", (receipt) => this.#receipt(receipt));
     for (const event of ["edit", "recall", "delete", "reaction"]) on(event, (value) => this.apply(event, value));
@@ -294,10 +301,17 @@ export class Store extends EventTarget {
     this.#changed(one);
   }
 
+  /** Notes the time of the gateway, which has just said it. */
+  #setClock(session) {
+    if (session) this.ahead = session.time - Date.now();
+  }
+
+  /** Messages expire by the clock of the gateway. That of the browser may be wrong. */
   #expire() {
+    const now = Date.now() + this.ahead;
     for (const one of this.all.values()) {
-      const isOver = one.head.expire(Date.now());
-      if (one.expire(Date.now()) || isOver) this.#changed(one);
+      const isOver = one.head.expire(now);
+      if (one.expire(now) || isOver) this.#changed(one);
     }
   }
 
