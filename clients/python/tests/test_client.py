@@ -308,6 +308,24 @@ class Client(unittest.IsolatedAsyncioTestCase):
 
         await self.play(body)
 
+    async def test_leaves_no_task_behind_when_a_listener_closes_it(self) -> None:
+        async with Gateway() as gateway:
+            client = Trunkline(gateway.url, user="alice", device="phone")
+            client.on("message", lambda event: client.close())
+            starting = asyncio.create_task(client.start())
+            socket = await gateway.next()
+            await socket.greet()
+            await starting
+            await socket.say({"push": message("p-1", 1)})
+            mine = {asyncio.current_task()}
+
+            def names() -> list[str]:
+                others = asyncio.all_tasks() - mine
+                return [task.get_coro().__qualname__ for task in others]  # type: ignore[union-attr]
+
+            await until(lambda: client.state is State.CLOSED)
+            await until(lambda: not any(name.endswith("Events.run") for name in names()))
+
     async def test_bounds_what_waits_and_what_is_sent(self) -> None:
         async def body(gateway: Gateway, client: Trunkline, got: list[int]) -> None:
             socket = await gateway.next()

@@ -283,6 +283,7 @@ class Trunkline(Listening, Calls):
             # Nobody may wait.
             self._opened.exception()
         self._tell("closed", error)
+        self._events.end()
         if socket:
             try:
                 await asyncio.wait_for(socket.close(), 1)

@@ -57,6 +57,8 @@ class Events:
         #: How much of the queue is stored.
         self._stored = 0
         self._wake = asyncio.Event()
+        #: Whether the client is closed. What waits is handed over, and nothing follows.
+        self._is_over = False
         #: Whether events behind the queue were dropped.
         self._is_missing = False
         self._is_filling = False
@@ -118,6 +120,12 @@ class Events:
         self._is_missing = True
         self._wake.set()
 
+    def end(self) -> None:
+        """The client is closed: ``run`` ends when nothing waits."""
+        self._is_missing = False
+        self._is_over = True
+        self._wake.set()
+
     def lose(self) -> None:
         """The session is lost: the next one has what is missing."""
         self._session += 1
@@ -134,7 +142,7 @@ class Events:
         self._fetched.clear()
 
     async def run(self) -> None:
-        """Hands events over for as long as the client lives."""
+        """Hands events over until the client is closed and nothing waits."""
         while True:
             # What is missing comes behind what is stored. What is not stored must not keep it back.
             if self._is_missing and self._stored == 0:
@@ -143,6 +151,8 @@ class Events:
                 is_stored, work = self._queue.popleft()
                 self._stored -= is_stored
                 await work()
+            elif self._is_over:
+                return
             else:
                 self._wake.clear()
                 await self._wake.wait()
