@@ -397,6 +397,7 @@ async fn other_method(
         return problem;
     }
     let other = if method == Method::GET { "POST" } else { "GET" };
-    let text = format!("this path has no {method}: the header Allow has its methods, such as {other}");
+    let text =
+        format!("this path has no {method}: the header Allow has its methods, such as {other}");
     Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
 }
