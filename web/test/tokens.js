@@ -9,7 +9,7 @@ import { Line } from "./line.js";
 
 const [program] = process.argv.slice(2);
 const WebSocket = globalThis.WebSocket ?? createRequire(import.meta.url)("ws");
-const gateway = new Gateway({ hasTokens: true, hasPages: true });
+const gateway = new Gateway({ hasTokens: true, hasPages: true, flags: ["--jwt-leeway=0s"] });
 const browser = new Browser(program);
 
 const SHORT_S = 20;
