@@ -120,6 +120,7 @@ mod slow_reader;
 mod startup;
 mod store;
 mod store_command;
+mod store_skips;
 mod strangers;
 mod taken_away;
 mod third_party;

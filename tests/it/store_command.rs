@@ -89,7 +89,7 @@ fn files(data: &Path) -> Vec<FileState> {
     files
 }
 
-fn inspect(data: &Path) -> Value {
+pub(super) fn inspect(data: &Path) -> Value {
     let exit = store("inspect", data, &["--json"]);
     check(&exit, 0, &[]);
     serde_json::from_str(&exit.stdout).expect("it is JSON")
@@ -548,51 +548,6 @@ fn what_is_in_runs_is_told_checked_and_dumped_too() {
     check(&exit, 1, &["left out", &segment]);
     let lost = 120 - exit.stdout.lines().count();
     assert!((1..40).contains(&lost), "{lost}");
-}
-
-/// A repair that loses messages which conversations may have used sequences in says so, and so do later looks.
-#[test]
-fn a_repair_says_that_sequences_are_skipped() {
-    let mut gateway = Setup::default()
-        .flag("last-seen-rate", 0)
-        .flag("message-bytes", "16KiB")
-        .flag("segment-bytes", "144KiB")
-        .flag("store-reserve", "0B")
-        .start();
-    let mut alice = gateway.dial().connect("alice", "phone");
-    for _ in 0..120 {
-        alice.send("bob", &"x".repeat(4_000));
-    }
-    drop(alice);
-    gateway.stop();
-    let data = gateway.data();
-    let says_nothing = |exit: &Exit| !exit.stdout.contains("skip") && !exit.stderr.contains("skip");
-    assert!(says_nothing(&store("inspect", data, &[])));
-    let mut segments: Vec<_> = std::fs::read_dir(data)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|end| end == "seg"))
-        .collect();
-    segments.sort_unstable();
-    assert!(segments.len() > 2, "{segments:?}");
-    std::fs::remove_file(&segments[segments.len() - 2]).expect("it can be removed");
-    let words = [
-        "conversations whose last message lies before position",
-        "skip",
-        "sequences",
-    ];
-    check(&store("repair", data, &[]), 0, &words);
-    check(&store("inspect", data, &[]), 0, &["losses", "skip"]);
-    let told: Value = {
-        let exit = store("inspect", data, &["--json"]);
-        serde_json::from_str(&exit.stdout).expect("JSON")
-    };
-    let skip = told["losses"]["skip"].as_u64().expect("a number");
-    gateway.start_again();
-    let mut alice = gateway.dial().connect("alice", "phone");
-    // Another conversation than those that the log still has.
-    let first = alice.send("carol", "hello")["seq"].as_u64();
-    assert_eq!(first, Some(skip + 1), "{told}");
 }
 
 #[test]
