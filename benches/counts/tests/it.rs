@@ -35,21 +35,9 @@ fn every_subject_works() {
 
 #[test]
 fn bytes_are_the_same_each_time() {
-    let [first, second] = [(); 2].map(|()| text(&["bytes"]));
+    let first = text(&["bytes"]);
+    assert_eq!(first, text(&["bytes"]));
     assert_eq!(first.lines().count(), 6, "{first}");
-    for (one, other) in first.lines().zip(second.lines()) {
-        let parts = |line: &str| -> (String, u64) {
-            let (name, bytes) = line.split_once(' ').expect("a name and a number");
-            (name.to_owned(), bytes.parse().expect("a number"))
-        };
-        let (one, other) = (parts(one), parts(other));
-        // The reply to `connect` has numbers that are not of the same length in each gateway.
-        let apart = u64::from(one.0 == "session-wire");
-        assert!(
-            one.0 == other.0 && one.1.abs_diff(other.1) <= apart,
-            "{first}{second}"
-        );
-    }
 }
 
 #[test]

@@ -12,10 +12,11 @@ use trunkline_proto::CloseCode;
 use crate::ids::UserId;
 
 /// Returns the number of the first session of an owner: random above the lowest 32 bits. So a number that an
-/// operator knows from before a restart of the gateway is no other session's.
+/// operator knows from before a restart of the gateway is no other session's. The highest bit is set, so all numbers
+/// have as many digits, and the reply to `connect` as many bytes in each gateway.
 pub fn first_number() -> u64 {
     let random = RandomState::new().hash_one(());
-    random << 32
+    random << 32 | 1 << 63
 }
 
 /// The maximum number of places that an owner looks at for one order.
