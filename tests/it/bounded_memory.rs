@@ -1,7 +1,7 @@
 //! What crowds and storms make the gateway hold is bounded, is what the gateway counts, and is given
 //! back to the machine when they are gone.
 //!
-//! Memory comes back to within a fifth of what it was, and 1.5 KiB for each connection that waited: the
+//! Memory comes back to within a fifth of what it was, and a KiB for each connection that waited: the
 //! allocator keeps the smallest blocks for the next crowd, and an index for what was stored.
 
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ const PARTS: [usize; 6] = [1_200, 3_000, 9_000, 14_000, 15_500, 30_000];
 const BESIDES: f64 = 2.0 * MIB;
 
 /// What may stay of a connection that waited.
-const STAYS: f64 = 1_536.0;
+const STAYS: f64 = 1_024.0;
 
 fn member(n: usize) -> String {
     format!("m{n}")
