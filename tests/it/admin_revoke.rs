@@ -1,6 +1,6 @@
 //! Revoked tokens: their sessions end at once, and they are refused from then on, also after a crash.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -280,9 +280,8 @@ fn a_damaged_file_stops_the_start() {
     }
 }
 
-/// A message that waits for a back end while its token is revoked is not stored.
-#[test]
-fn a_message_of_a_token_that_is_revoked_while_a_back_end_is_asked_is_not_stored() {
+/// Starts a back end that tells when it is asked, and lets each question pass when it may go on.
+fn waiting() -> (BackEnd, Receiver<()>, Sender<()>) {
     let (asked, is_asked) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel();
     let (asked, may_go_on) = (Mutex::new(asked), Arc::new(Mutex::new(may_go_on)));
@@ -291,6 +290,13 @@ fn a_message_of_a_token_that_is_revoked_while_a_back_end_is_asked_is_not_stored(
         let _ = may_go_on.lock().expect("no panic").recv();
         Says::Json(json!({}))
     });
+    (back, is_asked, go_on)
+}
+
+/// A message that waits for a back end while its token is revoked is not stored.
+#[test]
+fn a_message_of_a_token_that_is_revoked_while_a_back_end_is_asked_is_not_stored() {
+    let (back, is_asked, go_on) = waiting();
     let service = Service::new(Signer::hmac(), |setup| {
         back.asked_by(setup.patient().http(), &["send"])
     });
@@ -325,14 +331,7 @@ fn a_message_of_a_token_that_is_revoked_while_a_back_end_is_asked_is_not_stored(
 /// A session that waits for a back end has no place among those that end: its token is looked at again.
 #[test]
 fn a_token_that_is_revoked_while_a_back_end_is_asked_opens_nothing() {
-    let (asked, is_asked) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel();
-    let (asked, may_go_on) = (Mutex::new(asked), Arc::new(Mutex::new(may_go_on)));
-    let back = BackEnd::start(move |_| {
-        let _ = asked.lock().expect("no panic").send(());
-        let _ = may_go_on.lock().expect("no panic").recv();
-        Says::Json(json!({}))
-    });
+    let (back, is_asked, go_on) = waiting();
     let service = Service::new(Signer::hmac(), |setup| {
         back.asked_by(setup.patient(), &["connect"])
     });

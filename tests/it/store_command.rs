@@ -49,6 +49,16 @@ fn start() -> Gateway {
     Setup::default().flag("last-seen-rate", 0).start()
 }
 
+/// Starts a gateway whose segments have room for some 30 messages of 4 KB.
+pub(super) fn small_segments() -> Gateway {
+    Setup::default()
+        .flag("last-seen-rate", 0)
+        .flag("message-bytes", "16KiB")
+        .flag("segment-bytes", "144KiB")
+        .flag("store-reserve", "0B")
+        .start()
+}
+
 /// Makes a store with three messages and a receipt, which no gateway has open.
 fn stored() -> Gateway {
     let mut gateway = start();
@@ -486,12 +496,7 @@ fn a_repair_gives_up_what_is_damaged_and_no_more() {
 
 #[test]
 fn what_is_in_runs_is_told_checked_and_dumped_too() {
-    let mut gateway = Setup::default()
-        .flag("last-seen-rate", 0)
-        .flag("message-bytes", "16KiB")
-        .flag("segment-bytes", "144KiB")
-        .flag("store-reserve", "0B")
-        .start();
+    let mut gateway = small_segments();
     let mut alice = gateway.dial().connect("alice", "phone");
     let text = "x".repeat(4_000);
     for i in 0..120 {

@@ -1,19 +1,13 @@
 //! What a repair says of sequences that removed messages may have used.
 
-use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::Exit;
 
-use crate::store_command::{check, inspect, store};
+use crate::store_command::{check, inspect, small_segments, store};
 
 /// A repair that loses messages which conversations may have used sequences in says so, and so do later looks.
 #[test]
 fn a_repair_says_that_sequences_are_skipped() {
-    let mut gateway = Setup::default()
-        .flag("last-seen-rate", 0)
-        .flag("message-bytes", "16KiB")
-        .flag("segment-bytes", "144KiB")
-        .flag("store-reserve", "0B")
-        .start();
+    let mut gateway = small_segments();
     let mut alice = gateway.dial().connect("alice", "phone");
     for _ in 0..120 {
         alice.send("bob", &"x".repeat(4_000));

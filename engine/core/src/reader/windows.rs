@@ -88,7 +88,7 @@ impl Windows {
 
 /// A look for the closed windows of one page of events.
 ///
-/// A channel has one window at a time, and a user has so many open ones at most. So not more than those
+/// A channel has one window at a time, and the number of open windows of a user is limited. So not more than those
 /// belong to the page from the pieces behind its end, however many pieces there are.
 struct Ended<'r> {
     reading: &'r Reading,

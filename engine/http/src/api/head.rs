@@ -64,7 +64,7 @@ impl Head {
     /// the user may be named in what could not be read: then that is the error.
     ///
     /// # Errors
-    /// It is not known who asks.
+    /// The request does not say who asks, or what it says is not valid.
     pub(super) fn known<V, A>(
         api: &Api,
         who: Result<V, Problem>,
