@@ -88,8 +88,8 @@ impl Windows {
 
 /// A look for the closed windows of one page of events.
 ///
-/// A channel has one window at a time, and the number of open windows of a user is limited. So not more than those
-/// belong to the page from the pieces behind its end, however many pieces there are.
+/// A channel has one window at a time, and a user has a limited number of open windows. So of the pieces that end
+/// behind the page, no more than that number of windows belong to it, however many pieces there are.
 struct Ended<'r> {
     reading: &'r Reading,
     /// The key of the inbox.
