@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
+use trunkline_tests::api::Api;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
@@ -100,6 +101,35 @@ fn devices_are_counted_and_not_connections() {
         watcher.ping();
         assert_eq!(watcher.waiting(), Vec::<Value>::new());
     }
+}
+
+/// Devices without a name are told apart, whatever shards and streams they are on.
+#[test]
+fn each_connection_without_a_name_is_a_device() {
+    const SESSIONS: usize = 12;
+    let gateway = setup("0s").http().start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut names = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut client = gateway.dial().open();
+        let reply = client.done("connect", &json!({"user": "bob"}));
+        names.push(reply["device"].as_str().expect("a name").to_owned());
+        clients.push(client);
+    }
+    let bob = Api::of(&gateway).user("bob");
+    let begun = |_| {
+        let mut stream = bob.begin("GET", "/api/v1/events");
+        stream.head();
+        stream
+    };
+    let streams: Vec<_> = (0..2).map(begun).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), SESSIONS, "{names:?}");
+    let reply = alice.done("presence", &json!({"query": ["bob"]}));
+    let devices = &reply["users"][0]["devices"];
+    assert_eq!(*devices, SESSIONS + streams.len(), "{reply}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(crate) use mailbox::NoSleeper;
 pub use mailbox::{Mail, Mailbox, Wake};
 pub use order::{
     ENDED, Ending, Meant, Order, PLACES, Seen, Slice, Task, TokenMark, Which, first_number,
+    unnamed_device,
 };
 pub use outcome::{Done, Next, Outcome};
 pub use query::{

@@ -19,6 +19,14 @@ pub fn first_number() -> u64 {
     random << 32 | 1 << 63
 }
 
+/// Returns the name of the device of a session whose client gave none. `kind` begins the name, and `number` is
+/// the number of the session at its owner, the owner with the number `owner`. No other session of the gateway
+/// has the name, and hardly one from before a restart.
+pub fn unnamed_device(kind: &str, owner: usize, number: u64) -> String {
+    let (start, session) = ((number >> 32) as u16, number as u32);
+    format!("{kind}{start:04x}-{owner:x}-{session:x}")
+}
+
 /// The maximum number of places that an owner looks at for one order.
 pub const PLACES: usize = 512;
 
@@ -174,6 +182,23 @@ mod tests {
     use trunkline_storage::TimelineId;
 
     use super::*;
+
+    #[test]
+    fn devices_without_a_name_have_names_of_their_own() {
+        let (first, second) = (first_number(), first_number());
+        let names = (0..3).flat_map(|owner| {
+            let numbers = [first, first + 1, first + 2].into_iter();
+            numbers.map(move |number| unnamed_device("d", owner, number))
+        });
+        let mut names: Vec<_> = names.collect();
+        assert!(names.iter().all(|name| name.len() == "d1234-0-1".len()));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 9);
+        // Of one start in 65,536 the names come again.
+        let again = second >> 32 & 0xffff == first >> 32 & 0xffff;
+        assert_eq!(again, names.contains(&unnamed_device("d", 0, second)));
+    }
 
     #[test]
     fn a_session_has_to_fit_everything() {

@@ -1,5 +1,6 @@
 //! The `connect` command.
 
+use trunkline_core::exchange::unnamed_device;
 use trunkline_core::ids::Ids;
 use trunkline_core::position;
 use trunkline_core::request::Names;
@@ -45,6 +46,8 @@ pub(crate) struct Context<'a> {
     pub(crate) ids: &'a Ids,
     /// Proves positions.
     pub(crate) epochs: &'a Epochs,
+    /// The number of the shard.
+    pub(crate) shard: usize,
     /// The session's number in its shard.
     pub(crate) number: u64,
 }
@@ -111,7 +114,10 @@ pub(crate) fn open(
         id: context.ids.user(namespace, user),
         names: match device {
             Some(device) => Names::new(user, device, namespace),
-            None => Names::new(user, &format!("d{:x}", context.number as u32), namespace),
+            None => {
+                let device = unnamed_device("d", context.shard, context.number);
+                Names::new(user, &device, namespace)
+            }
         },
         number: context.number,
         live_from: Position::ZERO,

@@ -58,6 +58,7 @@ impl Core {
             &session::Context {
                 ids: &self.parts.ids,
                 epochs: &self.parts.epochs,
+                shard: self.parts.index,
                 number: self.sessions + 1,
             },
         );

@@ -16,6 +16,8 @@ use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
 use tokio::time::Instant;
 use trunkline_core::clock::system_ms;
+use trunkline_core::directory::MAX_SHARDS;
+use trunkline_core::exchange::unnamed_device;
 use trunkline_core::ids::UserId;
 use trunkline_proto::message::{
     CaughtUp, CommandBody, Disconnect, Event, Gap, Push, ReplyBody, Sync, SyncReply,
@@ -103,7 +105,7 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
         return Ok(response);
     }
     let number = api.streams.fetch_add(1, Relaxed);
-    visitor.name_device(&format!("sse{:x}", number as u32));
+    visitor.name_device(&unnamed_device("sse", MAX_SHARDS, number));
     visitor.forget_rights();
     if !api.door.enter_session(visitor.id()) {
         let text = "this user has as many sessions as one may have: close one of them";
