@@ -155,6 +155,39 @@ fn lists_of_members_of_several_groups_read_each_record_once() {
     }
 }
 
+/// Groups of the same members again and again: each of them changes what a thousand users have in records of
+/// the changes before.
+#[test]
+fn changes_of_many_members_read_each_record_once() {
+    const MEMBERS: usize = 999;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    let names: Vec<_> = (0..MEMBERS).map(|n| format!("m{n:0>5}")).collect();
+    let late: Vec<_> = (0..MEMBERS).map(|n| format!("late{n:0>5}")).collect();
+    owner.done("group_create", &json!({"group": "busy", "members": late}));
+    for round in 0..24 {
+        let group = format!("group{round}");
+        let named = json!({"group": group, "members": names});
+        let late = json!({"group": "busy", "members": names});
+        let crowd = [
+            ("group_create", &named),
+            ("group_remove", &named),
+            ("group_add", &named),
+            ("group_add", &late),
+            ("group_remove", &late),
+        ];
+        for (command, request) in crowd {
+            let bytes = read_bytes(&gateway);
+            owner.done(command, request);
+            let bytes = (read_bytes(&gateway) - bytes) / MEMBERS as f64;
+            assert!(
+                bytes < 4_096.0,
+                "{command} {round}: {bytes} bytes read for each"
+            );
+        }
+    }
+}
+
 /// What a look at a group costs: for each member where all of them are looked at, or for one command.
 const LOOKS: [&str; 5] = ["create", "add", "receipts", "group_info", "history"];
 

@@ -1,6 +1,6 @@
 //! The batch under construction, and the stored values as the batch leaves them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,11 @@ pub(super) struct OpenBatch {
     moment: Moment,
     /// The values that records of the batch set.
     pending: HashMap<TimelineId, Vec<u8>, IdBuildHasher>,
+    /// Values of the store that were read before a command needs them. The batch changes none of them.
+    ahead: RefCell<HashMap<TimelineId, Option<Vec<u8>>, IdBuildHasher>>,
+    /// The number of look-ups in the store.
+    #[cfg(test)]
+    looks: Cell<usize>,
     /// The number of commands in the batch, plus the members in its receipts. The batch touches at
     /// most this many conversations.
     touched: usize,
@@ -87,6 +92,9 @@ impl OpenBatch {
             store,
             moment: Moment::default(),
             pending: HashMap::default(),
+            ahead: RefCell::default(),
+            #[cfg(test)]
+            looks: Cell::default(),
             touched: 0,
             recipients: 0,
             work: Cell::default(),
@@ -185,9 +193,12 @@ impl OpenBatch {
     /// # Errors
     /// The store could not be read.
     pub(super) fn value(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Refused> {
-        let value = match self.pending.get(&key) {
-            Some(value) => (!value.is_empty()).then(|| value.clone()),
+        let known = self.known_ahead(key);
+        let value = match known {
+            Some(value) => value,
             None => {
+                #[cfg(test)]
+                self.looks.set(self.looks.get() + 1);
                 let stored = self.store.state(key);
                 stored.map_err(|error| unreadable(&error))?
             }
@@ -195,6 +206,38 @@ impl OpenBatch {
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.work.set(self.work.get().read(bytes));
         Ok(value)
+    }
+
+    /// Returns the value under a key as the batch leaves it, if that is in memory.
+    fn known_ahead(&self, key: TimelineId) -> Option<Option<Vec<u8>>> {
+        match self.pending.get(&key) {
+            Some(value) => Some((!value.is_empty()).then(|| value.clone())),
+            None => self.ahead.borrow().get(&key).cloned(),
+        }
+    }
+
+    /// Reads the values under many keys, each record of the store once, so that looks at them read nothing. The
+    /// values that were read ahead before are forgotten, as they are once the batch gets a record.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn read_ahead(&self, keys: &[TimelineId]) -> Result<(), Refused> {
+        self.ahead.borrow_mut().clear();
+        self.read_more_ahead(keys)
+    }
+
+    /// Reads the values under more keys, as [`read_ahead`](Self::read_ahead) does, and forgets none.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn read_more_ahead(&self, keys: &[TimelineId]) -> Result<(), Refused> {
+        let mut ahead = self.ahead.borrow_mut();
+        let is_known = |key: &TimelineId| self.pending.contains_key(key) || ahead.contains_key(key);
+        let keys: Vec<_> = keys.iter().copied().filter(|key| !is_known(key)).collect();
+        let values = self.store.states(&keys);
+        let values = values.map_err(|error| unreadable(&error))?;
+        ahead.extend(keys.into_iter().zip(values));
+        Ok(())
     }
 
     /// Returns the decoded value under a key as the batch leaves it; `None` if there is none.
@@ -279,6 +322,7 @@ impl OpenBatch {
                 .wrote(states.len(), draft.fanout.len(), bytes),
         );
         self.pending.extend(changes.drain(..));
+        self.forget_ahead();
         Ok(position)
     }
 
@@ -330,6 +374,15 @@ impl OpenBatch {
     /// Begins a batch that has nothing to commit.
     pub(super) fn restart(&mut self) {
         (self.touched, self.recipients) = (0, 0);
+        self.forget_ahead();
+    }
+
+    /// Forgets what was read ahead: a commit may change it.
+    fn forget_ahead(&mut self) {
+        let ahead = self.ahead.get_mut();
+        if !ahead.is_empty() {
+            *ahead = HashMap::default();
+        }
     }
 
     /// Makes all commits durable.
@@ -338,6 +391,14 @@ impl OpenBatch {
     /// The store failed.
     pub(super) fn sync(&mut self) -> Result<(), CommitError> {
         self.writer.sync()
+    }
+}
+
+#[cfg(test)]
+impl OpenBatch {
+    /// Returns the number of look-ups of values in the store until now, apart from those ahead.
+    pub(super) fn looks(&self) -> usize {
+        self.looks.get()
     }
 }
 

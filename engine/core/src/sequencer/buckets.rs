@@ -61,6 +61,23 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
         set
     }
 
+    /// Returns the keys of the buckets that a change reads which looks for entries with this hash, and adds and
+    /// removes so many with it. A key may come several times.
+    pub(super) fn keys(
+        batch: &'b OpenBatch,
+        set: TimelineId,
+        spread: Spread,
+        hash: u64,
+        (added, removed): (usize, usize),
+    ) -> impl Iterator<Item = TimelineId> {
+        let after = spread.changed(added, removed);
+        [spread.bucket(hash), after.bucket(hash)]
+            .into_iter()
+            .chain(spread.read_for(after))
+            .filter(move |number| *number < spread.buckets().max(1))
+            .map(move |number| batch.ids().bucket(set, number))
+    }
+
     /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
         (self.spread.len() + self.added.len()).saturating_sub(self.removed)

@@ -204,7 +204,7 @@ pub(super) fn begin_anew(
 }
 
 /// Decodes an inbox. A damaged inbox is an error: an empty one must not replace it.
-fn decode(value: &[u8]) -> Result<Inbox<'_>, Refused> {
+pub(super) fn decode(value: &[u8]) -> Result<Inbox<'_>, Refused> {
     if value.is_empty() {
         return Ok(Inbox::default());
     }

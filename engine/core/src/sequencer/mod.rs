@@ -14,6 +14,7 @@
 //! A commit that the store refuses for lack of a resource leaves no trace: the sequencer drops its
 //! changes from memory and reads the states from the store again.
 
+mod ahead;
 mod asked;
 mod authors;
 mod batch;

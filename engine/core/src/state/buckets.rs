@@ -104,6 +104,20 @@ impl Spread {
         });
         split.chain(after.buckets.max(1)..before)
     }
+
+    /// Returns the buckets of this form that a change reads which moves entries to the form `after`. A bucket
+    /// may come several times.
+    pub(crate) fn read_for(self, after: Self) -> impl Iterator<Item = u32> {
+        let left = after.buckets.max(1);
+        let merged = (left..self.buckets.max(1)).map(move |from| {
+            let mut to = from;
+            while to >= left {
+                to = sibling(to);
+            }
+            to
+        });
+        self.left_for(after).chain(merged)
+    }
 }
 
 /// Returns the bucket that shares its entries with `bucket` when there is one bucket less.

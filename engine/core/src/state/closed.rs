@@ -68,6 +68,11 @@ impl Closed {
         })
     }
 
+    /// Returns the number of the piece that becomes full with the next window; `None` if that fills none.
+    pub(crate) fn fills_next(&self) -> Option<u64> {
+        (self.rest.len() + 1 >= PIECE).then_some(self.pieces)
+    }
+
     /// Returns the last node of each level, the highest level first: those have all pieces below them, the
     /// oldest first. Each comes with its level, its number and its length.
     pub(crate) fn last_nodes(&self) -> Vec<(u32, u64, usize)> {

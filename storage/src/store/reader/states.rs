@@ -54,6 +54,8 @@ struct Wanted {
     /// The number of the key in the list of the caller.
     number: usize,
     position: Option<u64>,
+    /// The number of the view in which the position was found.
+    view: usize,
 }
 
 impl Clone for Frames {
@@ -76,28 +78,30 @@ impl Reader {
     /// key without a value or with an empty one. The values are not of one moment: a commit can
     /// come between two of them.
     ///
-    /// This is faster than [`state`](Self::state) for each key, because values of the same record
-    /// are read together.
+    /// This is faster than [`state`](Self::state) for each key: each record that holds some of the values is
+    /// read once, however long it is.
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn states(&self, keys: &[TimelineId]) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
-        let mut values = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(AT_ONCE) {
-            let numbered = || keys.iter().enumerate();
-            let (view, mut wanted) = self.look_up(|index| {
-                let wanted = numbered().map(|(number, &key)| Wanted {
-                    number,
+        let mut views = Vec::with_capacity(keys.len().div_ceil(AT_ONCE));
+        let mut wanted = Vec::with_capacity(keys.len());
+        for (view, some) in keys.chunks(AT_ONCE).enumerate() {
+            let first = view * AT_ONCE;
+            let (seen, ()) = self.look_up(|index| {
+                wanted.extend(some.iter().enumerate().map(|(number, &key)| Wanted {
+                    number: first + number,
                     position: index.state(key),
-                });
-                wanted.collect::<Vec<_>>()
+                    view,
+                }));
             });
-            wanted.sort_unstable_by_key(|wanted| wanted.position);
-            let first = values.len();
-            values.resize_with(first + keys.len(), || None);
-            for Wanted { number, position } in wanted {
-                values[first + number] = self.value(&view, keys[number], position)?;
-            }
+            views.push(seen);
+        }
+        wanted.sort_unstable_by_key(|wanted| wanted.position);
+        let mut values = vec![None; keys.len()];
+        for wanted in wanted {
+            let (number, view) = (wanted.number, &views[wanted.view]);
+            values[number] = self.value(view, keys[number], wanted.position)?;
         }
         Ok(values)
     }

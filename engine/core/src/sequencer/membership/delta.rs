@@ -7,9 +7,10 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Joining, Senders};
 use trunkline_storage::{Draft, Position, TimelineId};
 
+use super::super::ahead;
 use super::super::batch::{Changes, OpenBatch};
 use super::super::groups::{Group, Seat};
-use super::super::inboxes::{self, InboxChange, WindowChange};
+use super::super::inboxes::WindowChange;
 use super::super::refused::{CORRUPT, Refused};
 use super::super::route::{Audience, MembersAndGone};
 use super::super::shares;
@@ -364,34 +365,22 @@ impl<'a> Delta<'a> {
             until: before,
         };
         let added = self.adds();
-        for &Named { user, .. } in &self.named {
-            let change = InboxChange {
-                entry: added.then_some(InboxEntry::Group(self.group)),
-                window: match (added, was_pull, group.is_pull()) {
-                    (true, _, true) => open(user),
-                    (false, true, _) => close,
-                    _ => WindowChange::None,
-                },
-            };
-            inboxes::update(batch, user, change, &mut self.changes)?;
-        }
+        let entry = added.then_some(InboxEntry::Group(self.group));
+        let window = |user| match (added, was_pull, group.is_pull()) {
+            (true, _, true) => open(user),
+            (false, true, _) => close,
+            _ => WindowChange::None,
+        };
+        let named: Vec<_> = self.named.iter().map(|named| named.user).collect();
+        ahead::update_inboxes(batch, &named, entry, window, &mut self.changes)?;
         if was_pull == group.is_pull() {
             return Ok(());
         }
-        let named: HashSet<_> = self.named.iter().map(|named| named.user).collect();
-        let others = group.seats().filter(|seat| !named.contains(&seat.user));
-        for seat in others {
-            let change = InboxChange {
-                entry: None,
-                window: if group.is_pull() {
-                    open(seat.user)
-                } else {
-                    close
-                },
-            };
-            inboxes::update(batch, seat.user, change, &mut self.changes)?;
-        }
-        Ok(())
+        let named: HashSet<_> = named.into_iter().collect();
+        let others = group.seats().map(|seat| seat.user);
+        let others: Vec<_> = others.filter(|user| !named.contains(user)).collect();
+        let window = |user| if group.is_pull() { open(user) } else { close };
+        ahead::update_inboxes(batch, &others, None, window, &mut self.changes)
     }
 
     /// Adds the memberships of the named users to the changes. Their marks stay as they are: what a
@@ -404,6 +393,11 @@ impl<'a> Delta<'a> {
         advance: &Advance,
     ) -> Result<(), Refused> {
         let had_members = group.had_members();
+        if had_members && self.named.len() > 1 {
+            let users = self.named.iter().map(|named| named.user);
+            let keys = users.map(|user| batch.ids().member(group.id(), user));
+            batch.read_ahead(&keys.collect::<Vec<_>>())?;
+        }
         for &Named { user, .. } in &self.named {
             let key = batch.ids().member(group.id(), user);
             let known = if had_members {
