@@ -13,6 +13,7 @@ mod attacks;
 mod crew;
 mod gateway;
 mod honest;
+mod judge;
 mod latencies;
 mod measure;
 mod pen;
@@ -33,8 +34,11 @@ use trunkline_benches::peer;
 use crate::attack::Listed;
 use crate::verdict::{Bounds, Figures};
 
-/// Measures the latency of honest users alone, beside an attacker, and alone again, for one attack
+/// Measures the latency of honest users alone and beside an attacker, in short rounds, for one attack
 /// after the other.
+///
+/// All attacks take 15 to 20 minutes with 7 rounds of one second, and up to 75 seconds (--patience) more for
+/// each attack whose memory does not return.
 ///
 /// Each attack has a gateway of its own with an empty store. Both ends run on this machine. The
 /// program fails if the gateway does not keep the honest users whole.
@@ -46,8 +50,11 @@ struct Args {
     /// Print the names of the attacks, and what each attacker does
     #[arg(long)]
     list: bool,
-    /// Seconds of each turn: control, attack, control
-    #[arg(long, default_value_t = 4.0)]
+    /// Rounds of each attack: control, attack, and with --sink the load elsewhere. The medians are judged
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Seconds of each turn of a round
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Pairs of honest users
     #[arg(long, default_value_t = 200)]
@@ -142,8 +149,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         }
         return Ok(true);
     }
-    if args.attackers == 0 || args.pairs == 0 || args.shards == 0 {
-        bail!("--attackers, --pairs and --shards take numbers from 1 on");
+    if args.attackers == 0 || args.pairs == 0 || args.shards == 0 || args.rounds == 0 {
+        bail!("--attackers, --pairs, --shards and --rounds take numbers from 1 on");
     }
     raise_descriptors()?;
     let (mut all, bounds): (Vec<Figures>, _) = (Vec::new(), args.bounds());

@@ -1,6 +1,7 @@
 //! Measures the honest users beside one attack.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -13,12 +14,13 @@ use crate::attack::Listed;
 use crate::crew::{Crew, Tally};
 use crate::gateway::Gateway;
 use crate::honest::{Honest, Ledger};
+use crate::judge::{Round, judge};
 use crate::stage::Stage;
 use crate::turns::{Board, Turn};
 use crate::verdict::{Figures, Memory, Percentiles};
 
-/// Before the first control counts.
-const WARM: Duration = Duration::from_secs(1);
+/// Before a control counts: what an attack has left is over by then.
+const WARM: Duration = Duration::from_millis(500);
 
 /// The most time until the messages of the attack's turn have arrived.
 const ARRIVE: Duration = Duration::from_secs(60);
@@ -75,7 +77,8 @@ struct Seen {
     attack: Duration,
 }
 
-/// Control, attack, control, and the attacker's load elsewhere if the command line says so.
+/// Rounds of control, attack, and the attacker's load elsewhere if the command line says so; then the memory,
+/// and a last control.
 fn take_turns<'scope>(
     scope: &'scope Scope<'scope, '_>,
     args: &Args,
@@ -84,33 +87,32 @@ fn take_turns<'scope>(
     mut crew: Crew,
 ) -> anyhow::Result<Seen> {
     let time = Duration::from_secs_f64(args.seconds);
-    std::thread::sleep(WARM);
-    board.begin(Turn::Before);
-    std::thread::sleep(time);
-    let (before, index) = (gateway.memory(), gateway.index());
-
-    let over = std::sync::Arc::new(AtomicBool::new(false));
-    let told = over.clone();
-    let (cpu, start) = (gateway.peer.cpu_seconds(), Instant::now());
-    board.begin(Turn::Attack);
-    let attacking = scope.spawn(move || crew.attack(&told).map(|tally| (tally, crew)));
-    let mut peak = gateway.watch(time, || false);
-    board.begin(Turn::Between);
-    let (cpu, attack) = (gateway.peer.cpu_seconds() - cpu, start.elapsed());
-    over.store(true, SeqCst);
-    let (tally, crew) = joined(attacking)?;
-    let mut crew = args.sink.then_some(crew);
-    if let Some(crew) = &mut crew {
+    let (mut memory, mut index) = (Memory::default(), 0.0);
+    let (mut tally, mut cpu, mut attack) = (Tally::default(), 0.0, Duration::ZERO);
+    for round in 0..args.rounds {
+        std::thread::sleep(WARM);
+        board.begin(Turn::Before);
+        std::thread::sleep(time);
+        board.begin(Turn::Between);
+        if round == 0 {
+            index = gateway.index();
+            memory.before = gateway.memory();
+        }
+        crew.open()?;
+        let round = one_attack(scope, args, gateway, board, crew)?;
+        crew = round.crew;
         crew.leave();
+        cpu += round.cpu;
+        attack += round.time;
+        tally.add(&round.tally);
+        let peak = gateway.watch(ARRIVE, || board.waiting() == 0);
+        memory.peak = memory.peak.max(round.peak).max(peak);
+        if args.sink {
+            crew = elsewhere(scope, args, board, crew, (&round.tally, round.time))?;
+            crew.return_to(gateway.peer.address);
+        }
     }
-
-    peak = peak.max(gateway.watch(ARRIVE, || board.waiting() == 0));
-    let mut memory = Memory {
-        before,
-        peak,
-        after: gateway.memory(),
-        stored: 0.0,
-    };
+    drop(crew);
     let (left, patience) = (Instant::now(), Duration::from_secs(args.patience));
     loop {
         memory.stored = gateway.index() - index;
@@ -123,14 +125,47 @@ fn take_turns<'scope>(
     board.begin(Turn::After);
     std::thread::sleep(time);
     board.begin(Turn::Between);
-    if let Some(crew) = crew {
-        elsewhere(scope, args, board, crew, (&tally, attack))?;
-    }
     Ok(Seen {
         tally,
         memory,
         cores: cpu / attack.as_secs_f64(),
         attack,
+    })
+}
+
+/// What the measuring thread sees of one attack.
+struct Attacked {
+    crew: Crew,
+    tally: Tally,
+    cpu: f64,
+    time: Duration,
+    peak: f64,
+}
+
+/// Lets the attacker attack for one turn.
+fn one_attack<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    args: &Args,
+    gateway: &Gateway,
+    board: &Board,
+    mut crew: Crew,
+) -> anyhow::Result<Attacked> {
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let (cpu, start) = (gateway.peer.cpu_seconds(), Instant::now());
+    board.begin(Turn::Attack);
+    let attacking = scope.spawn(move || crew.attack(&told).map(|tally| (tally, crew)));
+    let peak = gateway.watch(Duration::from_secs_f64(args.seconds), || false);
+    board.begin(Turn::Between);
+    let (cpu, time) = (gateway.peer.cpu_seconds() - cpu, start.elapsed());
+    over.store(true, SeqCst);
+    let (tally, crew) = joined(attacking)?;
+    Ok(Attacked {
+        crew,
+        tally,
+        cpu,
+        time,
+        peak,
     })
 }
 
@@ -141,21 +176,20 @@ fn elsewhere<'scope>(
     board: &Board,
     mut crew: Crew,
     done: (&Tally, Duration),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Crew> {
     let (tally, attack) = done;
     let bytes = tally.bytes as f64 / attack.as_secs_f64();
     let sink = Peer::sink(bytes as u64)?;
     crew.move_to(sink.address, tally, attack);
     crew.open()?;
-    let over = std::sync::Arc::new(AtomicBool::new(false));
-    let told = over.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
     board.begin(Turn::Sink);
-    let attacking = scope.spawn(move || crew.attack(&told));
+    let attacking = scope.spawn(move || crew.attack(&told).map(|_| crew));
     std::thread::sleep(Duration::from_secs_f64(args.seconds));
     board.begin(Turn::Between);
     over.store(true, SeqCst);
-    joined(attacking)?;
-    Ok(())
+    joined(attacking)
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -165,12 +199,24 @@ fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<
 
 fn figures(listed: &Listed, ledger: &Ledger, seen: Seen) -> Figures {
     let [before, attack, after, sink] = &ledger.turns;
+    let sinks = sink.p99_of_rounds();
+    let rounds = before
+        .p99_of_rounds()
+        .into_iter()
+        .zip(attack.p99_of_rounds());
+    let round = |(at, (control, beside))| Round {
+        control,
+        beside,
+        sink: sinks.get(at).copied(),
+    };
+    let rounds: Vec<_> = rounds.enumerate().map(round).collect();
     Figures {
         attack: listed.name,
         about: listed.about,
         before: Percentiles::of(before),
         after: Percentiles::of(after),
         beside: Percentiles::of(attack),
+        judged: judge(&rounds),
         sink: (sink.count() > 0).then(|| Percentiles::of(sink)),
         worst_second_ms: attack.worst_second(),
         in_time: attack.share_in_time(),

@@ -17,7 +17,7 @@ const HEAD: [&str; 13] = [
     "p99",
     "worst second",
     "sink p99",
-    "×",
+    "beyond the bound",
     "in 1 s",
     "refused",
     "MiB",
@@ -54,28 +54,26 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
         attacker,
         ..
     } = figures;
-    let control = figures.control();
-    let sink = figures.sink.map_or_else(String::new, |sink| {
-        format!(
-            ", beside a sink p50 {} p99 {} ms",
-            short(sink.p50_ms),
-            short(sink.p99_ms)
-        )
+    let (control, judged) = (figures.before, figures.judged);
+    let sink = judged.sink_p99_ms.map_or_else(String::new, |p99| {
+        format!(", beside a sink p99 {} ms", short(p99))
     });
+    let [low, high] = judged.beyond_ms.map(|ms| format!("{ms:+.2}"));
     format!(
         "{:<16} control p50 {} p99 {} ms | beside p50 {} p99 {} ms, worst second {} ms, × {}, \
-         {:.1} % in 1 s{} | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
+         {:.1} % in 1 s{}, beyond the bound {low} to {high} ms in {} rounds | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
          honest {} lost, {} disordered, {} unanswered, {} refused, {} closed | \
          memory {:.0} → {:.0} → {:.0} MiB, of which {:.1} stored | {:.2} cores | {}",
         figures.attack,
         short(control.p50_ms),
-        short(control.p99_ms),
+        short(judged.control_p99_ms),
         short(beside.p50_ms),
-        short(beside.p99_ms),
+        short(judged.beside_p99_ms),
         short(figures.worst_second_ms),
         short(figures.factor()),
         figures.in_time * 100.0,
         sink,
+        judged.rounds,
         grouped(attacker.steps),
         grouped(attacker.answers),
         grouped(figures.refused),
@@ -98,7 +96,7 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
 fn verdict(figures: &Figures, bounds: Bounds) -> String {
     let misses = figures.misses(bounds);
     match misses.is_empty() {
-        true => "whole".to_owned(),
+        true => figures.judged.verdict.word().to_owned(),
         false => format!("missed: {}", misses.join(", ")),
     }
 }
@@ -110,19 +108,23 @@ pub(crate) fn table(all: &[Figures], bounds: Bounds) -> String {
 }
 
 fn row(figures: &Figures, bounds: Bounds) -> Vec<String> {
-    let Figures { beside, memory, .. } = figures;
-    let control = figures.control();
+    let Figures {
+        before: control,
+        beside,
+        judged,
+        memory,
+        ..
+    } = figures;
+    let [low, high] = judged.beyond_ms;
     vec![
         figures.attack.to_owned(),
         short(control.p50_ms),
-        short(control.p99_ms),
+        short(judged.control_p99_ms),
         short(beside.p50_ms),
-        short(beside.p99_ms),
+        short(judged.beside_p99_ms),
         short(figures.worst_second_ms),
-        figures
-            .sink
-            .map_or_else(String::new, |sink| short(sink.p99_ms)),
-        short(figures.factor()),
+        judged.sink_p99_ms.map_or_else(String::new, short),
+        format!("{low:+.2} to {high:+.2}"),
         format!("{:.1} %", figures.in_time * 100.0),
         grouped(figures.refused),
         format!(
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn misses_are_named() {
         let mut figures = whole();
-        assert!(line(&figures, ALONE).ends_with("| whole"));
+        assert!(line(&figures, ALONE).ends_with("| within"));
         figures.harm.closed = 2;
         figures.harm.lost = 1;
         assert!(line(&figures, ALONE).ends_with("| missed: lost, closed"));

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 pub(crate) enum Turn {
     /// Nothing is counted.
     Between,
-    /// The control before the attack.
+    /// The control of a round, before its attack.
     Before,
     /// The attack.
     Attack,
-    /// The control after the attack.
+    /// The control after all rounds.
     After,
     /// The attacker's load goes to a server that does nothing.
     Sink,

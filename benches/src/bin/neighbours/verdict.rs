@@ -4,12 +4,10 @@ use serde::Serialize;
 
 use crate::crew::Tally;
 use crate::honest::Harm;
+use crate::judge::{Judged, Verdict};
 use crate::latencies::Latencies;
 
-/// How much higher than the control the 99th percentile may be.
-const FACTOR: f64 = 1.1;
-
-/// How many milliseconds the 99th percentile may be higher than the control, if that is more.
+/// How many milliseconds longer than before the control after the attacks may be at least.
 const MORE_MS: f64 = 0.3;
 
 /// How much slower the control after the attack may be than the one before it. Both take turns with
@@ -44,7 +42,7 @@ impl Percentiles {
 }
 
 /// The memory of the gateway, in MiB.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(crate) struct Memory {
     /// Before the attack, after its preparation.
     pub(crate) before: f64,
@@ -69,11 +67,14 @@ impl Memory {
 pub(crate) struct Figures {
     pub(crate) attack: &'static str,
     pub(crate) about: &'static str,
-    /// The control before the attack.
+    /// The controls of all rounds.
     pub(crate) before: Percentiles,
-    /// The control after the attack.
+    /// The control after all rounds.
     pub(crate) after: Percentiles,
+    /// The attacks of all rounds.
     pub(crate) beside: Percentiles,
+    /// What the rounds say.
+    pub(crate) judged: Judged,
     /// While the attacker's load went to a server that does nothing, if that was asked for.
     pub(crate) sink: Option<Percentiles>,
     /// The largest 99th percentile of a second beside the attack.
@@ -101,18 +102,9 @@ pub(crate) struct Bounds {
 }
 
 impl Figures {
-    /// Returns the quieter of the two controls. The other one has more of the machine's noise, or the
-    /// attack can still be felt in it.
-    pub(crate) fn control(&self) -> Percentiles {
-        match self.before.p99_ms <= self.after.p99_ms {
-            true => self.before,
-            false => self.after,
-        }
-    }
-
-    /// Returns how many times higher the 99th percentile is beside the attack.
+    /// Returns how many times higher the median of the 99th percentiles is beside the attack.
     pub(crate) fn factor(&self) -> f64 {
-        self.beside.p99_ms / self.control().p99_ms
+        self.judged.beside_p99_ms / self.judged.control_p99_ms
     }
 
     fn lingers(&self) -> bool {
@@ -128,8 +120,7 @@ impl Figures {
             },
             memory,
         ) = (self.harm, self.memory);
-        let quiet = self.control().p99_ms;
-        let slow = self.beside.p99_ms > (quiet * FACTOR).max(quiet + MORE_MS);
+        let slow = self.judged.verdict == Verdict::Beyond;
         let is_alone = bounds.attackers == 1;
         let checks = [
             (is_alone && slow, "p99"),
@@ -151,6 +142,7 @@ impl Figures {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::judge::{Round, judge};
 
     pub(crate) const ALONE: Bounds = Bounds {
         attackers: 1,
@@ -166,6 +158,16 @@ pub(crate) mod tests {
         }
     }
 
+    /// Rounds whose control is 1 ms.
+    fn judged(beside: f64) -> Judged {
+        let round = Round {
+            control: 1.0,
+            beside,
+            sink: None,
+        };
+        judge(&[round; 3])
+    }
+
     /// Figures of a gateway that kept everybody whole.
     pub(crate) fn whole() -> Figures {
         Figures {
@@ -174,6 +176,7 @@ pub(crate) mod tests {
             before: percentiles(1.0),
             after: percentiles(1.0),
             beside: percentiles(1.2),
+            judged: judged(1.2),
             sink: None,
             worst_second_ms: 1.4,
             in_time: 1.0,
@@ -197,26 +200,19 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn more_than_a_tenth_and_a_third_of_a_millisecond() {
+    fn rounds_beyond_the_bound_are_a_miss() {
         let mut figures = whole();
-        figures.beside = percentiles(1.31);
+        figures.judged = judged(1.31);
         assert_eq!(figures.misses(ALONE), ["p99"]);
-        // A tenth of this control is more than 0.3 ms.
-        figures.before = percentiles(10.0);
-        figures.after = percentiles(12.0);
-        figures.beside = percentiles(10.9);
-        assert_eq!(figures.misses(ALONE), [""; 0]);
-        figures.beside = percentiles(11.1);
-        assert_eq!(figures.misses(ALONE), ["p99"]);
+        assert!((figures.factor() - 1.31).abs() < 1e-9);
     }
 
     #[test]
-    fn an_attack_that_is_felt_later_is_no_control() {
+    fn an_attack_that_is_felt_later_lingers() {
         let mut figures = whole();
         figures.after = percentiles(500.0);
-        figures.beside = percentiles(300.0);
+        figures.judged = judged(300.0);
         assert_eq!(figures.misses(ALONE), ["p99", "lingers"]);
-        assert!((figures.factor() - 300.0).abs() < 0.01);
     }
 
     #[test]
@@ -226,7 +222,7 @@ pub(crate) mod tests {
             ..ALONE
         };
         let mut figures = whole();
-        figures.beside = percentiles(100.0);
+        figures.judged = judged(100.0);
         assert_eq!(figures.misses(many), [""; 0]);
         figures.in_time = 0.98;
         assert_eq!(figures.misses(many), ["share"]);

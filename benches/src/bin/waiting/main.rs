@@ -73,7 +73,8 @@ struct Args {
     /// Pairs of users whose latency is measured
     #[arg(long, default_value_t = 200)]
     pairs: usize,
-    /// Messages per second of these users together. The 99th percentile of a turn is decided by one in a hundred
+    /// Messages per second of these users together. Of few messages, few decide the 99th percentile: of 500 a
+    /// second, five
     #[arg(long, default_value_t = 5_000.0)]
     rate: f64,
     /// Shards of the gateway

@@ -43,6 +43,8 @@ pub(crate) struct Crew {
     attackers: Vec<Attacker>,
     tally: Tally,
     manner: Manner,
+    /// The most commands of a connection in flight at a gateway.
+    window: usize,
     /// What limits the attack besides the server; `None` at a gateway.
     quota: Option<Quota>,
     /// The seat that the quota ends next.
@@ -95,6 +97,7 @@ impl Crew {
             attackers,
             tally: Tally::default(),
             manner,
+            window: manner.window,
             quota: None,
             ends_next: 0,
         })
@@ -136,6 +139,16 @@ impl Crew {
         }
         self.manner.window = usize::MAX;
         self.quota = Some(Quota::new(tally, time));
+    }
+
+    /// Ends all connections. The next attack goes to a gateway again, which answers.
+    pub(crate) fn return_to(&mut self, server: SocketAddr) {
+        for seat in self.attackers.iter_mut().flat_map(|one| &mut one.seats) {
+            seat.move_to(server);
+        }
+        self.manner.window = self.window;
+        self.quota = None;
+        self.ends_next = 0;
     }
 
     /// Attacks until it is told that the time is over. Dropping the crew closes its connections.

@@ -35,6 +35,20 @@ impl Tally {
         self.errors.get(&TOO_MANY).copied().unwrap_or_default()
     }
 
+    /// Adds what another round counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.answers += other.answers;
+        self.pushes += other.pushes;
+        self.bytes += other.bytes;
+        self.retry_ms = self.retry_ms.max(other.retry_ms);
+        self.opened += other.opened;
+        self.ended += other.ended;
+        for (code, count) in &other.errors {
+            *self.errors.entry(*code).or_default() += count;
+        }
+    }
+
     /// Counts a message of the gateway. Returns whether it is an answer.
     pub(crate) fn message(&mut self, payload: &[u8]) -> bool {
         if payload.starts_with(br#"{"push""#) {

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     pub(crate) harm: Harm,
     /// How many messages of the attack's turn have not arrived.
     pub(crate) waiting: u64,
+    /// The turn of the last message that was sent.
+    last: Turn,
 }
 
 impl Ledger {
@@ -47,15 +49,24 @@ impl Ledger {
             ],
             harm: Harm::default(),
             waiting: 0,
+            last: Turn::Between,
         })
     }
 
-    /// Counts a message that is sent.
-    pub(crate) fn sent(&mut self, turn: Turn, due: u64) {
+    /// Counts a message that is sent. The first one of a turn begins a round.
+    ///
+    /// # Errors
+    /// None, as the bounds of the histograms are valid.
+    pub(crate) fn sent(&mut self, turn: Turn, due: u64) -> anyhow::Result<()> {
         self.waiting += u64::from(turn == Turn::Attack);
+        let begins = std::mem::replace(&mut self.last, turn) != turn;
         if let Some(at) = turn.counted() {
             self.turns[at].due(due);
+            if begins {
+                self.turns[at].begin_round(due)?;
+            }
         }
+        Ok(())
     }
 
     /// Counts a message that arrived at `now`. `sender` is the user who sent it.
@@ -136,7 +147,7 @@ mod tests {
             })
             .collect();
         for sent in &all {
-            ledger.sent(turn, sent.due);
+            ledger.sent(turn, sent.due).unwrap();
             person.on_the_way.push_back(*sent);
             person.sent += 1;
         }

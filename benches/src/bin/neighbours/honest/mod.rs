@@ -96,7 +96,7 @@ impl Honest {
                 }
             } else {
                 while due <= self.nanos() {
-                    self.send(due, board);
+                    self.send(due, board)?;
                     due += self.arrivals.gap();
                 }
                 let wait = Duration::from_nanos(due.saturating_sub(self.nanos()).max(1));
@@ -120,17 +120,18 @@ impl Honest {
         self.start.elapsed().as_nanos() as u64
     }
 
-    fn send(&mut self, due: u64, board: &Board) {
+    fn send(&mut self, due: u64, board: &Board) -> anyhow::Result<()> {
         let from = self.arrivals.pick(self.people.len());
         let turn = board.turn();
         let sender = &mut self.people[from];
         if sender.stream.is_none() {
-            return;
+            return Ok(());
         }
-        self.ledger.sent(turn, due);
+        self.ledger.sent(turn, due)?;
         if !sender.send(&name(from ^ 1), due, turn) {
             self.ledger.harm.closed += 1;
         }
+        Ok(())
     }
 
     fn read(&mut self, at: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
