@@ -188,6 +188,33 @@ fn changes_of_many_members_read_each_record_once() {
     }
 }
 
+/// A roster whose parts lie in two records by turns is read once when the group comes into memory.
+#[test]
+fn a_group_that_comes_into_memory_reads_each_record_once() {
+    const MEMBERS: usize = 20_000;
+    // The members in a part of the roster.
+    const PART: usize = 128;
+    let mut gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    let begin = "m".repeat(50);
+    make_group(&mut owner, "all", &begin, MEMBERS);
+    for turn in 0..2 {
+        let parts = (0..MEMBERS / PART).filter(|part| part % 2 == turn);
+        let gone: Vec<_> = parts
+            .map(|part| format!("{begin}{}", part * PART + 9))
+            .collect();
+        owner.done("group_remove", &json!({"group": "all", "members": gone}));
+    }
+    drop(owner);
+    assert!(gateway.stop().status.success());
+    gateway.start_again();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    let bytes = read_bytes(&gateway);
+    owner.done("send", &json!({"group": "all", "text": "hello"}));
+    let mib = (read_bytes(&gateway) - bytes) / MIB;
+    assert!(mib < 16.0, "{mib:.1} MiB read for a roster of some 2 MiB");
+}
+
 /// What a look at a group costs: for each member where all of them are looked at, or for one command.
 const LOOKS: [&str; 5] = ["create", "add", "receipts", "group_info", "history"];
 

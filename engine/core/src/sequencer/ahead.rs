@@ -47,7 +47,7 @@ fn read_inboxes(batch: &OpenBatch, users: &[UserId], window: WindowChange) -> Re
     batch.read_ahead(&inboxes)?;
     let mut parts = Vec::new();
     for &key in &inboxes {
-        let value = batch.value(key)?.unwrap_or_default();
+        let value = batch.known(key).flatten().unwrap_or_default();
         let inbox = inboxes::decode(&value)?;
         // What an earlier version stored in another form is read once, when it changes.
         if inbox.gathered.is_empty() {

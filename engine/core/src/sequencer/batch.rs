@@ -193,8 +193,7 @@ impl OpenBatch {
     /// # Errors
     /// The store could not be read.
     pub(super) fn value(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Refused> {
-        let known = self.known_ahead(key);
-        let value = match known {
+        let value = match self.known(key) {
             Some(value) => value,
             None => {
                 #[cfg(test)]
@@ -208,8 +207,8 @@ impl OpenBatch {
         Ok(value)
     }
 
-    /// Returns the value under a key as the batch leaves it, if that is in memory.
-    fn known_ahead(&self, key: TimelineId) -> Option<Option<Vec<u8>>> {
+    /// Returns the value under a key as the batch leaves it, if that is in memory. Nobody pays for the look.
+    pub(super) fn known(&self, key: TimelineId) -> Option<Option<Vec<u8>>> {
         match self.pending.get(&key) {
             Some(value) => Some((!value.is_empty()).then(|| value.clone())),
             None => self.ahead.borrow().get(&key).cloned(),
@@ -222,7 +221,7 @@ impl OpenBatch {
     /// # Errors
     /// The store could not be read.
     pub(super) fn read_ahead(&self, keys: &[TimelineId]) -> Result<(), Refused> {
-        self.ahead.borrow_mut().clear();
+        self.forget_ahead();
         self.read_more_ahead(keys)
     }
 
@@ -234,6 +233,9 @@ impl OpenBatch {
         let mut ahead = self.ahead.borrow_mut();
         let is_known = |key: &TimelineId| self.pending.contains_key(key) || ahead.contains_key(key);
         let keys: Vec<_> = keys.iter().copied().filter(|key| !is_known(key)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
         let values = self.store.states(&keys);
         let values = values.map_err(|error| unreadable(&error))?;
         ahead.extend(keys.into_iter().zip(values));
@@ -377,11 +379,10 @@ impl OpenBatch {
         self.forget_ahead();
     }
 
-    /// Forgets what was read ahead: a commit may change it.
-    fn forget_ahead(&mut self) {
-        let ahead = self.ahead.get_mut();
-        if !ahead.is_empty() {
-            *ahead = HashMap::default();
+    /// Forgets what was read ahead: a commit changes it.
+    pub(super) fn forget_ahead(&self) {
+        if !self.ahead.borrow().is_empty() {
+            self.ahead.take();
         }
     }
 

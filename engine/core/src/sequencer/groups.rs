@@ -22,6 +22,10 @@ pub(super) use held::Groups;
 
 type ById<T> = HashMap<TimelineId, T, IdBuildHasher>;
 
+/// The number of chunks of a roster that are read together, up to 5 MiB. Chunks that changed in turns lie in two
+/// long records in turns, and one after another would read each of the records again.
+const CHUNKS: u32 = 512;
+
 /// The percentage of the limit below which members catch up from their own sync timelines again.
 const BACK_TO_PUSH: usize = 80;
 
@@ -110,10 +114,19 @@ fn load(batch: &OpenBatch, namespace: &str, id: TimelineId) -> Result<Option<Gro
         group.admins_send = profile.admins_send;
     }
     for number in 0..head.chunks {
+        if number % CHUNKS == 0 {
+            let next = number..head.chunks.min(number + CHUNKS);
+            let keys: Vec<_> = next.map(|number| ids.roster(id, number)).collect();
+            batch.read_ahead(&keys)?;
+        }
         let value = batch.value(ids.roster(id, number))?.unwrap_or_default();
         let mut seats = Vec::new();
         if !value.is_empty() {
             let roster: Roster<'_> = state::decode(&value).ok_or(CORRUPT)?;
+            let without_first = roster.members.iter().filter(|member| member.first == 0);
+            let users = without_first.map(|member| ids.user(namespace, member.user));
+            let keys: Vec<_> = users.map(|user| ids.member(id, user)).collect();
+            batch.read_more_ahead(&keys)?;
             for member in &roster.members {
                 let user = ids.user(namespace, member.user);
                 let first = match member.first {
@@ -135,6 +148,7 @@ fn load(batch: &OpenBatch, namespace: &str, id: TimelineId) -> Result<Option<Gro
         }
         group.chunks.push(seats);
     }
+    batch.forget_ahead();
     Ok(Some(group))
 }
 
