@@ -395,6 +395,30 @@ fn a_frame_with_many_states_is_read_and_checked_once() {
     assert!(matches!(found, Err(ReadError::Corrupt { .. })), "{found:?}");
 }
 
+/// A long record is read once for its few states.
+#[test]
+fn a_long_frame_with_few_states_is_read_once() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, large_records()).unwrap();
+    let states = [1, 2, 3].map(|key| state(key, b"seven"));
+    let draft = Draft {
+        body: &[7; 8 << 10],
+        states: &states,
+        ..Draft::default()
+    };
+    let position = opened.writer.append_next(&draft).unwrap();
+    opened.writer.commit().unwrap();
+    assert_eq!(read(&opened, 1), Some(b"seven".to_vec()));
+    // Damage that the next read of the frame notices.
+    let mut names = disk.list().unwrap().into_iter();
+    let segment = names.find(|name| name.contains(".seg")).unwrap();
+    disk.flip(&segment, (position.0 as usize + 100) * 8);
+    for key in [2, 3] {
+        assert_eq!(read(&opened, key), Some(b"seven".to_vec()));
+    }
+    assert!(opened.reader.clone().state(TimelineId(1)).is_err());
+}
+
 /// Records of more than 1 MiB are read once as well, also while shorter ones are read between.
 #[test]
 fn a_long_frame_is_read_and_checked_once() {

@@ -14,9 +14,12 @@ use crate::log::window::Window;
 
 /// The number of frames that a reader keeps.
 const FRAMES: usize = 4;
-/// The fewest states of a frame that is kept. Shorter frames are read again for less than it costs
-/// to keep them.
+/// The fewest states of a frame that is kept. Frames with fewer are read again for less than it costs
+/// to keep them, unless they are long.
 const KEEP_FROM: usize = 16;
+/// The bytes from which on a frame is kept that has more than one state, such as a long message with the values
+/// that it changes.
+const LONG_FROM: usize = 4 << 10;
 /// The most bytes of all frames that a reader keeps, with their tables of keys, besides one longer frame. A
 /// change of a thousand members, who are in groups already, has some 400 KiB, and with long names more
 /// than 1 MiB.
@@ -152,7 +155,7 @@ impl Reader {
         let value = value.ok_or_else(|| self.corrupt(segment, position))?;
         let bytes = payload.len() + states * size_of::<Place>();
         if let Some(kept) = &mut kept
-            && states >= KEEP_FROM
+            && (states >= KEEP_FROM || states > 1 && payload.len() >= LONG_FROM)
         {
             make_room(kept, bytes);
             let frame = Frame {
