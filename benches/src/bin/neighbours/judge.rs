@@ -63,6 +63,10 @@ impl Verdict {
 pub(crate) struct Judged {
     pub(crate) rounds: usize,
     pub(crate) control_p99_ms: f64,
+    /// The control before the first attack.
+    pub(crate) first_control_p99_ms: f64,
+    /// The median of the controls after attacks. What an attack leaves for seconds is in them.
+    pub(crate) later_control_p99_ms: f64,
     pub(crate) beside_p99_ms: f64,
     pub(crate) sink_p99_ms: Option<f64>,
     /// The 95 % interval of the median of what is beyond the bound.
@@ -70,12 +74,14 @@ pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
 }
 
-/// Judges rounds.
+/// Judges rounds. Without rounds, nothing is decided.
 pub(crate) fn judge(rounds: &[Round]) -> Judged {
     let beyond: Vec<_> = rounds.iter().map(|round| round.beyond()).collect();
     let beyond_ms = interval(&beyond);
     let [low, high] = beyond_ms;
-    let verdict = if high <= 0.0 {
+    let verdict = if rounds.is_empty() {
+        Verdict::Undecided
+    } else if high <= 0.0 {
         Verdict::Within
     } else if low > 0.0 {
         Verdict::Beyond
@@ -87,6 +93,11 @@ pub(crate) fn judge(rounds: &[Round]) -> Judged {
     Judged {
         rounds: rounds.len(),
         control_p99_ms: of(|round| round.control),
+        first_control_p99_ms: rounds.first().map_or(0.0, |round| round.control),
+        later_control_p99_ms: {
+            let later = rounds.iter().skip(1).map(|round| round.control);
+            median(&mut later.collect::<Vec<_>>())
+        },
         beside_p99_ms: of(|round| round.beside),
         sink_p99_ms: (!sinks.is_empty()).then(|| median(&mut sinks)),
         beyond_ms,
@@ -170,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn without_rounds_nothing_is_beyond() {
-        assert_eq!(judge(&[]).verdict, Verdict::Within);
+    fn without_rounds_nothing_is_decided() {
+        assert_eq!(judge(&[]).verdict, Verdict::Undecided);
         assert!(median(&mut []).abs() < 1e-9);
     }
 }

@@ -132,8 +132,9 @@ fn main() -> ExitCode {
         return code;
     }
     match run(&Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Ending::Whole) => ExitCode::SUCCESS,
+        Ok(Ending::Undecided) => ExitCode::from(UNDECIDED),
+        Ok(Ending::Missed) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("neighbours: {error:#}");
             ExitCode::FAILURE
@@ -141,13 +142,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns whether honest users were kept whole beside each attack.
-fn run(args: &Args) -> anyhow::Result<bool> {
+/// The exit code if nothing was missed and the rounds of an attack do not decide. The load lab ends with the same
+/// code if a run shows nothing.
+const UNDECIDED: u8 = 90;
+
+/// How a measurement ends.
+enum Ending {
+    /// Honest users were kept whole beside each attack.
+    Whole,
+    /// Nothing was missed, and for some attacks the rounds do not decide.
+    Undecided,
+    /// Something was missed or not measured.
+    Missed,
+}
+
+/// Measures the attacks that are asked for.
+fn run(args: &Args) -> anyhow::Result<Ending> {
     if args.list {
         for Listed { name, about, .. } in attacks::ALL {
             println!("{name:<18}{about}");
         }
-        return Ok(true);
+        return Ok(Ending::Whole);
     }
     if args.attackers == 0 || args.pairs == 0 || args.shards == 0 || args.rounds == 0 {
         bail!("--attackers, --pairs, --shards and --rounds take numbers from 1 on");
@@ -170,12 +185,17 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     }
     let missed = all.iter().filter(|one| !one.misses(bounds).is_empty());
     let missed = missed.count();
+    let undecided = all.iter().filter(|one| one.is_undecided(bounds)).count();
     println!(
-        "{} attacks: {} whole, {missed} missed, {failed} not measured",
+        "{} attacks: {} whole, {undecided} undecided, {missed} missed, {failed} not measured",
         all.len() + failed,
-        all.len() - missed
+        all.len() - missed - undecided
     );
-    Ok(missed + failed == 0)
+    Ok(match (missed + failed, undecided) {
+        (0, 0) => Ending::Whole,
+        (0, _) => Ending::Undecided,
+        _ => Ending::Missed,
+    })
 }
 
 /// Measures an attack until nothing is missed, as often as the command line says. Returns the figures

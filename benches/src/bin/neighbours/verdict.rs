@@ -107,9 +107,19 @@ impl Figures {
         self.judged.beside_p99_ms / self.judged.control_p99_ms
     }
 
+    /// Whether the honest users notice an attack when it is over: in the controls of later rounds, or in the
+    /// last one.
     fn lingers(&self) -> bool {
-        let quiet = self.before.p99_ms;
-        self.after.p99_ms > (quiet * LINGERING).max(quiet + MORE_MS)
+        let quiet = self.judged.first_control_p99_ms;
+        let most = (quiet * LINGERING).max(quiet + MORE_MS);
+        let later = self.after.p99_ms.max(self.judged.later_control_p99_ms);
+        self.judged.rounds > 0 && later > most
+    }
+
+    /// Whether nothing is missed, and what the honest users noticed is not decided.
+    pub(crate) fn is_undecided(&self, bounds: Bounds) -> bool {
+        let is_open = bounds.attackers == 1 && self.judged.verdict == Verdict::Undecided;
+        is_open && self.misses(bounds).is_empty()
     }
 
     /// Returns what the gateway did not keep, in words; nothing if the honest users were whole.
@@ -205,6 +215,30 @@ pub(crate) mod tests {
         figures.judged = judged(1.31);
         assert_eq!(figures.misses(ALONE), ["p99"]);
         assert!((figures.factor() - 1.31).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_attack_that_is_felt_in_the_next_control_lingers() {
+        let mut figures = whole();
+        let round = |control| Round {
+            control,
+            beside: 5.1,
+            sink: None,
+        };
+        figures.judged = judge(&[1.0, 5.0, 5.0, 5.0, 5.0].map(round));
+        assert_eq!(figures.misses(ALONE), ["lingers"]);
+        figures.judged = judge(&[1.0, 1.9, 9.0, 1.1, 1.9].map(round));
+        assert!(!figures.misses(ALONE).contains(&"lingers"));
+    }
+
+    #[test]
+    fn what_is_not_decided_is_no_miss_and_not_whole() {
+        let mut figures = whole();
+        assert!(!figures.is_undecided(ALONE));
+        figures.judged = judge(&[]);
+        assert!(figures.is_undecided(ALONE));
+        figures.harm.lost = 1;
+        assert!(!figures.is_undecided(ALONE));
     }
 
     #[test]
