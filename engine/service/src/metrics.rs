@@ -29,7 +29,7 @@ mod store;
 mod text;
 pub(crate) use backup::BackupMetrics;
 pub(crate) use form::Form;
-pub(crate) use process::Process;
+pub(crate) use process::{Process, Threads};
 pub(crate) use text::Exporter;
 
 /// All counters of the gateway.

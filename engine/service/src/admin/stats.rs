@@ -13,7 +13,7 @@ use trunkline_http::back::Told;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{BUCKETS, Health, Reader};
 
-use crate::metrics::{Metrics, Process};
+use crate::metrics::{Metrics, Process, Threads};
 
 /// The time between two samples.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -52,11 +52,15 @@ struct Last {
     sample: Sample,
     rates: [f64; RATES.len()],
     commits: [u64; BUCKETS],
+    threads: Threads,
+    /// The parts of that second in which each thread used a processor.
+    busy: Threads,
 }
 
 impl Stats {
     pub(crate) fn new(metrics: Arc<Metrics>, store: Reader, ready: Arc<AtomicBool>) -> Self {
         let sample = sample(&metrics, &store);
+        let threads = Threads::read(metrics.shards.len());
         Self {
             metrics,
             store,
@@ -66,6 +70,8 @@ impl Stats {
                 sample,
                 rates: [0.0; RATES.len()],
                 commits: [0; BUCKETS],
+                threads: threads.clone(),
+                busy: between(&threads, &threads, 1.0),
             }),
         }
     }
@@ -73,6 +79,7 @@ impl Stats {
     /// Takes a sample. Call it each [`SECOND`].
     pub(crate) fn sample(&self) {
         let now = sample(&self.metrics, &self.store);
+        let threads = Threads::read(self.metrics.shards.len());
         let mut last = self.last.lock();
         let seconds = now.at.duration_since(last.sample.at).as_secs_f64();
         let before = last.sample;
@@ -83,6 +90,8 @@ impl Stats {
         for (i, commits) in last.commits.iter_mut().enumerate() {
             *commits = now.commit_micros[i].saturating_sub(before.commit_micros[i]);
         }
+        last.busy = between(&last.threads, &threads, seconds);
+        last.threads = threads;
         last.sample = now;
     }
 
@@ -92,9 +101,9 @@ impl Stats {
         let sum = |of: fn(&ShardMetrics) -> &Counter| metrics.sum(of);
         let now = sample(metrics, &self.store);
         let named = |values: &[u64; RATES.len()]| object(RATES.iter().zip(values.iter().copied()));
-        let (rates, commits) = {
+        let (rates, commits, busy) = {
             let last = self.last.lock();
-            (last.rates, last.commits)
+            (last.rates, last.commits, last.busy.clone())
         };
         let process = Process::read();
         json!({
@@ -117,7 +126,8 @@ impl Stats {
             "totals": named(&now.counts),
             "rates": object(RATES.iter().zip(rates)),
             "commit": commit(&commits),
-            "shards": metrics.shards.iter().map(|shard| shard_value(shard)).collect::<Vec<_>>(),
+            "shards": metrics.shards.iter().zip(&busy.shards).map(|(shard, busy)| shard_value(shard, *busy)).collect::<Vec<_>>(),
+            "sequencer": {"busy": busy.sequencer, "mailbox_waits": metrics.sequencer.mailbox_waits.get()},
             "store": self.store_value(),
             "limited": self.limited(),
             "errors": self.errors(),
@@ -207,14 +217,29 @@ fn object<N: ToString, V: Into<Value>>(fields: impl Iterator<Item = (N, V)>) -> 
     Value::Object(fields)
 }
 
-fn shard_value(shard: &ShardMetrics) -> Value {
+fn shard_value(shard: &ShardMetrics, busy: Option<f64>) -> Value {
     json!({
         "connections": shard.connections.get(),
         "sessions": shard.sessions.get(),
         "held_bytes": shard.held_bytes.get(),
         "commands": shard.commands.sum(),
         "sent_bytes": shard.bytes_out.get(),
+        "busy": busy,
     })
+}
+
+/// Returns the parts of a time in which threads used a processor, from 0 to 1.
+fn between(before: &Threads, now: &Threads, seconds: f64) -> Threads {
+    let part = |before: Option<f64>, now: Option<f64>| {
+        let used = (now? - before?) / seconds.max(0.001);
+        // The kernel counts in hundredths of a second.
+        Some((used.clamp(0.0, 1.0) * 100.0).round() / 100.0)
+    };
+    let shards = before.shards.iter().zip(&now.shards);
+    Threads {
+        shards: shards.map(|(before, now)| part(*before, *now)).collect(),
+        sequencer: part(before.sequencer, now.sequencer),
+    }
 }
 
 fn sample(metrics: &Metrics, store: &Reader) -> Sample {
@@ -261,6 +286,18 @@ fn commit(counts: &[u64; BUCKETS]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_busy_for_a_part_of_a_second() {
+        let threads = |shards: [Option<f64>; 3], sequencer| Threads {
+            shards: shards.to_vec(),
+            sequencer,
+        };
+        let before = threads([Some(1.0), Some(3.0), None], Some(2.0));
+        let now = threads([Some(1.5), Some(9.0), Some(1.0)], Some(2.0));
+        let wanted = threads([Some(0.25), Some(1.0), None], Some(0.0));
+        assert_eq!(between(&before, &now, 2.0), wanted);
+    }
 
     #[test]
     fn percentiles_are_the_bounds_of_buckets() {
