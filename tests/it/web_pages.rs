@@ -148,6 +148,44 @@ fn the_console_is_there() {
     assert_eq!(ask(gateway.control(), "/", foreign).status, 403);
 }
 
+/// The console says limits, closes and webhooks in words: for each name that the metrics and the numbers have.
+#[test]
+fn the_console_has_words_for_what_it_counts() {
+    let read = |path: &str| std::fs::read_to_string(workspace().join(path)).expect("a file");
+    let (page, words) = (read("docs/metrics.md"), read("web/console/words.js"));
+    for family in ["trunkline_limited_total", "trunkline_closes_total"] {
+        let heading = format!("### `{family}`\n");
+        let (_, rest) = page.split_once(&heading).expect("the family");
+        let part = rest.split("\n### ").next().unwrap_or_default();
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `"));
+        let names = rows.filter_map(|row| row.split_once("` | ").map(|(name, _)| name));
+        let names: Vec<_> = names
+            .filter(|name| !["limit", "code"].contains(name))
+            .collect();
+        assert!(names.len() > 10, "{family}: {names:?}");
+        for name in names {
+            assert!(
+                words.contains(&format!("\n  {name}: \"")),
+                "no words for {name} of {family}"
+            );
+        }
+    }
+    let admin = read("docs/admin.md");
+    let webhooks = admin.split("- `webhooks` is").nth(1).expect("the webhooks");
+    let webhooks = webhooks.split("\n- ").next().unwrap_or_default();
+    for name in webhooks
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains('_'))
+    {
+        assert!(
+            words.contains(&format!("\n  {name}: \"")),
+            "no words for {name}"
+        );
+    }
+}
+
 /// The client as a page gets it: Node.js imports it from the port.
 #[test]
 fn the_client_that_is_served_works() {

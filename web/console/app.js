@@ -1,27 +1,12 @@
 /** The console: what the gateway does now, and did in the last ten minutes. */
 
-import { byId, el } from "/shared/dom.js";
-import { bytes, count, duration, micros, split } from "./format.js";
+import { byId, el, sentence } from "/shared/dom.js";
+import { bytes, count, duration, micros, millis, part, split } from "./format.js";
 import { Plot, Plots, SECONDS } from "./plot.js";
+import { PLOTS } from "./plots.js";
 import { Sessions } from "./sessions.js";
 import { Admin, Refused } from "./stream.js";
-
-const HEALTH = {
-  ok: "",
-  full: "The disk is full: nothing is stored",
-  short: "The store lacks room or descriptors",
-  lost: "The data folder is missing",
-  failed: "The store has failed",
-};
-
-const PLOTS = [
-  { title: "Connections", format: count, series: [{ name: "sessions", of: ({ sessions }) => sessions }, { name: "connections", of: ({ connections }) => connections }] },
-  { title: "Messages and pushes per second", format: count, series: [{ name: "messages", of: ({ rates }) => rates.messages }, { name: "pushes", of: ({ rates }) => rates.pushes }] },
-  { title: "Time of a commit", format: micros, series: [{ name: "p50", of: ({ commit }) => commit.p50_us }, { name: "p90", of: ({ commit }) => commit.p90_us }, { name: "p99", of: ({ commit }) => commit.p99_us }] },
-  { title: "Bytes per second", format: bytes, base: 1024, series: [{ name: "sent", of: ({ rates }) => rates.sent_bytes }, { name: "received", of: ({ rates }) => rates.received_bytes }] },
-  { title: "Commands waiting", format: count, series: [{ name: "at the sequencer", of: ({ commands_waiting: waiting }) => waiting }] },
-  { title: "Memory", format: bytes, base: 1024, series: [{ name: "resident", of: ({ process }) => process.resident_bytes }, { name: "held for clients", of: ({ held_bytes: held }) => held }] },
-];
+import { CIRCUITS, FACTS, HEALTH, KINDS } from "./words.js";
 
 const admin = new Admin();
 const drawn = PLOTS.map((what) => new Plot(what));
@@ -63,8 +48,9 @@ function now({ sessions, rates, commit, commands_waiting: waiting, process, stor
     ["Messages/s", split(rates.messages)],
     ["Pushes/s", split(rates.pushes)],
     ["Commit, p99", commit.count > 0 ? apart(micros(commit.p99_us)) : ["–", ""], commit.p99_us > 250_000],
-    ["Commands waiting", split(waiting), waiting > 100_000],
-    ["Processors", [cpu === undefined ? "–" : cpu.toFixed(1), ""]],
+    ["Waiting", split(waiting), waiting > 100_000],
+    ["Processors", [cpu === undefined ? "–" : cpu.toFixed(cpu < 1 ? 2 : 1), ""]],
+    ["Memory", apart(bytes(process.resident_bytes))],
     ["Store", apart(bytes(store.bytes)), store.health !== "ok"],
   ], large);
 }
@@ -74,38 +60,48 @@ function shards({ shards: all, time }) {
   const seconds = before ? (time - before.time) / 1_000 : 0;
   const rate = (place, name) => (seconds > 0 && before.shards[place] ? (all[place][name] - before.shards[place][name]) / seconds : undefined);
   rows("shards", all.map((shard, place) => [
-    String(place), count(shard.connections), count(shard.sessions), count(rate(place, "commands")), bytes(rate(place, "sent_bytes")), bytes(shard.held_bytes),
+    String(place), count(shard.connections), count(shard.sessions), part(shard.busy ?? undefined), count(rate(place, "commands")), bytes(rate(place, "sent_bytes")), bytes(shard.held_bytes),
   ]));
 }
 
+/** Shows the rows of a table. Its head says what its columns are. */
 function rows(id, list) {
   const body = byId(id);
+  const kinds = [...body.closest("table").tHead.rows[0].cells].map(({ className }) => className);
   while (body.children.length > list.length) body.lastChild.remove();
   list.forEach((cells, place) => {
-    if (!body.children[place]) body.append(el("tr", {}, ...cells.map((_, column) => el("td", { class: column > 0 ? "number" : "" }))));
+    if (!body.children[place]) body.append(el("tr", {}, ...kinds.map((kind) => el("td", { class: kind }))));
     cells.forEach((cell, column) => (body.children[place].children[column].textContent = cell));
+    if (kinds.at(-1) === "name") body.children[place].title = cells.at(-1);
   });
 }
 
 function limits(numbers) {
   const first = past[0];
   const list = [];
-  for (const [kind, words] of [["limited", "limit"], ["errors", "error"], ["closes", "close"]]) {
+  for (const [kind, { what, words }] of Object.entries(KINDS)) {
     for (const [name, total] of Object.entries(numbers[kind] ?? {})) {
-      if (total > 0) list.push([`${words} ${name}`, total - (first[kind]?.[name] ?? 0), total]);
+      if (total > 0) list.push([what, words(name), name, total - (first[kind]?.[name] ?? 0), total]);
     }
   }
-  list.sort((a, b) => b[1] - a[1] || b[2] - a[2]);
-  rows("limits", list.map(([name, recent, total]) => [name, count(recent), count(total)]));
+  list.sort((a, b) => b[3] - a[3] || b[4] - a[4]);
+  rows("limits", list.map(([what, words, name, recent, total]) => [what, words, count(recent), count(total), name]));
   byId("no-limits").hidden = list.length > 0;
   byId("limits").closest(".table").hidden = list.length === 0;
 }
 
-/** Returns the facts of a part that a gateway may have: its numbers by their names. An open circuit is bad. */
-function part(name, fields) {
+/** How facts are written, by their name. Others are numbers. */
+const WRITTEN = {
+  behind_bytes: bytes,
+  oldest_ms: millis,
+  offline_circuit: (state) => CIRCUITS[state] ?? state,
+  presence_circuit: (state) => CIRCUITS[state] ?? state,
+};
+
+/** Returns the facts of a part that a gateway may have. A back end that rests is bad. */
+function factsOf(name, fields) {
   if (!fields) return [[name, "not in use"]];
-  const simple = Object.entries(fields).filter(([, value]) => typeof value !== "object");
-  return simple.map(([field, value]) => [`${name}: ${field.replaceAll("_", " ")}`, typeof value === "number" ? count(value) : String(value), value === "open"]);
+  return Object.entries(fields).map(([field, value]) => [FACTS[field] ?? `${name}: ${field.replaceAll("_", " ")}`, (WRITTEN[field] ?? count)(value), value === "open"]);
 }
 
 function show(numbers) {
@@ -123,7 +119,7 @@ function show(numbers) {
   shards(numbers);
   limits(numbers);
   facts("store", [
-    ["Health", store.health, store.health !== "ok"],
+    ["Health", HEALTH[store.health] ?? store.health, store.health !== "ok"],
     ["Size", bytes(store.bytes)],
     ["Segments", count(store.segments)],
     ["Segments waiting", count(store.waiting_segments), store.waiting_segments > 16],
@@ -133,7 +129,7 @@ function show(numbers) {
     ["Not durable yet", bytes(Math.max(store.head - store.durable, 0))],
     ["Conversations in memory", count(numbers.conversations)],
   ]);
-  facts("more", [...part("HTTP", http), ...part("Webhooks", numbers.webhooks), ...part("Cluster", numbers.cluster)]);
+  facts("more", [...factsOf("Client API", http), ...factsOf("Webhooks", numbers.webhooks), ...factsOf("Cluster", numbers.cluster)]);
 }
 
 let missing;
@@ -167,20 +163,24 @@ async function start() {
     clearInterval(missing);
     missing = undefined;
     if (!(error instanceof Refused)) throw error;
-    state("bad", "Not allowed");
+    // Who has given no token yet has done nothing wrong.
+    const isFirst = !admin.token && error.status === 401;
+    state(isFirst ? "" : "bad", isFirst ? "A token is needed" : "Not allowed");
     byId("all").hidden = true;
     // 404: the API is off. A token does not help then.
     byId("ask").hidden = error.status === 404;
-    byId("ask-error").textContent = admin.token || error.status !== 401 ? error.message : "";
+    byId("ask-error").textContent = isFirst ? "" : sentence(error.message);
+    byId("token").value = admin.token;
     if (error.status === 404) state("bad", error.message);
+    // Another token takes its place, unless one corrects it.
     byId("token").focus();
+    byId("token").select();
   }
 }
 
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   admin.keep(byId("token").value.trim());
-  byId("token").value = "";
   state("", "Connecting…");
   start();
 });

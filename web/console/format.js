@@ -20,15 +20,22 @@ export function bytes(value) {
   for (const [unit, power] of [["TiB", 4], ["GiB", 3], ["MiB", 2], ["KiB", 1]]) {
     if (value >= 1024 ** power) return `${three(value / 1024 ** power)} ${unit}`;
   }
-  return `${whole.format(value)} B`;
+  return value > 0 ? `${whole.format(value)} B` : "0";
 }
 
 /** Returns a time in microseconds. */
 export function micros(value) {
   if (value === undefined || Number.isNaN(value)) return "–";
   if (value >= 1e6) return `${three(value / 1e6)} s`;
-  return value >= 1e3 ? `${three(value / 1e3)} ms` : `${whole.format(value)} µs`;
+  if (value >= 1e3) return `${three(value / 1e3)} ms`;
+  return value > 0 ? `${whole.format(value)} µs` : "0";
 }
+
+/** Returns a time in milliseconds. */
+export const millis = (value) => (value >= 60_000 ? duration(value) : micros(value * 1_000));
+
+/** Returns a part of one as a percentage. */
+export const part = (value) => (value === undefined || Number.isNaN(value) ? "–" : `${whole.format(100 * value)} %`);
 
 export function duration(ms) {
   const minutes = Math.floor(ms / 60_000);

@@ -5,17 +5,27 @@ import { el, eachFrame } from "/shared/dom.js";
 /** The seconds that a plot shows. */
 export const SECONDS = 600;
 
+/** Lines go on over so many seconds, if there are no numbers between. */
+const GAP = 3;
+
 const NAMES = ["one", "two", "three"];
 const DASHES = [[], [6, 4], [2, 3]];
 
-/** Returns round values from 0 to at least `most`. `base` is 1,024 for bytes. */
-function steps(most, base) {
-  const rough = Math.max(most / 3, 1);
-  const unit = base === 1024 ? 1024 ** Math.floor(Math.log2(rough) / 10) : 1;
+/** The height of the texts in a plot, in pixels: as large as its width allows, so that it is read from some steps away. */
+const textSize = (width) => Math.min(Math.max(width / 26, 13), 20);
+
+/** Returns round values from 0 to at least `most`. `base` is 1,024 for bytes. `isWhole`: there is nothing between whole numbers. */
+function steps(most, base, isWhole) {
+  const rough = most / 3;
+  const unit = base === 1024 ? 1024 ** Math.max(Math.floor(Math.log2(rough) / 10), 0) : 1;
   const power = unit * 10 ** Math.floor(Math.log10(rough / unit));
-  const step = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((one) => one * power).find((one) => one >= rough);
+  const round = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((one) => one * power);
+  const step = round.find((one) => one >= rough * (1 - 1e-9) && (!isWhole || Number.isInteger(one)));
   return [0, 1, 2, 3].map((one) => one * step);
 }
+
+/** Returns a number of an axis without zeros that say nothing: "9 KiB" for "9.00 KiB". */
+const short = (text) => text.replace(/\.(\d*?)0+(?!\d)/, (_, rest) => (rest ? `.${rest}` : ""));
 
 /** The values of some seconds, the newest last. `undefined`: the gateway did not say. */
 export class Series {
@@ -45,6 +55,8 @@ export class Plots {
   #last;
   /** The seconds without numbers that have been drawn since then. */
   #missed = 0;
+  /** The numbers of the second before. */
+  #before;
 
   /** @param {Plot[]} plots */
   constructor(plots) {
@@ -56,7 +68,10 @@ export class Plots {
     if (this.#last) this.#missUntil(seconds(numbers.time - this.#last.time) - 1);
     this.#last = { time: numbers.time, at: Date.now() };
     this.#missed = 0;
-    for (const plot of this.#plots) plot.add(numbers);
+    // A gateway that started again counts from 0.
+    if (this.#before?.uptime_ms > numbers.uptime_ms) this.#before = undefined;
+    for (const plot of this.#plots) plot.add(numbers, this.#before);
+    this.#before = numbers;
   }
 
   /** Draws that there have been no numbers until now. */
@@ -74,21 +89,23 @@ const seconds = (ms) => Math.round(ms / 1_000);
 
 export class Plot {
   #series;
-  #format;
-  #base;
+  #what;
   #canvas;
   #values;
   #pointed;
+  #ago;
 
-  /** @param {{title: string, series: {name: string, of: (numbers: object) => number | undefined}[], format: (value: number) => string, base?: 1024}} what */
-  constructor({ title, series, format, base }) {
-    this.#base = base;
-    this.#format = format;
-    this.#series = series.map((one) => ({ ...one, values: new Series() }));
-    this.#values = series.map(({ name }, place) => ({ name, place, text: el("span", { class: `legend ${NAMES[place]}` }, name) }));
+  /** @param what one of the list in plots.js */
+  constructor(what) {
+    this.#what = what;
+    this.#series = what.series.map((one) => ({ ...one, values: new Series() }));
+    this.#values = what.series.map(({ name }, place) => {
+      const value = el("b", {}, "–");
+      return { value, text: el("span", { class: `legend ${NAMES[place]}` }, value, el("span", {}, name)) };
+    });
+    this.#ago = el("span", { class: "ago" });
     this.#canvas = el("canvas", { role: "img" });
-    this.title = title;
-    this.element = el("figure", {}, el("figcaption", {}, el("span", {}, title), ...this.#values.map(({ text }) => text)), this.#canvas);
+    this.element = el("figure", { hidden: Boolean(what.isOff) }, el("figcaption", {}, el("span", {}, what.title, this.#ago), ...this.#values.map(({ text }) => text)), this.#canvas);
     this.draw = eachFrame(() => this.#draw());
     this.#canvas.addEventListener("pointermove", ({ offsetX }) => this.#point(offsetX));
     this.#canvas.addEventListener("pointerleave", () => this.#point(undefined));
@@ -96,9 +113,10 @@ export class Plot {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.draw);
   }
 
-  /** Adds a second. `undefined`: the gateway did not answer. */
-  add(numbers) {
-    for (const { of, values } of this.#series) values.add(numbers && of(numbers));
+  /** Adds a second, with the numbers of the one before. `undefined`: the gateway did not answer. */
+  add(numbers, before) {
+    if (numbers && this.#what.isOff) this.element.hidden = this.#what.isOff(numbers);
+    for (const { of, values } of this.#series) values.add(numbers && of(numbers, before));
     this.draw();
   }
 
@@ -119,27 +137,29 @@ export class Plot {
     const context = this.#canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
-    context.font = `12px ${style.fontFamily}`;
+    const size = textSize(width);
+    context.font = `${size}px ${style.fontFamily}`;
+    const { format, base, least, whole } = this.#what;
     const ranges = this.#series.map(({ values }) => values.range);
-    const marks = steps(Math.max(0, ...ranges.map((range) => range?.[1] ?? 0)), this.#base);
-    const left = Math.max(...marks.map((mark) => context.measureText(this.#format(mark)).width)) + 10;
-    const [right, top, bottom] = [width - 4, 10, height - 22];
+    const marks = this.#what.marks ?? steps(Math.max(least, ...ranges.map((range) => range?.[1] ?? 0)), base, whole);
+    // Times of plots that stand below each other are below each other, unless one has longer numbers.
+    const left = Math.max(4.4 * size, ...marks.map((mark) => context.measureText(short(format(mark))).width)) + 10;
+    const [right, top, bottom] = [width - 4, size, height - 1.7 * size];
     const x = (ago) => right - ((right - left) * ago) / (SECONDS - 1);
     const y = (value) => bottom - ((bottom - top) * value) / marks.at(-1);
-    this.#grid(context, { marks, left, right, bottom, x, y, line: colour("grid"), text: colour("quiet") });
+    this.#grid(context, { marks, left, right, bottom, size, x, y, line: colour("grid"), text: colour("quiet") });
     this.#series.forEach(({ values }, place) => {
-      Object.assign(context, { strokeStyle: colour(NAMES[place]), lineWidth: 2, lineJoin: "round" });
+      Object.assign(context, { strokeStyle: colour(NAMES[place]), lineWidth: 2.5, lineJoin: "round" });
       context.setLineDash(DASHES[place]);
       context.beginPath();
-      let isDown = false;
+      let last;
       for (let ago = SECONDS - 1; ago >= 0; ago--) {
         const value = values.ago(ago);
-        if (Number.isNaN(value)) isDown = false;
-        else {
-          if (isDown) context.lineTo(x(ago), y(value));
-          else context.moveTo(x(ago), y(value));
-          isDown = true;
-        }
+        if (Number.isNaN(value)) continue;
+        // Numbers that are a little late are no gap.
+        if (last - ago <= GAP) context.lineTo(x(ago), y(value));
+        else context.moveTo(x(ago), y(value));
+        last = ago;
       }
       context.stroke();
     });
@@ -147,19 +167,26 @@ export class Plot {
     this.#say(context, { left, right, top, bottom, x, text: colour("quiet") }, ranges);
   }
 
-  #grid(context, { marks, left, right, bottom, x, y, line, text }) {
+  #grid(context, { marks, left, right, bottom, size, x, y, line, text }) {
     Object.assign(context, { strokeStyle: line, fillStyle: text, lineWidth: 1, textBaseline: "middle", textAlign: "right" });
     for (const mark of marks) {
       context.beginPath();
       context.moveTo(left, Math.round(y(mark)) + 0.5);
       context.lineTo(right, Math.round(y(mark)) + 0.5);
       context.stroke();
-      context.fillText(this.#format(mark), left - 6, y(mark));
+      context.fillText(short(this.#what.format(mark)), left - 8, y(mark));
     }
-    Object.assign(context, { textBaseline: "alphabetic", textAlign: "center" });
-    for (const minutes of [8, 6, 4, 2]) context.fillText(`−${minutes} min`, x(60 * minutes), bottom + 16);
+    context.textBaseline = "alphabetic";
+    const below = bottom + 1.3 * size;
+    // As many times as there is room for.
+    const room = 1.7 * context.measureText("−10 min").width;
+    const every = [2, 5].find((minutes) => ((right - left) * minutes) / 10 >= room) ?? 10;
+    for (let minutes = 10; minutes > 0; minutes -= every) {
+      context.textAlign = minutes === 10 ? "left" : "center";
+      context.fillText(`−${minutes} min`, minutes === 10 ? left : x(60 * minutes), below);
+    }
     context.textAlign = "right";
-    context.fillText("now", right, bottom + 16);
+    context.fillText("now", right, below);
   }
 
   /** Writes the values of the second under the pointer, or of the last one. */
@@ -173,13 +200,15 @@ export class Plot {
       context.lineTo(x(ago), bottom);
       context.stroke();
     }
+    this.#ago.textContent = ago > 0 ? ` ${ago} s ago` : "";
+    const { title, format } = this.#what;
     const said = this.#series.map(({ name, values }, place) => {
       const value = values.ago(ago);
-      const shown = Number.isNaN(value) ? "–" : this.#format(value);
-      this.#values[place].text.textContent = `${name} ${shown}${ago > 0 ? ` (${ago} s ago)` : ""}`;
+      const shown = Number.isNaN(value) ? "–" : format(value);
+      this.#values[place].value.textContent = shown;
       const range = ranges[place];
-      return range ? `${name}: now ${shown}, from ${this.#format(range[0])} to ${this.#format(range[1])}` : `${name}: not known`;
+      return range ? `${name}: now ${shown}, from ${format(range[0])} to ${format(range[1])}` : `${name}: not known`;
     });
-    this.#canvas.setAttribute("aria-label", `${this.title}, the last ten minutes. ${said.join(". ")}`);
+    this.#canvas.setAttribute("aria-label", `${title}, the last ten minutes. ${said.join(". ")}`);
   }
 }

@@ -26,6 +26,9 @@ export function icon(name) {
   return svg;
 }
 
+/** Returns a text as a sentence begins. Those of the gateway begin with a small letter. */
+export const sentence = (text) => text.replace(/^./u, (letter) => letter.toUpperCase());
+
 /** Returns the element with this id. */
 export const byId = (id) => document.getElementById(id);
 

@@ -91,6 +91,19 @@ async function twice(tab) {
   await tab.until("one session", shows("#sessions-state", "1 session."));
 }
 
+/** What is read from two metres is large enough on a large screen, in pixels. */
+async function large() {
+  const tab = await browser.open(`${gateway.control}/`, { width: 1920, height: 1080 });
+  await enter(tab, TOKENS.reader[1]);
+  await tab.until("the plots", "/px/.test(document.querySelector('#plots canvas')?.getContext('2d').font) && document.querySelector('#now dd')");
+  const sizes = (selector) => tab.evaluate(`[...document.querySelectorAll(${JSON.stringify(selector)})].filter((one) => one.checkVisibility()).map((one) => parseFloat(getComputedStyle(one).fontSize))`);
+  const axes = await tab.evaluate("[...document.querySelectorAll('#plots canvas')].filter((one) => one.checkVisibility()).map((one) => parseFloat(/([\\d.]+)px/.exec(one.getContext('2d').font)[1]))");
+  for (const [what, least, count, found] of [["numbers", 60, 8, await sizes("#now dd")], ["values of plots", 30, 11, await sizes("#plots .legend b")], ["axes", 20, 11, axes]]) {
+    if (found.length < count || found.some((one) => one < least)) throw new Error(`${what} have ${found} pixels in place of ${least}`);
+  }
+  await tab.close();
+}
+
 /** The gateway's clock is minutes ahead with the next numbers, as after a sleep of the page: the plots have a gap as long. */
 async function asleep() {
   const tab = await browser.open("about:blank");
@@ -116,8 +129,8 @@ async function asleep() {
     for (let x = 80; x < width; x++) {
       canvas.dispatchEvent(new PointerEvent('pointermove', { clientX: left + x, clientY: top + 20 }));
       await new Promise(requestAnimationFrame);
-      const text = document.querySelector('#plots .legend.one').textContent;
-      said[/\\((\\d+) s ago/.exec(text)?.[1] ?? 0] = !text.includes('–');
+      const ago = /(\\d+) s ago/.exec(document.querySelector('#plots .ago').textContent)?.[1] ?? 0;
+      said[ago] = !document.querySelector('#plots .legend.one b').textContent.includes('–');
     }
     return said;
   })()`;
@@ -158,12 +171,13 @@ try {
   await other.until("how many were ended", shows("#sessions-state", "1 session ended"));
   await ended;
 
+  await large();
   await asleep();
   // Messages move the plots.
   for (let number = 0; number < 50; number++) await clients.bob.send({ user: "carol", text: `${number}` });
   const peak = "Math.max(...[...document.querySelectorAll('#now > div')].filter((one) => one.textContent.startsWith('Messages')).map((one) => parseFloat(one.querySelector('dd').textContent)))";
   const before = await other.evaluate("document.querySelectorAll('#plots canvas, #plots svg').length");
-  if (before !== 6) throw new Error(`${before} plots`);
+  if (before !== 13) throw new Error(`${before} plots`);
   const timer = setInterval(() => clients.bob.send({ user: "carol", text: "more" }).catch(() => {}), 20);
   await other.until("messages each second", `${peak} > 1`);
   clearInterval(timer);
