@@ -1,7 +1,7 @@
 /** Signing in, and the page behind it. */
 
 import { Trunkline } from "/client.js";
-import { badge, byId } from "/shared/dom.js";
+import { badge, byId, sentence } from "/shared/dom.js";
 import * as tab from "/shared/tab.js";
 import { Chat } from "./chat.js";
 import * as dialogs from "./dialogs.js";
@@ -54,7 +54,13 @@ function enter(about, who) {
   };
   if (!about.tokens) return start();
   // The token says who it is.
-  const ends = [client.on("connected", begin), client.on("closed", (error) => leave(error.message))];
+  const ends = [client.on("connected", begin), client.on("closed", refuse)];
+  function refuse(error) {
+    for (const end of ends) end();
+    kept.write(null);
+    // It can be looked at, and put right.
+    ask(about, { token: who.token, problem: `${sentence(error.message)}.` });
+  }
   function begin() {
     for (const end of ends) end();
     start();
@@ -62,16 +68,24 @@ function enter(about, who) {
   }
 }
 
-function ask(about) {
+/** Asks who it is. `token` and `problem`: what was entered before, and why the gateway did not take it. */
+function ask(about, { token, problem } = {}) {
   const root = document.documentElement.dataset;
   Object.assign(root, { face: "sign-in", tokens: String(about.tokens) });
   const field = about.tokens ? "token" : "name";
-  byId(field).required = true;
-  byId(field).focus();
-  const problem = tab.read("problem");
+  const say = (text = "") => {
+    byId("sign-in-error").hidden = text === "";
+    byId("sign-in-error").textContent = text;
+    byId(field).setAttribute("aria-invalid", String(text !== ""));
+    byId("enter").disabled = false;
+    byId("enter").textContent = "Sign in";
+    byId(field).focus();
+  };
+  byId("token").value = token ?? "";
+  say(problem ?? tab.read("problem"));
+  // Another token takes the place of this one, unless one corrects it.
+  if (token) byId("token").select();
   tab.write("problem", undefined);
-  byId("sign-in-error").hidden = !problem;
-  byId("sign-in-error").textContent = problem ?? "";
   const waiting = Outbox.waiting().map(([user, count]) => {
     const [what, does] = count === 1 ? ["A message", "waits"] : [`${count} messages`, "wait"];
     return `${what} of ${user} ${does} in this tab, to be sent when ${user} signs in again.`;
@@ -81,6 +95,12 @@ function ask(about) {
   byId("sign-in-form").onsubmit = (event) => {
     event.preventDefault();
     const value = byId(field).value.trim();
+    const wrong = about.tokens ? (value === "" ? "Enter a token." : undefined) : dialogs.noName(value);
+    if (wrong) return say(wrong);
+    if (about.tokens) {
+      byId("sign-in-error").hidden = byId("enter").disabled = true;
+      byId("enter").textContent = "Signing in…";
+    }
     const who = about.tokens ? { token: value } : { user: value };
     who.device = about.tokens ? undefined : `web-${Math.random().toString(36).slice(2, 8)}`;
     kept.write(who);
@@ -90,7 +110,7 @@ function ask(about) {
 
 for (const [id, name] of Object.entries({
   new: "plus", mine: "more", back: "back", find: "search", more: "more", previous: "up", next: "down", "end-search": "close",
-  "end-about": "close", unpin: "unpin", attach: "picture", send: "send", archive: "archive",
+  "end-about": "close", "to-end": "down", unpin: "unpin", attach: "picture", send: "send", archive: "archive",
 })) dialogs.dress(id, name);
 
 /** Returns what the gateway says of itself. It is in the page, unless something else than a gateway serves that. */

@@ -1,9 +1,10 @@
 /** The page of a user who has signed in: what connects its parts. */
 
-import { badge, byId, eachFrame, el, since } from "/shared/dom.js";
+import { badge, byId, eachFrame, el, sentence, since } from "/shared/dom.js";
 import { Compose } from "./compose.js";
 import { Conversations } from "./conversations.js";
 import * as dialogs from "./dialogs.js";
+import { Drafts } from "./drafts.js";
 import { List } from "./list.js";
 import { nameable } from "./mentions.js";
 import { Menus } from "./menus.js";
@@ -24,6 +25,7 @@ export class Chat {
     this.client = client;
     this.leave = leave;
     this.store = new Store(client, new Outbox(client.user, namespace));
+    this.drafts = new Drafts(client.user, namespace);
     this.pictures = pictures;
     this.query = "";
     this.missed = 0;
@@ -32,7 +34,7 @@ export class Chat {
       me: () => client.user,
       pictures,
       again: (item) => this.store.again(this.one, item),
-      drop: (item) => this.store.drop(this.one, item),
+      drop: (item) => this.#discard(item),
       react: (message, reaction, remove) => this.react(message, reaction, remove),
       menu: (row, anchor) => this.menus.message(row, anchor),
       view: dialogs.picture,
@@ -43,11 +45,12 @@ export class Chat {
     this.pins = new Pins({
       look: (seq) => this.store.look(this.one, seq),
       jump: (seq) => this.jump(seq),
-      unpin: (seq) => this.pin(seq, false),
+      unpin: (seq) => this.unpin(seq, byId("scroller")),
     });
     this.list = new List({
       scroller: byId("scroller"), height: byId("height"), box: byId("rows"), make: rows.make, scrolled: () => this.#scrolled(),
     });
+    this.store.sees = () => this.list.isAtEnd && !document.hidden;
     this.side = new Conversations(this.store, (one) => this.open(one));
     this.compose = new Compose({
       send: (content) => this.#send(content),
@@ -59,7 +62,6 @@ export class Chat {
       files: (files) => this.#files(files),
       typing: (how) => client.typing(this.one.id, how),
       limit: () => client.session?.limits.text_bytes ?? Infinity,
-      problem: (text) => this.say(text, true),
     });
     this.drawSide = eachFrame(() => this.#drawSide());
     this.drawList = eachFrame(() => this.#drawList());
@@ -100,6 +102,10 @@ export class Chat {
     addEventListener("beforeunload", (event) => {
       if (store.wouldLose && !this.isOver) event.preventDefault();
     });
+    addEventListener("pagehide", () => {
+      if (this.one) this.one.draft = this.compose.draft;
+      this.drafts.keep([...new Set([...store.sorted(), ...store.sorted({ archived: true })])]);
+    });
     setInterval(() => this.#head(), 30_000);
     this.#banner();
   }
@@ -109,7 +115,7 @@ export class Chat {
     const { files, outbox } = this.store;
     const lost = [files === 1 ? "A file was not sent." : files > 1 && `${files} files were not sent.`, outbox.wouldLose && "There was no room to keep all messages that wait."];
     this.isOver = true;
-    this.leave([lost.some(Boolean) ? `${message}.` : message, ...lost.filter(Boolean)].join(" "));
+    this.leave([`${sentence(message)}.`, ...lost.filter(Boolean)].join(" "));
   }
 
   #buttons() {
@@ -155,7 +161,7 @@ export class Chat {
 
   #keys() {
     document.onkeydown = (event) => {
-      if (byId("dialog").open) return;
+      if (document.querySelector("dialog[open]")) return;
       const command = event.ctrlKey || event.metaKey;
       if (command && event.key === "k") {
         event.preventDefault();
@@ -232,7 +238,7 @@ export class Chat {
   /** Keeps what one was writing here. */
   #leave() {
     if (this.one) this.one.draft = this.compose.draft;
-    this.compose.leave();
+    this.compose.draft = undefined;
     this.names = undefined;
   }
 
@@ -248,12 +254,15 @@ export class Chat {
     const one = this.one;
     return people.group(this.client, one, {
       about: () => this.store.about(one),
-      left: () => {
-        this.store.all.delete(one.id);
-        this.close();
-        this.drawSide();
-      },
+      left: () => this.left(one),
     });
+  }
+
+  /** Forgets a group that the user has left. */
+  left(one) {
+    this.store.all.delete(one.id);
+    if (one === this.one) this.close();
+    this.drawSide();
   }
 
   /** Goes to a message, also to one that is not loaded yet. */
@@ -285,15 +294,27 @@ export class Chat {
     }
   }
 
+  /** Takes a message from the pinned ones, after a question. Then `back` has the focus. */
+  async unpin(seq, back) {
+    if (await dialogs.sure("Unpin this message for all members?", "Unpin")) await this.pin(seq, false);
+    back.focus();
+  }
+
+  async #discard(item) {
+    const one = this.one;
+    if (await dialogs.sure("Discard this message? It was not sent, and its text is lost.", "Discard")) this.store.drop(one, item);
+    this.compose.focus();
+  }
+
   async #edit(message, text) {
     const one = this.one;
     try {
       await this.store.edit(one, message, text);
     } catch (error) {
-      if (error.kind === "closed") return;
-      this.say(`The change was not saved: ${error.message}`, true);
-      // What was written is not lost.
+      // What was written is not lost, also if the session is over: then it waits for its user.
       if (one === this.one) this.compose.edit(message, text);
+      else if (!one.draft?.isEdit) one.draft = { text, about: message, isEdit: true, before: one.draft };
+      if (this.client.state !== "closed") this.compose.say(`The change was not saved: ${error.message}`);
     }
   }
 
@@ -328,6 +349,7 @@ export class Chat {
     if (this.isRestored) return;
     this.isRestored = true;
     this.store.resume();
+    for (const [id, draft] of this.drafts.all()) this.store.of(id).draft = draft;
     const id = decodeURIComponent(location.hash.slice(1));
     const [kind, ...users] = id.split(":");
     if (this.store.all.has(id)) this.open(this.store.all.get(id));
@@ -379,7 +401,9 @@ export class Chat {
   }
 
   #told({ one, change, by, members, name, role, send, join }) {
-    const who = members.join(", ");
+    const me = this.client.user;
+    const who = members.map((user) => (user === me ? "you" : user)).join(", ");
+    if (by === me) by = "you";
     const rules = [
       send && `${send === "all" ? "all members" : "only admins"} may write in ${one.title}`,
       join && `${join === "open" ? "everybody may join" : "admins add members to"} ${one.title}`,
@@ -397,7 +421,7 @@ export class Chat {
       pinned: `${by} pinned a message in ${one.title}`,
     }[change];
     this.names = undefined;
-    if (text) this.say(text);
+    if (text) this.say(sentence(text));
   }
 
   #scrolled() {
@@ -419,7 +443,12 @@ export class Chat {
   #toEnd() {
     const button = byId("to-end");
     button.hidden = this.list.isAtEnd;
-    button.textContent = this.missed > 0 ? `${this.missed} new` : "To the newest";
+    const words = this.missed > 0 ? `To the newest: ${this.missed} new` : "To the newest";
+    if (button.title === words) return;
+    button.title = words;
+    button.setAttribute("aria-label", words);
+    byId("to-end-count").textContent = this.missed > 99 ? "99+" : String(this.missed);
+    byId("to-end-count").hidden = this.missed === 0;
   }
 
   #drawSide() {
@@ -458,7 +487,7 @@ export class Chat {
     const presence = one.isGroup ? undefined : this.store.presence.get(one.peer);
     byId("peer-avatar").textContent = letters;
     byId("peer-avatar").className = `avatar c${colour}${presence?.online ? " online" : ""}`;
-    byId("title").textContent = one.title;
+    byId("title").textContent = byId("title").title = one.title;
     this.compose.disable(one.isLeft ? "You cannot write here" : one.mayWrite ? undefined : "Only admins write here");
     let text = "";
     if (one.isLeft) text = "You are no member any more";

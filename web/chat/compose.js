@@ -7,6 +7,14 @@ import { words } from "./message.js";
 /** How often others learn that one is writing, in milliseconds. */
 const TYPING_MS = 3_000;
 
+/** Says by how much a message is too long. */
+function tooLong(bytes, limit) {
+  const percent = Math.round((100 * (bytes - limit)) / limit);
+  const size = (count) => `${(count / 1024).toFixed(count < 10_240 ? 1 : 0)} KiB`;
+  const much = percent < 1 ? "less than 1 %" : `about ${percent} %`;
+  return `The message is too long by ${much}: it has ${size(bytes)}, and at most ${size(limit)} can be sent.`;
+}
+
 export class Compose {
   #page;
   #text = byId("text");
@@ -14,14 +22,14 @@ export class Compose {
   /** The message that one replies to, or whose text one changes. */
   #about;
   #isEdit = false;
-  /** What was in the field before one began to change a message. */
-  #before = "";
+  /** What was in the field before one began to change a message, and the message that this replied to. */
+  #before;
   #mentions;
 
   /**
    * @param {{send: (content: object) => void, edit: (message: object, text: string) => void, last: () => object | undefined,
    *   members: () => Promise<void>, names: () => string[], me: () => string, files: (files: File[]) => void, typing: (how: {stop: boolean}) => void,
-   *   limit: () => number, problem: (text: string) => void}} page
+   *   limit: () => number}} page
    */
   constructor(page) {
     this.#page = page;
@@ -34,6 +42,7 @@ export class Compose {
     this.#text.addEventListener("keydown", (event) => this.#key(event));
     this.#text.addEventListener("input", () => {
       this.fit();
+      this.say("");
       this.#mentions.look();
       this.#tell();
     });
@@ -56,14 +65,28 @@ export class Compose {
     this.#drops(page);
   }
 
+  /** What one is writing: its text, the message that it changes or replies to, and what was in the field before that. */
   get draft() {
-    return this.#isEdit ? this.#before : this.#text.value;
+    return { text: this.#text.value, about: this.#about, isEdit: this.#isEdit, before: this.#isEdit ? this.#before : undefined };
   }
 
-  set draft(text) {
+  set draft({ text = "", about, isEdit = false, before } = {}) {
+    this.#before = before;
+    this.#aim(about, isEdit);
+    this.#write(text);
+  }
+
+  #write(text) {
     this.#text.value = text;
     this.#mentions.close();
     this.fit();
+    this.say("");
+  }
+
+  /** Says beside the field what is wrong with what one has written. */
+  say(text) {
+    byId("problem").textContent = text;
+    byId("problem").hidden = text === "";
   }
 
   focus() {
@@ -72,17 +95,16 @@ export class Compose {
 
   /** Says that the next message replies to one. */
   reply(message) {
-    this.leave();
+    if (this.#isEdit) this.leave();
     this.#aim(message, false);
     this.#text.focus();
   }
 
   /** Puts the text of an own message into the field. `text`: another one that the gateway did not take. */
   edit(message, text = message.text ?? "") {
-    this.leave();
-    this.#before = this.#text.value;
+    if (!this.#isEdit) this.#before = { text: this.#text.value, about: this.#about };
     this.#aim(message, true);
-    this.draft = text;
+    this.#write(text);
     this.#text.focus();
     this.#text.setSelectionRange(text.length, text.length);
   }
@@ -90,11 +112,9 @@ export class Compose {
   /** Neither replies nor changes anything any more. Returns whether it did. */
   leave() {
     if (!this.#about) return false;
-    this.#about = undefined;
-    byId("about").hidden = true;
-    if (this.#isEdit) this.draft = this.#before;
-    this.#isEdit = false;
-    this.#dress();
+    const before = this.#isEdit ? this.#before ?? {} : undefined;
+    this.#aim(before?.about, false);
+    if (before) this.#write(before.text ?? "");
     return true;
   }
 
@@ -110,14 +130,16 @@ export class Compose {
     this.#text.style.height = `${this.#text.scrollHeight + 2}px`;
   }
 
+  /** Says what the text is about: a message that it changes or replies to, or none. */
   #aim(message, isEdit) {
     this.#about = message;
     this.#isEdit = isEdit;
+    byId("about").hidden = message === undefined;
+    this.#dress();
+    if (message === undefined) return;
     const who = message.from === this.#page.me() ? "yourself" : message.from;
     byId("about-what").textContent = isEdit ? "Edit the message" : `Reply to ${who}`;
     byId("about-text").textContent = words(message, "");
-    byId("about").hidden = false;
-    this.#dress();
   }
 
   #dress() {
@@ -132,13 +154,13 @@ export class Compose {
     // Only a message with a file may lose its text.
     if (text === "" && !(isEdit && about.media)) return;
     const bytes = new TextEncoder().encode(text).length;
-    if (bytes > this.#page.limit()) return this.#page.problem(`The message has ${bytes} bytes. At most ${this.#page.limit()} can be sent.`);
+    if (bytes > this.#page.limit()) return this.say(tooLong(bytes, this.#page.limit()));
     const mentions = this.#mentions.of(text);
     this.leave();
     if (isEdit && text !== about.text) this.#page.edit(about, text);
     if (isEdit) return;
     this.#page.send({ text, reply_to: about?.seq, mentions });
-    this.draft = "";
+    this.#write("");
     this.#told = -Infinity;
   }
 

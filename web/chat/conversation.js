@@ -45,7 +45,8 @@ export class Conversation extends Timeline {
     /** The page of messages that was asked for last. */
     this.loading = undefined;
     this.isLeft = false;
-    this.draft = "";
+    /** What one was writing here, in the form of `Compose.draft`. */
+    this.draft = undefined;
     /** Whom a message may mention, as it was asked last. A draft keeps them for the time when it is sent. */
     this.names = [];
     /** Whether messages far above the end are being fetched to get to one. */

@@ -58,7 +58,7 @@ export class Conversations {
     const newest = one.waiting.at(-1) ?? one.last;
     const isOnline = !one.isGroup && presence.get(one.peer)?.online;
     const typing = [...one.typing.keys()];
-    const text = typing.length > 0 ? `${typing[0]} is typing…` : one.isLeft ? "You are no member any more" : words(newest, me, one.isGroup);
+    const text = typing.length > 0 ? `${typing[0]} is typing…` : one.isLeft ? "You are no member any more" : one !== shown && one.draft?.text ? `Draft: ${one.draft.text.slice(0, 120)}` : words(newest, me, one.isGroup);
     const time = newest ? brief(newest.time) : "";
     const { pinned } = one.settings;
     const state = [one.title, text, time, one.unread, one.mentions, isOnline, one === shown, pinned, one.isQuiet].join("\n");
@@ -71,13 +71,13 @@ export class Conversations {
     this.#shown.set(entry, state);
     const circle = avatar(one.title);
     circle.classList.toggle("online", Boolean(isOnline));
-    const mentions = one.mentions > 0 && el("span", { class: "count at" }, "@", el("span", { class: "unseen" }, ` ${one.mentions} of them mention you`));
+    const mentions = one.mentions > 0 && el("span", { class: "count at" }, "@", el("span", { class: "unseen" }, ` ${one.mentions} ${one.mentions === 1 ? "mentions" : "mention"} you`));
     const unread = one.unread > 0 && el("span", { class: one.isQuiet ? "count quietly" : "count" }, one.unread > 99 ? "99+" : String(one.unread), el("span", { class: "unseen" }, " unread"));
     const button = entry.firstChild;
     button.replaceChildren(
       circle,
       el("span", { class: "line" },
-        el("span", { class: "name" }, el("bdi", {}, one.title), isOnline && el("span", { class: "unseen" }, " (online)"),
+        el("span", { class: "name", title: one.title }, el("bdi", {}, one.title), isOnline && el("span", { class: "unseen" }, " (online)"),
           pinned && el("span", { role: "img", "aria-label": "pinned" }, icon("pin")),
           one.isQuiet && el("span", { role: "img", "aria-label": "muted" }, icon("mute"))),
         el("time", {}, time),

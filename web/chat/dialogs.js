@@ -1,8 +1,16 @@
 /** What opens above the page: new conversations, a picture, menus. */
 
-import { byId, el, icon } from "/shared/dom.js";
+import { byId, el, icon, sentence } from "/shared/dom.js";
 
 const NAME = /^[A-Za-z0-9._@-]{1,64}$/;
+
+/** Says why a text is no name of a user or a group; undefined if it is one. */
+export function noName(text) {
+  if (NAME.test(text)) return undefined;
+  if (text === "") return "Enter a name.";
+  if (text.length > 64) return `This name has ${text.length} characters, and may have 64.`;
+  return `“${text}” is no name: a name has the letters a to z and A to Z, digits, and . _ @ - only.`;
+}
 const QUICK = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
 
 /** Opens the dialog with a title and a content. Returns a function that closes it. */
@@ -18,6 +26,17 @@ export function open(title, content, kind = "") {
   // A sheet is read from its beginning. The browser would go to its first list, and frame it.
   if (!kind && !content.querySelector("input")) heading.focus();
   return () => dialog.close();
+}
+
+/** Asks before something is done that cannot be undone, or that concerns others. Returns whether to do it. */
+export async function sure(question, does) {
+  const dialog = byId("sure");
+  byId("sure-text").textContent = question;
+  byId("sure-yes").textContent = does;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  return dialog.returnValue === "yes";
 }
 
 /** Returns the names in a text. */
@@ -38,7 +57,7 @@ export function begin({ withUser, withGroup, join }) {
     group: {
       tab: "New group", does: "Create the group", first: title, fields: [
         el("label", {}, "Title", title),
-        el("label", {}, "Name of the group (letters of English, digits and . _ @ -)", group),
+        el("label", {}, "Name of the group: letters a to z and A to Z, digits, and . _ @ -", group),
         el("label", {}, "Members", members),
         el("label", { class: "check" }, isOpen, "Everybody who knows the name may join"),
       ],
@@ -80,9 +99,9 @@ export function begin({ withUser, withGroup, join }) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const name = { user, group, join: place }[chosen].value.trim();
-    const wrong = [name, ...(chosen === "group" ? names(members.value) : [])].find((one) => !NAME.test(one));
+    const wrong = [name, ...(chosen === "group" ? names(members.value) : [])].find((one) => noName(one));
     if (wrong !== undefined) {
-      error.textContent = wrong === "" ? "Say one name." : `${wrong} is no name: letters of English, digits and . _ @ -, at most 64.`;
+      error.textContent = noName(wrong);
       return;
     }
     submit.disabled = true;
@@ -92,7 +111,7 @@ export function begin({ withUser, withGroup, join }) {
       else await withGroup({ group: name, name: title.value.trim() || undefined, members: names(members.value) }, isOpen.checked);
       close();
     } catch (failed) {
-      error.textContent = chosen === "join" && failed.code === 103 ? `There is no open group ${name}.` : failed.message;
+      error.textContent = chosen === "join" && failed.code === 103 ? `There is no open group ${name}.` : sentence(failed.message);
     }
     submit.disabled = false;
   });

@@ -19,6 +19,12 @@ export class Menus {
 
   #failed = (error) => this.#chat.say(error.message, true);
 
+  /** Asks before `work` is done. Then the keyboard is where it was: `back` has the focus. */
+  async #sure(question, does, work, back) {
+    if (await dialogs.sure(question, does)) work();
+    back.focus();
+  }
+
   /** What one can do with a message. */
   message(row, anchor) {
     const { client, store, compose, one } = this.#chat;
@@ -32,6 +38,8 @@ export class Menus {
     };
     const reply = () => compose.reply(message);
     const begins = message.reply_to ?? seq;
+    const place = () => (this.#chat.active === undefined ? compose : byId("scroller"));
+    const sure = (question, does, work) => takes(() => this.#sure(question, does, work, place()));
     let isDone = false;
     const takes = (work) => () => {
       // The field gets the focus.
@@ -43,14 +51,14 @@ export class Menus {
       ["Show the thread", takes(() => people.thread(client, one, begins, { reply: () => compose.reply(one.at(begins) ?? message), jump: (to) => this.#chat.jump(to) }))],
       isMine && one.mayWrite && ["Edit", takes(() => compose.edit(message))],
       text && ["Copy the text", () => navigator.clipboard?.writeText(text)],
-      one.isAdmin && (row.isPinned ? ["Unpin", () => this.#chat.pin(seq, false)] : ["Pin for all", () => this.#chat.pin(seq, true)]),
-      isMine && ["Take back for everybody", () => then(client.recall({ conversation, seq }), "recall"), "danger"],
-      !isMine && one.isGroup && [`Block ${message.from}`, () => this.#block(message.from), "danger"],
-      ["Delete for me", () => then(client.delete({ conversation, seq }), "delete"), "danger"],
+      one.isAdmin && (row.isPinned ? ["Unpin", takes(() => this.#chat.unpin(seq, place()))] : ["Pin for all", () => this.#chat.pin(seq, true)]),
+      isMine && ["Take back for everybody", sure("Take this message back? Nobody can read it any more.", "Take back", () => then(client.recall({ conversation, seq }), "recall")), "danger"],
+      !isMine && one.isGroup && [`Block ${message.from}`, takes(() => this.#block(message.from, place())), "danger"],
+      ["Delete for me", sure("Delete this message from your view? Others still see it.", "Delete", () => then(client.delete({ conversation, seq }), "delete")), "danger"],
     ], {
       quick: dialogs.reactions(react),
       done: () => setTimeout(() => {
-        if (!isDone) (this.#chat.active === undefined ? compose : byId("scroller")).focus();
+        if (!isDone) place().focus();
       }),
     });
   }
@@ -69,7 +77,8 @@ export class Menus {
       ]),
       [pinned ? "Do not keep at the top" : "Keep at the top", () => set({ pinned: !pinned })],
       [archived ? "Take from the archive" : "Archive", () => set({ archived: !archived })],
-      !one.isGroup && !isSelf && [`Block ${one.peer}`, () => this.#block(one.peer), "danger"],
+      one.isGroup && !one.isLeft && ["Leave the group", () => this.#leave(anchor), "danger"],
+      !one.isGroup && !isSelf && [`Block ${one.peer}`, () => this.#block(one.peer, anchor), "danger"],
     ]);
   }
 
@@ -81,8 +90,15 @@ export class Menus {
     ]);
   }
 
-  #block(user) {
+  #block(user, back) {
     const said = () => this.#chat.say(`You get nothing from ${user} any more. Your menu has the people whom you block.`);
-    this.#chat.client.block({ user }).then(said, this.#failed);
+    const block = () => this.#chat.client.block({ user }).then(said, this.#failed);
+    return this.#sure(`Block ${user}? You get nothing from ${user} any more, and ${user} is not told.`, "Block", block, back);
+  }
+
+  #leave(back) {
+    const { client, one } = this.#chat;
+    const leave = () => client.groupLeave({ group: one.peer }).then(() => this.#chat.left(one), this.#failed);
+    return this.#sure(people.beforeLeaving(one), "Leave the group", leave, back);
   }
 }

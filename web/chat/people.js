@@ -1,7 +1,7 @@
 /** Sheets about people and groups: a group with its members and rules, those whom one blocks, and a thread. */
 
-import { byId, el, hour, icon } from "/shared/dom.js";
-import { names, open } from "./dialogs.js";
+import { byId, el, hour, icon, sentence } from "/shared/dom.js";
+import { names, open, sure } from "./dialogs.js";
 import { avatar, words } from "./message.js";
 
 /** The most members, blocked users and replies that a sheet lists. */
@@ -18,11 +18,14 @@ function sheet() {
       await work();
       await then();
     } catch (failed) {
-      error.textContent = failed.message;
+      error.textContent = sentence(failed.message);
     }
   };
   return { error, act };
 }
+
+/** What to ask before somebody leaves a group. */
+export const beforeLeaving = ({ title }) => `Leave ${title}? You get nothing of it any more, and an admin has to add you again, unless everybody may join.`;
 
 const foot = (...buttons) => el("div", { class: "foot" }, ...buttons);
 
@@ -54,7 +57,9 @@ export async function group(client, one, { left, about }) {
       roles || (role !== "member" && el("span", { class: "quiet small" }, role)),
       mayRemove && el("button", {
         type: "button", class: "plain round danger", title: `Remove ${user}`, "aria-label": `Remove ${user}`,
-        onclick: () => change(() => client.groupRemove({ ...target, members: [user] })),
+        onclick: async () => {
+          if (await sure(`Remove ${user} from ${one.title}?`, "Remove")) change(() => client.groupRemove({ ...target, members: [user] }));
+        },
       }, icon("close")));
   };
   const fields = (info, mine) => {
@@ -94,10 +99,13 @@ export async function group(client, one, { left, about }) {
       ] : []),
     ];
   };
-  const leave = () => act(() => client.groupLeave(target), () => {
-    left(one);
-    close();
-  });
+  const leave = async () => {
+    if (!(await sure(beforeLeaving(one), "Leave the group"))) return;
+    await act(() => client.groupLeave(target), () => {
+      left(one);
+      close();
+    });
+  };
   const close = open(one.title, el("div", { class: "sheet" }, count, list, more, error, foot(
     el("button", { type: "button", class: "danger", onclick: leave }, "Leave the group"),
     el("button", { type: "button", class: "primary", onclick: () => close() }, "Done"))));

@@ -38,6 +38,8 @@ export class Store extends EventTarget {
     this.all = new Map();
     this.presence = new Map();
     this.shown = undefined;
+    /** Whether the user sees the end of the conversation that is shown. The page says it. */
+    this.sees = () => false;
     /** The unread messages that came since the list of conversations was asked for; undefined while it is not, or if there were too many. */
     this.news = undefined;
     this.loads = 0;
@@ -354,7 +356,7 @@ export class Store extends EventTarget {
     // What this page has read meanwhile is on its way to the gateway.
     if (read < one.read) return;
     one.read = read;
-    if (one === this.shown && !document.hidden) unread = mentions = 0;
+    if (one === this.shown && this.sees()) unread = mentions = 0;
     else {
       // An answer may be older than messages that overtook it.
       const later = (this.news ?? []).filter((news) => news.one === one && news.seq > seq);

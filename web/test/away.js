@@ -179,6 +179,27 @@ async function absent(line) {
   await alice.close();
 }
 
+/** What comes while one is away stays unread in an open conversation whose end is out of sight. */
+async function above(line) {
+  const alice = await open("alice", line.pages);
+  const bob = await client("bob");
+  const unread = `window.chat.store.all.get('${PAIR}').unread`;
+  await alice.until("that all is read", `${unread} === 0`);
+  await alice.evaluate("document.getElementById('scroller').scrollTop = 0");
+  await alice.until("that the end is out of sight", "!document.getElementById('to-end').hidden");
+  line.cut();
+  await alice.until("that it is away", "window.chat.client.state === 'waiting'");
+  for (const text of ["unseen one", "unseen two", "unseen three"]) await bob.send({ user: "alice", text });
+  line.mend();
+  await alice.until("that they are here", `${online} && window.chat.one.last.text === 'unseen three' && window.chat.store.loads === 0`);
+  const count = await alice.evaluate(unread);
+  if (count !== 3) throw new Error(`${count} unread messages in place of 3`);
+  await alice.evaluate("document.getElementById('to-end').click()");
+  await alice.until("that they are read", `${unread} === 0 && ${shows(".body", "unseen three")}`);
+  bob.close();
+  await alice.close();
+}
+
 /** Two windows of one user show the same. */
 async function twice() {
   const [one, two] = [await open("alice"), await open("alice")];
@@ -254,13 +275,16 @@ async function refused(alice) {
   await alice.ask("Page.reload");
   await alice.until("the failed message, which a reload keeps", `!window.isOld && ${online} && ${shows(".mine .body", "do you hear me?")} && ${shows(".failure", "Not sent")}`);
   await alice.evaluate("[...document.querySelectorAll('.failure button')].find((one) => one.textContent === 'Discard').click()");
+  await alice.until("the question", "document.getElementById('sure').open");
+  if (!(await alice.evaluate(shows(".body", "do you hear me?")))) throw new Error("it was discarded without a question");
+  await alice.evaluate("document.getElementById('sure-yes').click()");
   await alice.until("that it is gone", `!${shows(".body", "do you hear me?")} && window.chat.one.waiting.length === 0`);
   await bob.unblock({ user: "alice" });
   if (await alice.evaluate("window.chat.store.outbox.all().length !== 0")) throw new Error("a reload would bring back what was discarded");
   bob.close();
   const limit = await alice.evaluate("window.chat.client.session.limits.text_bytes");
   await write(alice, "x".repeat(limit + 1));
-  await alice.until("why it is not sent", shows("#banner.bad", `At most ${limit}`));
+  await alice.until("why it is not sent, beside the field", shows("#problem", `at most ${limit / 1_024} KiB`));
   const kept = await alice.evaluate("document.getElementById('text').value.length");
   if (kept !== limit + 1) throw new Error("what was written is lost");
 }
@@ -278,6 +302,8 @@ try {
   console.log("full: done");
   await absent(line);
   console.log("absent: done");
+  await above(line);
+  console.log("above: done");
   const alice = await twice();
   console.log("twice: done");
   await pasted(alice);

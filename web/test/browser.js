@@ -26,6 +26,13 @@ async function choose(tab, words) {
   await tab.evaluate(`${item}.click()`);
 }
 
+/** Answers the question that the page asks before it does something. */
+async function yes(tab, words) {
+  await tab.until(`the question: ${words}`, `document.getElementById('sure').open && ${shows("#sure-text", words)}`);
+  await tab.evaluate("document.getElementById('sure-yes').click()");
+  await tab.until("that it is closed", "!document.getElementById('sure').open");
+}
+
 /** Opens the menu of the message with a text. */
 async function menuOf(tab, text) {
   const row = `[...document.querySelectorAll('.row')].find((one) => one.querySelector('.body')?.textContent === ${JSON.stringify(text)})`;
@@ -64,6 +71,13 @@ async function words(alice, bob) {
   await write(bob, "a slip");
   await menuOf(bob, "a slip");
   await choose(bob, "Take back for everybody");
+  await bob.until("the question", "document.getElementById('sure').open");
+  await bob.press("Escape");
+  await bob.until("that it is closed", "!document.getElementById('sure').open");
+  if (!(await alice.evaluate(shows(".body", "a slip")))) throw new Error("the message was taken back though nobody said yes");
+  await menuOf(bob, "a slip");
+  await choose(bob, "Take back for everybody");
+  await yes(bob, "Nobody can read it");
   await alice.until("that it was taken back", shows(".gone", "taken back"));
 }
 
@@ -197,6 +211,7 @@ async function together(alice, bob) {
   await bob.until("the archive", shows("#archive", "Archived (1)"));
   await bob.evaluate(`${entry("alice")}.click()`);
   await settings("Block alice");
+  await yes(bob, "Block alice?");
   await bob.until("that it is said", shows("#banner", "nothing from alice"));
   await alice.evaluate(`${entry("bob")}.click()`);
   await write(alice, "do you hear me?");
@@ -218,6 +233,8 @@ async function play(browser) {
   await alice.type("bob");
   await alice.press("Enter");
   await alice.until("the conversation", "document.getElementById('title').textContent === 'bob'");
+  await alice.until("that bob is online", shows("#subtitle", "Online"));
+  await alice.until("the same in the list", `document.querySelector('#conversations .avatar.online') && ${shows("#conversations .name", "(online)")}`);
   await alice.evaluate("document.getElementById('text').focus()");
   await alice.type("hello <b>bob</b>");
   await alice.press("Enter");
@@ -248,6 +265,9 @@ async function play(browser) {
   await operator.until("two sessions", "document.querySelector('#now dd')?.textContent === '2'");
   await operator.evaluate("document.querySelector('#find .primary').click()");
   await operator.until("both of them in the list", shows("#session-rows", "alice"));
+  await bob.close();
+  await alice.until("when bob was last here", shows("#subtitle", "Last seen"));
+  await alice.until("the same in the list", "!document.querySelector('#conversations .avatar.online')");
   if (browser.problems.length > 0) throw new Error(browser.problems.join("\n"));
 }
 

@@ -33,6 +33,64 @@ async function write(tab, text) {
   await tab.until(text, shows(".mine .body", text));
 }
 
+/** Tokens that the gateway does not take stay in the field, with the reason beside them, so that they can be put right. */
+async function bad(address) {
+  const tab = await browser.open(`${address}/`);
+  await tab.until("the field for the token", "document.activeElement?.id === 'token'");
+  await tab.press("Tab");
+  await tab.press("Enter");
+  await tab.until("that a token is needed", shows("#sign-in-error", "Enter a token"));
+  const good = token("alice", LONG_S);
+  for (const text of [good.slice(0, -4), token("alice", -60)]) {
+    await tab.type(text);
+    await tab.press("Tab");
+    await tab.press("Enter");
+    await tab.until("why it is not taken", "!document.getElementById('sign-in-error').hidden && document.activeElement.id === 'token' && !document.getElementById('enter').disabled");
+    const kept = await tab.evaluate("document.getElementById('token').value");
+    if (kept !== text) throw new Error(`the field has ${kept}`);
+    const said = await tab.evaluate("document.getElementById('sign-in-error').textContent");
+    if (!/^[A-Z].*token/.test(said)) throw new Error(`it says: ${said}`);
+  }
+  await signIn(tab, "alice", LONG_S);
+  await tab.close();
+}
+
+/** What one was changing is there again when its user is: in the field, and when the change has no answer. */
+async function changing(tab) {
+  await tab.evaluate("document.getElementById('text').focus()");
+  await tab.press("ArrowUp");
+  await tab.until("the text in the field", "document.getElementById('text').value === 'three'");
+  await tab.type(" and a half");
+  const again = async () => {
+    const problem = "!document.getElementById('sign-in-error').hidden";
+    await tab.until("why the session is over", problem);
+    await signIn(tab, "alice", LONG_S);
+    await tab.evaluate("window.chat.open(window.chat.store.with('bob'))");
+    await tab.until("the change in the field", `document.getElementById('text').value === 'three and a half' && ${shows("#about", "Edit the message")}`);
+  };
+  await disconnect();
+  await again();
+  // The change is on its way when the session ends.
+  line.hold();
+  await tab.evaluate("document.getElementById('text').focus()");
+  await tab.press("Enter");
+  await tab.until("that the field is empty", "document.getElementById('text').value === ''");
+  await disconnect();
+  await again();
+  await tab.evaluate("document.getElementById('text').focus()");
+  await tab.press("Enter");
+  await tab.until("the change", `${shows(".mine .body", "three and a half")} && ${shows(".meta time", "edited")} && !document.querySelector('.meta .sending')`);
+}
+
+/** An operator ends the session of alice for good. */
+async function disconnect() {
+  const answer = await fetch(`${gateway.control}/admin/v1/disconnect`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ user: "alice" }),
+  });
+  const { closed } = await answer.json();
+  if (closed !== 1) throw new Error(`${closed} sessions were ended`);
+}
+
 /** The sign-in says which messages wait. They come once, in order, when their user is back, and not before. */
 async function comeBack(tab, count, wanted) {
   const words = count === 1 ? "A message of alice waits" : `${count} messages of alice wait`;
@@ -58,6 +116,8 @@ try {
   bob.on("message", ({ from, text }) => got.push(from === "alice" ? text : `${from}: ${text}`));
   await bob.connected();
 
+  await bad(line.pages);
+  console.log("bad: done");
   // The token expires while there is no connection.
   const tab = await browser.open(`${line.pages}/`);
   await signIn(tab, "alice", SHORT_S);
@@ -74,13 +134,11 @@ try {
   // An operator ends the session while a message has no answer.
   line.hold();
   await write(tab, "three");
-  const answer = await fetch(`${gateway.control}/admin/v1/disconnect`, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ user: "alice" }),
-  });
-  const { closed } = await answer.json();
-  if (closed !== 1) throw new Error(`${closed} sessions were ended`);
+  await disconnect();
   await comeBack(tab, 1, ["one", "two", "three"]);
   console.log("ended: done");
+  await changing(tab);
+  console.log("changing: done");
   if (browser.problems.length > 0) throw new Error(browser.problems.join("\n"));
 } finally {
   bob?.close();

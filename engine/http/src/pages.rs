@@ -42,6 +42,7 @@ pub(crate) const CHAT: &[File] = &[
         "web/chat/conversations.js"
     ),
     file!("/chat/dialogs.js", SCRIPT, "web/chat/dialogs.js"),
+    file!("/chat/drafts.js", SCRIPT, "web/chat/drafts.js"),
     file!("/chat/first.js", SCRIPT, "web/chat/first.js"),
     file!("/chat/list.js", SCRIPT, "web/chat/list.js"),
     file!("/chat/mentions.js", SCRIPT, "web/chat/mentions.js"),
