@@ -262,6 +262,12 @@ fn people_chat_in_a_browser() {
     browse("browser.js");
 }
 
+/// A user signs in, makes a group, attaches a file, reacts, takes back, tries again and leaves with the keyboard alone.
+#[test]
+fn the_keyboard_alone_is_enough() {
+    browse("keys.js");
+}
+
 /// The gateway is killed under open pages, lines are cut, and a user has two windows: nothing is lost, doubled or counted twice.
 #[test]
 fn the_chat_page_comes_back() {

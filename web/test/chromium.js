@@ -74,8 +74,7 @@ export class Browser {
     for (const domain of isWatched ? ["Runtime", "Log", "Page"] : ["Page"]) await this.ask(`${domain}.enable`, {}, sessionId);
     const tab = new Tab(this, sessionId, browserContextId);
     if (width !== undefined) await tab.resize(width, height);
-    const scheme = { name: "prefers-color-scheme", value: dark ? "dark" : "light" };
-    if (dark !== undefined) await this.ask("Emulation.setEmulatedMedia", { features: [scheme] }, sessionId);
+    if (dark !== undefined) await tab.dress(dark);
     await tab.go(url);
     return tab;
   }
@@ -118,6 +117,11 @@ export class Tab {
     return this.ask("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false });
   }
 
+  /** Prefers dark colours, or light ones. */
+  dress(dark) {
+    return this.ask("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }] });
+  }
+
   /** Returns the value of an expression, which may be a promise. */
   async evaluate(expression) {
     const { result, exceptionDetails } = await this.ask("Runtime.evaluate", { expression, returnByValue: true, awaitPromise: true });
@@ -151,7 +155,7 @@ export class Tab {
   async press(key, modifiers = 0) {
     for (const type of ["keyDown", "keyUp"]) {
       const text = key === "Enter" && type === "keyDown" ? "\r" : undefined;
-      const code = { Enter: 13, Tab: 9, Escape: 27, End: 35, Home: 36, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40 }[key] ?? key.toUpperCase().charCodeAt(0);
+      const code = { Enter: 13, Tab: 9, Backspace: 8, Escape: 27, End: 35, Home: 36, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40 }[key] ?? key.toUpperCase().charCodeAt(0);
       await this.ask("Input.dispatchKeyEvent", { type, key, text, modifiers, windowsVirtualKeyCode: code });
     }
   }

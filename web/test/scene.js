@@ -5,7 +5,7 @@ import { Trunkline } from "../../clients/js/client.js";
 const WebSocket = globalThis.WebSocket ?? createRequire(import.meta.url)("ws");
 
 /** A picture of 10 by 10 points. */
-export const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAFUlEQVR4nGNgYPhPDCJK1dDX/Z8YCAAuZFWrsr6OZgAAAABJRU5ErkJggg==";
+export const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAvUlEQVR42nXJoQoEIRCA4XucSyaTadOmDYNcmCCDwWAwGOYhBwRh4WBBEIR9kDvhMN4f/+/xBFFQNFQD5wbvHa4DmoWOMAjux/Mlnz/RazL+Z5zsRLmiXTXu/N3DNes6ukFushfli/bV+MW+Wd/RD/KTg6hQdKgmLA7Nho5hUJgcRcWiYzVxcWw2doyD4uQkKhWdqkmLU7OpYxqUJmdRuehcTV6cm80d86A8mUVx0VwNnxu/d74ObpY78iC+v2mCvrFrjlm1AAAAAElFTkSuQmCC";
 
 /** Connects users to a gateway in development mode. */
 export async function people(gateway, ...names) {
