@@ -5,10 +5,12 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use trunkline_tests::api::Api;
 use trunkline_tests::back_end::{BackEnd, Says};
+use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
@@ -280,6 +282,33 @@ fn exchange_media(gateway: &Gateway) {
     assert_eq!(api.ask("GET", path, None).status, 200);
 }
 
+/// The pairs of users who talk to each other, and how much each says at a time.
+const PAIRS: usize = 4;
+const TEXTS: usize = 25;
+
+/// Has a result while there is a load: messages of many rounds within ten seconds.
+const LOAD: &str = "sum(rate(trunkline_messages_total[10s])) > 20";
+
+/// Sets a flag at its end.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets a user talk to another until it is over: many messages, each of which arrives, and one to somebody who is away.
+fn talk(one: &mut Client, name: &str, other: &mut Client, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        one.send_all(name, (0..TEXTS).map(|text| text.to_string()));
+        for _ in 0..TEXTS {
+            other.push_of("message");
+        }
+        one.send("carol", "you are away");
+    }
+}
+
 #[test]
 fn every_panel_shows_data_of_a_gateway_under_load() {
     if !is_there("prometheus") {
@@ -297,23 +326,36 @@ fn every_panel_shows_data_of_a_gateway_under_load() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let (_prometheus, address) = start_prometheus(folder.path(), &[&gateway, &with_tls]);
 
-    let mut alice = gateway.dial().connect("alice", "phone");
-    let mut bob = gateway.dial().connect("bob", "phone");
     let mut waiting: Vec<_> = panels()
         .into_iter()
         .flat_map(|(title, queries)| queries.into_iter().map(move |query| (title.clone(), query)))
         .collect();
     assert!(waiting.len() > 80, "{}", waiting.len());
-    wait::until("every panel to have data", || {
-        alice.done("send", &json!({"user": "bob", "text": "hello"}));
-        bob.push_of("message");
-        alice.done("send", &json!({"user": "carol", "text": "you are away"}));
-        exchange_media(&gateway);
-        waiting.retain(|(_, query)| !has_data(address, query));
-        waiting.is_empty().then_some(())
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A failure ends the load too.
+        let _over = Over(&is_over);
+        for pair in 0..PAIRS {
+            let name = format!("bob-{pair}");
+            let mut one = gateway.dial().connect(&format!("alice-{pair}"), "phone");
+            let mut other = gateway.dial().connect(&name, "phone");
+            let is_over = &is_over;
+            scope.spawn(move || talk(&mut one, &name, &mut other, is_over));
+        }
+        wait::until("a load", || has_data(address, LOAD).then_some(()));
+        wait::until("every panel to have data", || {
+            exchange_media(&gateway);
+            waiting.retain(|(_, query)| !has_data(address, query));
+            waiting.is_empty().then_some(())
+        });
+        // It goes on.
+        wait::until("a load still", || has_data(address, LOAD).then_some(()));
+        wait::until("the sessions of the load", || {
+            let sessions = format!("trunkline_sessions == {}", 2 * PAIRS);
+            has_data(address, &sessions).then_some(())
+        });
     });
-    // The query of the variable, and one that has none.
-    assert!(has_data(address, "trunkline_sessions == 2"));
+    // Queries that have none.
     assert!(!has_data(address, "trunkline_nothing"));
     assert!(!has_data(address, "trunkline_sessions / 0 * 0"));
 }

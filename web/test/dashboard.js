@@ -45,6 +45,19 @@ function text(value, unit) {
   return scaled(value, 1_000, ["", " K", " M"]);
 }
 
+/** Returns round values from 0 to at least `most`. Bytes are counted by 1,024. */
+function steps(most, unit) {
+  const rough = most / 3;
+  const base = unit === "bytes" ? 1_024 ** Math.max(Math.floor(Math.log2(rough) / 10), 0) : 1;
+  const power = base * 10 ** Math.floor(Math.log10(rough / base));
+  const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough * (1 - 1e-9));
+  return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, place) => place * step);
+}
+
+/** The colour of a line, and its dashes if there are more lines than colours. */
+const colour = (at) => COLOURS[at % COLOURS.length];
+const dashes = (at) => ["", "6 3", "2 3"][Math.floor(at / COLOURS.length) % 3];
+
 const escaped = (words) => words.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
 
 function plot({ w, h }, series, unit) {
@@ -52,14 +65,14 @@ function plot({ w, h }, series, unit) {
   const values = series.flatMap(({ points }) => points.map(([, value]) => value));
   const most = Math.max(...values, 0) || 1;
   const x = (time) => left + ((time - start) / (end - start)) * (width - left);
-  const y = (value) => top + (1 - value / (1.08 * most)) * (height - top - 18);
-  const marks = [0, 0.5, 1].map((part) => part * most);
+  const marks = steps(most, unit);
+  const y = (value) => top + 6 + (1 - value / marks.at(-1)) * (height - top - 24);
   const lines = marks.map((mark) => `<path d="M${left} ${y(mark)}H${width}"/><text x="${left - 6}" y="${y(mark) + 4}" text-anchor="end">${text(mark, unit)}</text>`);
   const times = [0.08, 0.5, 0.92].map((part) => start + part * (end - start));
   const clock = times.map((time) => `<text x="${x(time)}" y="${height - 2}" text-anchor="middle">${new Date(1_000 * time).toISOString().slice(11, 19)}</text>`);
   // A line ends where there are no values.
   const path = (points) => points.map(([time, value], at) => `${at > 0 && time - points[at - 1][0] <= STEP ? "L" : "M"}${x(time).toFixed(1)} ${y(value).toFixed(1)}`);
-  const drawn = series.map(({ points }, place) => `<path class="line" stroke="${COLOURS[place % COLOURS.length]}" d="${path(points).join("")}"/>`);
+  const drawn = series.map(({ points }, place) => `<path class="line" stroke="${colour(place)}" stroke-dasharray="${dashes(place)}" d="${path(points).join("")}"/>`);
   return `<svg width="${width}" height="${height}"><g class="grid">${lines.join("")}${clock.join("")}</g>${drawn.join("")}</svg>`;
 }
 
@@ -73,7 +86,7 @@ async function panel({ type, title, gridPos, targets = [], fieldConfig }) {
     const last = series[0]?.points.at(-1)?.[1];
     return `<section style="${place}"><h3>${escaped(title)}</h3><p>${last === undefined ? "no data" : text(last, unit)}</p></section>`;
   }
-  const names = series.map(({ name }, at) => name && `<li><i style="background:${COLOURS[at % COLOURS.length]}"></i>${escaped(name)}</li>`);
+  const names = series.map(({ name }, at) => name && `<li><svg width="18" height="4"><path class="line" stroke="${colour(at)}" stroke-dasharray="${dashes(at)}" d="M0 2H18"/></svg>${escaped(name)}</li>`);
   return `<section style="${place}"><h3>${escaped(title)}</h3>${plot(gridPos, series, unit)}<ul>${names.join("")}</ul></section>`;
 }
 
@@ -91,7 +104,7 @@ const style = `
   .grid path { stroke: #e4e7ed } .grid text { fill: #5a6170; font-size: 10px }
   .line { fill: none; stroke-width: 1.6; stroke-linejoin: round }
   ul { display: flex; flex-wrap: wrap; gap: 0 12px; height: 32px; list-style: none; overflow: hidden }
-  li { display: flex; align-items: center; gap: 5px; color: #3a4150 } i { width: 12px; height: 3px }`;
+  li { display: flex; align-items: center; gap: 5px; color: #3a4150 } li svg { margin: 0 } .line { stroke-width: 2 }`;
 const browser = new Browser(program);
 await browser.start();
 try {
