@@ -69,23 +69,32 @@ impl Keys {
             return Ok(None);
         };
         if let Some(record) = batch.record(place.position) {
-            return self.check_same(command, &record).map(|()| Some(place));
+            return self
+                .check_same(batch, command, &record)
+                .map(|()| Some(place));
         }
         let mut page = Page::default();
         batch.read_message(place.timeline, place.seq, &mut page)?;
         match page.records().next() {
             // The message of a user of this name who was erased is none of this user's.
             Some(record) if is_erased(&record) => Ok(None),
-            Some(record) => self.check_same(command, &record).map(|()| Some(place)),
+            Some(record) => self
+                .check_same(batch, command, &record)
+                .map(|()| Some(place)),
             // Keys and messages expire in files of different windows, and the message expired
             // first. Only the owner of the key can ask, and the promised time is over.
             None => Ok(None),
         }
     }
 
-    /// Checks that a send repeats the send of a record. The content of a recalled message is gone, and so
-    /// is the first content of an edited one: only its conversation is compared.
-    fn check_same(&self, command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
+    /// Checks that a send repeats the send of a record. The content of a recalled or expired message is gone, and
+    /// so is the first content of an edited one: only its conversation is compared.
+    fn check_same(
+        &self,
+        batch: &OpenBatch,
+        command: Asked<'_>,
+        record: &Record<'_>,
+    ) -> Result<(), Refused> {
         if record.timeline != command.conversation {
             return Err(REUSED);
         }
@@ -95,9 +104,10 @@ impl Keys {
             true => stored.has_media_of(&sent),
             false => stored.has_content_of(&sent),
         };
-        // A message without content has expired.
+        // A message without content has expired. One that is due may still have it.
         let is_gone = stored.recalled || stored.text.is_none() && stored.mime.is_none();
-        if is_gone || stored.extras().revision > 0 || is_same {
+        let is_due = stored.extras().is_due(record.time, batch.moment().steady);
+        if is_gone || is_due || stored.extras().revision > 0 || is_same {
             Ok(())
         } else {
             Err(REUSED)
@@ -112,9 +122,11 @@ fn is_erased(record: &Record<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{AB, Fixture, Request};
+    use super::super::batch::Moment;
+    use super::super::fixture::{AB, Fixture, NOW, Request};
     use super::super::messages::SendTerms;
     use super::*;
+    use crate::event::Extras;
     use crate::exchange::{Action, Outcome};
 
     const KEY: TimelineId = TimelineId(77);
@@ -197,5 +209,48 @@ mod tests {
         };
         assert_eq!(found(AB), Ok(Some(position)));
         assert_eq!(found("u:alice:carol"), Err(REUSED));
+    }
+
+    #[test]
+    fn the_content_of_a_message_that_is_due_is_not_compared() {
+        let mut fixture = Fixture::new();
+        let extras = Extras {
+            ttl: 5_000,
+            ..Extras::default()
+        };
+        let extras = extras.stored();
+        let body = Body {
+            text: Some("hi"),
+            extras: extras.as_deref(),
+            ..Body::default()
+        };
+        let action = Action::Send {
+            key: Some(KEY),
+            names_media: false,
+            has_extras: true,
+        };
+        let first = fixture.request("alice", AB, action, body);
+        let terms = SendTerms {
+            key: Some(KEY),
+            has_extras: true,
+            ..SendTerms::default()
+        };
+        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
+        let sent = fixture.messages.send(batch, recent, first.asked(), terms);
+        sent.unwrap();
+        fixture.commit();
+        for (passed, is_same) in [(4_999, false), (5_000, true)] {
+            fixture.batch.set_moment(Moment {
+                wire: NOW + passed,
+                steady: NOW + passed,
+                passed,
+            });
+            let again = request(&fixture, AB, "hello");
+            let found = Keys::default().repeated(&fixture.batch, again.asked(), KEY);
+            assert_eq!(found.is_ok(), is_same, "{passed}: {found:?}");
+        }
+        let other = request(&fixture, "u:alice:carol", "hello");
+        let found = Keys::default().repeated(&fixture.batch, other.asked(), KEY);
+        assert_eq!(found, Err(REUSED), "of another conversation");
     }
 }
