@@ -88,6 +88,7 @@ mod monitoring;
 mod newcomers;
 mod offline;
 mod old_stores;
+mod older_clients;
 mod order;
 mod origins;
 mod outstanding;

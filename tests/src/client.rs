@@ -68,6 +68,10 @@ pub struct Client {
     pub pongs: VecDeque<Vec<u8>>,
     /// The number of messages in each frame, oldest frame first.
     pub frames: Vec<usize>,
+    /// What the gateway has sent in each frame, oldest frame first; empty unless `keeps_payloads`.
+    pub payloads: Vec<Vec<u8>>,
+    /// Whether the client keeps what the gateway sends as it came.
+    pub keeps_payloads: bool,
     /// The content of the reply to `connect`; null before that.
     pub(crate) opening: Value,
 }
@@ -101,6 +105,8 @@ impl Client {
             pings: 0,
             pongs: VecDeque::new(),
             frames: Vec::new(),
+            payloads: Vec::new(),
+            keeps_payloads: false,
             opening: Value::Null,
         };
         let mut head = Vec::new();

@@ -91,6 +91,9 @@ impl Client {
             let bytes = payload.len() as u64;
             assert!(bytes <= most, "a frame of {bytes} bytes, not {most}");
         }
+        if self.keeps_payloads {
+            self.payloads.push(payload.to_vec());
+        }
         let mut messages: Vec<Value> = Vec::new();
         match self.encoding {
             Encoding::Json => {
