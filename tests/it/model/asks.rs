@@ -105,7 +105,7 @@ pub(super) fn managing(
                 ask["pinned"] = json!(random.random_bool(0.5));
             }
             if random.random_bool(0.5) {
-                ask["muted_until"] = json!(random.random_range(0..3_u64) * 1_000);
+                ask["muted_until"] = json!(random.random_range(0..3_u64) * 1_767_225_600_000);
             }
             ("settings", ask)
         }

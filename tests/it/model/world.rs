@@ -1,6 +1,7 @@
 //! The model of messaging in a few hundred lines: it decides every command in one place, in order.
 
 mod conversation;
+mod erasure;
 mod extras;
 mod own;
 mod reads;
@@ -153,6 +154,8 @@ impl World {
             "blocked" => Ok(self.blocked(user)),
             "settings" => self.set_own(by, &conversation, ask),
             "history" => self.history(user, &conversation, ask["thread"].as_u64()),
+            "get" => self.get(user, &conversation, number("seq")),
+            "reactions" => self.reactions(user, &conversation, number("seq"), &text("reaction")),
             "receipts" => self.receipts(user, &conversation, number("seq"), &text("state")),
             "conversations" => Ok(self.list(user)),
             "group_info" => self.info(user, &group),

@@ -1,17 +1,35 @@
 //! What goes wrong in a history: restarts, deaths, failing disks, and time that passes.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt;
 use serde_json::json;
 use trunkline_tests::wait;
 
 use super::super::asks::let_windows_pass;
-use super::{Device, Driver};
+use super::{Device, Driver, answer, essence};
+
+/// How often each kind of fault came.
+pub(in crate::model) type Faults = BTreeMap<&'static str, usize>;
+
+const NO_SYNC: &str = "disks that do not sync";
+const FULL: &str = "disks without room";
+const NO_READ: &str = "disks that return nothing";
+const REFUSED: &str = "refused reads";
+
+/// The kinds of faults that strace makes, and what must come of them.
+pub(in crate::model) const DISK_FAULTS: [&str; 4] = [NO_SYNC, FULL, NO_READ, REFUSED];
 
 /// The codes of errors of a store that takes nothing now: storage unavailable, storage full.
 const NO_DISK: [u64; 2] = [115, 116];
 
 impl Driver {
+    pub(super) fn count(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
     pub(super) fn restart(&mut self) {
+        self.count("restarts");
         self.said.push("a restart".into());
         self.forget_clients();
         assert!(self.gateway.stop().status.success());
@@ -21,6 +39,7 @@ impl Driver {
     /// Kills the gateway while a command is under way, and sends the command again after the
     /// restart.
     pub(super) fn kill(&mut self, number: usize) {
+        self.count("deaths");
         self.connect(number);
         self.hear(number);
         let (command, ask) = self.command(number, true);
@@ -58,6 +77,7 @@ impl Driver {
         let Ok(mut strace) = crate::failing_disk::fail(&self.gateway, call, error) else {
             return;
         };
+        self.count(if is_full { FULL } else { NO_SYNC });
         self.note(
             number,
             &format!("{command} {ask}, and the disk fails: {error}"),
@@ -81,6 +101,60 @@ impl Driver {
             });
         }
         let _ = self.world.decide((user, name), command, &ask);
+    }
+
+    /// Lets the disk return nothing while a device reads and then changes something. What it is told meanwhile is
+    /// right, or an error. A command that failed is sent again when the disk works.
+    pub(super) fn lose_reads(&mut self, number: usize) {
+        self.connect(number);
+        (0..self.devices.len()).for_each(|device| self.hear(device));
+        let (command, ask) = self.command(number, true);
+        if command == "edit" && self.late_edits {
+            let_windows_pass();
+        }
+        let questions = self.questions(number);
+        let Ok(mut strace) = crate::failing_disk::fail(&self.gateway, "pread64", "EIO") else {
+            return;
+        };
+        self.count(NO_READ);
+        self.is_blind = true;
+        self.note(number, &format!("{command} {ask}, and no read succeeds"));
+        let Device { user, name, .. } = self.devices[number];
+        for (question, about) in questions {
+            let expected = self.world.decide((user, name), question, &about);
+            let Some(client) = &mut self.devices[number].client else {
+                return;
+            };
+            let reply = client.ask(question, &about);
+            match reply["error"]["code"] == NO_DISK[0] {
+                true => self.count(REFUSED),
+                false => assert_eq!(answer(&reply, question), expected, "{question} {about}"),
+            }
+        }
+        let (since, from) = self.devices[number].since.clone();
+        let missed = from..self.world.log.len();
+        let missed = missed.filter_map(|event| self.world.event(event, user));
+        let missed: Vec<_> = missed.collect();
+        if let Some(client) = &mut self.devices[number].client {
+            let reply = client.ask("sync", &json!({"since": since, "limit": 500}));
+            match reply["error"]["code"] == NO_DISK[0] {
+                true => self.count(REFUSED),
+                false => assert_eq!(essence(&reply["sync"]["events"]), json!(missed), "{reply}"),
+            }
+        }
+        let Some(client) = &mut self.devices[number].client else {
+            return;
+        };
+        let mut reply = client.ask(command, &ask);
+        strace.kill();
+        // What was pushed meanwhile may lack what could not be read: everybody catches up.
+        self.forget_clients();
+        if reply["error"]["code"] == NO_DISK[0] {
+            let mut client = self.gateway.dial().connect(user, name);
+            reply = client.ask(command, &ask);
+        }
+        let expected = self.world.decide((user, name), command, &ask);
+        assert_eq!(answer(&reply, command), expected, "{command} {ask}");
     }
 
     /// Waits until a message that has just been sent expires. Everybody has got its push.

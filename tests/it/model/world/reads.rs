@@ -1,10 +1,37 @@
 //! What users read in the model: messages, lists, and who has read what.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::{Answer, Member, World};
 
 impl World {
+    pub(super) fn get(&mut self, user: &str, id: &str, seq: usize) -> Answer {
+        let conversation = self.message(user, id, seq)?;
+        Ok(json!({"message": conversation.render(id, seq, user, true)}))
+    }
+
+    /// Returns the users with a reaction, or without one all reactions with their counts.
+    pub(super) fn reactions(&mut self, user: &str, id: &str, seq: usize, reaction: &str) -> Answer {
+        let conversation = self.message(user, id, seq)?;
+        let mut by_reaction = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (user, reaction) in &conversation.messages[seq - 1].reactions {
+            by_reaction.entry(reaction).or_default().insert(user);
+        }
+        let list = by_reaction.iter().filter_map(|(one, users)| {
+            let mut shown =
+                json!({"reaction": one, "users": [], "count": users.len(), "more": true});
+            if !reaction.is_empty() {
+                shown["users"] = json!(users);
+                shown["more"] = json!(false);
+            }
+            (reaction.is_empty() || *one == reaction).then_some(shown)
+        });
+        let list: Vec<_> = list.collect();
+        Ok(json!({"reactions": list, "more": false}))
+    }
+
     pub(super) fn receipts(&mut self, user: &str, id: &str, seq: usize, state: &str) -> Answer {
         let conversation = self.message(user, id, seq)?;
         let sender = &conversation.messages[seq - 1].from;
