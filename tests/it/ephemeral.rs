@@ -264,3 +264,52 @@ fn a_shorter_life_of_timelines_waits_for_messages_that_expire_later() {
     let seq = sent["seq"].as_u64().expect("a number");
     assert_eq!(get(&mut bob, "u:alice:bob", seq)["text"], SECRET);
 }
+
+#[test]
+fn a_message_that_has_expired_is_not_pinned() {
+    let mut gateway = gateway();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let groups = [("eng", &["bob"][..]), ("all", &["bob", "carol"])];
+    let about = |group: &str, seq: u64| json!({"conversation": format!("g:{group}"), "seq": seq});
+    let pins = |client: &mut Client, group: &str| {
+        let info = client.done("group_info", &json!({"group": group}));
+        info["pins"].as_array().map_or(0, Vec::len)
+    };
+    let mut sent = Vec::new();
+    for (group, members) in groups {
+        alice.done("group_create", &json!({"group": group, "members": members}));
+        let send = json!({"group": group, "text": SECRET, "ttl": "4s"});
+        let say = |alice: &mut Client| {
+            let sent = alice.done("send", &send);
+            sent["seq"].as_u64().expect("a number")
+        };
+        // A busy machine may need longer than the message lives.
+        let pinned = until("a message is pinned in time", || {
+            let seq = say(&mut alice);
+            let pinned = alice.ask("pin", &about(group, seq));
+            pinned["error"].is_null().then_some(seq)
+        });
+        let other = say(&mut alice);
+        sent.push((group, [pinned, other]));
+    }
+    for (group, seqs) in sent {
+        for seq in seqs {
+            expired(&mut alice, &format!("g:{group}"), seq);
+            let by_request = Api::of(&gateway).user("alice");
+            assert_eq!(alice.refused("pin", &about(group, seq)), 102);
+            assert_eq!(by_request.refused("pin", &about(group, seq)).1, 102);
+        }
+    }
+    // The pin goes with the content, and stays away over a kill.
+    for (group, _) in groups {
+        until("the pin goes", || {
+            (pins(&mut alice, group) == 0).then_some(())
+        });
+    }
+    gateway.kill();
+    gateway.start_again();
+    let mut bob = gateway.dial().proto().connect("bob", "phone");
+    for (group, _) in groups {
+        assert_eq!(pins(&mut bob, group), 0);
+    }
+}

@@ -109,6 +109,7 @@ mod reused_keys;
 mod roles;
 mod rpc;
 mod search;
+mod search_gone;
 mod search_index;
 mod sessions_first;
 mod settings_on_pages;

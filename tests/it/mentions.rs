@@ -150,7 +150,7 @@ fn who_may_mention_whom() {
         let ask = said(eng.clone(), names);
         assert_eq!(mallory.refused("send", &ask), 103);
     }
-    // In a group of up to 50 members everybody mentions all, and in a larger one its owner.
+    // In a group of up to 50 members everybody mentions all, and in a larger one who manages it.
     let more: Vec<_> = (0..48).map(|n| format!("user-{n}")).collect();
     let add = json!({"group": "eng", "members": more});
     assert_eq!(alice.done("group_add", &add)["members"], 50);
@@ -160,6 +160,14 @@ fn who_may_mention_whom() {
     assert_eq!(bob.refused("send", &said(eng.clone(), json!(["*"]))), 103);
     bob.done("send", &said(eng.clone(), json!(["one-more"])));
     alice.done("send", &said(eng.clone(), json!(["*"])));
+    // So does an admin, for as long as the role lasts.
+    for (role, may) in [("admin", true), ("member", false)] {
+        let role = json!({"group": "eng", "user": "bob", "role": role});
+        alice.done("group_role", &role);
+        let all = bob.ask("send", &said(eng.clone(), json!(["*"])));
+        let code = all["error"]["code"].as_u64();
+        assert_eq!(code, (!may).then_some(103), "{role}: {all}");
+    }
     // Who has left is no member.
     alice.done(
         "group_remove",
