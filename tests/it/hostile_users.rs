@@ -226,10 +226,23 @@ fn group(mut more: Value) -> Value {
     more
 }
 
-/// A member who is neither owner nor admin, on a socket and by requests.
-fn check_member(gateway: &Gateway, mallory: &mut Client) {
+/// Checks that commands of Mallory fail with a code, on a socket and by requests.
+fn check_refused(gateway: &Gateway, mallory: &mut Client, all: &[(&str, Value, u64)]) {
     let by_request = Api::of(gateway).user("mallory");
-    for (command, request, code) in [
+    for (command, request, code) in all {
+        assert_eq!(
+            mallory.refused(command, request),
+            *code,
+            "{command} {request}"
+        );
+        let (_, refused) = by_request.refused(command, request);
+        assert_eq!(refused, *code, "{command} {request}");
+    }
+}
+
+/// A member who is neither owner nor admin.
+fn check_member(gateway: &Gateway, mallory: &mut Client) {
+    let all = [
         ("edit", about(json!({"seq": 1, "text": "x"})), 103),
         ("edit", about(json!({"seq": 9, "text": "x"})), 102),
         ("recall", about(json!({"seq": 1})), 103),
@@ -252,15 +265,51 @@ fn check_member(gateway: &Gateway, mallory: &mut Client) {
             107,
         ),
         ("history", about(json!({"thread": 9})), 102),
-    ] {
-        assert_eq!(
-            mallory.refused(command, &request),
-            code,
-            "{command} {request}"
-        );
-        let (_, refused) = by_request.refused(command, &request);
-        assert_eq!(refused, code, "{command} {request}");
-    }
+        ("send", group(json!({"text": "x", "ttl": "0s"})), 107),
+        ("send", group(json!({"text": "x", "ttl": "366d"})), 107),
+        ("send", group(json!({"text": "x", "ttl": "365d"})), 106),
+        ("settings", about(json!({})), 107),
+        ("settings", about(json!({"muted_until": -1})), 107),
+        ("search", about(json!({"text": "?"})), 107),
+        ("search", about(json!({"text": "x".repeat(257)})), 106),
+        ("search", about(json!({"text": "x", "after": "x"})), 107),
+    ];
+    check_refused(gateway, mallory, &all);
+    // What a member sets is the member's own.
+    let settings =
+        about(json!({"muted_until": 1_767_225_600_000_u64, "pinned": true, "archived": true}));
+    mallory.done("settings", &settings);
+}
+
+/// An admin, who manages members and pins, and nothing else. Bob is an admin too.
+fn check_admin(gateway: &Gateway, mallory: &mut Client) {
+    let role = |user: &str, role: &str| group(json!({"user": user, "role": role}));
+    let members = |names: &[&str]| group(json!({"members": names}));
+    let all = [
+        ("group_role", role("mallory", "owner"), 103),
+        ("group_role", role("mallory", "member"), 103),
+        ("group_role", role("alice", "member"), 103),
+        ("group_role", role("carol", "admin"), 103),
+        ("group_set", group(json!({"send": "admins"})), 103),
+        ("group_set", group(json!({"name": "mine"})), 103),
+        ("group_rename", group(json!({"name": "mine"})), 103),
+        ("group_remove", members(&["alice"]), 103),
+        ("group_remove", members(&["bob"]), 103),
+        ("group_remove", members(&["carol", "alice"]), 103),
+        ("group_remove", members(&["mallory"]), 107),
+        // Who blocks the admin is added by somebody else.
+        ("group_add", members(&["dave"]), 103),
+        ("edit", about(json!({"seq": 1, "text": "x"})), 103),
+        ("recall", about(json!({"seq": 1})), 103),
+        ("pin", about(json!({"seq": 9})), 102),
+        ("pin", json!({"conversation": "g:other", "seq": 1}), 103),
+        (
+            "group_add",
+            json!({"group": "other", "members": ["mallory"]}),
+            103,
+        ),
+    ];
+    check_refused(gateway, mallory, &all);
 }
 
 /// Members of both kinds of groups, and one who was a member.
@@ -289,6 +338,7 @@ fn members_do_only_what_their_role_allows_and_who_left_nothing() {
         );
         let before = alice.done("group_info", &group(json!({})));
         let history = alice.done("history", &about(json!({})));
+        let list = alice.done("conversations", &json!({}));
         check_member(&gateway, &mut mallory);
         // Who has left cannot change even the own messages, nor hide them in the own view.
         for (command, request) in [
@@ -312,6 +362,8 @@ fn members_do_only_what_their_role_allows_and_who_left_nothing() {
         }
         assert_eq!(alice.done("group_info", &group(json!({}))), before);
         assert_eq!(alice.done("history", &about(json!({}))), history);
+        let after = alice.done("conversations", &json!({}));
+        assert_eq!(after["conversations"], list["conversations"]);
         // Nobody blocks for somebody else, and nobody learns of a block.
         alice.done("block", &json!({"user": "mallory"}));
         assert_eq!(
@@ -322,5 +374,133 @@ fn members_do_only_what_their_role_allows_and_who_left_nothing() {
         let send = json!({"user": "alice", "text": "x"});
         assert_eq!(mallory.refused("send", &send), 103);
         assert_eq!(mallory.refused("block", &json!({"user": "mallory"})), 107);
+    }
+}
+
+#[test]
+fn an_admin_does_not_go_beyond_the_role() {
+    for limit in [500, 2] {
+        let gateway = Setup::default()
+            .http()
+            .flag("shards", 3)
+            .flag("fanout-limit", limit)
+            .start();
+        let dial = gateway.dial();
+        let mut alice = dial.connect("alice", "phone");
+        let mut mallory = dial.clone().proto().connect("mallory", "phone");
+        let members = json!({"group": "eng", "members": ["bob", "carol", "mallory"]});
+        alice.done("group_create", &members);
+        alice.done("group_create", &json!({"group": "other"}));
+        for to in ["eng", "other"] {
+            alice.done("send", &json!({"group": to, "text": "of the owner"}));
+        }
+        for user in ["bob", "mallory"] {
+            let role = group(json!({"user": user, "role": "admin"}));
+            alice.done("group_role", &role);
+        }
+        let mut dave = dial.connect("dave", "phone");
+        dave.done("block", &json!({"user": "mallory"}));
+        let before = alice.done("group_info", &group(json!({})));
+        let history = alice.done("history", &about(json!({})));
+        check_admin(&gateway, &mut mallory);
+        assert_eq!(alice.done("group_info", &group(json!({}))), before);
+        assert_eq!(alice.done("history", &about(json!({}))), history);
+        // What the role allows, by a request too.
+        let by_request = Api::of(&gateway).user("mallory");
+        let erin = group(json!({"members": ["erin"]}));
+        assert_eq!(by_request.post("group_add", &erin)["members"], 5);
+        assert_eq!(mallory.done("group_remove", &erin)["members"], 4);
+        by_request.post("pin", &about(json!({"seq": 1})));
+        let pins = &alice.done("group_info", &group(json!({})))["pins"];
+        assert_eq!(pins[0]["seq"], 1);
+    }
+}
+
+/// Positions, cursors and lists of others, and what goes to users directly.
+#[test]
+fn what_belongs_to_a_user_helps_nobody_else() {
+    for limit in [500, 2] {
+        let gateway = Setup::default()
+            .http()
+            .flag("shards", 3)
+            .flag("fanout-limit", limit)
+            .flag("search", true)
+            .start();
+        let dial = gateway.dial();
+        let mut alice = dial.connect("alice", "phone");
+        let mut mallory = dial.clone().proto().connect("mallory", "phone");
+        let by_request = Api::of(&gateway).user("mallory");
+        let mut since = vec!["0".to_owned(), alice.pos()];
+        let members = json!({"group": "eng", "members": ["bob", "carol"]});
+        alice.done("group_create", &members);
+        for number in 0..3 {
+            let text = format!("needle {number}");
+            let sent = alice.done("send", &json!({"group": "eng", "text": text}));
+            since.push(sent["pos"].as_str().expect("a position").to_owned());
+            alice.send("bob", &text);
+        }
+        alice.done("contacts", &json!({"add": ["bob"]}));
+        crate::search::indexed(&mut alice, "alice", 1);
+        let page = alice.done("conversations", &json!({"limit": 1}));
+        let hits = alice.done("search", &json!({"text": "needle", "limit": 1}));
+        assert!(hits["next"].is_string(), "{hits}");
+        let asked = [
+            (
+                "conversations",
+                json!({"after": page["cursor"]}),
+                "conversations",
+            ),
+            ("conversations", json!({}), "conversations"),
+            (
+                "search",
+                json!({"text": "needle", "after": hits["next"]}),
+                "messages",
+            ),
+            ("search", json!({"text": "needle"}), "messages"),
+            ("contacts", json!({}), "contacts"),
+            ("blocked", json!({}), "users"),
+        ];
+        let synced = since
+            .iter()
+            .map(|since| ("sync", json!({"since": since}), "events"));
+        for (command, request, list) in synced.chain(asked) {
+            for reply in [
+                mallory.done(command, &request),
+                by_request.post(command, &request),
+            ] {
+                assert_eq!(reply[list], json!([]), "{command} {request}");
+            }
+        }
+        // A list is the caller's own, and what goes to a user says who sent it.
+        let add = json!({"add": ["alice"], "user": "alice"});
+        mallory.done("contacts", &add);
+        by_request.post("contacts", &add);
+        let contacts = alice.done("contacts", &json!({}));
+        assert_eq!(contacts["contacts"].as_array().map(Vec::len), Some(1));
+        assert_eq!(contacts["contacts"][0]["user"], "bob");
+        let ring = json!({"user": "alice", "data": {"from": "bob"}, "from": "bob"});
+        mallory.done("signal", &ring);
+        by_request.post("signal", &ring);
+        for _ in 0..2 {
+            let told = alice.push_of("signal");
+            assert_eq!(told["user"], "mallory", "{told}");
+        }
+        alice.done("block", &json!({"user": "mallory"}));
+        check_refused(&gateway, &mut mallory, &[("signal", ring, 103)]);
+        let query = json!({"query": ["alice"]});
+        for reply in [
+            mallory.done("presence", &query),
+            by_request.post("presence", &query),
+        ] {
+            assert_eq!(reply["users"][0]["online"], false, "{reply}");
+        }
+        for reply in [
+            mallory.done("contacts", &json!({})),
+            by_request.post("contacts", &json!({})),
+        ] {
+            assert_eq!(reply["contacts"][0]["online"], false, "{reply}");
+        }
+        alice.ping();
+        assert_eq!(alice.waiting(), Vec::<Value>::new());
     }
 }
