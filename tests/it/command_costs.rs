@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::workspace;
 use trunkline_tests::wait::until;
@@ -60,9 +61,19 @@ fn commands() -> Vec<(&'static str, &'static str, Value)> {
             "history",
             direct(json!({"thread": 1})),
         ),
+        (
+            "`receipts` between two users",
+            "receipts",
+            direct(json!({"seq": 1, "state": "unread"})),
+        ),
         ("`settings`", "settings", direct(json!({"pinned": true}))),
         ("`pin` in a group of three", "pin", eng(json!({"seq": 1}))),
         ("`unpin`", "unpin", eng(json!({"seq": 1}))),
+        (
+            "`edit` in a group of three",
+            "edit",
+            eng(json!({"seq": 2, "text": "y".repeat(120)})),
+        ),
         (
             "`group_role`",
             "group_role",
@@ -129,7 +140,9 @@ fn the_page_has_the_costs_of_commands() {
     alice.send("bob", "first");
     let members = json!({"group": "eng", "members": ["bob", "carol"]});
     alice.done("group_create", &members);
-    alice.done("send", &json!({"group": "eng", "text": "first"}));
+    for text in ["first", "second"] {
+        alice.done("send", &json!({"group": "eng", "text": text}));
+    }
     let mut found = BTreeMap::new();
     for (row, command, request) in commands() {
         let before = spent(&gateway);
@@ -141,6 +154,23 @@ fn the_page_has_the_costs_of_commands() {
     carol.done("group_join", &json!({"group": "eng"}));
     let joined = spent(&gateway) - before;
     found.insert("`group_join` of an open group".to_owned(), joined);
+    for to in [json!({"user": "alice"}), json!({"group": "eng"})] {
+        bob.done(
+            "send",
+            &with(to, json!({"text": "you", "mentions": ["alice"]})),
+        );
+    }
+    alice.ping();
+    let before = spent(&gateway);
+    let list = alice.done("conversations", &json!({}));
+    let listed = spent(&gateway) - before;
+    for entry in list["conversations"].as_array().expect("a list") {
+        assert_eq!(entry["mentions"], 1, "{entry}");
+    }
+    found.insert(
+        "`conversations`: two, with a mention in each".to_owned(),
+        listed,
+    );
     bob.ping();
     found.insert(
         "`search` for a word, with two hits".to_owned(),
@@ -157,5 +187,56 @@ fn the_page_has_the_costs_of_commands() {
             near.contains(cost),
             "{row}: {cost} ns, not {told}; {found:?}"
         );
+    }
+}
+
+/// What a thread costs depends on its messages, not on those of the conversation.
+#[test]
+fn a_thread_costs_the_same_in_a_long_conversation() {
+    for group in [false, true] {
+        let gateway = Setup::default()
+            .flag("shards", 1)
+            .flag("fanout-limit", 2)
+            .start();
+        let mut alice = gateway.dial().connect("alice", "phone");
+        let members = json!({"group": "eng", "members": ["bob", "carol"]});
+        alice.done("group_create", &members);
+        let (to, conversation) = match group {
+            true => (json!({"group": "eng"}), "g:eng"),
+            false => (json!({"user": "bob"}), "u:alice:bob"),
+        };
+        let say = |alice: &mut Client, more: Value| {
+            alice.done("send", &with(to.clone(), more))["seq"].clone()
+        };
+        let first = say(&mut alice, json!({"text": "first"}));
+        say(&mut alice, json!({"text": "a reply", "reply_to": first}));
+        let cost = |alice: &mut Client, thread: &Value| {
+            let asked = json!({"conversation": conversation, "thread": thread});
+            let before = spent(&gateway);
+            let page = alice.done("history", &asked);
+            assert_eq!(page["messages"].as_array().map(Vec::len), Some(2), "{page}");
+            spent(&gateway) - before
+        };
+        let short = cost(&mut alice, &first);
+        let second = say(&mut alice, json!({"text": "the first of another"}));
+        for _ in 0..20 {
+            let texts =
+                (0..100).map(|number| with(to.clone(), json!({"text": number.to_string()})));
+            let ids: Vec<_> = texts.map(|ask| alice.post("send", &ask)).collect();
+            for id in ids {
+                assert_eq!(alice.reply(id)["error"], Value::Null);
+            }
+        }
+        // One reply at the beginning, and one behind all other messages.
+        say(&mut alice, json!({"text": "late", "reply_to": second}));
+        for thread in [&first, &second] {
+            let long = cost(&mut alice, thread);
+            // Positions are longer.
+            let most = short * 1.25 + 1_000.0;
+            assert!(
+                long < most,
+                "{conversation} {thread}: {long} ns, not {short}"
+            );
+        }
     }
 }
