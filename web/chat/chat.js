@@ -1,6 +1,6 @@
 /** The page of a user who has signed in: what connects its parts. */
 
-import { badge, byId, eachFrame, el, sentence, since } from "/shared/dom.js";
+import { badge, byId, eachFrame, el, sentence, since, sure } from "/shared/dom.js";
 import { Compose } from "./compose.js";
 import { Conversations } from "./conversations.js";
 import * as dialogs from "./dialogs.js";
@@ -296,13 +296,13 @@ export class Chat {
 
   /** Takes a message from the pinned ones, after a question. Then `back` has the focus. */
   async unpin(seq, back) {
-    if (await dialogs.sure("Unpin this message for all members?", "Unpin")) await this.pin(seq, false);
+    if (await sure("Unpin this message for all members?", "Unpin")) await this.pin(seq, false);
     back.focus();
   }
 
   async #discard(item) {
     const one = this.one;
-    if (await dialogs.sure("Discard this message? It was not sent, and its text is lost.", "Discard")) this.store.drop(one, item);
+    if (await sure("Discard this message? It was not sent, and its text is lost.", "Discard")) this.store.drop(one, item);
     this.compose.focus();
   }
 
@@ -403,7 +403,8 @@ export class Chat {
   #told({ one, change, by, members, name, role, send, join }) {
     const me = this.client.user;
     const who = members.map((user) => (user === me ? "you" : user)).join(", ");
-    if (by === me) by = "you";
+    const they = who.replace(/^you\b/, "You");
+    if (by === me) by = "You";
     const rules = [
       send && `${send === "all" ? "all members" : "only admins"} may write in ${one.title}`,
       join && `${join === "open" ? "everybody may join" : "admins add members to"} ${one.title}`,
@@ -414,14 +415,14 @@ export class Chat {
       added: `${by} added ${who} to ${one.title}`,
       removed: `${by} removed ${who} from ${one.title}`,
       renamed: `${by} renamed the group to ${name}`,
-      left: `${who} left ${one.title}`,
-      joined: `${who} joined ${one.title}`,
+      left: `${they} left ${one.title}`,
+      joined: `${they} joined ${one.title}`,
       role: `${by} made ${who} ${role} of ${one.title}`,
       set: `${by} decided: ${rules.filter(Boolean).join(", ")}`,
       pinned: `${by} pinned a message in ${one.title}`,
     }[change];
     this.names = undefined;
-    if (text) this.say(sentence(text));
+    if (text) this.say(text);
   }
 
   #scrolled() {

@@ -28,17 +28,6 @@ export function open(title, content, kind = "") {
   return () => dialog.close();
 }
 
-/** Asks before something is done that cannot be undone, or that concerns others. Returns whether to do it. */
-export async function sure(question, does) {
-  const dialog = byId("sure");
-  byId("sure-text").textContent = question;
-  byId("sure-yes").textContent = does;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  return dialog.returnValue === "yes";
-}
-
 /** Returns the names in a text. */
 export const names = (text) => text.split(/[\s,;]+/).filter(Boolean);
 

@@ -1,7 +1,7 @@
 /** The menus of the page: of a message, of a conversation, and of the user. */
 
 import * as dialogs from "./dialogs.js";
-import { byId } from "/shared/dom.js";
+import { byId, sure } from "/shared/dom.js";
 import * as people from "./people.js";
 
 const HOUR_MS = 3_600_000;
@@ -21,7 +21,7 @@ export class Menus {
 
   /** Asks before `work` is done. Then the keyboard is where it was: `back` has the focus. */
   async #sure(question, does, work, back) {
-    if (await dialogs.sure(question, does)) work();
+    if (await sure(question, does)) work();
     back.focus();
   }
 
@@ -39,7 +39,7 @@ export class Menus {
     const reply = () => compose.reply(message);
     const begins = message.reply_to ?? seq;
     const place = () => (this.#chat.active === undefined ? compose : byId("scroller"));
-    const sure = (question, does, work) => takes(() => this.#sure(question, does, work, place()));
+    const asks = (question, does, work) => takes(() => this.#sure(question, does, work, place()));
     let isDone = false;
     const takes = (work) => () => {
       // The field gets the focus.
@@ -52,9 +52,9 @@ export class Menus {
       isMine && one.mayWrite && ["Edit", takes(() => compose.edit(message))],
       text && ["Copy the text", () => navigator.clipboard?.writeText(text)],
       one.isAdmin && (row.isPinned ? ["Unpin", takes(() => this.#chat.unpin(seq, place()))] : ["Pin for all", () => this.#chat.pin(seq, true)]),
-      isMine && ["Take back for everybody", sure("Take this message back? Nobody can read it any more.", "Take back", () => then(client.recall({ conversation, seq }), "recall")), "danger"],
+      isMine && ["Take back for everybody", asks("Take this message back? Nobody can read it any more.", "Take back", () => then(client.recall({ conversation, seq }), "recall")), "danger"],
       !isMine && one.isGroup && [`Block ${message.from}`, takes(() => this.#block(message.from, place())), "danger"],
-      ["Delete for me", sure("Delete this message from your view? Others still see it.", "Delete", () => then(client.delete({ conversation, seq }), "delete")), "danger"],
+      ["Delete for me", asks("Delete this message from your view? Others still see it.", "Delete", () => then(client.delete({ conversation, seq }), "delete")), "danger"],
     ], {
       quick: dialogs.reactions(react),
       done: () => setTimeout(() => {

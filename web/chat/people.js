@@ -1,7 +1,7 @@
 /** Sheets about people and groups: a group with its members and rules, those whom one blocks, and a thread. */
 
-import { byId, el, hour, icon, sentence } from "/shared/dom.js";
-import { names, open, sure } from "./dialogs.js";
+import { byId, el, hour, icon, sentence, sure } from "/shared/dom.js";
+import { names, open } from "./dialogs.js";
 import { avatar, words } from "./message.js";
 
 /** The most members, blocked users and replies that a sheet lists. */

@@ -1,6 +1,6 @@
 /** Sessions of a user, or of all, and ending them. */
 
-import { byId, el } from "/shared/dom.js";
+import { byId, el, sure } from "/shared/dom.js";
 import { bytes } from "./format.js";
 import { Refused } from "./stream.js";
 
@@ -77,12 +77,7 @@ export class Sessions {
   }
 
   async #end(question, what) {
-    const dialog = byId("sure");
-    byId("sure-text").textContent = question;
-    dialog.returnValue = "no";
-    dialog.showModal();
-    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-    if (dialog.returnValue !== "yes") return;
+    if (!(await sure(question, "Disconnect"))) return;
     try {
       const { closed } = await this.#admin.post("disconnect", what);
       await this.#find();

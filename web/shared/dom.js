@@ -32,6 +32,25 @@ export const sentence = (text) => text.replace(/^./u, (letter) => letter.toUpper
 /** Returns the element with this id. */
 export const byId = (id) => document.getElementById(id);
 
+let asked = Promise.resolve();
+
+/** Asks in the dialog of the page before something is done that cannot be undone, or concerns others. Returns whether to do it. */
+export function sure(question, does) {
+  // A dialog tells of its end a moment later: the answer to one question must not be taken for that to the next one.
+  const answer = asked.then(async () => {
+    const dialog = byId("sure");
+    byId("sure-text").textContent = question;
+    byId("sure-yes").textContent = does;
+    dialog.returnValue = "no";
+    const closed = new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    dialog.showModal();
+    await closed;
+    return dialog.returnValue === "yes";
+  });
+  asked = answer.catch(() => {});
+  return answer;
+}
+
 /** Returns a function that calls `work` once in the next frame, however often it is called before. */
 export function eachFrame(work) {
   let waits = false;

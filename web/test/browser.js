@@ -2,6 +2,7 @@
 //
 //     NODE_PATH=… node browser.js CHROMIUM http://<http> http://<control>
 import { Browser } from "./chromium.js";
+import { people } from "./scene.js";
 
 const [program, chat, control] = process.argv.slice(2);
 const shows = (selector, text) => `[...document.querySelectorAll(${JSON.stringify(selector)})].some((one) => one.textContent.includes(${JSON.stringify(text)}))`;
@@ -44,6 +45,26 @@ async function write(tab, text) {
   await tab.evaluate("document.getElementById('text').focus()");
   await tab.type(text);
   await tab.press("Enter");
+}
+
+/** The answer to a question is not taken for that to the next one, which comes before the page hears that the first is closed. */
+async function questions(tab) {
+  const answers = await tab.evaluate(`import("/shared/dom.js").then(async ({ sure }) => {
+    const dialog = document.getElementById("sure");
+    const isAsked = async (words) => {
+      while (!dialog.open || document.getElementById("sure-text").textContent !== words) await new Promise((next) => setTimeout(next));
+    };
+    const first = sure("The first?", "Yes");
+    await isAsked("The first?");
+    dialog.close("no");
+    const second = sure("The second?", "Yes");
+    await isAsked("The second?");
+    // Both hear what is told of the first one.
+    await new Promise((next) => setTimeout(next, 100));
+    document.getElementById("sure-yes").click();
+    return Promise.all([first, second]);
+  })`);
+  if (answers.join() !== "false,true") throw new Error(`the answers are ${answers}`);
 }
 
 /** Changing, quoting and taking back what was written. */
@@ -176,7 +197,7 @@ async function together(alice, bob) {
   await alice.until("the offered name", shows("#names [aria-selected=true]", "bob"));
   await alice.press("Enter");
   await alice.press("Enter");
-  await bob.until("the mark of a mention", "document.querySelector('#conversations .count.at')");
+  await bob.until("the mark of a mention", shows("#conversations .count.at", "1 mentions you"));
   await bob.evaluate("document.querySelector('#conversations .count.at').closest('button').click()");
   await bob.until("the mention", "document.querySelector('.for-me .mention.me')?.textContent === '@bob'");
   await draft(alice);
@@ -185,6 +206,15 @@ async function together(alice, bob) {
   await choose(alice, "Pin for all");
   for (const tab of [alice, bob]) await tab.until("the pinned message", shows("#pin-go", "look, @bob"));
   await bob.until("that only admins unpin", "document.getElementById('unpin').hidden");
+  // What the user does on another device is said to "you".
+  const { alice: other } = await people(chat, "alice");
+  const last = await alice.evaluate("window.chat.one.last.seq");
+  await other.pin({ conversation: "g:engineering", seq: last });
+  await alice.until("who pinned it", shows("#banner", "You pinned a message in Engineering"));
+  await bob.until("who pinned it, for others", shows("#banner", "alice pinned a message in Engineering"));
+  await other.unpin({ conversation: "g:engineering", seq: last });
+  await alice.until("the one pinned message", "window.chat.one.pins.length === 1");
+  other.close();
 
   await alice.evaluate("document.getElementById('more').click()");
   await choose(alice, "About this group");
@@ -256,6 +286,7 @@ async function play(browser) {
   await alice.press("Enter");
   await bob.until("the reaction", "document.querySelector('.mine .reactions button')");
 
+  await questions(alice);
   await words(alice, bob);
   await byKeys(alice, bob);
   await together(alice, bob);
