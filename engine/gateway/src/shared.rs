@@ -7,18 +7,40 @@ use std::sync::Arc;
 use trunkline_core::hub::PushFrames;
 use trunkline_proto::Encoding;
 
+use crate::metrics::PushBytes;
+
 /// The bytes from which on a frame is shared. Copying a smaller one costs less than sending it apart
 /// from the output around it.
 pub(crate) const SHARED_BYTES: usize = 8 << 10;
 
 /// Counts the bytes of the frames that connections of a shard share.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SharedBytes(Rc<Cell<usize>>);
+pub(crate) struct SharedBytes {
+    /// The bytes of frames that only this shard has.
+    own: Rc<Cell<usize>>,
+    /// The bytes of ephemeral pushes, which other shards may have too.
+    pushes: Rc<Cell<usize>>,
+    /// The bytes of the ephemeral pushes of all shards.
+    all: Arc<PushBytes>,
+}
 
 impl SharedBytes {
+    /// Makes the count of a shard without frames. `all` counts the ephemeral pushes of all shards.
+    pub(crate) fn new(all: Arc<PushBytes>) -> Self {
+        Self {
+            all,
+            ..Self::default()
+        }
+    }
+
     /// Returns the bytes of all shared frames that exist.
     pub(crate) fn get(&self) -> usize {
-        self.0.get()
+        self.own.get() + self.pushes.get()
+    }
+
+    /// Returns the bytes of the ephemeral pushes among them, which other shards may have too.
+    pub(crate) fn pushes(&self) -> usize {
+        self.pushes.get()
     }
 
     /// Returns a copy of a frame that connections can share.
@@ -37,7 +59,7 @@ impl SharedBytes {
             source,
             of: self.clone(),
         };
-        self.0.set(self.0.get() + source.size());
+        source.begin();
         SharedFrame {
             source: Rc::new(source),
             encoding,
@@ -142,12 +164,38 @@ impl Counted {
             Source::Push(frames) => frames.size(),
         }
     }
+
+    /// Counts the bytes.
+    fn begin(&self) {
+        let size = self.size();
+        let of = self.sum();
+        of.set(of.get() + size);
+        if let Source::Push(frames) = &self.source
+            && frames.begin_count()
+        {
+            self.of.all.add(size);
+        }
+    }
+
+    /// Returns the sum that the bytes are part of.
+    fn sum(&self) -> &Cell<usize> {
+        match &self.source {
+            Source::Own(_) => &self.of.own,
+            Source::Push(_) => &self.of.pushes,
+        }
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let of = &self.of.0;
-        of.set(of.get() - self.size());
+        let size = self.size();
+        let of = self.sum();
+        of.set(of.get() - size);
+        if let Source::Push(frames) = &self.source
+            && frames.end_count()
+        {
+            self.of.all.remove(size);
+        }
     }
 }
 
@@ -177,6 +225,34 @@ mod tests {
         assert_eq!(bytes.get(), 9_000 + size);
         drop((again, push));
         assert_eq!(bytes.get(), 0);
+    }
+
+    #[test]
+    fn a_push_of_several_shards_counts_in_each_and_once_in_all() {
+        let all = Arc::new(PushBytes::default());
+        let shards = [(); 3].map(|()| SharedBytes::new(Arc::clone(&all)));
+        let frames = Arc::new(PushFrames::typing("u:alice:bob", "alice", false));
+        let pushes = shards.each_ref().map(|shard| {
+            let counted = shard.share_push(&frames, Encoding::Json);
+            assert_eq!(
+                (shard.get(), shard.pushes()),
+                (frames.size(), frames.size())
+            );
+            counted
+        });
+        let own = shards[0].share(&[7; 50]);
+        assert_eq!(shards[0].pushes(), frames.size());
+        // The first one to have it is not the last one.
+        for push in pushes {
+            assert_eq!(all.get(), frames.size() as u64);
+            drop(push);
+        }
+        assert_eq!((all.get(), shards[0].get()), (0, 50));
+        drop(own);
+        let again = shards[2].share_push(&frames, Encoding::Proto);
+        assert_eq!(all.get(), frames.size() as u64);
+        drop(again);
+        assert_eq!(all.get(), 0);
     }
 
     #[test]

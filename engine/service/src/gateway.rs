@@ -139,7 +139,7 @@ impl Gateway {
             hub: &hub,
             sequencer: &to_sequencer,
             readers: &to_readers,
-            shared: &Shared::new(&limits, config.max_connections),
+            shared: &Shared::new(&limits, config.max_connections, Arc::clone(&metrics.pushes)),
             authority: authority.as_ref(),
             tls: tls.as_ref(),
             back: back.as_ref(),

@@ -9,7 +9,7 @@ use crossbeam::utils::CachePadded;
 use trunkline_core::clock::system_ms;
 use trunkline_core::indexing::IndexMetrics;
 use trunkline_core::metrics::{Counter, SequencerMetrics};
-use trunkline_gateway::metrics::{KeyMetrics, ShardMetrics, TlsMetrics};
+use trunkline_gateway::metrics::{KeyMetrics, PushBytes, ShardMetrics, TlsMetrics};
 use trunkline_gateway::shard::descriptors::Tables;
 use trunkline_gateway::tls::Acceptor;
 use trunkline_http::HttpMetrics;
@@ -36,6 +36,8 @@ pub(crate) use text::Exporter;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) shards: Vec<CachePadded<Arc<ShardMetrics>>>,
+    /// The ephemeral pushes that shards share.
+    pub(crate) pushes: Arc<PushBytes>,
     pub(crate) sequencer: Arc<SequencerMetrics>,
     pub(crate) tls: Arc<TlsMetrics>,
     pub(crate) keys: Arc<KeyMetrics>,
@@ -119,6 +121,7 @@ impl Metrics {
                 shards,
             },
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
+            pushes: Arc::default(),
             sequencer: Arc::default(),
             tls: Arc::default(),
             keys: Arc::default(),
@@ -142,6 +145,15 @@ impl Metrics {
     /// Returns the number of open connections of all shards.
     pub(crate) fn connections(&self) -> usize {
         usize::try_from(self.sum(|shard| &shard.connections)).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the bytes that are held for connections. What several shards share counts once.
+    pub(crate) fn held(&self) -> u64 {
+        let alone = |shard: &ShardMetrics| {
+            let held = shard.held_bytes.get();
+            held.saturating_sub(shard.held_pushes.get())
+        };
+        self.total(alone) + self.pushes.get()
     }
 
     /// Returns the sum of a counter over the shards and the client API.

@@ -1,5 +1,7 @@
 //! The frames of an ephemeral push, encoded once for all recipients.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::write_with;
 use trunkline_proto::message::{Event, Push, ServerMessage, TypingUser};
@@ -14,6 +16,8 @@ const TYPING_MS: u64 = 6_000;
 pub struct PushFrames {
     json: Frame,
     proto: Frame,
+    /// The number of shards that count the frames.
+    counted: AtomicU32,
 }
 
 /// A frame of one encoding.
@@ -44,6 +48,7 @@ impl PushFrames {
         Self {
             json: frame(Encoding::Json),
             proto: frame(Encoding::Proto),
+            counted: AtomicU32::new(0),
         }
     }
 
@@ -79,6 +84,17 @@ impl PushFrames {
     /// Returns the memory that the frames take, in bytes.
     pub fn size(&self) -> usize {
         self.json.bytes.len() + self.proto.bytes.len()
+    }
+
+    /// Notes that one more shard counts the frames. Returns whether it is the first one. What the first one does before
+    /// it ends comes before what the last one does after it.
+    pub fn begin_count(&self) -> bool {
+        self.counted.fetch_add(1, Ordering::AcqRel) == 0
+    }
+
+    /// Notes that one shard less counts the frames. Returns whether it was the last one.
+    pub fn end_count(&self) -> bool {
+        self.counted.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Replaces the last occurrence of `blank` in both frames with `text`, which has the same length.

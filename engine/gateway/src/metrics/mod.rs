@@ -1,6 +1,7 @@
 //! The counters of shards.
 
 mod limit;
+mod pushes;
 mod throttle;
 mod tls;
 mod tokens;
@@ -15,6 +16,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message::CommandBody;
 
 pub use limit::Limit;
+pub use pushes::PushBytes;
 pub use throttle::Throttle;
 pub use tls::{TlsFailure, TlsMetrics};
 pub use tokens::{KeyMetrics, TokenMetrics};
@@ -58,6 +60,8 @@ pub struct ShardMetrics {
     pub opening: Counter,
     /// Bytes that connections hold: output that clients have not read, and incomplete input.
     pub held_bytes: Counter,
+    /// The part of them that other shards may have too: large ephemeral pushes.
+    pub held_pushes: Counter,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections turned away because of a connection or descriptor limit.

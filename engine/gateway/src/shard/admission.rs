@@ -207,6 +207,7 @@ mod tests {
             max_total,
             addresses: Counts::new(per_address).map(Arc::new),
             user_sessions: None,
+            pushes: Arc::default(),
             charges: Charges::default(),
             budgets: None,
             began: Instant::now(),

@@ -42,6 +42,7 @@ use super::{LITTLE, MUCH};
 use crate::metrics::{Limit, Work};
 use crate::rate::Allowances;
 use crate::session::{EventRef, Frames};
+use crate::shared::SharedBytes;
 use crate::timer::{TICK, Tick};
 
 /// The time in which a closing connection must take its last frames and close its side, in ticks: 3
@@ -126,7 +127,8 @@ impl Core {
             parts.shards,
             limits.reconnect_delay_ms,
         );
-        let memory = Memory::new(limits.shard_buffer_bytes);
+        let shared = SharedBytes::new(Arc::clone(&parts.shared.pushes));
+        let memory = Memory::new(limits.shard_buffer_bytes, shared);
         Self {
             users: PerUser::default(),
             known: Known::default(),

@@ -20,13 +20,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Makes the count of a shard whose connections may hold `limit` bytes together.
-    pub(super) fn new(limit: usize) -> Self {
+    /// Makes the count of a shard whose connections may hold `limit` bytes together. `shared` counts the frames
+    /// that connections share.
+    pub(super) fn new(limit: usize, shared: SharedBytes) -> Self {
         Self {
             limit,
             held: 0,
             holders: BTreeSet::new(),
-            shared: SharedBytes::default(),
+            shared,
         }
     }
 
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_sum_follows_each_connection() {
-        let mut memory = Memory::new(100);
+        let mut memory = Memory::new(100, SharedBytes::default());
         let (mut one, mut two) = (0, 0);
         memory.count(1, &mut one, 30);
         memory.count(2, &mut two, 20);
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn those_that_hold_most_go_until_a_quarter_is_free() {
-        let mut memory = Memory::new(100);
+        let mut memory = Memory::new(100, SharedBytes::default());
         let mut held = [10, 40, 5, 30, 15];
         for (slot, held) in held.iter_mut().enumerate() {
             let now = *held as usize;

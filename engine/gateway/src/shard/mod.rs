@@ -537,7 +537,9 @@ impl Shard {
         let metrics = &self.core.parts.metrics;
         metrics.connections.set(self.conns.len() as u64);
         metrics.opening.set(self.core.admission.opening() as u64);
-        metrics.held_bytes.set(self.core.memory.held() as u64);
+        let memory = &self.core.memory;
+        metrics.held_bytes.set(memory.held() as u64);
+        metrics.held_pushes.set(memory.shared().pushes() as u64);
     }
 
     /// Takes the timers that are due into the queue of those that have fired.

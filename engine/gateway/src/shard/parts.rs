@@ -19,7 +19,7 @@ use super::tokens::CHECK_COST;
 use crate::auth::Authority;
 use crate::counts::Counts;
 use crate::limits::Limits;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{PushBytes, ShardMetrics};
 use crate::rate::Budgets;
 use crate::tls::Acceptor;
 
@@ -85,6 +85,8 @@ pub struct Shared {
     pub(crate) addresses: Option<Arc<Counts<Source>>>,
     /// The number of sessions of each user, by half of the id. `None`: no limit.
     pub(crate) user_sessions: Option<Arc<Counts<Half>>>,
+    /// The bytes of the ephemeral pushes that connections share.
+    pub(crate) pushes: Arc<PushBytes>,
     /// The rates of connections and users.
     pub(crate) charges: Charges,
     /// The budgets of cost. `None` without any.
@@ -95,13 +97,14 @@ pub struct Shared {
 
 impl Shared {
     /// Makes the shared state of a gateway without connections. `max_total` is the number of
-    /// connections at most.
-    pub fn new(limits: &Limits, max_total: usize) -> Self {
+    /// connections at most. `pushes` counts the ephemeral pushes that connections share.
+    pub fn new(limits: &Limits, max_total: usize, pushes: Arc<PushBytes>) -> Self {
         Self {
             total: Arc::default(),
             max_total,
             addresses: Counts::new(limits.connections_per_address).map(Arc::new),
             user_sessions: Counts::new(limits.connections_per_user).map(Arc::new),
+            pushes,
             charges: Charges::new(limits),
             budgets: Budgets::new(&limits.costs).map(Arc::new),
             began: Instant::now(),

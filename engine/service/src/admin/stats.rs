@@ -114,7 +114,7 @@ impl Stats {
             "connections": sum(|m| &m.connections),
             "sessions": sum(|m| &m.sessions),
             "opening": sum(|m| &m.opening),
-            "held_bytes": sum(|m| &m.held_bytes),
+            "held_bytes": metrics.held(),
             "conversations": metrics.sequencer.conversations.get(),
             "commands_waiting": metrics.sequencer.waiting.get(),
             "http": {

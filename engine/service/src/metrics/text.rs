@@ -71,7 +71,7 @@ impl Collector for Exporter {
 impl Exporter {
     fn shards(&self, to: &mut Families<'_, '_>) -> Written {
         type Of = fn(&ShardMetrics) -> &Counter;
-        let gauges: [(&str, &str, Of); 4] = [
+        let gauges: [(&str, &str, Of); 3] = [
             ("trunkline_connections", "Open TCP connections", |m| {
                 &m.connections
             }),
@@ -81,15 +81,15 @@ impl Exporter {
             ("trunkline_opening", "Connections without a session", |m| {
                 &m.opening
             }),
-            (
-                "trunkline_held_bytes",
-                "Bytes held for connections: unread output and incomplete input",
-                |m| &m.held_bytes,
-            ),
         ];
         for (name, help, of) in gauges {
             to.gauge(name, help, self.metrics.sum(of))?;
         }
+        to.gauge(
+            "trunkline_held_bytes",
+            "Bytes held for connections: unread output and incomplete input",
+            self.metrics.held(),
+        )?;
         let commands = self.metrics.total(|m| m.commands.sum());
         to.counter("trunkline_commands", "Commands received", commands)?;
         let counters: [(&str, &str, Of); 9] = [
