@@ -10,6 +10,7 @@ mod asking;
 mod back;
 mod backlog;
 mod charge;
+mod chunks;
 mod connection;
 mod core;
 mod departing;

@@ -1,11 +1,10 @@
 //! The buffers that connections borrow while output waits for them.
 
-use std::collections::VecDeque;
-
 use trunkline_core::frames::opcode;
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::{MAX_HEADER, Opcode, begin_frame, begun, end_frame};
 
+use super::chunks::{Chunk, Chunks, List};
 use crate::mapped::{self, MAPPED_BYTES};
 use crate::shared::{SHARED_BYTES, SharedFrame};
 
@@ -18,10 +17,6 @@ const POOL_BYTES: usize = 4 << 20;
 
 /// The size of a buffer that a shard keeps at most, in bytes. Larger ones go back to the allocator.
 const POOLED_BYTES: usize = 64 << 10;
-
-/// The largest capacity for chunks that a pooled buffer keeps, and the chunks for which a full buffer
-/// makes room. One that doubles its room takes twice the memory of a crowd.
-const CHUNKS: usize = 8;
 
 /// The size of a new buffer, in bytes: enough for a reply or two. In a storm of new connections each
 /// connection of a turn borrows one. Buffers with more output grow, and keep their size.
@@ -37,6 +32,8 @@ pub(crate) struct Pool {
     #[expect(clippy::vec_box, reason = "connections borrow and give back the boxes")]
     free: Vec<Box<Waiting>>,
     bytes: usize,
+    /// The lists of output that is not copied.
+    chunks: Chunks,
 }
 
 impl Pool {
@@ -46,7 +43,7 @@ impl Pool {
         if let Some(waiting) = &taken {
             self.bytes -= waiting.room();
         }
-        taken.unwrap_or_default()
+        taken.unwrap_or_else(|| Box::new(Waiting::new(self.chunks.clone())))
     }
 
     /// Takes a buffer back.
@@ -54,9 +51,6 @@ impl Pool {
         let room = waiting.room();
         if self.free.len() < POOL && room <= POOLED_BYTES && self.bytes + room <= POOL_BYTES {
             waiting.clear();
-            if waiting.chunks.capacity() > CHUNKS {
-                waiting.chunks = VecDeque::new();
-            }
             self.bytes += room;
             self.free.push(waiting);
         }
@@ -64,12 +58,18 @@ impl Pool {
 }
 
 /// The output that waits for one connection.
-#[derive(Debug, Default)]
+///
+/// `more` is empty while `first` is `None`.
+#[derive(Debug)]
 pub(super) struct Waiting {
     /// Output that comes before `bytes`.
-    chunks: VecDeque<Chunk>,
+    first: Option<Chunk>,
+    /// Output that comes between `first` and `bytes`.
+    more: List,
     /// The number of bytes of all chunks.
     in_chunks: usize,
+    /// The memory of the bytes of all chunks.
+    chunks_memory: usize,
     /// Frames. Not encrypted, also on a TLS connection. Like the chunks.
     bytes: Vec<u8>,
     /// The number of bytes of the first chunk, or of `bytes` without chunks, that the socket has
@@ -93,25 +93,23 @@ struct Batch {
     opcode: Opcode,
 }
 
-/// A piece of output that is not copied.
-#[derive(Debug)]
-enum Chunk {
-    /// Frames of this connection.
-    Own(Vec<u8>),
-    /// A frame that other connections send too.
-    Shared(SharedFrame),
-}
-
-impl Chunk {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(bytes) => bytes,
-            Self::Shared(frame) => frame.bytes(),
+impl Waiting {
+    /// Makes an empty buffer, with a list among these.
+    fn new(chunks: Chunks) -> Self {
+        Self {
+            first: None,
+            more: List::new(chunks),
+            in_chunks: 0,
+            chunks_memory: 0,
+            bytes: Vec::new(),
+            sent: 0,
+            sealed: Vec::new(),
+            sealed_sent: 0,
+            batch: None,
+            settled: false,
         }
     }
-}
 
-impl Waiting {
     /// The room in the buffers in bytes.
     fn room(&self) -> usize {
         self.bytes.capacity() + self.sealed.capacity()
@@ -119,13 +117,9 @@ impl Waiting {
 
     /// The memory of what waits in bytes. Shared frames are counted elsewhere.
     pub(super) fn memory(&self) -> usize {
-        let own = self.chunks.iter().map(|chunk| match chunk {
-            Chunk::Own(bytes) => mapped::memory(bytes),
-            Chunk::Shared(_) => 0,
-        });
         let buffers = [&self.bytes, &self.sealed].map(mapped::memory);
-        let chunks = self.chunks.capacity() * size_of::<Chunk>();
-        size_of::<Self>() + buffers.iter().sum::<usize>() + chunks + own.sum::<usize>()
+        let chunks = self.more.memory() + self.chunks_memory;
+        size_of::<Self>() + buffers.iter().sum::<usize>() + chunks
     }
 
     /// The number of bytes that the socket has not taken.
@@ -228,7 +222,7 @@ impl Waiting {
 
     fn append(&mut self, chunk: Chunk) {
         self.close_batch();
-        if self.chunks.is_empty() && self.sent == self.bytes.len() {
+        if self.first.is_none() && self.sent == self.bytes.len() {
             self.bytes.clear();
             self.sent = 0;
         }
@@ -242,26 +236,29 @@ impl Waiting {
 
     fn add(&mut self, chunk: Chunk) {
         self.in_chunks += chunk.bytes().len();
-        if self.chunks.len() == self.chunks.capacity() {
-            self.chunks.reserve_exact(CHUNKS);
+        self.chunks_memory += chunk.memory();
+        if self.first.is_none() {
+            self.first = Some(chunk);
+        } else {
+            self.more.push(chunk);
         }
-        self.chunks.push_back(chunk);
     }
 
     /// The next frames to send. Empty where everything is sent.
     pub(super) fn next(&self) -> &[u8] {
-        let first = self.chunks.front().map_or(&self.bytes[..], Chunk::bytes);
+        let first = self.first.as_ref().map_or(&self.bytes[..], Chunk::bytes);
         &first[self.sent..]
     }
 
     /// Moves past this many bytes of [`Self::next`].
     pub(super) fn advance(&mut self, count: usize) {
         self.sent += count;
-        if let Some(first) = self.chunks.front().map(|chunk| chunk.bytes().len())
-            && self.sent == first
+        if let Some(first) = &self.first
+            && self.sent == first.bytes().len()
         {
-            self.chunks.pop_front();
-            self.in_chunks -= first;
+            self.in_chunks -= self.sent;
+            self.chunks_memory -= first.memory();
+            self.first = self.more.pop();
             self.sent = 0;
         }
     }
@@ -271,7 +268,7 @@ impl Waiting {
     #[cold]
     pub(super) fn settle(&mut self) {
         debug_assert!(self.batch.is_none(), "a flush closes it");
-        if self.chunks.is_empty() {
+        if self.first.is_none() {
             if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
                 self.bytes.drain(..self.sent);
                 self.sent = 0;
@@ -288,22 +285,32 @@ impl Waiting {
             self.sealed_sent = 0;
         }
         if !std::mem::replace(&mut self.settled, true) {
-            for (at, chunk) in self.chunks.iter_mut().enumerate() {
-                let sent = if at == 0 { self.sent } else { 0 };
-                if let Chunk::Own(bytes) = chunk {
-                    let before = bytes.len();
-                    if mapped::settle(bytes, sent) && at == 0 {
-                        self.sent = 0;
-                        self.in_chunks -= before - bytes.len();
-                    }
-                }
-            }
+            self.settle_chunks();
         }
     }
 
+    /// Gives chunks that lie on the heap memory that goes back to the kernel with them.
+    fn settle_chunks(&mut self) {
+        let Some(first) = &mut self.first else {
+            return;
+        };
+        if first.settle(self.sent) {
+            self.in_chunks -= self.sent;
+            self.sent = 0;
+        }
+        let mut memory = first.memory();
+        self.more.for_each(|chunk| {
+            chunk.settle(0);
+            memory += chunk.memory();
+        });
+        self.chunks_memory = memory;
+    }
+
     fn clear(&mut self) {
-        self.chunks.clear();
+        self.first = None;
+        self.more.clear();
         self.in_chunks = 0;
+        self.chunks_memory = 0;
         self.bytes.clear();
         self.sent = 0;
         self.sealed.clear();
@@ -336,7 +343,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_counted_encrypted_or_not() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(Chunks::default());
         waiting.bytes.extend_from_slice(&[7; 100]);
         waiting.advance(40);
         waiting.sealed.extend_from_slice(&[7; 30]);
@@ -353,7 +360,7 @@ mod tests {
     #[test]
     fn chunks_and_bytes_are_sent_in_their_order() {
         let counted = SharedBytes::default();
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(Chunks::default());
         waiting.tail().extend_from_slice(b"abc");
         waiting.advance(1);
         waiting.append_shared(counted.share(b"def"));
@@ -378,7 +385,7 @@ mod tests {
     fn shared_frames_take_no_memory_of_their_own() {
         let counted = SharedBytes::default();
         let frame = counted.share(&[7; 9_000]);
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(Chunks::default());
         waiting.append_shared(frame.clone());
         assert!(waiting.len() == 9_000 && waiting.memory() < 1_000);
         waiting.append_own(vec![7; 5_000]);
@@ -389,7 +396,7 @@ mod tests {
     #[test]
     fn what_waits_for_long_is_in_one_mapped_buffer() {
         for (batches, bytes) in [(false, 100), (true, 100), (false, 7_000), (true, 7_000)] {
-            let mut waiting = Waiting::default();
+            let mut waiting = Waiting::new(Chunks::default());
             waiting.tail_for(300).extend_from_slice(&[7; 300]);
             waiting.settle();
             for _ in 0..20 {
@@ -412,7 +419,7 @@ mod tests {
     fn it_keeps_no_more_than_it_may() {
         let mut pool = Pool::default();
         let give = |pool: &mut Pool, size| {
-            let mut waiting = Box::<Waiting>::default();
+            let mut waiting = Box::new(Waiting::new(Chunks::default()));
             waiting.bytes.reserve_exact(size);
             pool.give(waiting);
         };
