@@ -419,6 +419,29 @@ fn a_long_frame_with_few_states_is_read_once() {
     assert!(opened.reader.clone().state(TimelineId(1)).is_err());
 }
 
+/// A record with many states counts whole, each time that it is read, and its states have the same place.
+#[test]
+fn a_reader_knows_where_states_are_and_counts_what_it_reads() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, large_records()).unwrap();
+    let first = commit_crowd(&mut opened, 0..600, 1);
+    let second = commit_crowd(&mut opened, 300..900, 2);
+    let keys = [5, 400, 299, 899, 7_000].map(TimelineId);
+    let (first, second) = (Some(first.0), Some(second.0));
+    let expected = [first, second, first, second, None];
+    assert_eq!(opened.reader.places(&keys), expected);
+    assert_eq!(opened.reader.bytes_of_states(), 0);
+    let long = 600 * (16 + 2);
+    assert!(read(&opened, 5).is_some());
+    let once = opened.reader.bytes_of_states();
+    assert!((long..2 * long).contains(&once), "{once}");
+    assert!(read(&opened, 6).is_some());
+    assert_eq!(opened.reader.bytes_of_states(), once, "it is kept");
+    opened.reader.release();
+    assert!(read(&opened, 6).is_some());
+    assert_eq!(opened.reader.bytes_of_states(), 2 * once);
+}
+
 /// Records of more than 1 MiB are read once as well, also while shorter ones are read between.
 #[test]
 fn a_long_frame_is_read_and_checked_once() {

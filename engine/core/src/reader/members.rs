@@ -14,7 +14,11 @@ use super::reading::Reading;
 use crate::event::Body;
 use crate::exchange::{Access, Failure, Listing};
 use crate::paging::PageBuilder;
-use crate::state::{self, Entry, Marks, Pins, Profile};
+use crate::state::{self, Entry, Marks, Pins, Profile, ROSTER_CHUNK};
+
+/// The number of chunks of a roster whose members are looked up together: 512 members. The store keeps as many records,
+/// and a change that adds members has their chunk too.
+const CHUNKS: usize = 4;
 
 /// A conversation whose members are listed, with the names that the list needs.
 pub(super) struct About {
@@ -76,8 +80,10 @@ impl About {
         let fits = text_bytes(profile.picture) <= message_bytes / 2;
         let picture = Some(profile.picture).filter(|picture| fits && !picture.is_empty());
         let mut page = PageBuilder::new(self.listing.after.clone(), limit);
-        for number in 0..group.chunks {
-            if let Some(chunk) = reading.roster(id, number)? {
+        for keys in reading.roster_keys(id, group.chunks).await.chunks(CHUNKS) {
+            let chunks = reading.rosters(keys)?;
+            reading.pause_if_due().await;
+            for chunk in &chunks {
                 let members = chunk.members()?;
                 reading.count_listed(members.len());
                 for member in members {
@@ -85,8 +91,8 @@ impl About {
                         page.add(member.user.to_owned(), (member.role, member.since));
                     }
                 }
+                reading.pause_if_due().await;
             }
-            reading.pause_if_due().await;
         }
         let page = page.finish();
         let member = |(name, (role, since)): (String, _)| GroupMember {
@@ -142,15 +148,20 @@ impl About {
             }
             return Ok(tally.reply());
         }
-        for number in 0..reading.group(id)?.chunks {
-            if let Some(chunk) = reading.roster(id, number)? {
-                let members = chunk.members()?;
-                reading.count_listed(members.len());
-                for member in self.marks(reading, &members).await? {
-                    tally.count(&member);
-                }
+        let count = reading.group(id)?.chunks;
+        for keys in reading.roster_keys(id, count).await.chunks(CHUNKS) {
+            let chunks = reading.rosters(keys)?;
+            let mut members = Vec::new();
+            for chunk in &chunks {
+                members.extend(chunk.members()?);
             }
-            reading.pause_if_due().await;
+            for member in self.marks(reading, &members).await? {
+                tally.count(&member);
+            }
+            for chunk in members.chunks(ROSTER_CHUNK) {
+                reading.count_listed(chunk.len());
+                reading.pause_if_due().await;
+            }
         }
         Ok(tally.reply())
     }
@@ -285,7 +296,7 @@ mod tests {
     use crate::exchange::slices::{LongLookUp, LookedUp, SLICE};
     use crate::fit::Cut;
     use crate::reader::reading::{LISTED, LOOK_UP};
-    use crate::state::{Head, Member, ROSTER_CHUNK, Role, Roster};
+    use crate::state::{Head, Member, Role, Roster};
 
     const GROUP: TimelineId = TimelineId(100);
     const MEMBERS: usize = 3_000;

@@ -353,19 +353,24 @@ impl MissedMessages {
             let Some(chunk) = reading.roster(group, number)? else {
                 continue;
             };
-            for member in chunk.members()? {
+            let members = chunk.members()?.into_iter();
+            let away = members.filter_map(|member| {
                 let user = ids.user(body.namespace, member.user);
                 let is_other = member.user != body.user && among.has_recipient(user);
-                if !is_other || !self.is_away(user, sent) {
-                    continue;
-                }
-                let was_in = if is_pulled {
-                    reading.member(group, user)?.joined_at < record.seq
-                } else {
-                    told.binary_search(&user).is_ok()
-                };
-                if was_in {
-                    each(member.user);
+                let is_away = is_other && self.is_away(user, sent);
+                let was_told = is_pulled || told.binary_search(&user).is_ok();
+                (is_away && was_told).then_some((member.user, user))
+            });
+            let away: Vec<_> = away.collect();
+            if !is_pulled {
+                away.iter().for_each(|(name, _)| each(name));
+                continue;
+            }
+            let users = away.iter().map(|(_, user)| *user);
+            let states = reading.members_at_once(group, users)?;
+            for ((name, _), state) in away.iter().zip(states) {
+                if state.joined_at < record.seq {
+                    each(name);
                 }
             }
         }

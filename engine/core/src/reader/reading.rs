@@ -30,6 +30,9 @@ const READ_KIB: usize = 600;
 /// Calibrated with a release build.
 pub(super) const LISTED: Cost = Cost::nanos(300);
 
+/// The cost of finding where a value is, in the index alone.
+const PLACED: Cost = Cost::nanos(200);
+
 /// The number of values that are looked up in one piece.
 const PIECE: usize = 32;
 
@@ -234,9 +237,20 @@ impl Reading {
     /// # Errors
     /// The store could not be read.
     pub(super) fn stored(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        let before = self.store.bytes_of_states();
         let value = self.store.state(key)?;
-        self.count(1, value.as_ref().map_or(0, Vec::len));
+        self.count_values(1, value.as_ref().map_or(0, Vec::len), before);
         Ok(value)
+    }
+
+    /// Counts a look-up of values of `bytes` bytes together. `before` is what the store had read before it: a record
+    /// is read whole, however short the value is that it is read for.
+    fn count_values(&self, count: usize, bytes: usize, before: u64) {
+        let read = self.store.bytes_of_states().saturating_sub(before);
+        self.count(
+            count,
+            bytes.max(usize::try_from(read).unwrap_or(usize::MAX)),
+        );
     }
 
     /// Returns the position behind which the events of a user begin, because an earlier user of the name
@@ -260,12 +274,27 @@ impl Reading {
     ) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
         let mut all = Vec::with_capacity(keys.len());
         for keys in keys.chunks(PIECE) {
+            let before = self.store.bytes_of_states();
             let found = self.store.states(keys)?;
             let bytes = found.iter().flatten().map(Vec::len).sum();
-            self.count(keys.len(), bytes);
+            self.count_values(keys.len(), bytes, before);
             all.extend(found);
         }
         Ok(all)
+    }
+
+    /// Returns the numbers of keys in the order in which the log has their values. Look-ups in pieces read each
+    /// record once in this order. In the order of the keys each piece may read all of the records again.
+    async fn by_place(&self, keys: &[TimelineId]) -> Vec<usize> {
+        let mut places = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(PIECE) {
+            places.extend(self.store.places(keys));
+            self.meter.add(PLACED.times(keys.len()));
+            self.pause_if_due().await;
+        }
+        let mut numbers: Vec<_> = (0..keys.len()).collect();
+        numbers.sort_unstable_by_key(|number| places[*number]);
+        numbers
     }
 
     /// Returns the value under a key, if there is one.
@@ -296,10 +325,13 @@ impl Reading {
                 state::decode(&value).map(Some).ok_or(CORRUPT)
             })
         };
-        let mut values = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(PIECE) {
-            for value in self.stored_all(keys).map_err(|error| failure(&error))? {
-                values.push(decode(value)?);
+        let mut values: Vec<_> = keys.iter().map(|_| None).collect();
+        // The last records first: a caller has often just read them, for what led to these keys.
+        for numbers in self.by_place(keys).await.rchunks(PIECE) {
+            let piece: Vec<_> = numbers.iter().map(|number| keys[*number]).collect();
+            let found = self.stored_all(&piece).map_err(|error| failure(&error))?;
+            for (number, value) in numbers.iter().zip(found) {
+                values[*number] = decode(value)?;
             }
             self.pause_if_due().await;
         }
@@ -451,6 +483,25 @@ impl Reading {
         Ok(value.map(RosterChunk))
     }
 
+    /// Returns the keys of all chunks of a group's roster, in the order in which the log has the chunks: a change of
+    /// many members writes many chunks in one record.
+    pub(super) async fn roster_keys(&self, group: TimelineId, chunks: u32) -> Vec<TimelineId> {
+        let keys: Vec<_> = (0..chunks)
+            .map(|number| self.ids.roster(group, number))
+            .collect();
+        let order = self.by_place(&keys).await;
+        order.into_iter().map(|number| keys[number]).collect()
+    }
+
+    /// Returns the chunks of a group's roster under these keys, without the empty ones.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn rosters(&self, keys: &[TimelineId]) -> Result<Vec<RosterChunk>, Failure> {
+        let values = self.stored_all(keys).map_err(|error| failure(&error))?;
+        Ok(values.into_iter().flatten().map(RosterChunk).collect())
+    }
+
     /// Returns the marks of both members of a 1:1 conversation.
     ///
     /// # Errors
@@ -481,6 +532,24 @@ impl Reading {
         let keys: Vec<_> = users.map(|user| self.ids.member(group, user)).collect();
         let members = self.values::<Member>(&keys).await?.into_iter();
         Ok(members.map(Option::unwrap_or_default).collect())
+    }
+
+    /// Returns the states of users in a group like [`members`](Self::members), without a pause.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn members_at_once(
+        &self,
+        group: TimelineId,
+        users: impl Iterator<Item = UserId>,
+    ) -> Result<Vec<Member>, Failure> {
+        let keys: Vec<_> = users.map(|user| self.ids.member(group, user)).collect();
+        let values = self.stored_all(&keys).map_err(|error| failure(&error))?;
+        let decode = |value: Option<Vec<u8>>| match value {
+            None => Ok(Member::default()),
+            Some(value) => state::decode(&value).ok_or(CORRUPT),
+        };
+        values.into_iter().map(decode).collect()
     }
 
     /// Returns the marks that a group keeps for its members together.

@@ -3,6 +3,8 @@
 //! A record with a thousand states is one frame, and its checksum covers all of it. Without a cache
 //! each look-up of one state would read and check the whole frame.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use parking_lot::Mutex;
 
 use super::{Reader, View};
@@ -31,7 +33,11 @@ const AT_ONCE: usize = 32;
 ///
 /// A clone of a reader begins without frames, so that threads do not wait for each other.
 #[derive(Default)]
-pub(super) struct Frames(Mutex<Vec<Frame>>);
+pub(super) struct Frames {
+    kept: Mutex<Vec<Frame>>,
+    /// The number of bytes of all frames that were read.
+    read: AtomicU64,
+}
 
 /// The payload of a checked frame.
 struct Frame {
@@ -109,10 +115,29 @@ impl Reader {
         Ok(values)
     }
 
+    /// Returns where the log has the latest visible values under many keys, in the order of the keys; `None` for a key
+    /// without a value in the log. Reads nothing. Values at the same place are in the same record: look-ups in the
+    /// order of the places read each record once.
+    #[must_use]
+    pub fn places(&self, keys: &[TimelineId]) -> Vec<Option<u64>> {
+        let mut places = Vec::with_capacity(keys.len());
+        for some in keys.chunks(AT_ONCE) {
+            self.look_up(|index| places.extend(some.iter().map(|&key| index.state(key))));
+        }
+        places
+    }
+
+    /// Returns the number of bytes of records that this reader has read to look up values. A record with many values
+    /// counts whole, each time that it is read.
+    #[must_use]
+    pub fn bytes_of_states(&self) -> u64 {
+        self.frames.read.load(Relaxed)
+    }
+
     /// Frees the frames that this reader keeps to make look-ups of states faster: up to 1 MiB, and one
     /// record that is longer. The next look-ups read them again.
     pub fn release(&self) {
-        self.frames.0.lock().clear();
+        self.frames.kept.lock().clear();
     }
 
     /// Returns the value under a key that the index has at `position`, or that is in a run.
@@ -132,7 +157,7 @@ impl Reader {
     /// Returns the value that the frame at `position` puts under `key`.
     fn value_at(&self, view: &View, key: TimelineId, position: u64) -> Result<Vec<u8>, ReadError> {
         // Another thread with the same reader has the frames: this one reads for itself.
-        let mut kept = self.frames.0.try_lock();
+        let mut kept = self.frames.kept.try_lock();
         let known = kept.as_mut().and_then(|kept| find(kept, position));
         let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
         if let Some(frame) = known {
@@ -143,6 +168,7 @@ impl Reader {
         }
         let mut window = Window::default();
         let (kind, payload) = self.read_frame(segment, position, &mut window)?;
+        self.frames.read.fetch_add(payload.len() as u64, Relaxed);
         let (value, states) = match kind {
             FrameKind::State => (record::decode_state(payload).map(|state| state.value), 1),
             FrameKind::Record | FrameKind::Redacted => {
