@@ -323,13 +323,29 @@ fn receipts_of_before_an_erasure_reach_no_new_user() {
     let synced = bob.done("sync", &json!({"since": "0"}));
     assert_eq!(synced["events"], json!([]), "{synced}");
     // From the first message on they tell each other, as ever. No mark of before comes with another one.
+    let mut tablet = gateway.dial().connect("alice", "tablet");
     let sent = bob.send("alice", "five");
     alice.ack(direct, &json!({"delivered": sent["seq"]}));
-    bob.ping();
-    assert_eq!(bob.waiting(), [] as [Value; 0]);
+    let push = bob.push();
+    assert_eq!(push[receipt]["delivered"], sent["seq"], "{push}");
+    assert_eq!(push[receipt]["read"], 0, "{push}");
+    // The reader's own devices get all marks, once.
+    tablet.push_of("message");
+    let push = tablet.push();
+    assert_eq!(push[receipt]["read"], 3, "{push}");
     alice.ack(direct, &json!({"read": sent["seq"]}));
     let push = bob.push();
     assert_eq!(push[receipt]["read"], sent["seq"], "{push}");
+    let push = tablet.push();
+    assert_eq!(push[receipt]["read"], sent["seq"], "{push}");
+    tablet.ping();
+    assert_eq!(tablet.waiting(), [] as [Value; 0]);
+    let synced = bob.done("sync", &json!({"since": "0"}));
+    let events = synced["events"].as_array().expect("events").iter();
+    let told = events.map(|event| &event[receipt]);
+    let told: Vec<_> = told.filter(|receipt| receipt.is_object()).collect();
+    assert_eq!(told.len(), 2, "{synced}");
+    assert_eq!(told[0]["read"], 0, "{synced}");
     alice.ping();
     alice.waiting();
     // What lies before the first message is nothing to read.

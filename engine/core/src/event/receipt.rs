@@ -10,6 +10,9 @@
 //!
 //! Numbers are varints (LEB128). The fan-out of the record names the member of each part at the
 //! part's own place. That member is always a recipient.
+//!
+//! In a 1:1 conversation, parts may follow for who does not see all that a member has read: they repeat the member
+//! without the read mark. The user at such a part's own place, if there is one, is the other user, who is its recipient.
 
 use trunkline_storage::{Position, Record, TimelineId};
 
@@ -230,6 +233,28 @@ mod tests {
                 let left: Vec<_> = Parts::new(conversation, &written[..cut]).collect();
                 assert!(left.len() < parts.len() && parts.starts_with(&left));
             }
+        }
+    }
+
+    /// A part for the other user behind those of one reader, and of two readers.
+    #[test]
+    fn parts_without_a_read_mark_reach_the_other_user() {
+        let (alice, bob) = (part("alice", 9, 3, 1), part("bob", 8, 4, 2));
+        let one = vec![alice, part("alice", 9, 0, 2)];
+        let two = vec![alice, bob, part("alice", 9, 0, 2), part("bob", 8, 0, 1)];
+        for (parts, to_alice, to_bob) in [(one, 0b01, 0b10), (two, 0b1001, 0b0110)] {
+            let mut written = Vec::new();
+            write(&mut written, "u:alice:bob", parts.iter().copied());
+            let read: Vec<_> = Parts::new("u:alice:bob", &written).collect();
+            for (read, part) in read.iter().zip(&parts) {
+                assert_eq!((read.user, read.read), (part.user, part.read));
+            }
+            let told = |place: usize| {
+                let told = read.iter().enumerate();
+                let told = told.filter(|(_, part)| part.told >> place & 1 == 1);
+                told.fold(0, |bits, (number, _)| bits | 1 << number)
+            };
+            assert_eq!((told(0), told(1)), (to_alice, to_bob), "{parts:?}");
         }
     }
 

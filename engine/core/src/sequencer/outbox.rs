@@ -271,7 +271,7 @@ mod tests {
         outbox.tell(PartRecipients {
             position,
             part: 0,
-            user: BOB,
+            reader: Some(BOB),
             device: None,
             others: [ALICE].into_iter().collect(),
         });

@@ -117,8 +117,8 @@ pub(super) struct PartRecipients {
     pub(super) position: Position,
     /// The number of the part, from 0.
     pub(super) part: usize,
-    /// The user whose marks the part has. All devices of the user receive it, except `device`.
-    pub(super) user: UserId,
+    /// The user whose marks the part has, if the user receives it: on all devices except `device`.
+    pub(super) reader: Option<UserId>,
     /// The only device that acknowledged; `None` if several devices or a call did.
     pub(super) device: Option<Device>,
     /// Other users. All their devices receive the part.
@@ -133,11 +133,13 @@ pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &P
         part: told.part,
         except,
     };
-    each(directory.shards(told.user), |shard| {
-        let except = told.device.filter(|device| device.shard == shard);
-        let except = except.map(|device| device.conn);
-        outgoing[shard].list.push(part(told.user, except));
-    });
+    if let Some(reader) = told.reader {
+        each(directory.shards(reader), |shard| {
+            let except = told.device.filter(|device| device.shard == shard);
+            let except = except.map(|device| device.conn);
+            outgoing[shard].list.push(part(reader, except));
+        });
+    }
     for &user in &told.others {
         each(directory.shards(user), |shard| {
             outgoing[shard].list.push(part(user, None));

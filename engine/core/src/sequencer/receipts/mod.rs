@@ -61,8 +61,39 @@ struct Recipients {
     /// The users whose timelines the record enters. The readers come first, in the order of their
     /// parts.
     fanout: SmallVec<[UserId; 10]>,
-    /// For each part, its recipients as bits: bit N is the user at place N of the fan-out.
+    /// For the part of each reader, its recipients as bits: bit N is the user at place N of the fan-out.
     told: SmallVec<[u64; 4]>,
+    /// Parts that come behind those of the readers.
+    also: SmallVec<[Delivered; 2]>,
+}
+
+/// A part of a receipt that says only what was delivered to a reader: for a user who does not see the last message
+/// that the reader has read.
+struct Delivered {
+    /// The number of the reader.
+    reader: usize,
+    /// The recipients as bits: bit N is the user at place N of the fan-out.
+    told: u64,
+}
+
+impl Recipients {
+    /// Returns the recipients of parts of readers alone.
+    fn of_readers(fanout: SmallVec<[UserId; 10]>, told: SmallVec<[u64; 4]>) -> Self {
+        Self {
+            fanout,
+            told,
+            also: SmallVec::new(),
+        }
+    }
+
+    /// Returns the parts: for each the number of its reader, its recipients, and whether it says what the reader has
+    /// read.
+    fn parts(&self) -> impl Iterator<Item = (usize, u64, bool)> {
+        let told = self.told.iter().enumerate();
+        let of_readers = told.map(|(reader, told)| (reader, *told, true));
+        let also = self.also.iter().map(|also| (also.reader, also.told, false));
+        of_readers.chain(also)
+    }
 }
 
 impl Receipts {
@@ -221,12 +252,10 @@ impl Receipts {
         };
         let marks: SmallVec<[Marks; 4]> = readers.iter().map(marks).collect();
         let mut changes = receipt.changes(batch, recent, &marks)?;
-        let told = recipients.told.iter().copied();
-        let parts = readers.iter().zip(&marks).zip(told);
-        let parts = parts.map(|((reader, marks), told)| Part {
-            user: &reader.name,
-            delivered: marks.delivered,
-            read: marks.read,
+        let parts = recipients.parts().map(|(reader, told, with_read)| Part {
+            user: &readers[reader].name,
+            delivered: marks[reader].delivered,
+            read: if with_read { marks[reader].read } else { 0 },
             told,
         });
         self.body.clear();
@@ -274,29 +303,14 @@ impl Receipts {
             for &user in &fanout {
                 firsts.push(subject::first_seen(batch, user, held.conversation)?);
             }
-            let mut told = SmallVec::new();
-            for (part, reader) in readers.iter().enumerate() {
-                let Marks {
-                    delivered, read, ..
-                } = reader.marks;
-                // A new user of an erased name is not told who read what was said before.
-                let sees = |first: u64| first <= delivered && (read == 0 || first <= read);
-                let seeing = firsts.iter().enumerate().filter(|(_, first)| sees(**first));
-                let bits = seeing.fold(own(part), |bits, (place, _)| bits | 1 << place);
-                told.push(bits);
-            }
-            let is_told = |place: usize| told.iter().any(|bits| bits >> place & 1 == 1);
-            while fanout.len() > readers.len() && !is_told(fanout.len() - 1) {
-                fanout.pop();
-            }
-            return Ok(Recipients { fanout, told });
+            return Ok(in_direct(readers, fanout, &firsts));
         }
         let members = recent.group(batch, held.namespace(), held.conversation)?;
         if members.len() > self.receipt_fanout.min(MOST_TOLD) {
             // In a large group the receipts of all members to all authors would cost more than the
             // messages.
             let told = (0..readers.len()).map(own).collect();
-            return Ok(Recipients { fanout, told });
+            return Ok(Recipients::of_readers(fanout, told));
         }
         let mut told = SmallVec::new();
         for (part, reader) in readers.iter().enumerate() {
@@ -311,8 +325,47 @@ impl Receipts {
             }
             told.push(bits);
         }
-        Ok(Recipients { fanout, told })
+        Ok(Recipients::of_readers(fanout, told))
     }
+}
+
+/// Returns the recipients of a receipt of a 1:1 conversation. `firsts` are the sequences of the first messages that
+/// the users of the fan-out see.
+///
+/// A new user of an erased name is not told who received or read what was said before. That user's part of the
+/// receipt of a new message has no mark of an earlier one.
+fn in_direct(readers: &[Reader], mut fanout: SmallVec<[UserId; 10]>, firsts: &[u64]) -> Recipients {
+    let (mut told, mut also) = (SmallVec::new(), SmallVec::new());
+    for (number, reader) in readers.iter().enumerate() {
+        let Marks {
+            delivered, read, ..
+        } = reader.marks;
+        let bits = |seen: &dyn Fn(u64) -> bool| {
+            let seeing = firsts.iter().enumerate().filter(|(_, first)| seen(**first));
+            seeing.fold(0, |bits, (place, _)| bits | 1_u64 << place)
+        };
+        let see_both = |first: u64| first <= delivered && (read == 0 || first <= read);
+        told.push(1 << number | bits(&see_both));
+        let see_one = bits(&|first| first <= delivered && !see_both(first)) & !(1 << number);
+        if see_one != 0 && reader.before.delivered < delivered {
+            also.push(Delivered {
+                reader: number,
+                told: see_one,
+            });
+        }
+    }
+    let recipients = |told: &[u64], also: &[Delivered]| {
+        let also = also.iter().map(|also| also.told);
+        told.iter()
+            .copied()
+            .chain(also)
+            .fold(0, |all, one| all | one)
+    };
+    let all = recipients(&told, &also);
+    while fanout.len() > readers.len() && all >> (fanout.len() - 1) & 1 == 0 {
+        fanout.pop();
+    }
+    Recipients { fanout, told, also }
 }
 
 /// The readers of a conversation whose marks become one receipt.
@@ -405,14 +458,15 @@ fn authors(
 
 /// Notes the recipients of the parts of a receipt, which receive them after the commit.
 fn tell(outbox: &mut Outbox, readers: &[Reader], recipients: &Recipients, position: Position) {
-    for (part, (reader, &told)) in readers.iter().zip(&recipients.told).enumerate() {
+    for (part, (reader, told, with_read)) in recipients.parts().enumerate() {
+        let reader = &readers[reader];
         let others = recipients.fanout.iter().enumerate();
         let others = others.filter(|(place, _)| told >> place & 1 == 1);
         let others = others.map(|(_, user)| *user);
         outbox.tell(PartRecipients {
             position,
             part,
-            user: reader.user,
+            reader: with_read.then_some(reader.user),
             device: reader.device,
             others: others.filter(|user| *user != reader.user).collect(),
         });
