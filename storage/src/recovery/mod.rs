@@ -54,8 +54,8 @@ pub(crate) struct Recovered {
     pub(crate) covered: u64,
     /// The time of the first record in the last segment, in milliseconds; `None` if it has none.
     pub(crate) first_time: Option<u64>,
-    /// The greatest time of a record; 0 if there is none.
-    pub(crate) last_time: u64,
+    /// The time of the last record; `None` if there is none.
+    pub(crate) last_time: Option<u64>,
     pub(crate) last_session: Option<u32>,
     /// The number of replayed records.
     pub(crate) records: u64,
@@ -82,7 +82,7 @@ pub(crate) fn recover(
     let mut scan = manifest.scan();
     let mut ends = Vec::new();
     let mut first_time;
-    let mut last_time = 0;
+    let mut last_time = None;
     let end = loop {
         let segment = &segments[ends.len()];
         index.begin(segment.base);
@@ -91,7 +91,7 @@ pub(crate) fn recover(
             .segment(segment, &mut |entry| match entry {
                 Entry::Record(record) => {
                     first_time.get_or_insert(record.time);
-                    last_time = record.time.max(last_time);
+                    last_time = Some(record.time);
                     index.insert(record);
                     index.apply(record);
                     replay(record);

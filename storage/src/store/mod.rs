@@ -147,8 +147,8 @@ impl Store {
         let store_id = identity.store_id;
         let losses = Losses::read(&*backend, store_id)?;
         let manifest = read_manifest(&*backend, store_id)?;
-        let last_time = manifest.runs.iter().map(|run| run.last_time).max();
-        let last_time = last_time.unwrap_or(0);
+        let newest_run = manifest.runs.iter().max_by_key(|run| run.to);
+        let last_time = newest_run.map_or(0, |run| run.last_time);
         overwrite::finish(&*backend, store_id).map_err(io_error(
             &*backend,
             overwrite::NAME,
@@ -183,7 +183,7 @@ impl Store {
                 index: log.index,
                 head: log.head,
                 durable: log.end,
-                last_time: log.last_time.max(last_time),
+                last_time: log.last_time.unwrap_or(last_time),
             },
         ));
         let helpers = start_helpers(&shared, &options, store_id, manifest, log.next)?;

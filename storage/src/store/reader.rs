@@ -69,8 +69,9 @@ impl Reader {
         Position(self.shared.head.load(Ordering::Acquire))
     }
 
-    /// Returns the greatest time of a record that the opening found, in milliseconds since the Unix
-    /// epoch; 0 if there was none. A caller can let its clock go on from there.
+    /// Returns the time of the last record that the opening found, in milliseconds since the Unix epoch; 0 if there was
+    /// none. A caller can let its clock go on from there. An earlier record may have a later time, if a clock was
+    /// wrong. Where all records are in runs, it is the greatest time in the newest run.
     #[must_use]
     pub fn opened_at(&self) -> u64 {
         self.shared.opened_at

@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) erasures: Erasures,
     /// The old values that are to be erased.
     pub(crate) old_values: OldValues,
-    /// The greatest time of the records at the opening, in milliseconds; 0 if there was none.
+    /// The time of the last record at the opening, in milliseconds; 0 if there was none.
     pub(crate) opened_at: u64,
     /// The end of the data on disk.
     durable: AtomicU64,
@@ -153,7 +153,7 @@ pub(crate) struct OpenLog {
     pub(crate) head: u64,
     /// The end of the data on disk.
     pub(crate) durable: u64,
-    /// The greatest time of a record, in milliseconds; 0 if there is none.
+    /// The time of the last record, in milliseconds; 0 if there is none.
     pub(crate) last_time: u64,
 }
 

@@ -512,8 +512,15 @@ fn an_opening_tells_the_time_of_the_last_record() {
         opened.writer.tick(to.max(1));
         last = to;
     }
-    let (opened, _) = open(&disk, options()).unwrap();
+    let (mut opened, _) = open(&disk, options()).unwrap();
     assert_eq!(opened.reader.opened_at(), 400);
+    // One record of a wrong clock does not count for ever.
+    for number in [9_000, 401] {
+        append(&mut opened, &mut log, number, 200);
+    }
+    drop(opened);
+    let (opened, _) = open(&disk, options()).unwrap();
+    assert_eq!(opened.reader.opened_at(), 401);
 }
 
 #[test]
