@@ -6,6 +6,7 @@ use trunkline_storage::{Page, TimelineId};
 
 use super::asked::Asked;
 use super::batch::OpenBatch;
+use super::groups::Group;
 use super::recent::Recent;
 use super::refused::{CORRUPT, NO_CONVERSATION, NO_MESSAGE, Refused, unreadable};
 use super::route::Reach;
@@ -29,15 +30,20 @@ pub(super) fn reach(
     match command.members {
         Members::Direct { other, .. } => direct(batch, command, other, seq),
         Members::Group => {
-            // Members who joined later cannot read the message, and receive no events about it.
             let group = recent.group_of(batch, command)?;
-            let channel = group.pull_channel();
-            if !group.is_seen_by_all(seq) {
-                batch.name(group.len());
-            }
-            Ok(Reach::members(&group.who_see(seq), channel))
+            Ok(in_group(batch, group, seq))
         }
     }
+}
+
+/// Returns the recipients of an event about a message of a group. Members who joined later cannot read the message,
+/// and receive no events about it.
+pub(super) fn in_group(batch: &OpenBatch, group: &mut Group, seq: u64) -> Reach {
+    let channel = group.pull_channel();
+    if !group.is_seen_by_all(seq) {
+        batch.name(group.len());
+    }
+    Reach::members(&group.who_see(seq), channel)
 }
 
 /// Returns the recipients of an event about a message of a 1:1 conversation. A new user of an erased name cannot
@@ -111,11 +117,6 @@ impl Subjects {
     /// Notes that a record of the batch edits a message.
     pub(super) fn edit(&mut self, conversation: TimelineId, seq: u64) {
         self.editing.insert(Changing { conversation, seq });
-    }
-
-    /// Returns whether a record of the batch recalls a message.
-    pub(super) fn is_recalled_now(&self, conversation: TimelineId, seq: u64) -> bool {
-        self.recalling.contains(&Changing { conversation, seq })
     }
 
     /// Returns whether a record of the batch edits a message.

@@ -140,10 +140,7 @@ fn reach(
         Members::Group => {
             let groups = recent.groups();
             let group = groups.get(batch, command.namespace()?, command.conversation)?;
-            group.map(|group| {
-                let channel = group.pull_channel();
-                Reach::members(&group.who_see(seq), channel)
-            })
+            group.map(|group| subject::in_group(batch, group, seq))
         }
     })
 }

@@ -305,7 +305,7 @@ impl Messages {
         let is_gone = message.recalled || message.text.is_none() && message.mime.is_none();
         if is_gone
             || !extras.is_due(record.time, batch.moment().steady)
-            || self.subjects.is_recalled_now(conversation, seq)
+            || self.subjects.is_recalling(conversation, seq)
         {
             return Ok(());
         }
