@@ -15,8 +15,8 @@ const MOST_OPEN: usize = 1_000;
 
 const TOO_MANY_CHANNELS: Refused = Refused::new(
     ErrorCode::LimitExceeded,
-    "a user is in at most 1,000 groups with more members than fanout_limit: one of the members is in as many, and \
-     has to leave one first",
+    "a user is in at most 1,000 groups that have more members than fanout_limit, or had within channel_stays: one of \
+     the members is in as many, and has to leave one first",
 );
 
 /// The changes of a record in the inbox of one user.

@@ -5,8 +5,8 @@
 //! out. All of them stay, in the order of their ends: the last few in the inbox, earlier ones in pieces of
 //! [`PIECE`] under keys of their own. A node of level 1 says of each of [`NODE`] pieces in which positions its
 //! windows lie; a node of level 2 says the same of nodes of level 1, and so on. Pieces never change, and of each
-//! level only the last node does. So one more window costs the same however many there are, and a page of
-//! events finds the windows of its positions without a look at the others.
+//! level only the last node does, unless an erasure lets the user begin anew. So one more window costs the same
+//! however many there are, and a page of events finds the windows of its positions without a look at the others.
 
 use serde::{Deserialize, Serialize};
 
