@@ -349,6 +349,11 @@ fn a_back_end_alone_knows_who_the_clients_are() {
         let answer = named.ask("POST", "/api/v1/conversations", Some("{}"));
         assert_eq!(answer.status, status);
     }
+    for (namespace, status) in [("acme", 200), ("other", 403)] {
+        let named = api.clone().header("X-Trunkline-Namespace", namespace);
+        let answer = named.ask("POST", "/api/v1/conversations", Some("{}"));
+        assert_eq!(answer.status, status, "{namespace}");
+    }
     assert_eq!(alice.push_of("message")["device"], "http");
     let before = seen.lock().unwrap().len();
     api.post("conversations", &json!({}));
