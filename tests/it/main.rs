@@ -66,6 +66,7 @@ mod http_hostile;
 mod http_limits;
 mod http_page;
 mod http_receive;
+mod http_unread;
 mod idempotency;
 mod installed;
 mod interoperable;

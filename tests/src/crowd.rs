@@ -49,6 +49,25 @@ impl Crowd {
         Self { sockets }
     }
 
+    /// Sends a request to the client API on a connection for each of these users and paths, and reads no answer.
+    ///
+    /// # Panics
+    /// Nobody listens.
+    pub fn ask(gateway: &Gateway, asked: impl Iterator<Item = (String, &'static str)>) -> Self {
+        let ask = |(user, path): (String, &str)| {
+            let mut socket = open(gateway.http());
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Trunkline-User: {user}\r\n\r\n"
+            );
+            socket
+                .write_all(request.as_bytes())
+                .expect("the gateway reads");
+            Stream::Plain(socket)
+        };
+        let sockets = asked.map(ask).collect();
+        Self { sockets }
+    }
+
     /// Opens a session for each of these users, and waits until the gateway has them all. With `batches`, half
     /// of them let messages share frames.
     ///

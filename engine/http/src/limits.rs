@@ -13,6 +13,8 @@ pub struct HttpLimits {
     pub per_user: u32,
     /// The bytes of unfinished and unanswered bodies of all requests together.
     pub bodies: usize,
+    /// The bytes of streams and answers together that clients have not taken.
+    pub unread: usize,
     /// The silence after which a stream gets a comment.
     pub ping: Duration,
     /// The time in which a client must take what a stream sends.

@@ -64,6 +64,12 @@ pub struct HttpMetrics {
     pub streams: Counter,
     /// The bytes of the bodies of all requests that have no answer yet.
     pub bodies: Arc<AtomicUsize>,
+    /// The bytes of streams and answers that clients have not taken.
+    pub unread: AtomicUsize,
+    /// The number of streams and answers that have such bytes.
+    pub unread_parts: AtomicUsize,
+    /// The streams and answers that were dropped because such bytes were too many.
+    pub unread_dropped: Counter,
     /// The times that a stream or a waiting request was woken by an event.
     pub woken: Counter,
 }

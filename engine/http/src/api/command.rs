@@ -37,7 +37,8 @@ pub(super) async fn handle(
     let reply = api.perform(&visitor, command).await?;
     let reply = json::reply(name, reply);
     api.sent(&visitor, reply.len());
-    Ok(json::response_of(permit, reply))
+    let waits = api.unread.answer(reply.len())?;
+    Ok(json::response_of((permit, waits), reply))
 }
 
 /// Lets the header stand for the key of a command that has one.

@@ -68,16 +68,21 @@ struct Stream {
     api: Arc<Api>,
     visitor: Visitor,
     waiter: Waiter,
-    /// The position up to which the client has all events.
-    pos: String,
-    /// Events that are read and not sent yet.
-    first: Option<SyncReply<'static>>,
-    /// Whether the client is told when it has caught up.
-    recovers: bool,
+    place: Place,
+    /// Whether the first page had not all events.
+    more: bool,
     /// The silence after which the stream gets its first comment.
     first_ping: Duration,
     _session: SessionSeat,
     _counted: Counted,
+}
+
+/// How far a client has come.
+struct Place {
+    /// The position up to which the client has all events.
+    pos: String,
+    /// Whether the client is told when it has caught up.
+    recovers: bool,
 }
 
 /// The reason why a stream ends.
@@ -127,13 +132,19 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
     let since = last.or(asked.since).filter(|since| !since.is_empty());
     let recovers = since.is_some();
     let pos = since.unwrap_or_else(|| api.service.head());
-    let first = match recovers {
-        true => {
-            let first = api.sync(&visitor, &pos).await;
-            Some(first.map_err(|problem| problem.calling("since", name))?)
-        }
-        false => None,
-    };
+    // The client knows its position before the first event.
+    let mut begin = format!("id: {pos}\n\n").into_bytes();
+    let mut place = Place { pos, recovers };
+    let mut more = false;
+    if recovers {
+        let _room = api.pages.take(visitor.id(), 1).await;
+        // What comes from here on is looked up later.
+        waiter.seat().take_stored();
+        let first = api.sync(&visitor, &place.pos).await;
+        let first = first.map_err(|problem| problem.calling("since", name))?;
+        more = place.write_page(&mut begin, first);
+        api.sent(&visitor, begin.len());
+    }
     let manner = head.manner();
     let first_ping = spread(api.limits.http.ping, number);
     let stream = Stream {
@@ -142,13 +153,14 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
         api,
         visitor,
         waiter,
-        pos,
-        first,
-        recovers,
+        place,
+        more,
         _session: session,
     };
     let hold = Box::new(move |line| -> crate::server::Held {
-        let head = manner.stream_head("text/event-stream");
+        let mut begin = begin;
+        let mut head = manner.stream_head("text/event-stream");
+        head.append(&mut begin);
         stream.hold(line, head)
     });
     Ok(TakeOver::response(hold))
@@ -182,13 +194,29 @@ impl Api {
     }
 }
 
+impl Place {
+    /// Writes a page of events. Returns whether there are more.
+    fn write_page(&mut self, out: &mut Vec<u8>, page: SyncReply<'static>) -> bool {
+        for push in page.events {
+            let pos = push.pos.clone();
+            write_block(out, pos.as_deref(), &json::push(push));
+        }
+        self.pos = page.pos.to_string();
+        if self.recovers && !page.more {
+            self.recovers = false;
+            let pos = self.pos.as_str().into();
+            let event = Event::CaughtUp(CaughtUp { pos });
+            write_block(out, Some(&self.pos), &json::push(Push { pos: None, event }));
+        }
+        page.more
+    }
+}
+
 impl Stream {
     /// Sends events until the stream ends. What waits is in the memory of the future once, and what is needed
     /// only while something is sent is in boxes.
     fn hold(mut self, mut line: Line, mut head: Vec<u8>) -> crate::server::Held {
         Box::pin(async move {
-            // The client knows its position before the first event.
-            head.extend_from_slice(format!("id: {}\n\n", self.pos).as_bytes());
             let sent = Box::pin(self.send(&mut line, &head)).await;
             head = Vec::new();
             let end = match sent {
@@ -265,26 +293,27 @@ impl Stream {
 
     /// Sends the events that have come.
     async fn tell(&mut self, line: &mut Line) -> Result<(), End> {
-        let mut more = false;
+        let mut more = std::mem::take(&mut self.more);
         loop {
             let mut out = Vec::new();
             for frames in self.waiter.seat().take() {
                 let message = frames.message(Encoding::Json);
                 write_block(&mut out, None, pushed(message));
             }
-            let page = match self.first.take() {
-                Some(page) => Some(Ok(page)),
-                // Others send typing and signals: this user pays for no look-up because of them.
-                None if !self.waiter.seat().take_stored() && !more => None,
-                None => Some(self.api.sync(&self.visitor, &self.pos).await),
-            };
+            // Others send typing and signals: this user pays for no look-up because of them.
+            let (mut page, mut room) = (None, None);
+            if self.waiter.seat().take_stored() || more {
+                room = Some(self.api.pages.take(self.visitor.id(), 1).await);
+                page = Some(self.api.sync(&self.visitor, &self.place.pos).await);
+            }
             let busy = ErrorCode::TooManyRequests.code();
             let is_busy = matches!(&page, Some(Err(problem)) if problem.error().code == busy);
             more = match page {
-                Some(Ok(page)) => self.write_page(&mut out, page),
+                Some(Ok(page)) => self.place.write_page(&mut out, page),
                 Some(Err(problem)) => self.write_failure(&mut out, &problem)?,
                 None => false,
             };
+            drop(room);
             if !out.is_empty() {
                 self.api.sent(&self.visitor, out.len());
                 self.send(line, &out).await?;
@@ -299,31 +328,19 @@ impl Stream {
         }
     }
 
-    /// Writes a page of events. Returns whether there are more.
-    fn write_page(&mut self, out: &mut Vec<u8>, page: SyncReply<'static>) -> bool {
-        for push in page.events {
-            let pos = push.pos.clone();
-            write_block(out, pos.as_deref(), &json::push(push));
-        }
-        self.pos = page.pos.to_string();
-        if self.recovers && !page.more {
-            self.recovers = false;
-            let pos = self.pos.as_str().into();
-            let event = Event::CaughtUp(CaughtUp { pos });
-            write_block(out, Some(&self.pos), &json::push(Push { pos: None, event }));
-        }
-        page.more
-    }
-
     /// Writes what a failed look-up means for the client. Returns whether to try again at once.
     fn write_failure(&mut self, out: &mut Vec<u8>, problem: &Problem) -> Result<bool, End> {
         let error = problem.error();
         if error.code == ErrorCode::PositionExpired.code() {
             // The events have expired: the client has missed some.
-            self.pos = self.api.service.head();
-            let pos = self.pos.as_str().into();
+            self.place.pos = self.api.service.head();
+            let pos = self.place.pos.as_str().into();
             let event = Event::Gap(Gap { pos });
-            write_block(out, Some(&self.pos), &json::push(Push { pos: None, event }));
+            write_block(
+                out,
+                Some(&self.place.pos),
+                &json::push(Push { pos: None, event }),
+            );
             return Ok(true);
         }
         if error.code == ErrorCode::TooManyRequests.code() {
@@ -369,10 +386,8 @@ impl Stream {
     /// Sends bytes within the time that a client has to take them.
     async fn send(&self, line: &mut Line, bytes: &[u8]) -> Result<(), End> {
         let time = self.api.limits.http.write_timeout;
-        match tokio::time::timeout(time, line.send(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(End::Gone),
-        }
+        let sent = self.api.unread.send(line, bytes, time).await;
+        sent.map_err(|_| End::Gone)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Answers of requests that hold their connection: their bytes.
 
+use std::time::Duration;
+
 use axum::response::IntoResponse;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{StatusCode, Version};
 
 use super::cors;
+use super::unread::Unread;
 use crate::problem::Problem;
 use crate::server::{Line, Page};
 
@@ -35,11 +38,12 @@ impl Manner {
         }
     }
 
-    /// Sends an answer. Returns the connection for further requests.
+    /// Sends an answer, which the client has some time to take. Returns the connection for further requests.
     pub(super) async fn answer(
         &self,
         mut line: Line,
         answer: Result<Vec<u8>, Problem>,
+        (unread, time): (&Unread, Duration),
     ) -> Option<Line> {
         let bytes = match answer {
             Ok(body) => self.bytes(StatusCode::OK, "application/json", &HeaderMap::new(), &body),
@@ -50,11 +54,11 @@ impl Manner {
                 self.bytes(response.status(), kind, response.headers(), body.as_bytes())
             }
         };
-        line.send(&bytes).await.ok()?;
+        unread.send(&mut line, &bytes, time).await.ok()?;
         if self.keeps {
             return Some(line);
         }
-        line.end().await;
+        let _ = tokio::time::timeout(time, line.end()).await;
         None
     }
 

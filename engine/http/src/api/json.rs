@@ -9,6 +9,7 @@ use trunkline_proto::Encoding;
 use trunkline_proto::message::{Command, Push, Reply, ReplyBody, ServerMessage};
 
 use super::outstanding::Permit;
+use super::unread::Waits;
 use crate::problem::Problem;
 
 /// Returns the text of a command as a client of the protocol sends it, on one line. `body` is the
@@ -73,10 +74,11 @@ fn inner(message: &ServerMessage<'_>, head: usize) -> Vec<u8> {
     text
 }
 
-/// A body whose request counts until its bytes have left.
+/// A body that counts, with its request, until its bytes have left.
 struct Kept {
     body: Vec<u8>,
     _permit: Permit,
+    _waits: Waits,
 }
 
 impl AsRef<[u8]> for Kept {
@@ -86,10 +88,11 @@ impl AsRef<[u8]> for Kept {
 }
 
 /// Returns an answer with a body of JSON. The request counts for its user until the client has taken it.
-pub(super) fn response_of(permit: Permit, body: Vec<u8>) -> Response {
+pub(super) fn response_of((permit, waits): (Permit, Waits), body: Vec<u8>) -> Response {
     let kept = Kept {
         body,
         _permit: permit,
+        _waits: waits,
     };
     response(Bytes::from_owner(kept))
 }

@@ -13,6 +13,7 @@ mod outstanding;
 mod pages;
 mod receive;
 mod send;
+mod unread;
 mod upload;
 pub(crate) mod visitor;
 
@@ -30,6 +31,7 @@ use hyper::{Method, StatusCode, Uri};
 use trunkline_core::call::{Carried, Service, no_answer};
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{BackEnds, BackKind, first_number};
+use trunkline_core::ids::UserId;
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::CommandBody;
@@ -38,6 +40,7 @@ use self::back::Remembered;
 use self::body::Bodies;
 use self::outstanding::Outstanding;
 pub(crate) use self::pages::Sockets;
+use self::unread::Unread;
 use self::visitor::{Said, Visitor};
 use crate::asked::AskedBacks;
 use crate::door::{Door, Payer};
@@ -46,6 +49,7 @@ use crate::media::Media;
 use crate::metrics::{HttpMetrics, Route};
 use crate::problem::Problem;
 use crate::server::{Page, Peer, TakeOver};
+use crate::turns::Turns;
 use crate::waiting::Waiting;
 
 /// The commands of the protocol that have a path of their own.
@@ -113,6 +117,13 @@ pub(crate) struct ApiLimits {
     pub(crate) sockets: Sockets,
 }
 
+/// The pages that streams have in memory as values at a time. Nobody waits for a client while having one: the page
+/// is text first.
+const PAGES: usize = 16;
+
+/// The pages of one user among them.
+const PAGES_OF_USER: usize = 2;
+
 /// The state that all requests share.
 pub(crate) struct Api {
     service: Service,
@@ -123,6 +134,9 @@ pub(crate) struct Api {
     outstanding: Outstanding,
     media: Arc<Media>,
     bodies: Bodies,
+    unread: Unread,
+    /// The room for pages of events that are values and not text yet: thousands of small blocks of memory each.
+    pages: Turns<UserId>,
     back: AskedBacks,
     remembered: Remembered,
     /// The number of the next stream.
@@ -150,6 +164,8 @@ impl Api {
             outstanding: Outstanding::new(limits.http.per_user),
             media,
             bodies: Bodies::new(limits.http.bodies, Arc::clone(&metrics.bodies)),
+            unread: Unread::new(limits.http.unread, Arc::clone(&metrics)),
+            pages: Turns::new(PAGES, PAGES_OF_USER),
             limits,
             metrics,
             streams: AtomicU64::new(first_number()),

@@ -154,7 +154,8 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
     let (Some(waiter), true) = (waiter, page.messages.is_empty() && !page.more) else {
         let body = page.body();
         api.sent(&visitor, body.len());
-        return Ok(json::response_of(permit, body));
+        let waits = api.unread.answer(body.len())?;
+        return Ok(json::response_of((permit, waits), body));
     };
     visitor.forget_rights();
     let poll = Poll {
@@ -228,8 +229,8 @@ impl HeldPoll {
         };
         let Self { poll, line } = *self;
         let time = poll.api.limits.http.write_timeout;
-        let sent = tokio::time::timeout(time, poll.manner.answer(line, answer));
-        Ok(sent.await.ok().flatten())
+        let sent = poll.manner.answer(line, answer, (&poll.api.unread, time));
+        Ok(sent.await)
     }
 }
 

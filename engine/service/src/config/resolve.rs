@@ -280,6 +280,7 @@ fn http_limits(settings: &Settings) -> HttpLimits {
         },
         per_user: number(settings.http_requests_per_user),
         bodies: size(settings.http_body_bytes),
+        unread: size(settings.http_unread_bytes),
         ping: time(settings.ping_interval),
         write_timeout: time(settings.write_timeout),
         reconnect_rate: number(settings.reconnect_rate),

@@ -109,6 +109,8 @@ settings! {
     http_requests_per_user: u32 { default("32"), dev("0"), limits("requests of a user to the client API without an answer yet, with those that wait for events", "error 111: HTTP 429") }
     /// The bytes of the bodies of all requests to the client API that have no answer yet.
     http_body_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of the bodies of all requests to the client API that have no answer yet", "error 115: HTTP 503") }
+    /// The bytes of streams and answers of the client API together that clients have not taken.
+    http_unread_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of streams and answers of the client API together that clients have not taken", "a stream or an answer to a request that waited is dropped if it is as long as the mean of all and has been blocked for a second; another such answer is error 115: HTTP 503") }
     /// The place of media that clients upload: a folder, which the gateway makes if it is missing, or
     /// `s3://bucket/prefix` for a bucket that speaks S3.
     media: MediaPlace { example("\"/var/lib/trunkline/media\""), computed("the folder media in the data folder") }

@@ -29,6 +29,16 @@ impl Exporter {
             "Bytes of the bodies of requests to the client API without an answer",
             http.bodies.load(std::sync::atomic::Ordering::Relaxed) as u64,
         )?;
+        to.gauge(
+            "trunkline_http_unread_bytes",
+            "Bytes of streams and answers of the client API that clients have not taken",
+            http.unread.load(std::sync::atomic::Ordering::Relaxed) as u64,
+        )?;
+        to.counter(
+            "trunkline_http_unread_dropped",
+            "Streams and answers dropped because clients had not taken too many bytes",
+            http.unread_dropped.get(),
+        )?;
         to.labelled(
             (
                 "trunkline_http_requests",
