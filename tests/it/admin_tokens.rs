@@ -111,6 +111,18 @@ fn each_route_needs_its_scope() {
         guarded.gateway.metric(&name)
     };
     assert_eq!((refused("token"), refused("scope")), (11.0, 24.0 + 6.0));
+    let read = admin.clone().token(&tokens[0].1.token);
+    let answer = read.ask("POST", "/admin/v1/publish", Some("{}"));
+    assert!(
+        answer.body.contains("has the scope read, and"),
+        "{answer:?}"
+    );
+    let answer = admin.clone().token(&both.token);
+    let answer = answer.ask("POST", "/admin/v1/publish", Some("{}"));
+    assert!(
+        answer.body.contains("has the scopes read,moderate, and"),
+        "{answer:?}"
+    );
     // What somebody has done is logged with the name, and no token is.
     guarded.gateway.logged("admin=\"both\"");
     let log = guarded.gateway.process().stderr();
@@ -400,4 +412,21 @@ fn slow_requests_end() {
     }
     let late = gateway.metric("trunkline_control_refused_total{reason=\"time\"}");
     assert_eq!(late, 2.0);
+}
+
+/// A wrong argument is one, as for all other commands.
+#[test]
+fn wrong_arguments_end_with_2_and_say_what_is_right() {
+    for (args, words) in [
+        (["x", "--scopes", "write"], "read, send, moderate and all"),
+        (["a b", "--scopes", "read"], "1 to 64 bytes"),
+        (["x", "--scopes", ""], "scope"),
+    ] {
+        let exit = make(&args);
+        assert_eq!(exit.status.code(), Some(2), "{exit:?}");
+        assert!(
+            exit.stdout.is_empty() && exit.stderr.contains(words),
+            "{exit:?}"
+        );
+    }
 }

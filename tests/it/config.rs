@@ -127,6 +127,7 @@ fn what_is_wrong_and_where() {
             vec!["line 2", "localhost:7700"],
         ),
         ("dev_auth = true\n[shards\n", vec!["line 2"]),
+        ("callbacks.timeout = \"2\"\n", vec!["such as 2s"]),
     ];
     for (text, mut words) in in_file {
         let file = file(text);
@@ -191,7 +192,7 @@ fn everything_that_is_wrong_is_said_at_once() {
             "6 settings cannot be used",
             "shard: there is no setting of this name; did you mean shards?",
             &format!("(set by {path}, line 2)"),
-            "ping_interval: '25' is not a time with its unit, such as 10s, in quotes",
+            "ping_interval: '25' needs a unit, one of ms, s, m, h, d, such as 25s, in quotes",
             &format!("(set by {path}, line 3)"),
             "nonsense: there is no setting of this name",
             &format!("(set by {path}, line 4)"),
@@ -201,6 +202,25 @@ fn everything_that_is_wrong_is_said_at_once() {
             "TRUNKLINE_SHARDZ: this environment variable is no setting of the gateway; did you mean TRUNKLINE_SHARDS?",
         ],
     );
+}
+
+/// One mistake is one line, and what follows from it is not told.
+#[test]
+fn a_value_without_quotes_is_one_mistake() {
+    for (text, fix) in [
+        ("data = ./d2\n", "data = \"./d2\""),
+        (
+            "listen = 127.0.0.1:7700\ndev_auth = true\n",
+            "listen = \"127.0.0.1:7700\"",
+        ),
+        ("[webhooks]\ngive_up = 3d\n", "give_up = \"3d\""),
+    ] {
+        let file = file(text);
+        let setup = with_file(file.path());
+        check_refused(&setup, &[fix, "text is in quotes"]);
+        let stderr = setup.run("check-config").stderr;
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
 }
 
 #[test]

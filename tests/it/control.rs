@@ -26,18 +26,20 @@ fn check_becomes(gateway: &Gateway, name: &str, value: u64) {
 #[test]
 fn health() {
     let gateway = Gateway::start();
+    let none = |path: &str| format!("\"there is no {path}\"");
     for (path, status, body) in [
         ("/healthz", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),
-        ("/nothing", 404, ""),
-        ("/metric", 404, ""),
+        ("/nothing", 404, &*none("/nothing")),
+        ("/metric", 404, &*none("/metric")),
     ] {
         let answer = http::get(gateway.control(), path);
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (status, body),
-            "{path}"
-        );
+        assert_eq!(answer.status, status, "{path}");
+        let is_right = match status {
+            404 => answer.body.contains(body),
+            _ => answer.body == body,
+        };
+        assert!(is_right, "{path}: {}", answer.body);
     }
     let post = format!(
         "POST /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",

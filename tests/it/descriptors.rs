@@ -71,6 +71,29 @@ fn more_connections_than_one_table_holds() {
     }
 }
 
+/// The default of `max_connections` is more than most try, so it is one note and no warning.
+#[test]
+fn a_default_beyond_the_descriptors_is_one_line() {
+    for (given, level) in [(None, "INFO"), (Some(100_000), "WARN")] {
+        let mut setup = Setup::default()
+            .without("max-connections")
+            .descriptors(1_000);
+        if let Some(given) = given {
+            setup = setup.flag("max-connections", given);
+        }
+        let log = setup.start().stop().stderr;
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("descriptor"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(
+            lines[0].contains(level) && lines[0].contains(TOO_FEW),
+            "{log}"
+        );
+    }
+}
+
 #[test]
 fn a_full_gateway_says_so() {
     let gateway = Setup::default().flag("max-connections", 3).start();

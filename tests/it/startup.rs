@@ -62,17 +62,18 @@ fn a_second_gateway_on_the_port() {
     let first = Gateway::start();
     let (ws, control) = (first.ws().to_string(), first.control().to_string());
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let other = Setup::default().flag("data", folder.path().join("d").display());
-    check(
-        &other.clone().flag("listen", &ws).run("serve"),
-        1,
-        &[&ws, "in use"],
-    );
-    check(
-        &other.clone().flag("control", &control).run("serve"),
-        1,
-        &[&control, "in use"],
-    );
+    let data = folder.path().join("d");
+    let other = Setup::default().flag("data", data.display());
+    let elsewhere = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let http = elsewhere.local_addr().expect("it is bound").to_string();
+    for (flag, address) in [("listen", &ws), ("control", &control), ("http", &http)] {
+        check(
+            &other.clone().flag(flag, address).run("serve"),
+            1,
+            &[address, "in use", "another gateway", &format!("--{flag}")],
+        );
+        assert!(!data.exists(), "{flag}: a store was made");
+    }
     // Neither attempt took a connection away from the first.
     for _ in 0..20 {
         first.dial().connect("alice", "phone").ping();

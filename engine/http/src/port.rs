@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::response::IntoResponse;
-use hyper::header::{self, HeaderValue};
 use tokio::sync::oneshot;
 use trunkline_core::call::Service;
 use trunkline_core::directory::Directory;
@@ -21,7 +19,7 @@ use crate::door::Door;
 use crate::limits::HttpLimits;
 use crate::media::{Media, MediaParts, sweep};
 use crate::metrics::HttpMetrics;
-use crate::problem::Problem;
+use crate::problem;
 use crate::server::{Guard, Server, TlsSource};
 use crate::waiting::{Carrier, Post, Waiting};
 
@@ -33,8 +31,8 @@ const BLOCKING: usize = 16;
 
 /// Everything that the port of the client API needs.
 pub struct HttpParts {
-    /// The address to listen on.
-    pub address: SocketAddr,
+    /// Listens at the address of the port, and does not block.
+    pub listener: std::net::TcpListener,
     /// The mailbox, whose number is that behind the last shard.
     pub post: Post,
     /// The port of the WebSockets, which the chat page connects to.
@@ -79,13 +77,12 @@ pub struct Http {
 }
 
 impl Http {
-    /// Binds the port and serves it.
+    /// Serves the port.
     ///
     /// # Errors
-    /// The address cannot be bound, or a thread cannot be started.
+    /// A thread cannot be started.
     pub fn start(parts: HttpParts) -> std::io::Result<Self> {
-        let listener = std::net::TcpListener::bind(parts.address)?;
-        listener.set_nonblocking(true)?;
+        let listener = parts.listener;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -121,15 +118,8 @@ impl Http {
             name: "http",
             app: api::router(&api),
             guard: Guard(parts.origins),
-            refuse: |refusal| {
-                let code = Problem::code_of(refusal.status);
-                let problem = Problem::with_status(refusal.status, code, refusal.message);
-                let mut answer = problem.into_response();
-                // What follows is not looked at.
-                let close = HeaderValue::from_static("close");
-                answer.headers_mut().insert(header::CONNECTION, close);
-                answer
-            },
+            refuse: problem::refuse,
+            complete: problem::naming_methods,
             limits: parts.limits.server,
             metrics: Arc::clone(&parts.metrics.server),
             tls: parts.tls,

@@ -2,14 +2,15 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
 use serde::Serialize;
 use trunkline_core::call::CallError;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::ErrorReply;
 
 use crate::door::{Beyond, Refused};
+use crate::server::Refusal;
 
 /// The content type of errors.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -70,6 +71,12 @@ impl Problem {
     /// Makes the error of a request that lacks something, or has something in a wrong form.
     pub fn bad(detail: impl Into<String>) -> Self {
         Self::new(ErrorCode::BadRequest, detail)
+    }
+
+    /// Makes the error of a method that a path does not have. [`naming_methods`] says which it has.
+    pub fn other_method(method: &Method) -> Self {
+        let text = format!("this path has no {method}");
+        Self::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
     }
 
     /// Makes the error of a client that exceeds a limit.
@@ -175,6 +182,38 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// Makes the answer to a request that the guard of a port refuses. The connection ends with it: what follows is not
+/// looked at.
+pub fn refuse(refusal: Refusal) -> Response {
+    let code = Problem::code_of(refusal.status);
+    let problem = Problem::with_status(refusal.status, code, refusal.message);
+    let mut answer = problem.into_response();
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
+}
+
+/// Names the methods of a path in the answer to a request with another one: `curl` does not show the header `Allow`.
+/// Other answers stay as they are.
+pub fn naming_methods(response: Response, method: &Method) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allowed = response.headers().get(header::ALLOW);
+    let Some(methods) = allowed.and_then(|line| line.to_str().ok()) else {
+        return response;
+    };
+    let methods = methods.replace(',', " or ");
+    let text = format!("this path has no {method}: use {methods}");
+    let named = Problem::with_status(response.status(), ErrorCode::BadRequest, text);
+    // All other headers stay: those for a page of another origin among them.
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(header::CONTENT_LENGTH);
+    let kind = HeaderValue::from_static(CONTENT_TYPE);
+    head.headers.insert(header::CONTENT_TYPE, kind);
+    Response::from_parts(head, Body::from(named.body()))
 }
 
 #[cfg(test)]

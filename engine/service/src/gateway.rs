@@ -23,7 +23,7 @@ use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
 use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_gateway::auth::{Authority, Tokens};
 use trunkline_gateway::limits::Limits;
-use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
+use trunkline_gateway::shard::{Parts, Shared, descriptors};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_http::Http;
 use trunkline_http::back::{Back, Secret};
@@ -41,6 +41,7 @@ use crate::control::{self, Control};
 use crate::file_sizes;
 use crate::http::{self, Serving};
 use crate::metrics::{Measured, Metrics};
+use crate::ports::Ports;
 use crate::store_watch::StoreWatch;
 use crate::threads::{join, spawn};
 
@@ -95,13 +96,12 @@ impl Gateway {
         // Before the tables are private: shards wake its thread.
         let back = back_ends::start(config)?;
         let (mut mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
+        // After the tables are private, so that no shard's table has a copy of them.
+        let ports = Ports::take(config)?;
         // To the other threads, the client API is one more shard.
-        let post = config.http.map(|_| Post::default());
+        let post = ports.http.as_ref().map(|_| Post::default());
         mailboxes.extend(post.iter().map(|post| Arc::clone(post.mailbox())));
-        // After the tables are private, so that no shard's table has a copy of it.
-        let kept = listener::keep(config.listen)
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
-        let listen = kept.address;
+        let listen = ports.listen.address;
 
         let opened = open_store(config)?;
         let (writer, store) = (opened.writer, opened.reader);
@@ -147,12 +147,12 @@ impl Gateway {
             metrics: &metrics,
         };
         let followers = Followers::start(&serving, indexing)?;
-        let http = http::start(&serving, post)?;
+        let http = http::start(&serving, ports.http.zip(post))?;
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
         let owners = &mailboxes[..config.shards + usize::from(http.is_some())];
         let admin = make_admin(&serving, &shown, revoked, owners)?;
-        let control = control::start(config, shown, &admin)?;
+        let control = control::start(config, ports.control, shown, &admin)?;
 
         let place = Place {
             mailboxes: &mailboxes,
@@ -161,7 +161,7 @@ impl Gateway {
             limits: &limits,
         };
         let shards = grow_shards(seeds, &serving, &place)?;
-        drop(kept);
+        drop(ports.listen);
         ready.store(true, Ordering::SeqCst);
         tracing::info!(%listen, control = %control.address(), http = http.as_ref().map(|http| tracing::field::display(http.address())), data = %config.data.display(), "ready");
         Ok(Self {
@@ -431,23 +431,23 @@ fn report(config: &Config, tables: &descriptors::Tables) {
     } else {
         tables.per_shard
     };
-    if tables.private {
-        tracing::info!(
-            limit = tables.limit,
-            shards = config.shards,
-            room,
-            set_aside = tables.reserved,
+    let is_short = room < config.max_connections;
+    let text = match (tables.private, is_short) {
+        (false, false) => return,
+        (true, false) => {
             "max_connections is over the descriptor limit: each shard has a descriptor table of its own"
-        );
-    }
-    if room < config.max_connections {
-        tracing::warn!(
-            room,
-            max_connections = config.max_connections,
-            limit = tables.limit,
-            set_aside = tables.reserved,
-            "the descriptor limit allows fewer connections than max_connections: raise the limit (ulimit -Hn) or the number of shards"
-        );
+        }
+        (_, true) => {
+            "the descriptor limit allows fewer connections than max_connections, also if each shard has a descriptor table of its own: raise the limit (ulimit -Hn) or the number of shards"
+        }
+    };
+    let (limit, shards, set_aside) = (tables.limit, config.shards, tables.reserved);
+    let max_connections = config.max_connections;
+    // Nobody who tries a gateway asked for as many connections as the default allows.
+    if is_short && config.max_connections_is_given {
+        tracing::warn!(room, max_connections, limit, shards, set_aside, "{text}");
+    } else {
+        tracing::info!(room, max_connections, limit, shards, set_aside, "{text}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! The client API over HTTP: what `trunkline_http` needs of the gateway.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -19,6 +18,7 @@ use trunkline_gateway::auth::{Act, Auth, Authority, Refusal};
 use trunkline_gateway::guests::{Guest, GuestSent, Guests, Reached};
 use trunkline_gateway::shard::Shared;
 use trunkline_gateway::shard::descriptors::Tables;
+use trunkline_gateway::shard::listener::Claimed;
 use trunkline_gateway::tls::Acceptor;
 use trunkline_http::back::Back;
 use trunkline_http::server::TlsSource;
@@ -29,6 +29,7 @@ use trunkline_storage::{Health, Reader};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::ports::without_http;
 use crate::threads::let_shards_go_first;
 
 /// The parts of the running gateway that the client API uses.
@@ -70,15 +71,23 @@ impl Serving<'_> {
     }
 }
 
-/// Starts the client API with its mailbox. Returns `None` if the API is off, or if nobody gave an address
-/// and another program has the default one.
+/// Starts the client API with its address and its mailbox. Returns `None` if the API is off, or if nobody gave an
+/// address and another program has the default one.
 ///
 /// # Errors
-/// The address cannot be bound, or a thread cannot be started.
-pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result<Option<Http>> {
+/// Another process listens at the address, or a thread cannot be started.
+pub(crate) fn start(
+    serving: &Serving<'_>,
+    taken: Option<(Claimed, Post)>,
+) -> anyhow::Result<Option<Http>> {
     let config = serving.config;
-    let (Some(address), Some(post)) = (config.http, post) else {
+    let Some((claimed, post)) = taken else {
         return Ok(None);
+    };
+    let address = claimed.address();
+    let listener = match claimed.listen() {
+        Ok(listener) => listener,
+        Err(error) => return without_http(config, address, &error).map(|()| None),
     };
     let tls = serving.tls.map(|acceptor| -> TlsSource {
         let acceptor = Arc::clone(acceptor);
@@ -93,7 +102,7 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
     let mut limits = config.http_limits;
     limits.server.connections = serving.http_room;
     let http = Http::start(HttpParts {
-        address,
+        listener,
         post,
         sockets: serving.listen.port(),
         shards: config.shards,
@@ -114,21 +123,8 @@ pub(crate) fn start(serving: &Serving<'_>, post: Option<Post>) -> anyhow::Result
         metrics: Arc::clone(&metrics.http),
         calm: let_shards_go_first,
     });
-    match http {
-        // A second gateway on a machine starts as it does where there is no client API.
-        Err(error) if error.kind() == ErrorKind::AddrInUse && !config.http_is_given => {
-            tracing::warn!(
-                %address,
-                "another program has the default address of the client API: starting without the API; set http to another address, or to off"
-            );
-            Ok(None)
-        }
-        http => {
-            let http =
-                http.with_context(|| format!("cannot listen on the HTTP address {address}"))?;
-            Ok(Some(http))
-        }
-    }
+    http.context("cannot start the threads of the client API")
+        .map(Some)
 }
 
 /// Returns what the client API needs for media.

@@ -22,6 +22,7 @@ mod log;
 mod log_filter;
 pub mod manual;
 mod metrics;
+mod ports;
 mod print;
 mod record_line;
 mod reload;

@@ -63,6 +63,41 @@ pub fn keep(address: SocketAddr) -> io::Result<Kept> {
     })
 }
 
+/// An address that a port of one listener has. Its socket does not listen yet, so that no client waits in vain.
+#[derive(Debug)]
+pub struct Claimed {
+    address: SocketAddr,
+    socket: Socket,
+}
+
+/// Takes an address for a port of one listener, with a free port for port 0.
+///
+/// # Errors
+/// Another process listens there, or the address is not one of this machine.
+pub fn claim(address: SocketAddr) -> io::Result<Claimed> {
+    let socket = open(address)?;
+    socket.bind(&address.into())?;
+    let address = address_of(&socket)?;
+    Ok(Claimed { address, socket })
+}
+
+impl Claimed {
+    /// Returns the address, with the port that the kernel chose.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Listens at the address. The listener does not block.
+    ///
+    /// # Errors
+    /// Another process that took the address at the same moment listens there.
+    pub fn listen(self) -> io::Result<std::net::TcpListener> {
+        self.socket.listen(BACKLOG)?;
+        self.socket.set_nonblocking(true)?;
+        Ok(self.socket.into())
+    }
+}
+
 fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
     let bound = socket.local_addr()?.as_socket();
     bound.ok_or_else(|| io::Error::other("not an IP address"))
@@ -123,6 +158,20 @@ mod tests {
         }
         drop(shards);
         keep(address).unwrap();
+    }
+
+    #[test]
+    fn a_claimed_address_listens_later_and_one_that_others_have_is_refused() {
+        let claimed = claim(local()).unwrap();
+        let address = claimed.address();
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let late = claim(address).unwrap();
+        let listener = claimed.listen().unwrap();
+        TcpStream::connect(address).unwrap();
+        is_taken(claim(address));
+        is_taken(late.listen());
+        drop(listener);
     }
 
     /// One of several processes that take an address at once gets it.

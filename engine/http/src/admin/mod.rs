@@ -32,7 +32,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Router, body::Body};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, Uri};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use trunkline_core::call::Service;
@@ -183,8 +183,13 @@ impl Admin {
         };
         if !scopes.allow(scope) {
             self.metrics.forbidden.one();
+            let word = if scopes.count() == 1 {
+                "scope"
+            } else {
+                "scopes"
+            };
             let text = format!(
-                "the admin token {name} has the scopes {scopes}, and this needs {}",
+                "the admin token {name} has the {word} {scopes}, and this needs {}",
                 scope.name()
             );
             return Err(Problem::new(ErrorCode::PermissionDenied, text));
@@ -324,10 +329,7 @@ async fn unknown(uri: Uri) -> Problem {
 }
 
 async fn other_method(method: Method) -> Problem {
-    let other = if method == Method::GET { "POST" } else { "GET" };
-    let text =
-        format!("this path has no {method}: the header Allow has its methods, such as {other}");
-    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
+    Problem::other_method(&method)
 }
 
 #[cfg(test)]

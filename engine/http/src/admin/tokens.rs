@@ -75,6 +75,11 @@ impl Scopes {
         Ok(Self(scopes))
     }
 
+    /// Returns how many scopes these are.
+    pub(super) const fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Returns whether the scopes allow what needs `scope`.
     pub const fn allow(self, scope: Scope) -> bool {
         self.0 & (1 << scope as u8 | 1 << Scope::All as u8) != 0

@@ -412,8 +412,5 @@ async fn other_method(
     if let Err(problem) = api.serve_stranger(peer) {
         return problem;
     }
-    let other = if method == Method::GET { "POST" } else { "GET" };
-    let text =
-        format!("this path has no {method}: the header Allow has its methods, such as {other}");
-    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, text)
+    Problem::other_method(&method)
 }

@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
@@ -123,6 +123,8 @@ pub struct Server {
     pub guard: Guard,
     /// Makes the answer to a request that the guard refuses.
     pub refuse: fn(Refusal) -> Response,
+    /// Completes the answer to a request with this method. The routes have added all their headers.
+    pub complete: fn(Response, &Method) -> Response,
     /// The limits.
     pub limits: ServerLimits,
     /// The counters.
@@ -369,7 +371,8 @@ impl Server {
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let asked = Asked::new(activity);
         let admitted = self.admit(peer, &request);
-        let refuse = self.refuse;
+        let (refuse, complete) = (self.refuse, self.complete);
+        let method = request.method().clone();
         let answer = admitted.map(|(address, page, seat)| {
             let mut request = request.map(|body| Noted::new(body, activity));
             let extensions = request.extensions_mut();
@@ -383,7 +386,7 @@ impl Server {
         });
         async move {
             let (mut response, seat) = match answer {
-                Ok((answer, seat)) => (answer.await?, seat),
+                Ok((answer, seat)) => (complete(answer.await?, &method), seat),
                 Err(refusal) => (refuse(refusal), None),
             };
             drop(asked);
@@ -431,19 +434,6 @@ impl Server {
         let seat = AddressSeat::take(door, address).ok_or(TOO_MANY_REQUESTS)?;
         Ok((address, page, Some(seat)))
     }
-}
-
-/// Returns the answer to a refused request as a line of text.
-pub fn refuse_in_text(refusal: Refusal) -> Response {
-    let mut answer = Response::new(format!("{}\n", refusal.message).into());
-    *answer.status_mut() = refusal.status;
-    let headers = answer.headers_mut();
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(hyper::header::CONTENT_TYPE, text);
-    // What follows is not looked at.
-    let close = HeaderValue::from_static("close");
-    headers.insert(hyper::header::CONNECTION, close);
-    answer
 }
 
 /// Returns whether a status is that of an error.

@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use trunkline_http::admin::{NewToken, Scopes};
+use trunkline_proto::names::is_name;
 
 use crate::print;
 
@@ -9,22 +10,27 @@ use crate::print;
 #[derive(Debug, clap::Args)]
 pub(crate) struct AdminTokenArgs {
     /// The name that the log has for what is done with the token
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     /// What the token allows: some of read, send, moderate and all, with commas between them
-    #[arg(long, value_name = "SCOPES")]
-    scopes: String,
+    #[arg(long, value_name = "SCOPES", value_parser = Scopes::parse)]
+    scopes: Scopes,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("this is no name: a name is 1 to 64 bytes of [A-Za-z0-9._@-]".to_owned()),
+    }
 }
 
 impl AdminTokenArgs {
     /// Prints the token on the first line, and the line for the file on the second one.
     ///
     /// # Errors
-    /// The name or the scopes are wrong, or standard output does not take the result.
+    /// The system gives no random bytes, or standard output does not take the result.
     pub(crate) fn print(&self) -> anyhow::Result<()> {
-        let scopes =
-            Scopes::parse(&self.scopes).map_err(|problem| anyhow!("--scopes: {problem}"))?;
-        let made = NewToken::make(&self.name, scopes).map_err(|problem| anyhow!(problem))?;
+        let made = NewToken::make(&self.name, self.scopes).map_err(|problem| anyhow!(problem))?;
         print::text(&format!("{}\n{}\n", made.token, made.line))?;
         Ok(())
     }

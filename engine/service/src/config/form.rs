@@ -34,14 +34,7 @@ pub(super) trait Form: Sized + Clone {
     /// # Errors
     /// Says what is wrong with it.
     fn read(written: &Written, _folder: &Path) -> Result<Self, String> {
-        match written {
-            Written::Word(word) => match word.to_str() {
-                Some(text) => filled(text).and_then(Self::parse),
-                None => Err(format!("{} is not UTF-8", written.shown())),
-            },
-            Written::Text(text) => filled(text).and_then(Self::parse),
-            other => Err(must_be(other, Self::IN_FILE)),
-        }
+        read_text(written, Self::IN_FILE)
     }
 
     /// Returns the value as a file has it.
@@ -51,6 +44,18 @@ pub(super) trait Form: Sized + Clone {
     /// ranges.
     fn measure(&self) -> Option<u128> {
         None
+    }
+}
+
+/// Reads a value that is text; `words` describe it for an error.
+fn read_text<T: Form>(written: &Written, words: &str) -> Result<T, String> {
+    match written {
+        Written::Word(word) => match word.to_str() {
+            Some(text) => filled(text).and_then(T::parse),
+            None => Err(format!("{} is not UTF-8", written.shown())),
+        },
+        Written::Text(text) => filled(text).and_then(T::parse),
+        other => Err(must_be(other, words)),
     }
 }
 
@@ -148,6 +153,17 @@ macro_rules! texts {
 
             fn parse(text: &str) -> Result<Self, String> {
                 text.parse()
+            }
+
+            fn read(written: &Written, _folder: &Path) -> Result<Self, String> {
+                match written {
+                    // It lacks what a flag would lack, and the quotes.
+                    Written::Whole(digits) => Err(match Self::parse(digits) {
+                        Ok(_) => must_be(written, Self::IN_FILE),
+                        Err(problem) => format!("{problem}, in quotes"),
+                    }),
+                    written => read_text(written, Self::IN_FILE),
+                }
             }
 
             fn to_value(&self) -> Value {
@@ -482,7 +498,7 @@ mod tests {
         check::<bool>(Written::Text("true".into()), "without quotes");
         check::<ByteSize>(
             Written::Whole("4".into()),
-            "a size with its unit, such as 64KiB, in quotes",
+            "'4' needs a unit, one of B, KB, KiB, MB, MiB, GB, GiB, TB, TiB, such as 4KiB, in quotes",
         );
         check::<Duration>(Written::Switch(true), "a time with its unit");
         check::<Duration>(word("10"), "unit");

@@ -1,6 +1,6 @@
 //! The sources of settings in their precedence: flags, environment, file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub(super) struct Layers {
     pub(super) settings: Settings,
     origins: BTreeMap<&'static str, Origin>,
     pub(super) problems: Vec<Problem>,
+    /// The lines of the file that are no TOML. What the reader makes of them is nobody's setting.
+    torn: BTreeSet<usize>,
 }
 
 impl Layers {
@@ -105,15 +107,20 @@ impl Layers {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            if !self.torn.insert(line(at)) {
+                // One mistake has several errors.
+                continue;
+            }
             let shown = text.lines().nth(line(at) - 1).unwrap_or_default().trim();
             let setting = shown.split(['=', ' ']).next().unwrap_or_default();
+            let why = mended(shown).unwrap_or_else(|| error.message().replace('\n', "; "));
             self.problems.push(Problem {
                 setting: if setting.is_empty() {
                     "the file".to_owned()
                 } else {
                     setting.to_owned()
                 },
-                text: format!("this is not TOML: {}", error.message().replace('\n', "; ")),
+                text: format!("this is not TOML: {why}"),
                 origin: Some(origin(at)),
             });
         }
@@ -121,6 +128,9 @@ impl Layers {
         keys.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in keys {
             let at = key.span().start;
+            if self.torn.contains(&line(at)) {
+                continue;
+            }
             let name: &str = key.get_ref();
             match TABLES.into_iter().find(|table| *table == name) {
                 Some(table) => self.add_table(table, value, &origin, at, folder),
@@ -150,6 +160,9 @@ impl Layers {
         keys.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in keys {
             let origin = origin(key.span().start);
+            if matches!(&origin, Origin::Line { line, .. } if self.torn.contains(line)) {
+                continue;
+            }
             self.add_key(Some(table), key.get_ref(), value.get_ref(), folder, origin);
         }
     }
@@ -194,6 +207,11 @@ impl Layers {
         });
     }
 
+    /// Returns whether lines of the file cannot be read.
+    pub(super) fn is_torn(&self) -> bool {
+        !self.torn.is_empty()
+    }
+
     /// Notes a problem of a setting, unless the setting has one already.
     pub(super) fn refuse(&mut self, setting: &'static str, text: impl Into<String>) {
         if !self.is_refused(setting) {
@@ -216,6 +234,23 @@ impl Layers {
     pub(super) fn is_given(&self, setting: &str) -> bool {
         self.origins.contains_key(setting)
     }
+}
+
+/// Returns what is wrong with a line of a file whose value is one word that is no TOML, and the line as it should be.
+/// `None` for any other line.
+fn mended(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    let is_word = value.starts_with(|c: char| c.is_ascii_alphanumeric() || "./~:*".contains(c));
+    if !is_word || value.contains(['"', '\'', '#']) {
+        return None;
+    }
+    let is_here = |row: &&Row| row.name == key || row.place().is_some_and(|(_, of)| of == key);
+    Some(match ROWS.iter().find(is_here).map(|row| row.value) {
+        Some("N") => format!("this is a whole number, such as {key} = 4"),
+        Some("BOOL") => format!("this is true or false, such as {key} = true"),
+        _ => format!("text is in quotes: {key} = \"{value}\""),
+    })
 }
 
 /// Returns a setting as a file names it.
@@ -337,7 +372,7 @@ mod tests {
             [
                 "shard: there is no setting of this name; did you mean shards? (set by gateway.toml, line 1)",
                 "shards: '3' is not a whole number without quotes, such as 4 (set by gateway.toml, line 2)",
-                "pong_timeout: '4' is not a time with its unit, such as 10s, in quotes (set by gateway.toml, line 5)",
+                "pong_timeout: '4' needs a unit, one of ms, s, m, h, d, such as 4s, in quotes (set by gateway.toml, line 5)",
             ]
         );
     }
@@ -356,6 +391,44 @@ mod tests {
             said.iter().any(|line| line.starts_with("shard:")),
             "{said:?}"
         );
+    }
+
+    #[test]
+    fn a_value_without_quotes_is_one_problem_that_shows_them() {
+        for line in [
+            "data = ./d2",
+            "listen = 127.0.0.1:7700",
+            "durability = sync",
+            "http = off",
+            "media = s3://bucket/prefix",
+            "jwt_key = key.pem",
+            "data = /var/lib/trunkline",
+            "ping_interval = 25s",
+        ] {
+            let mut layers = Layers::default();
+            let text = format!("shards = 2\n{line}\nmax_pages = 4\n");
+            layers.add_text(&text, Path::new("g.toml"), Path::new(""));
+            let said: Vec<_> = layers.problems.iter().map(Problem::to_string).collect();
+            let (key, value) = line.split_once(" = ").unwrap();
+            let expected = format!(
+                "{key}: this is not TOML: text is in quotes: {key} = \"{value}\" (set by g.toml, line 2)"
+            );
+            assert_eq!(said, [expected]);
+            assert!(layers.is_torn() && layers.settings.shards == Some(2));
+        }
+        let mut layers = Layers::default();
+        let text = "[webhooks]\ngive_up = 3d\noffline = http://127.0.0.1:9/\n";
+        layers.add_text(text, Path::new("g.toml"), Path::new(""));
+        assert_eq!(names(&layers), ["give_up", "offline"]);
+        for (line, words) in [
+            ("dev_auth = True", "true or false, such as dev_auth = true"),
+            ("shards = four", "a whole number, such as shards = 4"),
+        ] {
+            let mut layers = Layers::default();
+            layers.add_text(line, Path::new("g.toml"), Path::new(""));
+            let said = layers.problems[0].to_string();
+            assert!(layers.problems.len() == 1 && said.contains(words), "{said}");
+        }
     }
 
     #[test]

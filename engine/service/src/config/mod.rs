@@ -100,6 +100,8 @@ pub struct Config {
     pub durability: Durability,
     /// The most connections of the gateway.
     pub max_connections: usize,
+    /// Whether somebody gave the most connections.
+    pub max_connections_is_given: bool,
     /// The limits of one client.
     pub limits: Limits,
     /// The limits of presence and topics.

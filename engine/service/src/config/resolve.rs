@@ -51,7 +51,12 @@ pub(super) fn control(mut layers: Layers) -> Result<SocketAddr, ConfigError> {
 /// Settings cannot work, alone or beside others: the error names all of them.
 pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     let is_development = layers.settings.dev_auth == Some(true);
+    if layers.is_torn() {
+        // What settings are together cannot be said while lines of the file cannot be read.
+        return Err(ConfigError::Settings(layers.problems));
+    }
     let http_is_given = layers.settings.http.is_some();
+    let max_connections_is_given = layers.settings.max_connections.is_some();
     fill(&mut layers, is_development);
     let auth = auth::resolve(&mut layers);
     check_ranges(&mut layers);
@@ -97,6 +102,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         shards: number(settings.shards),
         durability: settings.durability.unwrap_or_default(),
         max_connections: number(settings.max_connections),
+        max_connections_is_given,
         limits: limits(&settings, is_development),
         hub: hub(&settings),
         messaging: messaging(&settings),

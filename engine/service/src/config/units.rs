@@ -64,8 +64,9 @@ fn parse(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String
         .map_err(|_| format!("{shown} is not a whole number with a unit, such as {example}"))?;
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit.trim()) else {
         let known: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+        let usual = example.trim_start_matches(|c: char| c.is_ascii_digit());
         return Err(format!(
-            "{shown} needs a unit, one of {}: {example}",
+            "{shown} needs a unit, one of {}, such as {number}{usual}",
             known.join(", ")
         ));
     };
@@ -184,11 +185,8 @@ mod tests {
             assert_eq!(text.parse::<Durability>().unwrap().to_string(), text);
         }
         assert_eq!("1_000 ms".parse::<Duration>().unwrap().to_string(), "1s");
-        assert!(
-            "25".parse::<Duration>()
-                .unwrap_err()
-                .contains("needs a unit")
-        );
+        let error = "2".parse::<Duration>().unwrap_err();
+        assert_eq!(error, "'2' needs a unit, one of ms, s, m, h, d, such as 2s");
         assert!(
             "s".parse::<Duration>()
                 .unwrap_err()

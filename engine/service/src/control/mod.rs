@@ -14,13 +14,16 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
 use trunkline_core::trusted::Trusted;
-use trunkline_http::server::{Guard, Server, refuse_in_text};
+use trunkline_gateway::shard::listener::Claimed;
+use trunkline_http::problem::{self, Problem};
+use trunkline_http::server::{Guard, Server};
 use trunkline_http::{admin, pages};
+use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
 pub(crate) use self::backup::{Order, PATH as BACKUP, Refusal};
@@ -29,6 +32,7 @@ use crate::admin::{SECOND, Served, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
+use crate::ports::cannot_listen;
 use crate::threads::let_shards_go_first;
 
 /// The sources of what the control port shows.
@@ -75,18 +79,19 @@ impl Control {
     }
 }
 
-/// Binds the port and serves it.
+/// Listens at the address that was taken, and serves the port.
 ///
 /// # Errors
-/// The address cannot be bound, or the thread cannot be started.
-pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Result<Control> {
-    let address = config.control;
-    let listener = std::net::TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .with_context(|| format!("cannot listen on the control address {address}"))?;
-    let address = listener
-        .local_addr()
-        .context("the control port has no address")?;
+/// Another process listens there, or the thread cannot be started.
+pub(crate) fn start(
+    config: &Config,
+    claimed: Claimed,
+    shown: Shown,
+    admin: &Served,
+) -> anyhow::Result<Control> {
+    let address = claimed.address();
+    let listener =
+        { claimed.listen() }.map_err(|error| cannot_listen("control", address, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -97,7 +102,8 @@ pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Re
     let server = Server {
         name: "control",
         guard: Guard(allowed),
-        refuse: refuse_in_text,
+        refuse: problem::refuse,
+        complete: problem::naming_methods,
         tls: None,
         door: None,
         // Operators, and what they scrape with, come directly.
@@ -106,7 +112,9 @@ pub(crate) fn start(config: &Config, shown: Shown, admin: &Served) -> anyhow::Re
         metrics: Arc::clone(&shown.metrics.control),
         app: router(shown)
             .merge(admin::router(&admin.admin))
-            .merge(pages::console()),
+            .merge(pages::console())
+            .fallback(unknown)
+            .method_not_allowed_fallback(other_method),
     };
     let stats = Arc::clone(&admin.stats);
     let (stop, stopped) = oneshot::channel();
@@ -137,6 +145,17 @@ fn router(shown: Shown) -> Router {
         .route(BACKUP, get(backup::report).post(backup::begin))
         .layer(DefaultBodyLimit::max(backup::BODY))
         .with_state(shown)
+}
+
+/// Answers a request to a path that there is not.
+async fn unknown(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(100).collect();
+    Problem::new(ErrorCode::UnknownCommand, format!("there is no {path}"))
+}
+
+/// Answers a request with a method that its path does not have.
+async fn other_method(method: Method) -> Problem {
+    Problem::other_method(&method)
 }
 
 async fn serve(

@@ -100,7 +100,7 @@ impl Seed {
         // `hear` reports a thread that has ended.
         let _ = self.parts.send(parts);
         self.hear()
-            .with_context(|| format!("cannot listen on {listen}"))?;
+            .with_context(|| format!("cannot listen on {listen}, the address of --listen"))?;
         Ok(self.thread)
     }
 }
