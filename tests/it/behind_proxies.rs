@@ -12,6 +12,8 @@ use trunkline_tests::reverse_proxy::ReverseProxy;
 use trunkline_tests::tls::Authority;
 use trunkline_tests::wait;
 
+use super::http_hostile::{HIDDEN, TWO_MEANINGS, others, said_by};
+
 /// Two clients of the proxy.
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -89,6 +91,76 @@ fn nginx() {
         Some(proxy) => three_each(&gateway, &proxy),
         None => println!("skipped: no nginx (apt-get install nginx)"),
     }
+}
+
+/// nginx and the gateway agree where each request ends: the gateway sees no request that nginx did not, and no client
+/// gets the answer of another one on the connections that nginx keeps.
+#[test]
+fn no_request_is_hidden_from_nginx() {
+    let gateway = Setup::default()
+        .http()
+        .flag("trusted-proxies", "127.0.0.1")
+        .flag("user-rate-commands", 0)
+        .start();
+    let Some(proxy) = ReverseProxy::nginx(&gateway) else {
+        return println!("skipped: no nginx (apt-get install nginx)");
+    };
+    let head =
+        "POST /api/v1/conversations HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Trunkline-User: mallory\r\n";
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let length = HIDDEN.len().to_string();
+    let both = [
+        (
+            "a length and chunks",
+            "HEADContent-Length: LENGTH\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunks and a length",
+            "HEADTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\nLENGTH\r\n",
+        ),
+        (
+            "two codings",
+            "HEADTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunks twice",
+            "HEADTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "a header of the hop",
+            "HEADConnection: Content-Length\r\nContent-Length: LENGTH\r\n\r\n",
+        ),
+        (
+            "an upgrade",
+            "HEADConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+        ),
+        (
+            "a body of GET",
+            "GET /api/v1/rtm.receive?sourceID=mallory HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: LENGTH\r\n\r\n",
+        ),
+    ];
+    let victim = Api::at(proxy.http).user("alice");
+    victim.post("send", &json!({"user": "bob", "text": "mine"}));
+    let mut answers = 0;
+    for (what, text) in TWO_MEANINGS.into_iter().chain(both) {
+        let text = text
+            .replace("CHUNKED", &chunked)
+            .replace("HEAD", head)
+            .replace("LENGTH", &length);
+        let all = said_by(proxy.http, format!("{text}{HIDDEN}").as_bytes());
+        // What nginx takes for a request of its own gets an answer of its own.
+        answers += all.matches("HTTP/1.1 404 ").count();
+        assert_eq!(others(&gateway), answers as f64, "{what}: {all}");
+        for _ in 0..2 {
+            let page = victim.post("history", &json!({"conversation": "u:alice:bob"}));
+            assert_eq!(page["messages"][0]["text"], "mine", "{what}");
+        }
+    }
+    // The bytes do come through where they are a request.
+    let plain = format!("{head}Content-Length: 0\r\n\r\n{HIDDEN}");
+    let all = said_by(proxy.http, plain.as_bytes());
+    assert_eq!(all.matches("HTTP/1.1 ").count(), 2, "{all}");
+    assert_eq!(others(&gateway), answers as f64 + 1.0);
 }
 
 #[test]

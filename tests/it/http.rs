@@ -443,12 +443,19 @@ fn the_api_speaks_tls_with_the_certificate_of_the_gateway() {
         "POST /api/v1/send HTTP/1.1\r\nHost: {host}\r\nX-Trunkline-User: alice\r\nContent-Length: {length}\r\n\r\n{body}\
          GET /api/v1/rtm.receive?wait=1s HTTP/1.1\r\nHost: {host}\r\nX-Trunkline-User: carol\r\nConnection: close\r\n\r\n"
     );
+    // Without TLS, nothing is read as a request.
+    let mut plain = std::net::TcpStream::connect(host).expect("the port is open");
+    plain.write_all(request.as_bytes()).expect("it reads");
+    let mut said = Vec::new();
+    let _ = plain.read_to_end(&mut said);
+    assert!(!said.starts_with(b"HTTP/"), "{said:?}");
     let mut stream = trust.connect(host);
     stream.write_all(request.as_bytes()).expect("it reads");
     let mut answers = String::new();
     stream.read_to_string(&mut answers).expect("answers come");
     assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
-    let sent = "\"conversation\":\"u:alice:bob\"";
+    // Not twice: what came without TLS was not carried out.
+    let sent = "\"conversation\":\"u:alice:bob\",\"seq\":1,";
     assert!(answers.contains(sent), "{answers}");
     assert!(answers.contains("{\"messages\":[],"), "{answers}");
 }

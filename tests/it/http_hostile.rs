@@ -2,7 +2,7 @@
 //! tokens that are none.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 use trunkline_tests::api::{Api, problem};
@@ -13,11 +13,12 @@ use trunkline_tests::tokens::{Signer, claims, claims_with, now};
 use trunkline_tests::wait::{LIMIT, until};
 
 /// What stands behind a request, and must not be taken for one.
-const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+pub(super) const HIDDEN: &str =
+    "GET /hidden HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
 
 /// Requests of two meanings, or of none. HEAD is the beginning of a request, CHUNKED that of one whose body
 /// comes in chunks, and LENGTH the length of what is hidden.
-const TWO_MEANINGS: [(&str, &str); 30] = [
+pub(super) const TWO_MEANINGS: [(&str, &str); 30] = [
     ("a size that is no number", "CHUNKEDx\r\n{}\r\n0\r\n\r\n"),
     ("a size with a sign", "CHUNKED+2\r\n{}\r\n0\r\n\r\n"),
     ("a negative size", "CHUNKED-2\r\n{}\r\n0\r\n\r\n"),
@@ -79,7 +80,12 @@ const TWO_MEANINGS: [(&str, &str); 30] = [
 
 /// Sends bytes and returns everything that comes until the gateway ends the connection.
 fn said(gateway: &Gateway, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(gateway.http()).expect("the port is open");
+    said_by(gateway.http(), bytes)
+}
+
+/// Sends bytes to an address and returns everything that comes until the server ends the connection.
+pub(super) fn said_by(server: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server).expect("the port is open");
     stream.set_read_timeout(Some(LIMIT)).expect("not zero");
     // It may close before it has read all.
     let _ = stream.write_all(bytes);
@@ -89,7 +95,7 @@ fn said(gateway: &Gateway, bytes: &[u8]) -> String {
 }
 
 /// Returns the number of requests to paths that there are not.
-fn others(gateway: &Gateway) -> f64 {
+pub(super) fn others(gateway: &Gateway) -> f64 {
     gateway.metric("trunkline_http_requests_total{route=\"other\"}")
 }
 
@@ -114,6 +120,19 @@ fn requests_of_two_meanings_are_refused() {
             assert_eq!(status, "400", "{what}: {all}");
         }
         assert_eq!(others(&gateway), 0.0, "{what}: {all}");
+    }
+    // Bytes of another coding are not read as if they were the body (RFC 9112, 6.1).
+    for coding in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "chunked\r\nTransfer-Encoding: chunked",
+    ] {
+        let request =
+            format!("{head}Transfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n{HIDDEN}");
+        let all = said(&gateway, request.as_bytes());
+        assert!(all.starts_with("HTTP/1.1 501 "), "{coding}: {all}");
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{coding}: {all}");
+        assert_eq!(others(&gateway), 0.0, "{coding}: {all}");
     }
     // With a length and chunks, chunks count, and the connection ends behind them (RFC 9112, 6.1).
     for (lines, answers) in [

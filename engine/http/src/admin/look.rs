@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::Uri;
 use hyper::header::HeaderMap;
@@ -15,6 +15,7 @@ use trunkline_proto::{ErrorCode, Str};
 
 use super::act::{DEVICE, carry_out};
 use super::{Admin, At, Erasure, Person, Scope};
+use crate::api::head::query;
 use crate::api::json;
 use crate::problem::Problem;
 
@@ -112,8 +113,7 @@ pub(super) async fn sessions(
     uri: Uri,
 ) -> Result<Response, Problem> {
     admin.admit(&headers, Scope::Read)?;
-    let asked = Query::<Asked>::try_from_uri(&uri);
-    let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    let asked = query::<Asked>(&uri)?;
     let begin = match asked.after.as_deref() {
         None | Some("") => Place::BEGIN,
         Some(after) => Place::parse(after).ok_or_else(|| {
@@ -170,9 +170,8 @@ pub(super) struct InNamespace {
 impl InNamespace {
     /// Reads the query of a request.
     pub(super) fn of(uri: &Uri) -> Result<String, Problem> {
-        let asked = Query::<Self>::try_from_uri(uri);
-        let asked = asked.map_err(|error| Problem::bad(error.body_text()))?;
-        Ok(asked.0.namespace)
+        let asked = query::<Self>(uri)?;
+        Ok(asked.namespace)
     }
 }
 

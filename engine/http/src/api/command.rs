@@ -24,6 +24,7 @@ pub(super) async fn handle(
     let (path, headers) = (head.uri.path(), &head.headers);
     let name = path.strip_prefix(COMMAND_PATH).unwrap_or_default();
     let (visitor, permit) = head.enter(&api, None).await?;
+    head.no_query()?;
     let body = api.read(headers, body).await?;
     let sent = match name {
         "send" => Sent::Message,

@@ -151,6 +151,7 @@ pub(super) async fn link(
     let (visitor, _permit) = head.enter(&api, None).await?;
     let body = api.read(&head.headers, body).await?;
     api.pay(&visitor, body.len(), Sent::Command)?;
+    head.no_query()?;
     let asked: Asked = serde_json::from_slice(body.bytes())
         .map_err(|error| Problem::bad(format!("the body is not right: {error}")))?;
     let seconds = asked.seconds.unwrap_or(LINK);

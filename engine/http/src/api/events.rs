@@ -44,7 +44,7 @@ const LEAST_DELAY_MS: u64 = 100;
 
 /// The fields of a request.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Asked {
     #[serde(rename = "sourceID")]
     source_id: Option<String>,
@@ -394,7 +394,7 @@ impl Stream {
 fn token_expired() -> Disconnect<'static> {
     Disconnect {
         code: CloseCode::TOKEN_EXPIRED.0,
-        reason: "the token has expired: connect with a new one".into(),
+        reason: "the token has expired: use a new one".into(),
         reconnect: false,
         delay_ms: [0, 0],
     }

@@ -27,6 +27,23 @@ pub(crate) struct Head {
     page: Option<Page>,
 }
 
+/// Reads the fields of the query of a request.
+///
+/// # Errors
+/// A field has another form, stands there twice, or is not known.
+pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let read = Query::try_from_uri(uri);
+    let Query(fields) = read.map_err(|error| {
+        let text = error.body_text();
+        // The sentence of the library says nothing more.
+        let why = text
+            .split_once("query string: ")
+            .map_or(&*text, |(_, why)| why);
+        Problem::bad(format!("the query is not right: {why}"))
+    })?;
+    Ok(fields)
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Head {
     type Rejection = Problem;
 
@@ -50,9 +67,20 @@ impl Head {
     /// # Errors
     /// A field has another form.
     pub(crate) fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let read = Query::try_from_uri(&self.uri);
-        let Query(fields) = read.map_err(|error| Problem::bad(error.body_text()))?;
-        Ok(fields)
+        query(&self.uri)
+    }
+
+    /// Checks that a request whose fields are in its body has none in its query.
+    ///
+    /// # Errors
+    /// There is a query.
+    pub(super) fn no_query(&self) -> Result<(), Problem> {
+        if self.uri.query().is_none_or(str::is_empty) {
+            return Ok(());
+        }
+        Err(Problem::bad(
+            "this path takes no fields behind a \"?\": put them into the body",
+        ))
     }
 
     /// Returns what an answer that holds the connection needs to know.

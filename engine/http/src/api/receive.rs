@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The fields of a request.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Asked {
     #[serde(rename = "sourceID")]
     source_id: Option<String>,
@@ -462,7 +462,7 @@ fn conversation(one: &str, other: &str) -> String {
     format!("u:{lesser}:{greater}")
 }
 
-/// Reads a time, such as `30s` or `500ms`.
+/// Reads a time, such as `30s` or `500ms`. A number without a unit has seconds.
 fn time(text: &str) -> Result<Duration, Problem> {
     let number = |digits: &str| digits.parse::<u32>().ok().map(u64::from);
     let time = if let Some(digits) = text.strip_suffix("ms") {
@@ -493,10 +493,11 @@ mod tests {
     #[test]
     fn times_are_read() {
         for (text, millis) in [
-            ("0", Some(0)),
             ("0s", Some(0)),
             ("30s", Some(30_000)),
+            ("0", Some(0)),
             ("60", Some(60_000)),
+            ("60s", Some(60_000)),
             ("500ms", Some(500)),
             ("61s", None),
             ("-1s", None),

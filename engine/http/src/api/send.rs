@@ -74,6 +74,7 @@ pub(super) async fn handle(
     };
     let ((visitor, _permit), asked) = Head::known(&api, entered, asked)?;
     api.pay(&visitor, body.len(), Sent::Message)?;
+    head.no_query()?;
     let asked = asked?;
     let media = media(&asked)?;
     if asked.text.is_none() && media.is_none() {
@@ -131,9 +132,12 @@ fn media(asked: &Asked) -> Result<Option<Media<'_>>, Problem> {
     let data = match asked.encoded_media.as_deref() {
         None => None,
         Some(encoded) => {
-            let decoded = STANDARD
-                .decode(encoded)
-                .map_err(|error| Problem::bad(format!("encodedMedia is not base64: {error}")))?;
+            let decoded = STANDARD.decode(encoded).map_err(|_| {
+                Problem::bad(
+                    "encodedMedia is not base64: it has A to Z, a to z, 0 to 9, + and / in groups of four, the last one \
+                     filled up with =, and no line breaks",
+                )
+            })?;
             Some(Cow::Owned(decoded))
         }
     };

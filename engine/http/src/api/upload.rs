@@ -29,6 +29,9 @@ use crate::turns::Turn;
 /// The type of a file whose upload names none.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
+/// The type that `curl -d` sends if nobody says another one. It is that of no file.
+const FIELDS: &str = "application/x-www-form-urlencoded";
+
 /// The most bytes of a form around its file.
 const FORM: u64 = 64 << 10;
 
@@ -89,6 +92,7 @@ pub(super) async fn handle(
 ) -> Result<Response, Problem> {
     let (visitor, _permit) = head.enter(&api, None).await?;
     api.door.pay(visitor.id(), Sent::Command)?;
+    head.no_query()?;
     let media = &api.media;
     if body.size_hint().lower() > media.limits.most + FORM {
         return Err(too_large(media));
@@ -170,6 +174,13 @@ fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     };
     let kind = kind.to_str().unwrap_or_default();
     check_form(kind)?;
+    let name = kind.split(';').next().unwrap_or_default().trim();
+    if name.eq_ignore_ascii_case(FIELDS) {
+        return Err(other_type(
+            "the Content-Type is that of a form's fields, which curl sends with -d: name the type of the file, and send \
+             its bytes as they are (curl --data-binary @file -H 'Content-Type: image/png')",
+        ));
+    }
     Ok(kind.to_owned())
 }
 

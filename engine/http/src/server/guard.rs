@@ -26,6 +26,12 @@ impl Guard {
     /// # Errors
     /// The request may not be served.
     pub fn judge<B>(&self, request: &Request<B>) -> Result<Option<HeaderValue>, Refusal> {
+        if !is_plainly_chunked(request) {
+            return Err(Refusal {
+                status: StatusCode::NOT_IMPLEMENTED,
+                message: "the only Transfer-Encoding here is chunked: send the body without another coding",
+            });
+        }
         let host = named_host(request).map_err(|message| Refusal {
             status: StatusCode::BAD_REQUEST,
             message,
@@ -39,6 +45,15 @@ impl Guard {
         })?;
         Ok(request.headers().get(header::ORIGIN).cloned())
     }
+}
+
+/// Returns whether the body of a request has no other transfer coding than chunks. The gateway would read the bytes
+/// of another coding as if they were the body (RFC 9112, 6.1).
+fn is_plainly_chunked<B>(request: &Request<B>) -> bool {
+    let lines = request.headers().get_all(header::TRANSFER_ENCODING);
+    let mut lines = lines.iter();
+    let is_chunked = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"chunked");
+    lines.next().is_none_or(is_chunked) && lines.next().is_none()
 }
 
 /// Returns the host of a request: from its target if that is a whole URL, else from its `Host`
