@@ -120,8 +120,13 @@ fn tokens_may_come_from_anywhere() {
     let anywhere = ["listen", "control"]
         .into_iter()
         .fold(setup(), |setup, flag| setup.flag(flag, "0.0.0.0:0"));
-    let exit = anywhere.clone().flag("dev-auth", true).run("serve");
-    assert!(exit.stderr.contains("not a loopback address"), "{exit:?}");
+    for flag in ["listen", "control", "http"] {
+        let here = setup().flag("dev-auth", true).flag(flag, "0.0.0.0:0");
+        let exit = here.run("serve");
+        let refused = format!("{flag}: ");
+        assert!(exit.stderr.contains("not a loopback address"), "{exit:?}");
+        assert!(exit.stderr.contains(&refused), "{exit:?}");
+    }
     let checked = anywhere.tokens(&signer, &key).run("check-config");
     assert!(checked.status.success(), "{checked:?}");
     assert!(

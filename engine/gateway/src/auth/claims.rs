@@ -112,8 +112,9 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
     // RFC 7519 §4.1.3: a gateway that the token does not name must not accept it. A gateway without an
     // audience of its own accepts no token that names one.
     let is_for_us = match (&claims.aud, expected.audience.as_deref()) {
-        (None, expected) => expected.is_none(),
-        (Some(_), None) => false,
+        (None, None) => true,
+        (None, Some(_)) => return Err(Refusal::NO_AUDIENCE),
+        (Some(_), None) => return Err(Refusal::SOME_AUDIENCE),
         (Some(OneOrMore::One(audience)), Some(expected)) => audience == expected,
         (Some(OneOrMore::More(audiences)), Some(expected)) => {
             audiences.iter().any(|audience| audience == expected)
@@ -138,16 +139,21 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
         namespace: name(claims.ns)?.unwrap_or_default(),
         device: name(claims.device)?,
         expires_ms,
-        token: token(claims.iat.as_ref(), claims.jti.as_ref()),
+        token: token(
+            claims.iat.as_ref(),
+            claims.jti.as_ref(),
+            now_ms.saturating_add(expected.leeway_ms),
+        ),
         rights: rights(claims.topics.map(|topics| topics.0), expected.patterns)?,
     })
 }
 
-/// Returns the identity of a token that was issued at `iat` and has the id `jti`.
-fn token(iat: Option<&Loose<'_>>, jti: Option<&Loose<'_>>) -> TokenMark {
+/// Returns the identity of a token that was issued at `iat` and has the id `jti`. A token that says that it was issued
+/// after `latest_ms` does not say when: no revocation of its user would ever reach it.
+fn token(iat: Option<&Loose<'_>>, jti: Option<&Loose<'_>>, latest_ms: u64) -> TokenMark {
     // Without a fraction: the token counts as issued at the beginning of its second.
     let issued_s = match iat {
-        Some(Loose::Number(iat)) => millis(*iat) / 1_000,
+        Some(Loose::Number(iat)) if millis(*iat) <= latest_ms => millis(*iat) / 1_000,
         _ => 0,
     };
     let id = match jti {

@@ -109,19 +109,25 @@ impl Refusal {
         Reason::Signature,
         "the token's signature is not that of this gateway's key",
     );
-    pub(super) const EXPIRED: Self = Self::new(
-        Reason::Expired,
-        "the token has expired: connect with a new one",
-    );
+    pub(super) const EXPIRED: Self =
+        Self::new(Reason::Expired, "the token has expired: use a new one");
     pub(super) const NOT_YET: Self =
         Self::new(Reason::NotYet, "the token is not valid yet (\"nbf\")");
     pub(super) const AUDIENCE: Self = Self::new(
         Reason::Audience,
-        "the token is for another audience (\"aud\")",
+        "the token is for another audience (\"aud\"): the gateway expects the one of jwt_audience",
+    );
+    pub(super) const NO_AUDIENCE: Self = Self::new(
+        Reason::Audience,
+        "the token names no audience: the gateway expects the one of jwt_audience in \"aud\"",
+    );
+    pub(super) const SOME_AUDIENCE: Self = Self::new(
+        Reason::Audience,
+        "the token is for an audience (\"aud\"), and the gateway is none: set jwt_audience, or leave \"aud\" out",
     );
     pub(super) const ISSUER: Self = Self::new(
         Reason::Issuer,
-        "the token is from an issuer that this gateway does not accept (\"iss\")",
+        "the token is not from the issuer (\"iss\") that this gateway expects: the one of jwt_issuer",
     );
     pub(crate) const MISSING: Self = Self::new(Reason::Missing, "connect needs a \"token\"");
     pub(crate) const OTHER_USER: Self = Self::new(
@@ -135,7 +141,7 @@ impl Refusal {
 
     pub(super) const REVOKED: Self = Self::new(
         Reason::Revoked,
-        "the token has been revoked: connect with a new one, which says in \"iat\" when it was issued",
+        "the token has been revoked: use a new one, which says in \"iat\" when it was issued",
     );
     pub(crate) const TOO_MANY: Self = Self::new(
         Reason::TooMany,

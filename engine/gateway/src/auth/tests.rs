@@ -185,15 +185,19 @@ fn for_whom_and_of_whom() {
         json!("mail"),
         json!([]),
         json!(["mail", "cha"]),
-        json!(null),
         json!("Chat"),
     ] {
         assert_eq!(audience(bad), Err(Refusal::AUDIENCE));
     }
+    assert_eq!(audience(json!(null)), Err(Refusal::NO_AUDIENCE));
     assert_eq!(audience(json!(7)).unwrap_err().reason, Reason::Claims);
-    assert_eq!(with(Some("chat"), None, &json!({})), Err(Refusal::AUDIENCE));
+    assert_eq!(
+        with(Some("chat"), None, &json!({})),
+        Err(Refusal::NO_AUDIENCE)
+    );
     // A gateway without an audience accepts no token that names one.
-    refused(&json!({"aud": "chat"}), Reason::Audience);
+    let some = with(None, None, &json!({"aud": "chat"}));
+    assert_eq!(some, Err(Refusal::SOME_AUDIENCE));
     refused(&json!({"aud": []}), Reason::Audience);
     let issuer = |iss: Value| with(None, Some("https://id"), &json!({"iss": iss}));
     assert_eq!(issuer(json!("https://id")), Ok(()));

@@ -161,7 +161,7 @@ pub(super) async fn revoke(
     // After the revocation is in force: a session that opens meanwhile is among those that end.
     let ending = Ending {
         code: CloseCode::INVALID_TOKEN,
-        reason: "the token has been revoked: connect with a new one",
+        reason: "the token has been revoked: use a new one",
         reconnect: CloseCode::INVALID_TOKEN.reconnect(),
     };
     let closed = admin.end(&which, None, ending).await?;

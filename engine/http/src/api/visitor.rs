@@ -139,7 +139,7 @@ impl Visitor {
     /// The token has been revoked.
     pub(super) fn check_again(&self, door: &dyn Door) -> Result<(), Problem> {
         if door.is_revoked(self.id(), self.token) {
-            let text = "the token has been revoked: ask with a new one, which says in \"iat\" when it was issued";
+            let text = "the token has been revoked: use a new one, which says in \"iat\" when it was issued";
             return Err(Problem::new(ErrorCode::Unauthorized, text));
         }
         Ok(())
