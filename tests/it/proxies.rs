@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use trunkline_tests::api::{Api, problem};
+use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::client::Client;
 use trunkline_tests::dial::{Dial, connect_from};
 use trunkline_tests::gateway::{Gateway, Setup};
@@ -341,4 +343,40 @@ fn work_is_paid_by_the_address_behind_the_proxy() {
     // The log names the client, not the proxy.
     drop(honest);
     gateway.logged(r#"address="192.0.2.8" user="bob""#);
+}
+
+/// A back end learns the address of the client, on sockets, over HTTP, and behind the PROXY protocol.
+#[test]
+fn back_ends_are_told_the_address_behind_the_proxy() {
+    for header in ["x-forwarded-for", "proxy-protocol"] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let back = BackEnd::start(move |asked| {
+            let told = (asked.body["user"].clone(), asked.body["address"].clone());
+            kept.lock().expect("nobody panicked").push(told);
+            Says::Json(json!({}))
+        });
+        let gateway = back
+            .asked_by(setup().flag("proxy-header", header), &["connect"])
+            .start();
+        let (named, first): (_, &[u8]) = match header {
+            "proxy-protocol" => ("X-None", b"PROXY TCP4 192.0.2.7 192.0.2.1 5 6\r\n"),
+            _ => ("X-Forwarded-For", b""),
+        };
+        let dial = gateway.dial().preamble(first).header(named, "192.0.2.7");
+        dial.connect("alice", "d").ping();
+        let api = Api::of(&gateway).preamble(first).user("bob");
+        api.header(named, "192.0.2.7").get("rtm.receive");
+        // Without a word of the proxy, it is the proxy's own.
+        if first.is_empty() {
+            gateway.dial().connect("carol", "d").ping();
+        }
+        let seen = seen.lock().expect("nobody panicked");
+        for user in ["alice", "bob"] {
+            let told = (json!(user), json!("192.0.2.7"));
+            assert!(seen.contains(&told), "{header}: {seen:?}");
+        }
+        let own = (json!("carol"), json!("127.0.0.1"));
+        assert_eq!(seen.contains(&own), first.is_empty(), "{seen:?}");
+    }
 }

@@ -32,7 +32,25 @@ pub(super) enum Failed {
     Late,
 }
 
+/// The number of kinds of failures.
+pub(super) const KINDS: usize = 8;
+
 impl Failed {
+    /// Returns the kind of the failure, less than [`KINDS`]. The log leaves no kind out: those who write a back
+    /// end see each of their mistakes.
+    pub(super) const fn kind(&self) -> usize {
+        match self {
+            Self::Unreachable(_) => 0,
+            Self::Broken(_) => 1,
+            Self::Late => 2,
+            Self::TooLong => 3,
+            Self::Garbage(_) => 4,
+            Self::Status(..=399) => 5,
+            Self::Status(400..=499) => 6,
+            Self::Status(_) => 7,
+        }
+    }
+
     /// Returns whether the back end answered, so that it is alive.
     pub(super) const fn is_answer(&self) -> bool {
         matches!(

@@ -170,11 +170,20 @@ struct TopicsForm {
     publish: Vec<String>,
 }
 
-/// Reads the answer to a question. `most` is the maximum size of a message to a client, in bytes.
+/// The limits of what a back end may answer, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Longest {
+    /// The maximum size of a message to a client.
+    pub message: usize,
+    /// The maximum length of the text of a message.
+    pub text: usize,
+}
+
+/// Reads the answer to a question. `most` limits what it may have.
 ///
 /// # Errors
 /// The answer cannot be used.
-pub(super) fn verdict(kind: BackKind, body: &[u8], most: usize) -> Result<Verdict, Failed> {
+pub(super) fn verdict(kind: BackKind, body: &[u8], most: Longest) -> Result<Verdict, Failed> {
     let garbage = |why: &str| Failed::Garbage(why.to_owned());
     let text = std::str::from_utf8(body).map_err(|_| garbage("it is not UTF-8"))?;
     let answer: Answer<'_> = match text.trim() {
@@ -199,13 +208,22 @@ pub(super) fn verdict(kind: BackKind, body: &[u8], most: usize) -> Result<Verdic
             let data = Json::parse(data.get()).map_err(|_| {
                 garbage("its data is no JSON for clients: a name stands twice, or it is nested too deep")
             })?;
-            if data.as_str().len() + AROUND_DATA > most {
+            if data.as_str().len() + AROUND_DATA > most.message {
                 return Ok(Verdict::Refuse(ErrorReply::new(
                     ErrorCode::LimitExceeded,
                     "the answer of the back end is longer than limits.message_bytes",
                 )));
             }
             Ok(Verdict::Data(data.into_owned()))
+        }
+        // The client is not to blame for the text of another program.
+        BackKind::Send
+            if answer
+                .text
+                .as_ref()
+                .is_some_and(|text| text.len() > most.text) =>
+        {
+            Err(garbage("its text is longer than limits.text_bytes"))
         }
         BackKind::Send => Ok(answer.text.map_or(Verdict::Pass, Verdict::Rewrite)),
         BackKind::Subscribe => Ok(Verdict::Pass),
@@ -216,6 +234,9 @@ pub(super) fn verdict(kind: BackKind, body: &[u8], most: usize) -> Result<Verdic
                 return Err(garbage(
                     "a user or namespace is not 1 to 64 bytes of [A-Za-z0-9._@-]",
                 ));
+            }
+            if { answer.expires }.is_some_and(|expires| IN_SECONDS.contains(&expires)) {
+                return Err(garbage("its expires is not in milliseconds since 1970"));
             }
             let topics = answer.topics.map(|topics| Topics {
                 subscribe: topics.subscribe,
@@ -234,6 +255,9 @@ pub(super) fn verdict(kind: BackKind, body: &[u8], most: usize) -> Result<Verdic
         }
     }
 }
+
+/// What a time of these decades looks like in seconds since 1970. In milliseconds it is a time of 1970 to 1973.
+const IN_SECONDS: std::ops::Range<u64> = 1_000_000_000..100_000_000_000;
 
 /// The bytes around the data of an `rpc` reply.
 const AROUND_DATA: usize = 64;
@@ -273,7 +297,10 @@ fn refusal(kind: BackKind, error: ErrorForm) -> Result<ErrorReply<'static>, Fail
 mod tests {
     use super::*;
 
-    const MOST: usize = 64 << 10;
+    const MOST: Longest = Longest {
+        message: 64 << 10,
+        text: 1 << 10,
+    };
 
     fn read(kind: BackKind, body: &str) -> Result<Verdict, Failed> {
         verdict(kind, body.as_bytes(), MOST)
@@ -291,12 +318,13 @@ mod tests {
             panic!("data");
         };
         assert_eq!(data.as_str(), r#"{"a":[1]}"#);
-        let body = r#"{"user":"al","expires":5,"topics":{"subscribe":["a*"]}}"#;
+        let body = r#"{"user":"al","expires":1767225600000,"topics":{"subscribe":["a*"]}}"#;
         let Ok(Verdict::Admit(admitted)) = read(BackKind::Connect, body) else {
             panic!("names");
         };
         assert_eq!(admitted.user.as_deref(), Some("al"));
-        assert_eq!((admitted.namespace, admitted.expires), (None, Some(5)));
+        assert_eq!(admitted.expires, Some(1_767_225_600_000));
+        assert_eq!(admitted.namespace, None);
         assert_eq!(admitted.topics.unwrap().subscribe, ["a*"]);
     }
 
@@ -341,6 +369,7 @@ mod tests {
             (BackKind::Send, r#"{"text":5}"#),
             (BackKind::Connect, r#"{"user":"not a secret"}"#),
             (BackKind::Connect, r#"{"expires":-1}"#),
+            (BackKind::Connect, r#"{"expires":1767225600}"#),
         ] {
             let Err(failed) = read(kind, body) else {
                 panic!("{body}");
@@ -348,7 +377,11 @@ mod tests {
             assert!(!failed.to_string().contains("secret"), "{failed}");
         }
         assert!(verdict(BackKind::Send, b"\xff", MOST).is_err());
-        let long = format!(r#"{{"data":"{}"}}"#, "x".repeat(MOST));
+        let text = |bytes| format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes));
+        assert!(read(BackKind::Send, &text(MOST.text)).is_ok());
+        let failed = read(BackKind::Send, &text(MOST.text + 1)).unwrap_err();
+        assert!(failed.to_string().contains("text_bytes"), "{failed}");
+        let long = format!(r#"{{"data":"{}"}}"#, "x".repeat(MOST.message));
         let Ok(Verdict::Refuse(error)) = read(BackKind::Rpc, &long) else {
             panic!("too long");
         };

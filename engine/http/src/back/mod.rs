@@ -8,6 +8,7 @@ mod breaker;
 mod failed;
 mod form;
 mod metrics;
+mod said;
 mod secret;
 mod target;
 mod url;
@@ -39,6 +40,7 @@ use self::failed::Failed;
 use self::target::{Asker, NotAsked, Room, Target};
 
 pub use self::failed::ANSWER_BYTES;
+pub use self::form::Longest;
 pub use self::metrics::{ANSWER_BOUNDS_MS, AnswerTimes, BackMetrics, KindNumbers};
 pub use self::secret::Secret;
 pub use self::target::{AT_ONCE, SHARES, WAITING, WAITING_BYTES};
@@ -146,8 +148,7 @@ struct Shared {
     secret: RwLock<Secret>,
     timeout: Duration,
     on_failure: OnFailure,
-    /// The maximum size of a message to a client, in bytes.
-    most: usize,
+    most: Longest,
     metrics: Arc<BackMetrics>,
     /// Makes numbers of those who ask.
     askers: RandomState,
@@ -176,8 +177,7 @@ pub struct Back {
 }
 
 impl Back {
-    /// Starts the thread, which calls `calm` first: it lowers its priority. `most` is the maximum size of a message
-    /// to a client, in bytes.
+    /// Starts the thread, which calls `calm` first: it lowers its priority. `most` limits the answers.
     ///
     /// Call this before any thread has a descriptor table of its own: who asks wakes the thread by a
     /// descriptor.
@@ -188,7 +188,7 @@ impl Back {
         callbacks: &Callbacks,
         secret: Secret,
         trust: Option<Trust>,
-        (most, calm): (usize, fn()),
+        (most, calm): (Longest, fn()),
     ) -> std::io::Result<Self> {
         let metrics = &Arc::<BackMetrics>::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -394,7 +394,7 @@ impl Shared {
         }
         Verdict::Refuse(match why {
             NotAsked::Full => too_many(),
-            NotAsked::Resting => no_answer(),
+            NotAsked::Resting => fails(),
         })
     }
 
@@ -404,7 +404,7 @@ impl Shared {
         if allows && !why.may_refuse() {
             return Verdict::Pass;
         }
-        Verdict::Refuse(no_answer())
+        Verdict::Refuse(fails())
     }
 }
 
@@ -418,8 +418,8 @@ fn turn_of(order: Option<Turn<Asker>>) -> SendTurn {
     order.map_or_else(SendTurn::default, SendTurn::new)
 }
 
-fn no_answer() -> ErrorReply<'static> {
-    let text = "the back end that has to be asked does not answer: try again later";
+fn fails() -> ErrorReply<'static> {
+    let text = "the back end that has to be asked fails or does not answer: try again later";
     ErrorReply::new(ErrorCode::BackEndUnavailable, text)
 }
 

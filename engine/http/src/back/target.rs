@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use trunkline_core::exchange::BackKind;
 
 use super::breaker::Breaker;
 use super::failed::Failed;
 use super::metrics::BackMetrics;
+use super::said::{LOG_PAUSE, Said};
 use super::url::BackUrl;
 use crate::dial::{Pool, Trust};
 use crate::turns::Turns;
@@ -27,9 +29,6 @@ pub const AT_ONCE: usize = 128;
 /// The part of the room, and of the requests at a time, that one user has at most: one divided by this.
 pub const SHARES: usize = 4;
 
-/// The shortest time between two log lines about one back end.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
-
 /// A back end that answers questions of one kind.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -44,7 +43,7 @@ pub(super) struct Target {
     /// Messages that pass unasked, behind the earlier ones of their sender.
     passing: Mutex<Waiting>,
     breaker: Mutex<Breaker>,
-    said: Mutex<Said>,
+    said: Arc<Said>,
     metrics: Arc<BackMetrics>,
 }
 
@@ -102,14 +101,6 @@ impl Waiting {
     }
 }
 
-/// What the log says of a back end.
-#[derive(Debug, Default)]
-struct Said {
-    last: Option<Instant>,
-    /// The failures since the last line.
-    failures: u64,
-}
-
 /// Why a back end is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotAsked {
@@ -144,6 +135,16 @@ impl Target {
         trust: Option<Trust>,
         metrics: Arc<BackMetrics>,
     ) -> Self {
+        let (callback, shown) = (kind.name(), url.shown().to_owned());
+        let write = move |failures: u64, why: &str| {
+            tracing::warn!(
+                callback,
+                url = shown,
+                failures,
+                why,
+                "a back end fails: look at its log; further failures are counted in /metrics"
+            );
+        };
         Self {
             kind,
             pool: Pool::new(url.origin(), trust),
@@ -154,7 +155,7 @@ impl Target {
             waiting: Mutex::default(),
             passing: Mutex::default(),
             breaker: Mutex::default(),
-            said: Mutex::default(),
+            said: Said::new(LOG_PAUSE, Box::new(write)),
             metrics,
         }
     }
@@ -211,7 +212,7 @@ impl Target {
         }
     }
 
-    /// Notes a failure. The log tells of one in a minute.
+    /// Notes a failure. The log tells of all kinds, in one line a minute.
     pub(super) fn failed(&self, why: &Failed) {
         if why.is_answer() {
             // The questions of one client must not make the back end rest for all.
@@ -219,16 +220,7 @@ impl Target {
         } else if self.breaker.lock().failed(Instant::now()) {
             self.metrics.resting.fetch_add(1, Relaxed);
         }
-        let mut said = self.said.lock();
-        said.failures += 1;
-        if said.last.is_some_and(|last| last.elapsed() < LOG_PAUSE) {
-            return;
-        }
-        let failures = std::mem::take(&mut said.failures);
-        said.last = Some(Instant::now());
-        drop(said);
-        let (callback, url) = (self.kind.name(), self.url.shown());
-        tracing::warn!(callback, url, failures, %why, "a back end fails: look at its log; further failures are counted in /metrics");
+        self.said.note(why, Handle::try_current().ok().as_ref());
     }
 }
 

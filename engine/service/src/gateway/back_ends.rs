@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use trunkline_core::ids::Ids;
 use trunkline_core::reader::MissedMessages;
-use trunkline_http::back::{Back, HooksParts, Secret, Webhooks};
+use trunkline_http::back::{Back, HooksParts, Longest, Secret, Webhooks};
 
 use crate::config::Config;
 use crate::http::Serving;
@@ -28,7 +28,11 @@ pub(super) fn start(config: &Config) -> anyhow::Result<Option<Back>> {
         return Ok(None);
     };
     let secret = Secret::load(file).map_err(anyhow::Error::msg)?;
-    let most = config.limits.content.message_bytes;
+    let content = &config.limits.content;
+    let most = Longest {
+        message: content.message_bytes,
+        text: content.text_bytes,
+    };
     let trust = { config.callbacks.trust(&config.webhooks) }.map_err(anyhow::Error::msg)?;
     let back = Back::start(
         &config.callbacks,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use trunkline_core::ids::UserId;
 
 use super::super::breaker::Breaker;
 use super::super::failed::{self, Failed};
+use super::super::said::{self, LOG_PAUSE};
 use super::super::{Back, BackUrl, Shared, signed};
 use super::{Event, Told};
 use crate::dial::Pool;
@@ -16,9 +17,6 @@ use crate::dial::Pool;
 /// The maximum number of requests to the back end of one webhook at a time. Nothing else is tried before
 /// one of them ends.
 pub const TOLD_AT_ONCE: usize = 64;
-
-/// The shortest time between two log lines about the same thing.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// A line of the log that comes once a minute at most, with the number of what it is about.
 #[derive(Debug, Default)]
@@ -46,7 +44,7 @@ pub(super) struct Hook {
     url: BackUrl,
     pool: Arc<Pool>,
     breaker: Breaker,
-    said: Said,
+    said: Arc<said::Said>,
     given_up: Said,
     shared: Arc<Shared>,
     runtime: Handle,
@@ -56,12 +54,22 @@ pub(super) struct Hook {
 impl Hook {
     pub(super) fn new(told: Told, url: &BackUrl, back: &Back, results: Sender<Event>) -> Self {
         back.metrics().webhooks.set_circuit(told, false);
+        let (webhook, shown) = (told.name(), url.shown().to_owned());
+        let write = move |failures: u64, why: &str| {
+            tracing::warn!(
+                webhook,
+                url = shown,
+                failures,
+                why,
+                "a back end is not told: the gateway tries again; look at the log of the back end"
+            );
+        };
         Self {
             told,
             url: url.clone(),
             pool: Arc::new(Pool::new(url.origin(), back.trust.clone())),
             breaker: Breaker::default(),
-            said: Said::default(),
+            said: said::Said::new(LOG_PAUSE, Box::new(write)),
             given_up: Said::default(),
             shared: Arc::clone(&back.asking.shared),
             runtime: back.asking.runtime.clone(),
@@ -124,10 +132,8 @@ impl Hook {
             .webhooks
             .set_circuit(self.told, self.breaker.is_open());
         let (webhook, url) = (self.told.name(), self.url.shown());
-        if let Err(why) = result
-            && let Some(failures) = self.said.count(now)
-        {
-            tracing::warn!(webhook, url, failures, %why, "a back end is not told: the gateway tries again; look at the log of the back end");
+        if let Err(why) = result {
+            self.said.note(why, Some(&self.runtime));
         }
         match (was_open, self.breaker.is_open()) {
             (false, true) => metrics.rests(true),
@@ -157,15 +163,20 @@ impl Hook {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
+    use std::time::Duration;
 
-    use super::super::super::{Callbacks, Secret};
+    use super::super::super::{Callbacks, Longest, Secret};
     use super::*;
 
     #[test]
     fn what_is_due_is_not_looked_at_during_a_rest_and_while_all_requests_are_out() {
         let key = "whsec_c2l4dHkgZm91ciBieXRlcyBvZiBhIHNlY3JldA==";
         let secret = Secret::parse(key).unwrap();
-        let back = Back::start(&Callbacks::default(), secret, None, (64 << 10, || ())).unwrap();
+        let most = Longest {
+            message: 64 << 10,
+            text: 64 << 10,
+        };
+        let back = Back::start(&Callbacks::default(), secret, None, (most, || ())).unwrap();
         let url = "http://127.0.0.1:9/offline".parse().unwrap();
         let mut hook = Hook::new(Told::Offline, &url, &back, channel().0);
         let now = Instant::now();
