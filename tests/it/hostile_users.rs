@@ -31,7 +31,10 @@ fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
             "react",
             about(json!({"seq": 1, "reaction": "like", "remove": true})),
         ),
-        ("settings", about(json!({"muted_until": 1, "pinned": true}))),
+        (
+            "settings",
+            about(json!({"muted_until": 4_102_444_800_000_u64, "pinned": true})),
+        ),
         ("settings", about(json!({"archived": true}))),
         ("edit", about(json!({"seq": 1, "text": "mine now"}))),
         ("edit", about(json!({"seq": 99, "text": "nothing"}))),

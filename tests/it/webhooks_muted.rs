@@ -121,7 +121,7 @@ fn a_mute_holds_in_pulled_groups_and_between_two_users() {
     for (conversation, _) in &places {
         bob.done(
             "settings",
-            &json!({"conversation": conversation, "muted_until": 1}),
+            &json!({"conversation": conversation, "muted_until": 100_000_000_000_u64}),
         );
     }
     bob.close();

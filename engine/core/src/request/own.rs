@@ -11,6 +11,9 @@ use crate::ids::Side;
 /// The greatest time that a number of JSON gives exactly, in milliseconds.
 const MAX_TIME: u64 = (1 << 53) - 1;
 
+/// What a time of these decades looks like in seconds since 1970. In milliseconds it is a time of 1970 to 1973.
+const IN_SECONDS: std::ops::Range<u64> = 1_000_000_000..100_000_000_000;
+
 impl Ask<'_> {
     /// Checks that the caller blocks a user, or with `remove` no longer blocks the user.
     pub(super) fn block(
@@ -70,6 +73,10 @@ impl Ask<'_> {
         }
         if muted_until.is_some_and(|until| until > MAX_TIME) {
             let text = "\"muted_until\" is at most 9007199254740991 (2^53-1) milliseconds";
+            return Err((ErrorCode::BadRequest, text));
+        }
+        if muted_until.is_some_and(|until| IN_SECONDS.contains(&until)) {
+            let text = "\"muted_until\" is in milliseconds since 1970: this time is in seconds";
             return Err((ErrorCode::BadRequest, text));
         }
         let details = Details {
