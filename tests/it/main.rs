@@ -86,6 +86,7 @@ mod messages;
 mod metrics_page;
 mod model;
 mod monitoring;
+mod named_fixes;
 mod newcomers;
 mod offline;
 mod old_stores;

@@ -144,6 +144,29 @@ fn the_index_has_every_page_and_the_readme_is_short() {
     }
 }
 
+/// Each row of docs/attacks.md names tests that are there.
+#[test]
+fn every_attack_has_its_test() {
+    let page = read("docs/attacks.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let mut count = 0;
+    for row in rows.filter(|row| !row.ends_with("| test |")) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, tests] = cells[..] else {
+            panic!("not three cells: {row}")
+        };
+        for test in tests.split(", ") {
+            let name = test.trim_matches('`').split_once("::");
+            let (module, name) = name.unwrap_or_else(|| panic!("{test:?} is no test: {row}"));
+            let source = read(format!("tests/it/{module}.rs"));
+            let is_there = source.contains(&format!("#[test]\nfn {name}() {{"));
+            assert!(is_there, "{test} is not there");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count}");
+}
+
 #[test]
 fn every_picture_is_small_and_shown() {
     let shown: Vec<String> = pages().iter().flat_map(|path| links(&read(path))).collect();
