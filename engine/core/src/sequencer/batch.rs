@@ -193,18 +193,27 @@ impl OpenBatch {
     /// # Errors
     /// The store could not be read.
     pub(super) fn value(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Refused> {
-        let value = match self.known(key) {
-            Some(value) => value,
+        let (value, read) = match self.known(key) {
+            Some(value) => (value, 0),
             None => {
                 #[cfg(test)]
                 self.looks.set(self.looks.get() + 1);
+                let before = self.store.bytes_of_states();
                 let stored = self.store.state(key);
-                stored.map_err(|error| unreadable(&error))?
+                let stored = stored.map_err(|error| unreadable(&error))?;
+                (stored, self.read_since(before))
             }
         };
         let bytes = value.as_ref().map_or(0, Vec::len);
-        self.work.set(self.work.get().read(bytes));
+        self.count_read(bytes.max(read));
         Ok(value)
+    }
+
+    /// Returns how many bytes of records the store has read for values since it had read `before`. A record is read
+    /// whole, however short the value is that it is read for.
+    fn read_since(&self, before: u64) -> usize {
+        let read = self.store.bytes_of_states().saturating_sub(before);
+        usize::try_from(read).unwrap_or(usize::MAX)
     }
 
     /// Returns the value under a key as the batch leaves it, if that is in memory. Nobody pays for the look.
@@ -236,8 +245,11 @@ impl OpenBatch {
         if keys.is_empty() {
             return Ok(());
         }
+        let before = self.store.bytes_of_states();
         let values = self.store.states(&keys);
         let values = values.map_err(|error| unreadable(&error))?;
+        let read = self.read_since(before);
+        self.work.set(self.work.get().read_ahead(read));
         ahead.extend(keys.into_iter().zip(values));
         Ok(())
     }
@@ -281,7 +293,7 @@ impl OpenBatch {
         Ok(())
     }
 
-    /// Counts a message of `bytes` bytes that was read from the store for a decision.
+    /// Counts a message or value of `bytes` bytes that was read from the store for a decision.
     pub(super) fn count_read(&self, bytes: usize) {
         self.work.set(self.work.get().read(bytes));
     }
@@ -461,13 +473,41 @@ mod tests {
         for key in [1, 2] {
             batch.value(TimelineId(key)).unwrap();
         }
-        let read = Work {
-            reads: 2,
-            read_bytes: 3,
-            ..Work::default()
-        };
-        assert_eq!(batch.take_work(), read);
+        let work = batch.take_work();
+        assert_eq!((work.reads, work.sets), (2, 0));
+        // The record of the value is read whole, and nothing for the other key.
+        assert!((4..100).contains(&work.read_bytes), "{work:?}");
         assert_eq!(batch.take_work(), Work::default());
+    }
+
+    /// Who needs a short value of a long record pays for the record.
+    #[test]
+    fn a_record_is_paid_for_that_is_read() {
+        let mut batch = Fixture::new().batch;
+        for first in [0, 1_000] {
+            let mut changes: Changes = { first..first + 400_u128 }
+                .map(|key| (TimelineId(key), vec![7; 50]))
+                .collect();
+            let draft = Draft {
+                timeline: TimelineId(9),
+                ..Draft::default()
+            };
+            batch.append(&draft, &mut changes).unwrap();
+        }
+        batch.commit().unwrap();
+        batch.take_work();
+        batch.value(TimelineId(5)).unwrap();
+        assert!(batch.take_work().read_bytes > 400 * 50);
+        batch.value(TimelineId(6)).unwrap();
+        assert_eq!(
+            batch.take_work().read_bytes,
+            50,
+            "the record is still in memory"
+        );
+        batch
+            .read_ahead(&[TimelineId(1_003), TimelineId(1_004)])
+            .unwrap();
+        assert!(batch.take_work().read_bytes > 400 * 50);
     }
 
     #[test]

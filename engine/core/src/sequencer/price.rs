@@ -66,7 +66,19 @@ impl Work {
     pub(super) fn read(self, bytes: usize) -> Self {
         Self {
             reads: self.reads + 1,
-            read_bytes: self.read_bytes + bytes as u32,
+            read_bytes: self
+                .read_bytes
+                .saturating_add(bytes.try_into().unwrap_or(u32::MAX)),
+            ..self
+        }
+    }
+
+    /// Counts `bytes` bytes of records that were read for values that are read later.
+    pub(super) fn read_ahead(self, bytes: usize) -> Self {
+        Self {
+            read_bytes: self
+                .read_bytes
+                .saturating_add(bytes.try_into().unwrap_or(u32::MAX)),
             ..self
         }
     }
