@@ -86,6 +86,7 @@ impl Driver {
         };
         let (has_crowd, late_edits) = (seed.is_multiple_of(4), seed.is_multiple_of(5));
         let gateway = Setup::default()
+            .patient()
             .flag("shards", 3)
             .flag("edit-window", if late_edits { "1ms" } else { "1d" })
             .flag("fanout-limit", FANOUT)
