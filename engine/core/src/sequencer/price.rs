@@ -1,7 +1,7 @@
 //! The prices of commands: estimated before the sequencer decides them, and known afterwards.
 //!
 //! Prices follow from what a command asks for and from what deciding it read and stored. They are
-//! not measured, so the same command always costs the same.
+//! not measured. The same command costs the same, but for records that are in memory already.
 
 use crate::cost::Cost;
 use crate::exchange::{Action, Command, Members};
