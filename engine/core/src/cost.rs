@@ -10,6 +10,18 @@ const LOG_KIB: u64 = 4_000;
 /// The nanoseconds that one KiB to a client costs: copying it into the output and the kernel.
 const SENT_KIB: u64 = 500;
 
+/// The most bytes of a record that a look-up of one value pays for. The command that made the record may name a
+/// thousand others, and each of them reads all of it: they did not make it long.
+const RECORD_BYTES: usize = 64 << 10;
+
+/// Returns the bytes to pay for `count` values of `bytes` bytes together that were looked up. `read` bytes of records
+/// were read for them: a record is read whole, however short the value is that it is read for.
+pub(crate) fn paid_of_records(count: usize, bytes: usize, read: u64) -> usize {
+    let most = count.saturating_mul(RECORD_BYTES);
+    let read = usize::try_from(read).unwrap_or(usize::MAX);
+    bytes.max(read.min(most))
+}
+
 /// An amount of work, in nanoseconds of one processor core; at most [`Cost::MAX`]. Sums end there
 /// instead of wrapping.
 ///
@@ -100,6 +112,15 @@ impl Sum for Cost {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn who_reads_a_long_record_pays_for_a_part_of_it() {
+        assert_eq!(paid_of_records(1, 50, 0), 50, "the record is in memory");
+        assert_eq!(paid_of_records(1, 50, 9_000), 9_000);
+        assert_eq!(paid_of_records(1, 50, 600_000), RECORD_BYTES);
+        assert_eq!(paid_of_records(3, 50, 600_000), 3 * RECORD_BYTES);
+        assert_eq!(paid_of_records(1, 200_000, 600_000), 200_000);
+    }
+
     use super::*;
 
     #[test]

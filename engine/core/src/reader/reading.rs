@@ -10,6 +10,7 @@ use trunkline_storage::{Epochs, Order, Page, Position, ReadError, Reader, Timeli
 use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
 use crate::clock::Clock;
 use crate::cost::Cost;
+use crate::cost::paid_of_records;
 use crate::event::Body;
 use crate::exchange::slices::{Meter, pause};
 use crate::exchange::{Access, Failure, NOT_A_MEMBER};
@@ -243,14 +244,10 @@ impl Reading {
         Ok(value)
     }
 
-    /// Counts a look-up of values of `bytes` bytes together. `before` is what the store had read before it: a record
-    /// is read whole, however short the value is that it is read for.
+    /// Counts a look-up of values of `bytes` bytes together. `before` is what the store had read before it.
     fn count_values(&self, count: usize, bytes: usize, before: u64) {
         let read = self.store.bytes_of_states().saturating_sub(before);
-        self.count(
-            count,
-            bytes.max(usize::try_from(read).unwrap_or(usize::MAX)),
-        );
+        self.count(count, paid_of_records(count, bytes, read));
     }
 
     /// Returns the position behind which the events of a user begin, because an earlier user of the name

@@ -13,6 +13,7 @@ use trunkline_storage::{
 
 use super::price::Work;
 use super::refused::{CORRUPT, CommitFirst, Refused, not_appended, unreadable};
+use crate::cost::paid_of_records;
 use crate::event;
 use crate::ids::Ids;
 use crate::state::{self, Form, Member};
@@ -201,19 +202,12 @@ impl OpenBatch {
                 let before = self.store.bytes_of_states();
                 let stored = self.store.state(key);
                 let stored = stored.map_err(|error| unreadable(&error))?;
-                (stored, self.read_since(before))
+                (stored, self.store.bytes_of_states() - before)
             }
         };
         let bytes = value.as_ref().map_or(0, Vec::len);
-        self.count_read(bytes.max(read));
+        self.count_read(paid_of_records(1, bytes, read));
         Ok(value)
-    }
-
-    /// Returns how many bytes of records the store has read for values since it had read `before`. A record is read
-    /// whole, however short the value is that it is read for.
-    fn read_since(&self, before: u64) -> usize {
-        let read = self.store.bytes_of_states().saturating_sub(before);
-        usize::try_from(read).unwrap_or(usize::MAX)
     }
 
     /// Returns the value under a key as the batch leaves it, if that is in memory. Nobody pays for the look.
@@ -248,8 +242,9 @@ impl OpenBatch {
         let before = self.store.bytes_of_states();
         let values = self.store.states(&keys);
         let values = values.map_err(|error| unreadable(&error))?;
-        let read = self.read_since(before);
-        self.work.set(self.work.get().read_ahead(read));
+        let read = self.store.bytes_of_states() - before;
+        let paid = paid_of_records(keys.len(), 0, read);
+        self.work.set(self.work.get().read_ahead(paid));
         ahead.extend(keys.into_iter().zip(values));
         Ok(())
     }
