@@ -142,11 +142,14 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
         token: token(
             claims.iat.as_ref(),
             claims.jti.as_ref(),
-            now_ms.saturating_add(expected.leeway_ms),
+            now_ms.saturating_add(expected.leeway_ms.saturating_add(IAT_UNIT_MS)),
         ),
         rights: rights(claims.topics.map(|topics| topics.0), expected.patterns)?,
     })
 }
+
+/// The unit of `iat` in milliseconds. A token is issued within the second that it names, which may be rounded up.
+const IAT_UNIT_MS: u64 = 1_000;
 
 /// Returns the identity of a token that was issued at `iat` and has the id `jti`. A token that says that it was issued
 /// after `latest_ms` does not say when: no revocation of its user would ever reach it.
