@@ -254,8 +254,7 @@ impl Outbox {
                     waiting.settle();
                     return Ok(flushed);
                 }
-                waiting.sealed.clear();
-                waiting.sealed_sent = 0;
+                waiting.clear_sealed();
                 let left = waiting.next().len();
                 if left == 0 || !tls.has_keys() {
                     break;
@@ -263,11 +262,21 @@ impl Outbox {
                 if flushed.bytes >= most {
                     return Ok(flushed);
                 }
+                // What the socket takes at once needs no memory of this connection.
+                let mut records = pool.take_records();
                 let count = left.min(PIECE);
-                let mut sealed = std::mem::take(&mut waiting.sealed);
-                tls.seal(&waiting.next()[..count], &mut sealed)?;
-                waiting.sealed = sealed;
+                tls.seal(&waiting.next()[..count], &mut records)?;
                 waiting.advance(count);
+                let mut sent = 0;
+                let done = write_out(stream, &records, &mut sent, &mut flushed.writes)?;
+                flushed.bytes += sent;
+                waiting.append_sealed(&records[sent..]);
+                pool.give_records(records);
+                if !done {
+                    self.blocked = true;
+                    waiting.settle();
+                    return Ok(flushed);
+                }
             }
         }
         self.done(pool);

@@ -41,6 +41,8 @@ pub(crate) struct Pool {
     bytes: usize,
     /// The lists of output that is not copied.
     chunks: Chunks,
+    /// A buffer for TLS records that a socket is to take at once.
+    records: Vec<u8>,
 }
 
 impl Pool {
@@ -51,6 +53,17 @@ impl Pool {
             self.bytes -= waiting.room();
         }
         taken.unwrap_or_else(|| Box::new(Waiting::new(self.chunks.clone())))
+    }
+
+    /// Lends the empty buffer for TLS records. Give it back with [`Self::give_records`].
+    pub(super) fn take_records(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// Takes the buffer for TLS records back.
+    pub(super) fn give_records(&mut self, mut records: Vec<u8>) {
+        records.clear();
+        self.records = records;
     }
 
     /// Takes a buffer back.
@@ -249,6 +262,27 @@ impl Waiting {
             self.first = Some(chunk);
         } else {
             self.more.push(chunk);
+        }
+    }
+
+    /// Appends TLS records that the socket did not take.
+    pub(super) fn append_sealed(&mut self, records: &[u8]) {
+        if !records.is_empty() {
+            if self.sealed.len() + records.len() >= mapped::LEAST {
+                mapped::make_room(&mut self.sealed);
+            }
+            self.sealed.extend_from_slice(records);
+        }
+    }
+
+    /// Forgets the TLS records, which the socket has taken. A mapped buffer goes back to the kernel: other output of
+    /// the connection may wait for long.
+    pub(super) fn clear_sealed(&mut self) {
+        self.sealed_sent = 0;
+        if self.sealed.capacity() < MAPPED_BYTES {
+            self.sealed.clear();
+        } else {
+            self.sealed = Vec::new();
         }
     }
 

@@ -335,10 +335,14 @@ mod tests {
         // More than the kernel takes at once.
         let text: Vec<u8> = (0..24_u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
         out.frames(&mut pool).extend_from_slice(&text);
+        // A connection whose turn is over keeps no records and no room for them.
+        let flushed = out.flush_sealed(&mut ours, &mut tls, &mut pool, 1).unwrap();
+        let sent = flushed.bytes;
+        assert!(sent > 0 && !out.is_blocked() && out.sealed_capacity() == 0);
         let flushed = out
             .flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX)
             .unwrap();
-        let sent = flushed.bytes;
+        let sent = sent + flushed.bytes;
         assert!(out.is_blocked() && sent > 0 && out.len() > text.len() - sent);
         let (mut buffer, mut plain) = (vec![0; READ], vec![0; READ]);
         let mut got = 0;
