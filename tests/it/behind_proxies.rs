@@ -63,7 +63,7 @@ fn three_each(gateway: &Gateway, proxy: &ReverseProxy) {
     }
     // What was said meanwhile arrives on all of them.
     let carol = Api::of(gateway).from(DIRECT).user("carol");
-    for (user, (mut socket, mut stream, mut poll)) in ["alice", "bob"].into_iter().zip(open) {
+    for (user, (socket, stream, poll)) in ["alice", "bob"].into_iter().zip(&mut open) {
         carol.post("send", &json!({"user": user, "text": "hello"}));
         assert_eq!(
             socket.push_of("message")["text"],
@@ -73,15 +73,20 @@ fn three_each(gateway: &Gateway, proxy: &ReverseProxy) {
         );
         assert_eq!(stream.event().1["message"]["text"], "hello");
         assert_eq!(poll.answer()["messages"][0]["message"]["text"], "hello");
+    }
+    // Only now: while one waits for room, nobody answers the pings to the sockets.
+    let left: Vec<_> = { open.into_iter() }
+        .map(|(socket, stream, _)| (socket, stream))
+        .collect();
+    for (from, user) in [(HERE, "alice"), (THERE, "bob")] {
         // An answered request makes room, or its connection if the proxy passes it on.
-        drop(poll);
-        let from = if user == "alice" { HERE } else { THERE };
         let api = Api::at(proxy.http).from(from).user(user);
         wait::until("room for a request", || {
             let answer = api.ask("POST", "/api/v1/conversations", Some("{}"));
             (answer.status == 200).then_some(())
         });
     }
+    drop(left);
 }
 
 #[test]
