@@ -349,10 +349,12 @@ impl Waiting {
     }
 
     fn clear(&mut self) {
-        self.first = None;
-        self.more.clear();
-        self.in_chunks = 0;
-        self.chunks_memory = 0;
+        if self.first.is_some() {
+            self.first = None;
+            self.more.clear();
+            self.in_chunks = 0;
+            self.chunks_memory = 0;
+        }
         self.bytes.clear();
         self.sent = 0;
         self.sealed.clear();
