@@ -27,6 +27,7 @@ use known::DirectIds;
 
 pub use known::Known;
 pub use names::Names;
+pub use own::IN_SECONDS;
 pub use presence::check_presence;
 pub use recipients::{Recipients, recipients};
 pub use size::too_large;

@@ -12,7 +12,7 @@ use crate::ids::Side;
 const MAX_TIME: u64 = (1 << 53) - 1;
 
 /// What a time of these decades looks like in seconds since 1970. In milliseconds it is a time of 1970 to 1973.
-const IN_SECONDS: std::ops::Range<u64> = 1_000_000_000..100_000_000_000;
+pub const IN_SECONDS: std::ops::Range<u64> = 1_000_000_000..100_000_000_000;
 
 impl Ask<'_> {
     /// Checks that the caller blocks a user, or with `remove` no longer blocks the user.

@@ -127,6 +127,11 @@ fn what_a_token_grants() {
     let issued = check(&json!({"iat": 1_700_000_000.9, "jti": "t-1"}));
     let expected = TokenMark::new(1_700_000_000, revoked::id_mark("t-1"));
     assert_eq!(issued.unwrap().token, expected);
+    // The clock of an issuer may be ahead by the leeway, and a second more. Beyond that, no revocation would reach it.
+    for (iat, issued_s) in [(NOW + 6, NOW + 6), (NOW + 7, 0), (NOW * 1_000, 0)] {
+        let grant = check(&json!({"iat": iat})).unwrap();
+        assert_eq!(u64::from(grant.token.issued_s), issued_s, "{iat}");
+    }
     let topics = json!({"subscribe": ["live.*", "news"], "publish": ["chat.42"], "others": 1});
     let grant = check(&json!({
         "ns": "acme", "device": "phone", "exp": NOW as f64 + 1.5, "nbf": NOW - 1, "iat": "x",

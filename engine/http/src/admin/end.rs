@@ -9,6 +9,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use trunkline_core::clock::system_ms;
 use trunkline_core::exchange::{Ending, Which};
+use trunkline_core::request::IN_SECONDS;
 use trunkline_proto::{CloseCode, ErrorCode};
 
 use super::{Admin, NotRevoked, Revoke, Scope, fields};
@@ -18,9 +19,6 @@ use crate::problem::Problem;
 
 /// How much the clocks of an operator and of the gateway may differ, in milliseconds.
 const CLOCKS_MS: u64 = 300_000;
-
-/// Times before this one, in 1973, are seconds that somebody took for milliseconds.
-const SECONDS: u64 = 100_000_000_000;
 
 /// The maximum length of a token's id in bytes.
 const TOKEN_ID: usize = 1_024;
@@ -204,7 +202,7 @@ impl Admin {
                 let namespace = asked.namespace.as_deref().unwrap_or_default();
                 let user = self.user(namespace, user)?;
                 let before_ms = asked.issued_before.unwrap_or_else(system_ms);
-                if before_ms < SECONDS {
+                if before_ms < IN_SECONDS.end {
                     let text =
                         "no token is as old as issued_before: it is in milliseconds since 1970";
                     return Err(Problem::bad(text));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trunkline_core::exchange::{Admitted, BackKind, BackQuestion, BackUser, Topics, Verdict};
+use trunkline_core::request::IN_SECONDS;
 use trunkline_proto::message::{ErrorReply, Json, Media, Send, SendExtras};
 use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
@@ -255,9 +256,6 @@ pub(super) fn verdict(kind: BackKind, body: &[u8], most: Longest) -> Result<Verd
         }
     }
 }
-
-/// What a time of these decades looks like in seconds since 1970. In milliseconds it is a time of 1970 to 1973.
-const IN_SECONDS: std::ops::Range<u64> = 1_000_000_000..100_000_000_000;
 
 /// The bytes around the data of an `rpc` reply.
 const AROUND_DATA: usize = 64;
