@@ -82,20 +82,26 @@ fn say_what_expires(alice: &mut Client, bob: &mut Client, places: &[(&str, Value
     }
 }
 
+/// Makes two groups with Bob, a pushed and a pulled one where `fanout_limit` is 2. Returns the conversations that
+/// Alice has with Bob, each with whom a message of it is for.
+pub(crate) fn three_places(alice: &mut Client) -> [(&'static str, Value); 3] {
+    for (group, members) in [("eng", &["bob"][..]), ("all", &["bob", "carol"])] {
+        let create = json!({"group": group, "members": members});
+        alice.done("group_create", &create);
+    }
+    [
+        ("u:alice:bob", json!({"user": "bob"})),
+        ("g:eng", json!({"group": "eng"})),
+        ("g:all", json!({"group": "all"})),
+    ]
+}
+
 #[test]
 fn what_has_expired_is_gone_from_reads_and_then_from_the_files() {
     let mut gateway = gateway();
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut bob = gateway.dial().proto().connect("bob", "phone");
-    for (group, members) in [("eng", &["bob"][..]), ("all", &["bob", "carol"])] {
-        let create = json!({"group": group, "members": members});
-        alice.done("group_create", &create);
-    }
-    let places = [
-        ("u:alice:bob", json!({"user": "bob"})),
-        ("g:eng", json!({"group": "eng"})),
-        ("g:all", json!({"group": "all"})),
-    ];
+    let places = three_places(&mut alice);
     say_what_expires(&mut alice, &mut bob, &places);
     for (conversation, to) in &places {
         let gone = expired(&mut bob, conversation, 1);

@@ -38,16 +38,20 @@ fn both(gateway: &Gateway) -> [Dial; 2] {
     [gateway.dial(), gateway.dial().proto()]
 }
 
-#[test]
-fn an_expired_message_is_unknown_to_all_commands() {
-    let mut gateway = Setup::default()
+/// A gateway whose messages end within seconds, with segments small enough for that.
+pub(crate) fn short_lived(setup: Setup) -> Setup {
+    setup
         .flag("message-bytes", "16KiB")
         .flag("segment-bytes", "144KiB")
         .flag("store-reserve", "0B")
         .flag("message-life", "2s")
         .flag("sync-life", "2s")
         .flag("idempotency-window", "1s")
-        .start();
+}
+
+#[test]
+fn an_expired_message_is_unknown_to_all_commands() {
+    let mut gateway = short_lived(Setup::default()).start();
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.done("group_create", &json!({"group": "eng", "members": ["bob"]}));
     let first = json!({"user": "bob", "key": "k", "text": "long ago"});

@@ -128,15 +128,20 @@ fn other_ways(alice: &mut Client, mallory: &mut Client, begin: &str) {
     assert_eq!(mallory.done("conversations", &json!({}))["unread"], 0);
 }
 
+/// A gateway with everything that a hostile user may try, whose groups are pulled above `limit` members.
+fn gateway(limit: usize) -> Gateway {
+    Setup::default()
+        .http()
+        .flag("shards", 3)
+        .flag("fanout-limit", limit)
+        .flag("search", true)
+        .start()
+}
+
 #[test]
 fn what_is_not_theirs_stays_so() {
     for limit in [500, 2] {
-        let gateway = Setup::default()
-            .http()
-            .flag("shards", 3)
-            .flag("fanout-limit", limit)
-            .flag("search", true)
-            .start();
+        let gateway = gateway(limit);
         let dial = gateway.dial();
         let mut alice = dial.connect("alice", "phone");
         let begin = alice.pos();
@@ -319,12 +324,7 @@ fn check_admin(gateway: &Gateway, mallory: &mut Client) {
 #[test]
 fn members_do_only_what_their_role_allows_and_who_left_nothing() {
     for limit in [500, 2] {
-        let gateway = Setup::default()
-            .http()
-            .flag("shards", 3)
-            .flag("fanout-limit", limit)
-            .flag("search", true)
-            .start();
+        let gateway = gateway(limit);
         let dial = gateway.dial();
         let mut alice = dial.connect("alice", "phone");
         let mut mallory = dial.connect("mallory", "phone");
@@ -423,12 +423,7 @@ fn an_admin_does_not_go_beyond_the_role() {
 #[test]
 fn what_belongs_to_a_user_helps_nobody_else() {
     for limit in [500, 2] {
-        let gateway = Setup::default()
-            .http()
-            .flag("shards", 3)
-            .flag("fanout-limit", limit)
-            .flag("search", true)
-            .start();
+        let gateway = gateway(limit);
         let dial = gateway.dial();
         let mut alice = dial.connect("alice", "phone");
         let mut mallory = dial.clone().proto().connect("mallory", "phone");

@@ -11,6 +11,8 @@ use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
 
+use crate::ephemeral::three_places;
+
 /// A message as the client shows it: its text, and nothing if it has none.
 type Shown = BTreeMap<(String, u64), Option<String>>;
 
@@ -297,15 +299,7 @@ fn a_client_that_knows_nothing_of_edits_goes_on() {
         let gateway = gateway();
         let mut alice = gateway.dial().connect("alice", "phone");
         let mut older = Older::connect(&gateway, encoding);
-        for (group, members) in [("eng", &["bob"][..]), ("all", &["bob", "carol"])] {
-            let create = json!({"group": group, "members": members});
-            alice.done("group_create", &create);
-        }
-        let places = [
-            ("u:alice:bob", json!({"user": "bob"})),
-            ("g:eng", json!({"group": "eng"})),
-            ("g:all", json!({"group": "all"})),
-        ];
+        let places = three_places(&mut alice);
         for at in &places {
             let end = format!("live in {}", at.0);
             speak(&mut alice, at, &end);

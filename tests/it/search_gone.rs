@@ -5,18 +5,12 @@ use trunkline_tests::api::Api;
 use trunkline_tests::wait;
 
 use crate::erasure::{begin, completed};
+use crate::gone_messages::short_lived;
 use crate::search::{indexed, setup, texts};
 
 #[test]
 fn nothing_is_found_beyond_the_life_of_messages() {
-    let mut gateway = setup()
-        .flag("message-bytes", "16KiB")
-        .flag("segment-bytes", "144KiB")
-        .flag("store-reserve", "0B")
-        .flag("message-life", "2s")
-        .flag("sync-life", "2s")
-        .flag("idempotency-window", "1s")
-        .start();
+    let mut gateway = short_lived(setup()).start();
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.done("group_create", &json!({"group": "eng", "members": ["bob"]}));
     alice.send("bob", "needle of two");

@@ -5,6 +5,8 @@ use trunkline_tests::api::Api;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 
+use crate::ephemeral::three_places;
+
 /// More replies than two pieces of the index have.
 const REPLIES: u64 = 150;
 
@@ -47,15 +49,7 @@ fn read(client: &mut Client, thread: &Value, limit: usize, forwards: bool) -> Ve
 fn a_thread_is_a_message_and_its_replies() {
     let mut gateway = gateway();
     let mut alice = gateway.dial().connect("alice", "phone");
-    for (group, members) in [("eng", &["bob"][..]), ("all", &["bob", "carol"])] {
-        let create = json!({"group": group, "members": members});
-        alice.done("group_create", &create);
-    }
-    let places = [
-        ("u:alice:bob", json!({"user": "bob"})),
-        ("g:eng", json!({"group": "eng"})),
-        ("g:all", json!({"group": "all"})),
-    ];
+    let places = three_places(&mut alice);
     let mut expected = vec![1];
     for (_, to) in &places {
         let mut ids = Vec::new();
