@@ -83,6 +83,9 @@ pub struct Options {
     /// Whether full segments become runs with the bodies in them, as in earlier versions.
     #[cfg(test)]
     pub(crate) old_runs: bool,
+    /// The version of the format of new segments.
+    #[cfg(test)]
+    pub(crate) segment_version: u32,
     /// The memory in bytes for parts of the sorted files that reads need. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Whether the store prepares segments, syncs at intervals and makes runs on threads of its
@@ -108,6 +111,8 @@ impl Default for Options {
             redact_within: Duration::from_hours(24),
             #[cfg(test)]
             old_runs: false,
+            #[cfg(test)]
+            segment_version: segment::FORMAT_VERSION,
             cache_bytes: 64 << 20,
             background: true,
         }
@@ -125,6 +130,15 @@ const MIN_LIFE: Duration = Duration::from_millis(1);
 pub(crate) const SEGMENT_OVERHEAD: u64 = segment::HEADER_BYTES + segment::END_RESERVE;
 
 impl Options {
+    /// Returns the version of the format of new segments.
+    pub(crate) const fn segment_version(&self) -> u32 {
+        #[cfg(test)]
+        let version = self.segment_version;
+        #[cfg(not(test))]
+        let version = segment::FORMAT_VERSION;
+        version
+    }
+
     /// Checks the settings. The error names the wrong setting and the reason.
     pub(crate) fn check(&self) -> Result<(), String> {
         let segment = self.segment_bytes;

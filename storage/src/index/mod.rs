@@ -185,20 +185,26 @@ impl Index {
 
     /// Applies the states and the redaction of a record that is being shown.
     pub(crate) fn apply(&mut self, record: &Record<'_>) {
-        for state in record.states {
-            self.set_state(state.key, record.position.0);
+        let position = record.position.0;
+        for (key, from) in record.states.places() {
+            self.set(key, position + from, position);
         }
         self.redactions.note(record);
     }
 
-    /// Sets the position of the latest value under a key.
+    /// Sets the position of the latest value under a key, which has a frame of its own.
     pub(crate) fn set_state(&mut self, key: TimelineId, position: u64) {
+        self.set(key, position, position);
+    }
+
+    /// Sets the position of the latest value under a key. It belongs to the frame at `frame`.
+    fn set(&mut self, key: TimelineId, position: u64, frame: u64) {
         let after = self
             .stretches
             .partition_point(|stretch| stretch.base() <= position);
         // A position before the first of these stretches occurs only in a log whose segments have no
         // stretches of their own.
-        self.stretches[after.saturating_sub(1)].set_state(key, position);
+        self.stretches[after.saturating_sub(1)].set_state(key, position, frame);
     }
 
     /// Returns the position of the latest value under a key.

@@ -125,8 +125,8 @@ impl Stretch {
         }
     }
 
-    pub(super) fn set_state(&mut self, key: TimelineId, position: u64) {
-        self.summary.last = self.summary.last.max(position);
+    pub(super) fn set_state(&mut self, key: TimelineId, position: u64, frame: u64) {
+        self.summary.last = self.summary.last.max(frame);
         self.states.set(key, position);
     }
 

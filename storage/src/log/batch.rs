@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::log::frame::{self, FrameContext, FrameHeader, FrameKind};
-use crate::log::record::{self, Draft, Record, StateEntry};
+use crate::log::record::{self, Draft, Record, StateEntry, StateForm};
 use crate::log::segment::Segment;
 use crate::{Position, TimelineId};
 
@@ -156,11 +156,17 @@ impl Batch {
         self.end = end;
     }
 
-    /// Appends a record's frame. The caller has checked that it fits.
-    pub(crate) fn push(&mut self, draft: &Draft<'_>, segment: &Arc<Segment>, at: FrameContext) {
+    /// Appends a record's frame with its states in this form. The caller has checked that it fits.
+    pub(crate) fn push(
+        &mut self,
+        draft: &Draft<'_>,
+        form: StateForm,
+        segment: &Arc<Segment>,
+        at: FrameContext,
+    ) {
         self.enter(segment, at.position);
         let before = self.bytes.len();
-        record::push_record(&mut self.bytes, draft, at);
+        record::push_record(&mut self.bytes, draft, form, at);
         if self.records == 0 {
             self.first = at.position;
         }
@@ -423,6 +429,7 @@ mod tests {
             backend: Arc::new(backend),
             store_id: [0; 16],
             size: 8192,
+            version: crate::log::segment::FORMAT_VERSION,
         };
         let segments = [factory.create(0).unwrap(), factory.create(8192).unwrap()].map(Arc::new);
         let draft = |seq| Draft {
@@ -441,10 +448,10 @@ mod tests {
             session: 0,
         };
         let mut batch = Batch::default();
-        batch.push(&draft(1), &segments[0], place(4096));
+        batch.push(&draft(1), StateForm::Together, &segments[0], place(4096));
         batch.push_seal(&segments[0], place(4160));
-        batch.push(&draft(2), &segments[1], place(12288));
-        batch.push(&draft(3), &segments[1], place(12352));
+        batch.push(&draft(2), StateForm::Together, &segments[1], place(12288));
+        batch.push(&draft(3), StateForm::Together, &segments[1], place(12352));
 
         let seen: Vec<_> = batch.records().map(|r| (r.position.0, r.seq)).collect();
         assert_eq!(seen, [(4096, 1), (12288, 2), (12352, 3)]);

@@ -24,6 +24,9 @@ pub(crate) enum FrameKind {
     Redacted,
     /// A state: a value of the caller under a key.
     State,
+    /// A state inside the payload of a record with many states, so that one of them is read and checked
+    /// without the others. It is no frame of the log: readers of the log pass it with its record.
+    Inner,
     /// A mark without content, written when the store closes. Everything before it is durable,
     /// including the last batch.
     Anchor,
@@ -40,6 +43,7 @@ impl FrameKind {
             FrameKind::Record => b'R',
             FrameKind::Redacted => b'X',
             FrameKind::State => b'T',
+            FrameKind::Inner => b'I',
             FrameKind::Anchor => b'A',
             FrameKind::Seal => b'S',
             FrameKind::Hole => b'H',
@@ -51,6 +55,7 @@ impl FrameKind {
             b'R' => Some(FrameKind::Record),
             b'X' => Some(FrameKind::Redacted),
             b'T' => Some(FrameKind::State),
+            b'I' => Some(FrameKind::Inner),
             b'A' => Some(FrameKind::Anchor),
             b'S' => Some(FrameKind::Seal),
             b'H' => Some(FrameKind::Hole),

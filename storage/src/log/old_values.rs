@@ -91,7 +91,7 @@ impl ValueSearch {
                     let record = record.ok_or_else(|| damaged(segment, self.at))?;
                     Box::new(record.states)
                 }
-                FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => {
+                FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole | FrameKind::Inner => {
                     Box::new(std::iter::empty())
                 }
             };
@@ -193,12 +193,21 @@ impl NewFile {
         for same in left.take(CHANGED_AT_ONCE) {
             let position = same[0].position;
             let (header, payload) = frame_at(segment, position, &mut window)?;
+            let is_apart = header.kind != FrameKind::State
+                && record::decode_payload(position, payload)
+                    .is_some_and(|record| record.states.are_apart());
             let mut frame = vec![0; HEADER];
             frame.extend_from_slice(payload);
             for value in same {
                 let from = HEADER + value.from as usize;
-                let value = frame.get_mut(from..from + value.len as usize);
-                value.ok_or_else(|| damaged(segment, position))?.fill(0);
+                let zeroed = frame.get_mut(from..from + value.len as usize);
+                zeroed.ok_or_else(|| damaged(segment, position))?.fill(0);
+                if is_apart {
+                    let payload = &mut frame[HEADER..];
+                    let seed = |position| segment.seed(position);
+                    record::renew_apart(payload, position, value.from as usize, seed)
+                        .ok_or_else(|| damaged(segment, position))?;
+                }
             }
             let seed = segment.seed(position);
             let header = FrameHeader {

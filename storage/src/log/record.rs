@@ -9,7 +9,7 @@ use crc32c::crc32c_append;
 use crate::log::frame::{self, FrameContext, FrameHeader, FrameKind};
 use crate::{Position, TimelineId};
 pub use states::StateEntry;
-pub(crate) use states::{MAX_STATES, States};
+pub(crate) use states::{MAX_STATES, StateForm, States, renew_apart};
 
 /// The bytes of a payload before its fan-out list.
 pub(crate) const FIELDS: usize = 36;
@@ -77,11 +77,31 @@ impl Draft<'_> {
     /// [`Options::max_record_bytes`](crate::Options::max_record_bytes) limits.
     #[must_use]
     pub const fn record_bytes(&self) -> usize {
+        self.bytes_besides_states() + states::bytes(self.states, self.timeline)
+    }
+
+    /// Returns the length of the payload of the record's frame, with its states in this form.
+    pub(crate) const fn payload_bytes(&self, form: StateForm) -> usize {
+        match form {
+            StateForm::Together => self.record_bytes(),
+            StateForm::Apart => {
+                let before = FIELDS + if self.key.is_some() { ID } else { 0 };
+                self.bytes_besides_states() + states::bytes_apart(self.states, before)
+            }
+        }
+    }
+
+    /// Returns whether each state is worth the header of a frame.
+    pub(crate) const fn has_long_states(&self) -> bool {
+        self.states.len() >= states::APART_STATES
+            && states::bytes(self.states, self.timeline) >= states::APART_BYTES
+    }
+
+    const fn bytes_besides_states(&self) -> usize {
         let mut bytes = FIELDS + self.fanout.len() * ID + self.body.len();
         if self.key.is_some() {
             bytes += ID;
         }
-        bytes += states::bytes(self.states, self.timeline);
         if let Some(redaction) = self.redacts {
             bytes += SEQ + LEN + redaction.body.len();
         }
@@ -181,11 +201,16 @@ impl fmt::Debug for Fanout<'_> {
 
 /// Appends the frame of a state to `buffer`. The caller has checked the sizes.
 pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &StateEntry<'_>, at: FrameContext) {
+    push_state_as(FrameKind::State, buffer, state, at);
+}
+
+/// Appends the frame of a state, of the kind for a frame of its own or for one inside a record.
+fn push_state_as(kind: FrameKind, buffer: &mut Vec<u8>, state: &StateEntry<'_>, at: FrameContext) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; frame::HEADER]);
     buffer.extend_from_slice(&state.key.0.to_le_bytes());
     buffer.extend_from_slice(state.value);
-    finish(buffer, start, FrameKind::State, at);
+    finish(buffer, start, kind, at);
 }
 
 /// Decodes the payload of a state whose checksum holds.
@@ -211,9 +236,14 @@ fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: FrameContext)
     buffer.resize(start + frame::frame_len(payload_len), 0);
 }
 
-/// Appends the frame of `draft` to `buffer`. The caller has checked the sizes.
-pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: FrameContext) {
-    let payload_len = draft.record_bytes();
+/// Appends the frame of `draft` to `buffer`, with its states in this form. The caller has checked the sizes.
+pub(crate) fn push_record(
+    buffer: &mut Vec<u8>,
+    draft: &Draft<'_>,
+    form: StateForm,
+    at: FrameContext,
+) {
+    let payload_len = draft.payload_bytes(form);
     let start = buffer.len();
     buffer.reserve(frame::frame_len(payload_len));
     buffer.extend_from_slice(&[0; frame::HEADER]);
@@ -232,7 +262,10 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: FrameCont
     if let Some(key) = draft.key {
         buffer.extend_from_slice(&key.0.to_le_bytes());
     }
-    states::push(buffer, draft.states, draft.timeline);
+    match form {
+        StateForm::Together => states::push(buffer, draft.states, draft.timeline),
+        StateForm::Apart => states::push_apart(buffer, start, draft.states, at),
+    }
     if let Some(redaction) = draft.redacts {
         buffer.extend_from_slice(&redaction.seq.to_le_bytes());
         push_part(buffer, redaction.body);
@@ -277,7 +310,7 @@ pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>
             record.key = Some(take_id(&mut rest)?);
         }
         if word & HAS_STATES != 0 {
-            record.states = States::take(&mut rest, timeline)?;
+            record.states = States::take(&mut rest, payload, timeline)?;
         }
         if word & HAS_REDACTION != 0 {
             let seq = take_u64(&mut rest)?;
@@ -342,7 +375,7 @@ pub(crate) fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
         salt: 1,
         session: 2,
     };
-    push_record(&mut frame, draft, place);
+    push_record(&mut frame, draft, StateForm::Together, place);
     frame[frame::HEADER..][..draft.record_bytes()].to_vec()
 }
 
@@ -359,7 +392,7 @@ mod tests {
 
     fn frame_of(draft: &Draft<'_>) -> Vec<u8> {
         let mut buffer = Vec::new();
-        push_record(&mut buffer, draft, PLACE);
+        push_record(&mut buffer, draft, StateForm::Together, PLACE);
         buffer
     }
 

@@ -131,6 +131,7 @@ impl Scan {
                     each(Entry::State(position, state));
                     self.records_end = end;
                 }
+                FrameKind::Inner => return Ok(ScanEnd::Open(position)),
                 FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => {}
             }
             self.session = Some(header.session);
@@ -200,8 +201,8 @@ pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Lef
     })
 }
 
-/// Gives every valid frame in `segment` from position `from` on to `each`, until `each` returns
-/// `false`. Frames need not follow each other. Returns the position behind the last byte that is
+/// Gives every valid frame of the log in `segment` from position `from` on to `each`, until `each` returns
+/// `false`: none of those inside a record, which are nothing without it. Frames need not follow each other. Returns the position behind the last byte that is
 /// not zero.
 pub(crate) fn search(
     segment: &Segment,
@@ -226,6 +227,7 @@ pub(crate) fn search(
             end = position + frame::ALIGN as u64;
             if frame::may_begin(word)
                 && let Some((header, _)) = frames.frame(segment, position)?
+                && header.kind != FrameKind::Inner
                 && !each(position, &header)
             {
                 return Ok(end);

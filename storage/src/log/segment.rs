@@ -16,7 +16,9 @@ pub(crate) const HEADER_BYTES: u64 = 4096;
 /// seal.
 pub(crate) const END_RESERVE: u64 = 2 * frame::HEADER as u64;
 /// The version of the storage format, which new segments have.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
+/// The oldest version of segments in which a record may have its states apart.
+pub(crate) const APART_VERSION: u32 = 3;
 /// The oldest version of segments that is read. These segments have no bodies that were overwritten.
 const OLDEST_VERSION: u32 = 1;
 
@@ -39,6 +41,8 @@ pub(crate) struct Segment {
     pub(crate) base: u64,
     /// The size of the file in bytes.
     pub(crate) size: u64,
+    /// The version of the format in which it was begun.
+    pub(crate) version: u32,
     /// The checksum of the segment's random salt, from which the seeds of its frames are made.
     pub(crate) salt: u32,
     /// Whether old values in it were overwritten with zeros.
@@ -209,6 +213,7 @@ impl SegmentHeader {
         Segment {
             base: self.base,
             size: self.size,
+            version: self.version,
             salt: crc32c(&self.salt.to_le_bytes()),
             values_erased: self.flags & VALUES_ERASED != 0,
             name: segment_name(self.base),
@@ -223,6 +228,8 @@ pub(crate) struct SegmentFactory {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) store_id: [u8; 16],
     pub(crate) size: u64,
+    /// The version of the format.
+    pub(crate) version: u32,
 }
 
 impl SegmentFactory {
@@ -274,7 +281,7 @@ impl SegmentFactory {
         let mut salt = [0; 8];
         self.backend.fill_random(&mut salt)?;
         let header = SegmentHeader {
-            version: FORMAT_VERSION,
+            version: self.version,
             flags: 0,
             base,
             size: self.size,
@@ -360,9 +367,9 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = HEADER.encode();
-        bytes[8..12].copy_from_slice(&3u32.to_le_bytes());
+        bytes[8..12].copy_from_slice(&4u32.to_le_bytes());
         let crc = crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Version(3)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Version(4)));
     }
 }

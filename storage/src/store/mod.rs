@@ -143,7 +143,7 @@ impl Store {
         options.check().map_err(OpenError::Options)?;
         let lock = Store::lock(&*backend)?;
         remove_temporaries(&*backend)?;
-        let (identity, created) = identify(&backend, options.segment_bytes)?;
+        let (identity, created) = identify(&backend, &options)?;
         let store_id = identity.store_id;
         let losses = Losses::read(&*backend, store_id)?;
         let manifest = read_manifest(&*backend, store_id)?;
@@ -226,6 +226,7 @@ fn start_helpers(
         backend: backend.clone(),
         store_id,
         size: options.segment_bytes,
+        version: options.segment_version(),
     };
     let reserve = options.reserve_bytes;
     let preparer = Preparer::new(factory, shared.clone(), reserve, next, options.background)
@@ -373,7 +374,7 @@ pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError>
 ///
 /// The first segment is made before the identity, so an identity without a log is damage and not
 /// a store that was never used.
-fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), OpenError> {
+fn identify(backend: &Arc<dyn Backend>, options: &Options) -> Result<(Identity, bool), OpenError> {
     let names = backend.list().map_err(io_error(&**backend, "", "list"))?;
     if names.iter().any(|name| name == identity::NAME) {
         return Ok((Identity::read(&**backend, identity::NAME)?, false));
@@ -388,7 +389,8 @@ fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), O
     let factory = SegmentFactory {
         backend: backend.clone(),
         store_id: identity.store_id,
-        size,
+        size: options.segment_bytes,
+        version: options.segment_version(),
     };
     factory
         .create(0)

@@ -173,19 +173,18 @@ impl Writer {
         }
         self.check_size(len)?;
         self.check_order(draft)?;
-        let len = frame::frame_len(len);
         let is_wanted = self.shared.old_values.wants_seal(self.segment.base);
         if self.is_due(draft.time) || (is_wanted && self.can_roll()) {
             self.roll()?;
         }
-        self.make_room(len)?;
+        let form = self.make_room_for(draft)?;
         self.first_time.get_or_insert(draft.time);
         if draft.seq != 0 {
             self.pending.insert(draft.timeline, draft.seq);
         }
         let position = self.cursor;
-        self.batch.push(draft, &self.segment, self.place());
-        self.cursor += len as u64;
+        self.batch.push(draft, form, &self.segment, self.place());
+        self.cursor = self.batch.end().0;
         Ok(Position(position))
     }
 

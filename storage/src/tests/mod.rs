@@ -1,5 +1,6 @@
 //! Tests of the whole store, on the simulated disk unless they are about the real one.
 
+mod apart;
 mod backup;
 mod basic;
 mod behind;

@@ -45,13 +45,13 @@ impl Values {
         }
     }
 
-    /// Lets a record set up to three values, one of them perhaps twice. The outcome counts if the record is
+    /// Lets a record set up to seven values, some of them perhaps twice. The outcome counts if the record is
     /// committed.
     pub(super) fn append(&mut self, opened: &mut Opened, random: &mut Random) -> bool {
         let mut next = self.clone();
         // Sometimes a frame alone: several of them are not one record, so a crash may leave some.
         let alone = random.below(5) == 0;
-        let count = if alone { 1 } else { 1 + random.below(3) };
+        let count = if alone { 1 } else { 1 + random.below(7) };
         let mut states = Vec::new();
         for _ in 0..count {
             let key = u128::from(random.below(KEYS as u64));

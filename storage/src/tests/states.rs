@@ -71,7 +71,7 @@ fn commit_with(opened: &mut Opened, log: &mut Vec<Event>, count: u64) {
     opened.writer.commit().unwrap();
 }
 
-fn read(opened: &Opened, key: u128) -> Option<Vec<u8>> {
+pub(super) fn read(opened: &Opened, key: u128) -> Option<Vec<u8>> {
     opened.reader.state(TimelineId(key)).unwrap()
 }
 
@@ -244,18 +244,22 @@ fn a_record_with_too_much_is_refused_and_leaves_nothing() {
 }
 
 /// A closed store, its options and its events.
-struct Crowd {
-    disk: SimDisk,
-    options: Options,
-    log: Vec<Event>,
+pub(super) struct Crowd {
+    pub(super) disk: SimDisk,
+    pub(super) options: Options,
+    pub(super) log: Vec<Event>,
 }
 
 /// Returns a store with 19 events in one segment, closed. The 17th has a crowd of states, and those
 /// behind it say that it was durable.
-fn crowd() -> Crowd {
+pub(super) fn crowd() -> Crowd {
+    crowd_in(small())
+}
+
+fn crowd_in(options: Options) -> Crowd {
     let options = Options {
         segment_bytes: 16 << 10,
-        ..small()
+        ..options
     };
     let disk = SimDisk::new(7);
     let (mut opened, _) = open(&disk, options.clone()).unwrap();
@@ -266,11 +270,11 @@ fn crowd() -> Crowd {
     Crowd { disk, options, log }
 }
 
-const SEGMENT: &str = "log-0000000000000000.seg";
+pub(super) const SEGMENT: &str = "log-0000000000000000.seg";
 
 #[test]
 fn any_flipped_bit_of_a_record_with_states_is_noticed() {
-    let Crowd { disk, options, log } = crowd();
+    let Crowd { disk, options, log } = crowd_in(of_before(small()));
     let (opened, _) = open(&disk.fork(1), options.clone()).unwrap();
     check_states(&opened, &log, "whole");
     let offset = log[16].position as usize;
@@ -305,9 +309,10 @@ fn any_flipped_bit_of_a_record_with_states_is_noticed() {
 #[test]
 fn a_record_that_a_repair_gives_up_takes_all_its_states_with_it() {
     let Crowd { disk, options, log } = crowd();
-    for lost in 0..log.len() - 2 {
+    // In the header of the record, and in its payload.
+    for (lost, byte) in (0..log.len() - 2).flat_map(|lost| [(lost, 0), (lost, 40)]) {
         let disk = disk.fork(1);
-        disk.flip(SEGMENT, (log[lost].position as usize + 40) * 8);
+        disk.flip(SEGMENT, (log[lost].position as usize + byte) * 8);
         repair::repair(&disk);
         let (opened, events) = open(&disk, options.clone()).unwrap();
         let mut left = log.clone();
@@ -355,7 +360,7 @@ fn any_flipped_bit_of_a_run_of_states_is_noticed_or_harmless() {
 }
 
 /// Returns options with records of up to 64 KiB.
-fn large_records() -> Options {
+pub(super) fn large_records() -> Options {
     Options {
         segment_bytes: 256 << 10,
         max_record_bytes: 64 << 10,
@@ -363,8 +368,16 @@ fn large_records() -> Options {
     }
 }
 
+/// Returns options that make segments of version 2, which have the states of a record together.
+pub(super) fn of_before(options: Options) -> Options {
+    Options {
+        segment_version: 2,
+        ..options
+    }
+}
+
 /// Commits one record that sets `keys`, each to a value that begins with `tag`.
-fn commit_crowd(opened: &mut Opened, keys: std::ops::Range<u128>, tag: u8) -> Position {
+pub(super) fn commit_crowd(opened: &mut Opened, keys: std::ops::Range<u128>, tag: u8) -> Position {
     let values: Vec<Vec<u8>> = keys.clone().map(|key| vec![tag, key as u8]).collect();
     let states: Vec<_> = keys
         .zip(&values)
@@ -378,7 +391,7 @@ fn commit_crowd(opened: &mut Opened, keys: std::ops::Range<u128>, tag: u8) -> Po
 #[test]
 fn a_frame_with_many_states_is_read_and_checked_once() {
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, large_records()).unwrap();
+    let (mut opened, _) = open(&disk, of_before(large_records())).unwrap();
     let position = commit_crowd(&mut opened, 0..1_000, 7);
     let other = opened.reader.clone();
     assert_eq!(read(&opened, 0), Some(vec![7, 0]));
@@ -423,7 +436,7 @@ fn a_long_frame_with_few_states_is_read_once() {
 #[test]
 fn a_reader_knows_where_states_are_and_counts_what_it_reads() {
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, large_records()).unwrap();
+    let (mut opened, _) = open(&disk, of_before(large_records())).unwrap();
     let first = commit_crowd(&mut opened, 0..600, 1);
     let second = commit_crowd(&mut opened, 300..900, 2);
     let keys = [5, 400, 299, 899, 7_000].map(TimelineId);
@@ -452,7 +465,7 @@ fn a_long_frame_is_read_and_checked_once() {
         ..small()
     };
     let disk = SimDisk::new(1);
-    let (mut opened, _) = open(&disk, options).unwrap();
+    let (mut opened, _) = open(&disk, of_before(options)).unwrap();
     const KEYS: u128 = 10_000;
     let value = |key: u128| [key as u8; 200];
     let values: Vec<_> = (0..KEYS).map(value).collect();

@@ -161,7 +161,7 @@ fn states_at<'a>(
         return Ok(Vec::new());
     };
     let mut states: Vec<StateEntry<'a>> = match header.kind {
-        FrameKind::State => record::decode_state(payload).into_iter().collect(),
+        FrameKind::State | FrameKind::Inner => record::decode_state(payload).into_iter().collect(),
         FrameKind::Record | FrameKind::Redacted => record::decode_payload(position, payload)
             .map_or_else(Vec::new, |record| record.states.collect()),
         FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => Vec::new(),

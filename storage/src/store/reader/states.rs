@@ -1,7 +1,8 @@
 //! Look-ups of states.
 //!
-//! A record with a thousand states is one frame, and its checksum covers all of it. Without a cache
-//! each look-up of one state would read and check the whole frame.
+//! A record with many states has each as a frame of its own inside it, and only that one is read. Records with few
+//! states, and those of earlier versions with many, are one frame, whose checksum covers all of it: without a
+//! cache each look-up of one state would read and check the whole frame.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -58,6 +59,14 @@ struct Place {
     len: u32,
 }
 
+/// What was read last of a segment, where the next state may be too.
+#[derive(Default)]
+struct Near {
+    window: Window,
+    /// The base of the segment.
+    base: u64,
+}
+
 /// A key of a look-up of several keys, with the position of its value.
 struct Wanted {
     /// The number of the key in the list of the caller.
@@ -80,25 +89,25 @@ impl Reader {
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
         let (view, position) = self.look_up(|index| index.state(key));
-        self.value(&view, key, position)
+        self.value(&view, key, position, &mut Near::default())
     }
 
     /// Returns the latest visible values under many keys, in the order of the keys; `None` for a
     /// key without a value or with an empty one. The values are not of one moment: a commit can
     /// come between two of them.
     ///
-    /// This is faster than [`state`](Self::state) for each key: each record that holds some of the values is
-    /// read once, however long it is.
+    /// This is faster than [`state`](Self::state) for each key: values that lie near each other come with one read, and
+    /// a record that is read whole for one of its values is read once.
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn states(&self, keys: &[TimelineId]) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
         let mut views = Vec::with_capacity(keys.len().div_ceil(AT_ONCE));
-        let mut wanted = Vec::with_capacity(keys.len());
+        let mut all = Vec::with_capacity(keys.len());
         for (view, some) in keys.chunks(AT_ONCE).enumerate() {
             let first = view * AT_ONCE;
             let (seen, ()) = self.look_up(|index| {
-                wanted.extend(some.iter().enumerate().map(|(number, &key)| Wanted {
+                all.extend(some.iter().enumerate().map(|(number, &key)| Wanted {
                     number: first + number,
                     position: index.state(key),
                     view,
@@ -106,11 +115,17 @@ impl Reader {
             });
             views.push(seen);
         }
-        wanted.sort_unstable_by_key(|wanted| wanted.position);
+        all.sort_unstable_by_key(|wanted: &Wanted| wanted.position);
         let mut values = vec![None; keys.len()];
-        for wanted in wanted {
+        // States that lie near each other, such as those of one record, come with one read.
+        let mut near = Near::default();
+        for (place, wanted) in all.iter().enumerate() {
             let (number, view) = (wanted.number, &views[wanted.view]);
-            values[number] = self.value(view, keys[number], wanted.position)?;
+            if let Some(position) = wanted.position {
+                let next = all.get(place + 1).and_then(|next| next.position);
+                near.window.expect(position, next);
+            }
+            values[number] = self.value(view, keys[number], wanted.position, &mut near)?;
         }
         Ok(values)
     }
@@ -146,16 +161,23 @@ impl Reader {
         view: &View,
         key: TimelineId,
         position: Option<u64>,
+        near: &mut Near,
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let value = match position {
-            Some(position) => Some(self.value_at(view, key, position)?),
+            Some(position) => Some(self.value_at(view, key, position, near)?),
             None => view.runs.state(key)?,
         };
         Ok(value.filter(|value| !value.is_empty()))
     }
 
     /// Returns the value that the frame at `position` puts under `key`.
-    fn value_at(&self, view: &View, key: TimelineId, position: u64) -> Result<Vec<u8>, ReadError> {
+    fn value_at(
+        &self,
+        view: &View,
+        key: TimelineId,
+        position: u64,
+        near: &mut Near,
+    ) -> Result<Vec<u8>, ReadError> {
         // Another thread with the same reader has the frames: this one reads for itself.
         let mut kept = self.frames.kept.try_lock();
         let known = kept.as_mut().and_then(|kept| find(kept, position));
@@ -166,11 +188,18 @@ impl Reader {
                 .map(|value| segment.present(value).to_vec());
             return value.ok_or_else(|| self.corrupt(segment, position));
         }
-        let mut window = Window::default();
-        let (kind, payload) = self.read_frame(segment, position, &mut window)?;
+        if near.base != segment.base {
+            near.window.forget();
+            near.base = segment.base;
+        }
+        let (kind, payload) = self.read_frame(segment, position, &mut near.window)?;
         self.frames.read.fetch_add(payload.len() as u64, Relaxed);
         let (value, states) = match kind {
-            FrameKind::State => (record::decode_state(payload).map(|state| state.value), 1),
+            FrameKind::State | FrameKind::Inner => {
+                let state = record::decode_state(payload);
+                let state = state.filter(|state| state.key == key);
+                (state.map(|state| state.value), 1)
+            }
             FrameKind::Record | FrameKind::Redacted => {
                 let record = record::decode_payload(position, payload);
                 let states = record.map_or(0, |record| record.states.len());

@@ -6,6 +6,8 @@ use crate::error::{AppendError, CommitError};
 use crate::index::Misplaced;
 use crate::log::batch::Batch;
 use crate::log::frame;
+use crate::log::record::StateForm;
+use crate::log::segment;
 use crate::run::MAX_SEQ;
 use crate::store::condition::{Obstacle, Subsystem};
 
@@ -40,6 +42,25 @@ impl Writer {
             self.roll()?;
         }
         Ok(())
+    }
+
+    /// Makes room for the frame of a record at the cursor. Returns the form of its states there.
+    pub(super) fn make_room_for(&mut self, draft: &Draft<'_>) -> Result<StateForm, AppendError> {
+        if draft.has_long_states() {
+            let apart = frame::frame_len(draft.payload_bytes(StateForm::Apart));
+            let in_segment = segment::HEADER_BYTES + segment::END_RESERVE + apart as u64;
+            let in_batch = self.batch.bytes() + frame::HEADER + apart;
+            let (segment_bytes, batch_bytes) =
+                (self.options.segment_bytes, self.options.max_batch_bytes);
+            if in_segment <= segment_bytes && in_batch <= batch_bytes {
+                self.make_room(apart)?;
+                if self.segment.version >= segment::APART_VERSION {
+                    return Ok(StateForm::Apart);
+                }
+            }
+        }
+        self.make_room(frame::frame_len(draft.record_bytes()))?;
+        Ok(StateForm::Together)
     }
 
     /// Checks that the sequence is greater than the last visible or given up one.

@@ -24,7 +24,7 @@ use crate::Store;
 use crate::backend::Backend;
 use crate::error::{OpenError, io_error};
 use crate::log::overwrite;
-use crate::log::segment::SegmentFactory;
+use crate::log::segment::{self, SegmentFactory};
 use crate::store::identity::{self as stored, Identity};
 use crate::store::losses::Losses;
 use crate::store::{block_bytes, remove_temporaries};
@@ -225,6 +225,7 @@ impl Pass<'_, '_> {
             backend: self.backend.clone(),
             store_id,
             size: self.segment_bytes,
+            version: segment::FORMAT_VERSION,
         };
         let block = block_bytes(self.segment_bytes);
         let manifest = manifest::mend(&mut work, &factory, block)?;
