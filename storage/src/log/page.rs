@@ -12,6 +12,9 @@ const DEFAULT_BYTES: usize = 1 << 20;
 /// The largest buffer in bytes that a page keeps when it is released.
 const KEEP_BYTES: usize = 64 << 10;
 
+/// The bytes from which on a record is a long one. In tests many are.
+const LONG: usize = if cfg!(test) { 400 } else { 4 << 10 };
+
 /// The end of a range that a limited read keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -32,6 +35,8 @@ pub struct Page {
     entries: Vec<Entry>,
     limit: usize,
     more: bool,
+    /// The bytes of what was read, with all that the page leaves out.
+    read: usize,
     /// Positions that the reader has looked up, kept for the next read.
     pub(crate) positions: Vec<u64>,
     pub(crate) window: Window,
@@ -86,6 +91,7 @@ impl Page {
             entries: Vec::new(),
             limit,
             more: false,
+            read: 0,
             positions: Vec::new(),
             window: Window::default(),
         }
@@ -106,10 +112,16 @@ impl Page {
         self.entries.len()
     }
 
-    /// Returns the bytes of all records, as they are in the log.
+    /// Returns the bytes of all records, as they are in the log, but without the states of long ones.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.len).sum()
+    }
+
+    /// Returns the bytes that were read for the records: as they are in the log, with their states, and their new bodies.
+    #[must_use]
+    pub fn read_bytes(&self) -> usize {
+        self.read
     }
 
     /// Returns whether the page has no records.
@@ -130,7 +142,7 @@ impl Page {
         self.bytes.clear();
         self.entries.clear();
         self.positions.clear();
-        self.more = false;
+        (self.more, self.read) = (false, 0);
     }
 
     /// Removes all records and frees large buffers: those that grew beyond 64 KiB.
@@ -151,27 +163,44 @@ impl Page {
         self.more = true;
     }
 
-    /// Adds a record by its payload. Returns `false`, and adds nothing, if the record exceeds the
-    /// byte limit.
+    /// Adds a record by its payload. Leaves the states of a long record out, which nobody looks for in a page.
+    /// Returns `false`, and adds nothing, if the record exceeds the byte limit.
     pub(crate) fn push(&mut self, position: u64, payload: &[u8]) -> bool {
-        if !self.entries.is_empty() && self.bytes.len() + payload.len() > self.limit {
+        self.read += payload.len();
+        if payload.len() >= LONG
+            && let Some(record) = record::decode_payload(position, payload)
+            && record.states.len() > 0
+            && record.redacts.is_none()
+        {
+            return self.add(position, |bytes| {
+                record::push_lasting(bytes, &record, None);
+            });
+        }
+        self.add(position, |bytes| bytes.extend_from_slice(payload))
+    }
+
+    /// Adds the record whose payload `write` appends.
+    fn add(&mut self, position: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        if !self.entries.is_empty() && self.bytes.len() > self.limit {
+            self.bytes.truncate(start);
             return false;
         }
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(payload);
         self.entries.push(Entry {
             position,
             start,
-            len: payload.len(),
+            len: self.bytes.len() - start,
         });
         true
     }
 
     /// Adds a record with an empty body, like [`push`](Self::push).
     pub(crate) fn push_redacted(&mut self, record: &Record<'_>) -> bool {
-        let mut payload = Vec::new();
-        record::push_lasting(&mut payload, record, Some(&[]));
-        self.push(record.position.0, &payload)
+        self.read += record.body.len();
+        self.add(record.position.0, |bytes| {
+            record::push_lasting(bytes, record, Some(&[]));
+        })
     }
 
     /// Replaces the body of each record for which `replacement` returns another one, in the order in which
@@ -224,6 +253,7 @@ impl Page {
         };
         let mut redacted = Vec::new();
         record::push_lasting(&mut redacted, &record, Some(body));
+        self.read += redacted.len();
         let (start, len) = (self.bytes.len(), redacted.len());
         self.bytes.extend_from_slice(&redacted);
         let entry = &mut self.entries[number];
@@ -274,6 +304,36 @@ mod tests {
         assert!(page.is_empty());
         assert!(page.push(8, &[0; 10 * record::FIELDS]));
         assert!(!page.push(16, &payload));
+    }
+
+    #[test]
+    fn a_page_leaves_the_states_of_long_records_out() {
+        let value = [7; 100];
+        let states = |count: u128| {
+            let keys = (0..count).map(TimelineId);
+            let states = keys.map(|key| record::StateEntry { key, value: &value });
+            states.collect::<Vec<_>>()
+        };
+        let redaction = record::Redaction { seq: 1, body: b"" };
+        let mut page = Page::with_bytes(3_000);
+        for (count, redacts, kept) in [(1, None, 1), (20, None, 0), (20, Some(redaction), 20)] {
+            let states = states(count);
+            let payload = record::payload_of(&record::Draft {
+                states: &states,
+                fanout: &[TimelineId(3)],
+                body: b"body",
+                redacts,
+                ..record::Draft::default()
+            });
+            page.clear();
+            assert!(page.push(8, &payload));
+            assert_eq!(page.read_bytes(), payload.len());
+            assert_eq!(page.bytes() < payload.len(), kept == 0);
+            let record = page.records().next().unwrap();
+            assert_eq!((record.body, record.states.len()), (&b"body"[..], kept));
+            assert!(record.fanout.eq([TimelineId(3)]));
+            assert_eq!(record.redacts, redacts);
+        }
     }
 
     #[test]

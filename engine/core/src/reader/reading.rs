@@ -371,7 +371,7 @@ impl Reading {
 
     /// Counts the records that were read into a page.
     pub(super) fn count_page(&self, page: &Page) {
-        self.count(page.len().max(1), page.bytes());
+        self.count(page.len().max(1), page.read_bytes());
     }
 
     /// Returns the sequence of the first message that has not expired; 0 if there is none.
