@@ -1,0 +1,197 @@
+use std::sync::Arc;
+
+use trunkline_storage::backend::sim::SimDisk;
+use trunkline_storage::{Draft, Opened, Options, Store};
+
+use super::*;
+use crate::exchange::UNREADABLE;
+use crate::exchange::slices::{LongLookUp, at_once};
+use crate::state::{self, Inbox};
+
+const USER: UserId = TimelineId(1);
+/// The first channel.
+const CHANNEL: u128 = 100;
+
+struct World {
+    opened: Opened,
+    reading: Reading,
+    /// The positions of all events.
+    all: Vec<Position>,
+}
+
+impl World {
+    /// Makes a user with this many channels.
+    fn new(channels: u128) -> Self {
+        let options = Options {
+            segment_bytes: 32 << 20,
+            max_record_bytes: 1 << 20,
+            reserve_bytes: 0,
+            background: false,
+            ..Options::default()
+        };
+        let disk = Arc::new(SimDisk::new(1));
+        let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+        let reading = Reading::of_tests(&opened.reader);
+        let window = |n| state::Window {
+            channel: CHANNEL + n,
+            after: 0,
+            until: u64::MAX,
+            first: 0,
+        };
+        let mut inbox = Inbox::default();
+        inbox.closed.rest = (0..channels).map(window).collect();
+        let key = reading.ids().inbox(USER);
+        let value = state::encode(&inbox);
+        opened.writer.set_state(key, &value).unwrap();
+        Self {
+            opened,
+            reading,
+            all: Vec::new(),
+        }
+    }
+
+    /// Appends an event of these timelines.
+    fn event(&mut self, timelines: &[TimelineId], bytes: usize) {
+        let draft = Draft {
+            fanout: timelines,
+            body: &vec![7; bytes],
+            ..Draft::default()
+        };
+        let position = self.opened.writer.append(&draft);
+        let position = position.unwrap_or_else(|_| {
+            self.opened.writer.commit().unwrap();
+            self.opened.writer.append(&draft).unwrap()
+        });
+        self.all.push(position);
+    }
+
+    /// Reads all pages, and checks that each event comes once and in order.
+    fn read_all(&mut self, limit: usize) -> Sizes {
+        self.opened.writer.commit().unwrap();
+        let mut feed = Feed::default();
+        let mut span = Span {
+            user: USER,
+            since: Position::ZERO,
+            until: self.opened.reader.head(),
+            limit,
+        };
+        let (mut found, mut sizes) = (Vec::new(), Sizes::default());
+        loop {
+            let more = at_once(feed.read(&self.reading, span)).unwrap();
+            let page: Vec<_> = feed.records().map(|(record, _)| record.position).collect();
+            assert!(page.len() <= limit && (!page.is_empty() || !more));
+            sizes.pages += 1;
+            sizes.bytes = sizes.bytes.max(feed.bytes);
+            let parts = feed.parts[..feed.used].iter();
+            let records = parts.map(|part| part.page.len()).sum();
+            sizes.records = sizes.records.max(records);
+            found.extend(page);
+            if !more {
+                break;
+            }
+            span.since = *found.last().unwrap();
+        }
+        assert_eq!(found, self.all);
+        sizes
+    }
+}
+
+/// The most that was in memory for a page, and the number of pages.
+#[derive(Debug, Default)]
+struct Sizes {
+    pages: usize,
+    records: usize,
+    bytes: usize,
+}
+
+#[test]
+fn events_of_many_channels_come_once_and_in_order() {
+    let mut world = World::new(50);
+    for n in 0..3_000_u128 {
+        let random = n * n % 97;
+        let channel = TimelineId(CHANNEL + random % 50);
+        match random % 5 {
+            0 => world.event(&[USER], 10),
+            1 => world.event(&[channel, USER], 10),
+            // One channel has most of the events.
+            2 => world.event(&[channel], 10),
+            _ => world.event(&[TimelineId(CHANNEL)], 10),
+        }
+    }
+    for limit in [1, 7, 100, 500, 5_000] {
+        let sizes = world.read_all(limit);
+        assert!(
+            sizes.records <= limit + 50 * FIRST + READS * FURTHER,
+            "{sizes:?}"
+        );
+    }
+    let sizes = world.read_all(500);
+    assert!(sizes.pages < 20, "{sizes:?}");
+}
+
+#[test]
+fn events_of_very_many_channels_are_read_in_slices() {
+    let mut world = World::new(500);
+    for n in 0..500 {
+        world.event(&[TimelineId(CHANNEL + n)], 10);
+    }
+    world.opened.writer.commit().unwrap();
+    let all = world.all.clone();
+    let span = Span {
+        user: USER,
+        since: Position::ZERO,
+        until: world.opened.reader.head(),
+        limit: 500,
+    };
+    let reading = world.reading.of_its_own();
+    let mut look_up = LongLookUp::new(Arc::clone(reading.meter()), async move {
+        let mut feed = Feed::in_slices();
+        let more = feed.read(&reading, span).await.unwrap();
+        let found = feed.records().map(|(record, _)| record.position);
+        assert_eq!((found.collect::<Vec<_>>(), more), (all, false));
+        Err(UNREADABLE)
+    });
+    let mut slices = 1;
+    while look_up.go_on().is_none() {
+        slices += 1;
+    }
+    assert!(slices >= 3, "{slices}");
+}
+
+#[test]
+fn long_events_of_many_channels_take_no_more_memory_than_a_few_pages() {
+    let mut world = World::new(100);
+    for n in 0..400 {
+        world.event(&[TimelineId(CHANNEL + n % 100)], 60 << 10);
+    }
+    let sizes = world.read_all(500);
+    assert!(sizes.bytes <= 3 * MAX_BYTES, "{sizes:?}");
+    let mut world = World::new(200);
+    // The channels that are read first have the newest events.
+    for n in (0..200).rev() {
+        for _ in 0..3 {
+            world.event(&[TimelineId(CHANNEL + n)], 20 << 10);
+        }
+    }
+    let sizes = world.read_all(500);
+    assert!(sizes.bytes <= 3 * MAX_BYTES, "{sizes:?}");
+}
+
+#[test]
+fn a_feed_that_is_released_keeps_one_short_page() {
+    let mut world = World::new(100);
+    world.event(&[USER], 200 << 10);
+    world.event(&[TimelineId(CHANNEL + 99)], 10);
+    world.opened.writer.commit().unwrap();
+    let mut feed = Feed::default();
+    let span = Span {
+        user: USER,
+        since: Position::ZERO,
+        until: world.opened.reader.head(),
+        limit: 10,
+    };
+    at_once(feed.read(&world.reading, span)).unwrap();
+    assert_eq!(feed.records().count(), 2);
+    feed.trim();
+    assert_eq!((feed.parts.len(), feed.used), (1, 0));
+}
