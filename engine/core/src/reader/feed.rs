@@ -228,8 +228,11 @@ impl Feed {
             bytes += size;
             bytes < MAX_BYTES + size
         });
-        if let Some((end, _)) = kept.last() {
-            self.is_full |= sizes.last().is_some_and(|(last, _)| last > end);
+        // A page that is not full yet may still get events from behind its last one.
+        if let Some((end, _)) = kept.last()
+            && sizes.last().is_some_and(|(last, _)| last > end)
+        {
+            self.is_full = true;
             self.until = self.until.min(*end);
         }
         self.bytes = 0;

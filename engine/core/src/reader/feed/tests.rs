@@ -195,3 +195,17 @@ fn a_feed_that_is_released_keeps_one_short_page() {
     feed.trim();
     assert_eq!((feed.parts.len(), feed.used), (1, 0));
 }
+
+/// Long fan-outs fill the memory of a page, but not the page.
+#[test]
+fn events_of_little_text_and_many_recipients_are_all_there() {
+    let mut world = World::new(40);
+    let others: Vec<_> = (0..20_000).map(|n| TimelineId(1_000_000 + n)).collect();
+    for n in 0..40 {
+        let mut timelines = others.clone();
+        timelines.push(TimelineId(CHANNEL + n * 7 % 40));
+        world.event(&timelines, 10);
+    }
+    let sizes = world.read_all(500);
+    assert_eq!(sizes.pages, 1, "{sizes:?}");
+}
