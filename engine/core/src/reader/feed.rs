@@ -10,6 +10,7 @@ use super::windows::Windows;
 use crate::event::{Body, RecordKind};
 use crate::fit::PAGE_BYTES;
 use crate::ids::UserId;
+use crate::state;
 
 /// The events to read: those of a user after one position up to another, oldest first.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,9 @@ const CHANNEL_BYTES: usize = 16 << 10;
 
 /// The bytes of records behind which a page ends. In a reply they take a little more.
 const MAX_BYTES: usize = PAGE_BYTES - PAGE_BYTES / 8;
+
+/// The bytes of records that are read between two looks at whether the page is full.
+const DROP_EACH: usize = MAX_BYTES / 4;
 
 /// The maximum number of parts whose memory is kept for the next read.
 const KEPT_PARTS: usize = 64;
@@ -124,7 +128,7 @@ impl Feed {
     /// Reads the events of a span, but not beyond the windows that one read of them finds.
     async fn read_page(&mut self, reading: &Reading, span: Span) -> Result<PageRead, ReadError> {
         (self.used, self.until, self.limit, self.hides) = (0, span.until, span.limit, false);
-        (self.bytes, self.drop_from, self.is_full) = (0, 2 * MAX_BYTES, false);
+        (self.bytes, self.drop_from, self.is_full) = (0, MAX_BYTES + DROP_EACH, false);
         let own = Window {
             timeline: span.user,
             since: span.since,
@@ -146,19 +150,16 @@ impl Feed {
         }
         self.until = windows.until.map_or(span.until, Position).min(span.until);
         let is_divided = self.until < span.until;
-        for group in &windows.list {
-            let window = Window {
-                timeline: TimelineId(group.channel),
-                since: span.since.max(Position(group.after)),
-                until: match group.until {
-                    0 => self.until,
-                    end => self.until.min(Position(end)),
-                },
-                first: group.first,
-            };
-            if window.since < window.until {
-                self.part(reading, window, FIRST)?;
+        for (first, window) in self.begins(reading, span.since, &windows.list).await? {
+            // The page is full before this event and all later ones.
+            if first > self.until {
+                break;
             }
+            let window = Window {
+                until: window.until.min(self.until),
+                ..window
+            };
+            self.part(reading, window, FIRST)?;
             self.pause_if_due(reading).await;
         }
         if self.used > 1 {
@@ -172,6 +173,37 @@ impl Feed {
         let is_long = self.used > 1 && self.merged().nth(span.limit).is_some();
         let more = is_divided || is_cut || self.is_full || is_long;
         Ok(PageRead::Done { more })
+    }
+
+    /// Returns the parts of channels that have events after `since`, each with its first one, the oldest first. Reads
+    /// no event: a page needs those of few channels, and one can be long.
+    async fn begins(
+        &self,
+        reading: &Reading,
+        since: Position,
+        windows: &[state::Window],
+    ) -> Result<Vec<(Position, Window)>, ReadError> {
+        let mut begins = Vec::with_capacity(windows.len());
+        for group in windows {
+            let window = Window {
+                timeline: TimelineId(group.channel),
+                since: since.max(Position(group.after)),
+                until: match group.until {
+                    0 => self.until,
+                    end => self.until.min(Position(end)),
+                },
+                first: group.first,
+            };
+            if window.since < window.until
+                && let Some(first) = reading.first_event(window.timeline, window.since)?
+                && first <= window.until
+            {
+                begins.push((first, window));
+            }
+            self.pause_if_due(reading).await;
+        }
+        begins.sort_unstable_by_key(|(first, _)| *first);
+        Ok(begins)
     }
 
     /// Reads on where the page would end too early: in the timeline that was cut first.
@@ -244,7 +276,7 @@ impl Feed {
             }
             self.bytes += part.page.bytes();
         }
-        self.drop_from = (2 * MAX_BYTES).max(2 * self.bytes);
+        self.drop_from = self.bytes.max(MAX_BYTES) + DROP_EACH;
     }
 
     /// Returns the part that was cut before all others, and the position of its last record.

@@ -41,7 +41,7 @@ const PIECE: usize = 32;
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// Returns the cost of bytes that are read.
-const fn of_read(bytes: usize) -> Cost {
+pub(super) const fn of_read(bytes: usize) -> Cost {
     Cost::nanos((bytes.saturating_mul(READ_KIB) >> 10) as u64)
 }
 
@@ -367,6 +367,20 @@ impl Reading {
         read.map_err(|error| failure(&error))?;
         self.count_page(page);
         Ok(())
+    }
+
+    /// Returns the position of the first event of a timeline after `since`; `None` if there is none. Reads no record.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn first_event(
+        &self,
+        timeline: TimelineId,
+        since: Position,
+    ) -> Result<Option<Position>, ReadError> {
+        let first = self.store.next_sync(timeline, since);
+        self.meter.add(LOOK_UP);
+        first
     }
 
     /// Counts the records that were read into a page.

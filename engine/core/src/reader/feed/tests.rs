@@ -6,7 +6,8 @@ use trunkline_storage::{Draft, Opened, Options, Store};
 use super::*;
 use crate::exchange::UNREADABLE;
 use crate::exchange::slices::{LongLookUp, at_once};
-use crate::state::{self, Inbox};
+use crate::reader::reading::{LOOK_UP, of_read};
+use crate::state::Inbox;
 
 const USER: UserId = TimelineId(1);
 /// The first channel.
@@ -181,17 +182,19 @@ fn long_events_of_many_channels_take_no_more_memory_than_a_few_pages() {
 fn a_feed_that_is_released_keeps_one_short_page() {
     let mut world = World::new(100);
     world.event(&[USER], 200 << 10);
-    world.event(&[TimelineId(CHANNEL + 99)], 10);
+    for n in 0..100 {
+        world.event(&[TimelineId(CHANNEL + n)], 10);
+    }
     world.opened.writer.commit().unwrap();
     let mut feed = Feed::default();
     let span = Span {
         user: USER,
         since: Position::ZERO,
         until: world.opened.reader.head(),
-        limit: 10,
+        limit: 500,
     };
     at_once(feed.read(&world.reading, span)).unwrap();
-    assert_eq!(feed.records().count(), 2);
+    assert_eq!(feed.records().count(), 101);
     feed.trim();
     assert_eq!((feed.parts.len(), feed.used), (1, 0));
 }
@@ -208,4 +211,20 @@ fn events_of_little_text_and_many_recipients_are_all_there() {
     }
     let sizes = world.read_all(500);
     assert_eq!(sizes.pages, 1, "{sizes:?}");
+}
+
+/// A page reads the long events that it has, and few others. Of many channels each would read all of them.
+#[test]
+fn long_events_of_many_channels_are_read_about_once() {
+    let mut world = World::new(120);
+    for n in 0..120 {
+        world.event(&[TimelineId(CHANNEL + n * 7 % 120)], 60 << 10);
+    }
+    world.reading.meter().take();
+    let sizes = world.read_all(500);
+    assert!(sizes.pages >= 8, "{sizes:?}");
+    let paid = world.reading.meter().take();
+    let once = LOOK_UP.times(120) + of_read(120 * (60 << 10));
+    let places = LOOK_UP.times(120 * sizes.pages);
+    assert!(paid < once.times(2) + places, "{paid:?}, once {once:?}");
 }
