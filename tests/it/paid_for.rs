@@ -246,6 +246,46 @@ fn lists_of_members_who_came_by_turns_read_each_record_once() {
     }
 }
 
+/// A user whom others put into many large groups, each with members of the groups before: what the user looks up lies in
+/// long records of a thousand members.
+#[test]
+fn look_ups_of_a_user_in_many_large_groups_read_little() {
+    const GROUPS: usize = 40;
+    let mut gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    let names: Vec<_> = (0..999).map(|n| format!("{n:a>60}")).collect();
+    let before = written(&gateway);
+    for group in 0..GROUPS {
+        let group = format!("group{group}");
+        owner.done("group_create", &json!({"group": group, "members": names}));
+    }
+    let log = written(&gateway) - before;
+    drop(owner);
+    assert!(gateway.stop().status.success());
+    gateway.start_again();
+    let mut member = gateway.dial().connect(&names[7], "pc");
+    let mut read = |command: &str, request: serde_json::Value| {
+        let bytes = read_bytes(&gateway);
+        let reply = member.done(command, &request);
+        (read_bytes(&gateway) - bytes, reply)
+    };
+    let (bytes, list) = read("conversations", json!({"limit": 1}));
+    assert_eq!(list["more"], true, "{list}");
+    assert!(bytes < 1_024_000.0, "{bytes} bytes read for a list");
+    let (mut events, mut bytes, mut since) = (0, 0.0, json!("oldest"));
+    loop {
+        let (more, page) = read("sync", json!({"since": since, "limit": 256}));
+        bytes += more;
+        events += page["events"].as_array().map_or(0, Vec::len);
+        since = page["pos"].clone();
+        if page["more"] != true {
+            break;
+        }
+    }
+    assert_eq!(events, GROUPS);
+    assert!(bytes < 1.6 * log, "{bytes} bytes read, of {log}");
+}
+
 /// What a look at a group costs: for each member where all of them are looked at, or for one command.
 const LOOKS: [&str; 5] = ["create", "add", "receipts", "group_info", "history"];
 

@@ -34,6 +34,12 @@ const CHANNEL_BYTES: usize = 16 << 10;
 /// The bytes of records behind which a page ends. In a reply they take a little more.
 const MAX_BYTES: usize = PAGE_BYTES - PAGE_BYTES / 8;
 
+/// The bytes of records with their recipients behind which a page ends.
+const MAX_MEMORY: usize = 2 * MAX_BYTES;
+
+/// The bytes of a recipient of a record.
+const RECIPIENT: usize = size_of::<TimelineId>();
+
 /// The bytes of records that are read between two looks at whether the page is full.
 const DROP_EACH: usize = MAX_BYTES / 4;
 
@@ -250,19 +256,27 @@ impl Feed {
         let parts = &mut self.parts[..self.used];
         let records = parts.iter().flat_map(|part| part.page.records());
         let mut sizes: Vec<_> = records
-            .map(|record| (record.position, record.body.len()))
+            .map(|record| {
+                let bytes = record.body.len();
+                (
+                    record.position,
+                    bytes,
+                    bytes + record.fanout.len() * RECIPIENT,
+                )
+            })
             .collect();
         sizes.sort_unstable();
         // Records of several timelines count once.
-        sizes.dedup_by_key(|(position, _)| *position);
-        let mut bytes = 0;
-        let kept = sizes.iter().take(self.limit).take_while(|(_, size)| {
+        sizes.dedup_by_key(|(position, ..)| *position);
+        let (mut bytes, mut memory) = (0, 0);
+        let kept = sizes.iter().take(self.limit).take_while(|(_, size, held)| {
             bytes += size;
-            bytes < MAX_BYTES + size
+            memory += held;
+            bytes < MAX_BYTES + size && memory < MAX_MEMORY + held
         });
         // A page that is not full yet may still get events from behind its last one.
-        if let Some((end, _)) = kept.last()
-            && sizes.last().is_some_and(|(last, _)| last > end)
+        if let Some((end, ..)) = kept.last()
+            && sizes.last().is_some_and(|(last, ..)| last > end)
         {
             self.is_full = true;
             self.until = self.until.min(*end);

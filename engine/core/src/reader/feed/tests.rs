@@ -199,7 +199,7 @@ fn a_feed_that_is_released_keeps_one_short_page() {
     assert_eq!((feed.parts.len(), feed.used), (1, 0));
 }
 
-/// Long fan-outs fill the memory of a page, but not the page.
+/// Long fan-outs fill the memory of a page before its texts do.
 #[test]
 fn events_of_little_text_and_many_recipients_are_all_there() {
     let mut world = World::new(40);
@@ -210,7 +210,8 @@ fn events_of_little_text_and_many_recipients_are_all_there() {
         world.event(&timelines, 10);
     }
     let sizes = world.read_all(500);
-    assert_eq!(sizes.pages, 1, "{sizes:?}");
+    assert!(sizes.pages <= 20, "{sizes:?}");
+    assert!(sizes.bytes <= 3 * MAX_BYTES, "{sizes:?}");
 }
 
 /// A page reads the long events that it has, and few others. Of many channels each would read all of them.
