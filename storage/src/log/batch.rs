@@ -156,11 +156,12 @@ impl Batch {
         self.end = end;
     }
 
-    /// Appends a record's frame with its states in this form. The caller has checked that it fits.
+    /// Appends a record's frame with its states in this form, and with a payload of this length. The caller has
+    /// checked that it fits.
     pub(crate) fn push(
         &mut self,
         draft: &Draft<'_>,
-        form: StateForm,
+        form: (StateForm, usize),
         segment: &Arc<Segment>,
         at: FrameContext,
     ) {
@@ -448,10 +449,25 @@ mod tests {
             session: 0,
         };
         let mut batch = Batch::default();
-        batch.push(&draft(1), StateForm::Together, &segments[0], place(4096));
+        batch.push(
+            &draft(1),
+            record::together(&draft(1)),
+            &segments[0],
+            place(4096),
+        );
         batch.push_seal(&segments[0], place(4160));
-        batch.push(&draft(2), StateForm::Together, &segments[1], place(12288));
-        batch.push(&draft(3), StateForm::Together, &segments[1], place(12352));
+        batch.push(
+            &draft(2),
+            record::together(&draft(2)),
+            &segments[1],
+            place(12288),
+        );
+        batch.push(
+            &draft(3),
+            record::together(&draft(3)),
+            &segments[1],
+            place(12352),
+        );
 
         let seen: Vec<_> = batch.records().map(|r| (r.position.0, r.seq)).collect();
         assert_eq!(seen, [(4096, 1), (12288, 2), (12352, 3)]);

@@ -80,15 +80,10 @@ impl Draft<'_> {
         self.bytes_besides_states() + states::bytes(self.states, self.timeline)
     }
 
-    /// Returns the length of the payload of the record's frame, with its states in this form.
-    pub(crate) const fn payload_bytes(&self, form: StateForm) -> usize {
-        match form {
-            StateForm::Together => self.record_bytes(),
-            StateForm::Apart => {
-                let before = FIELDS + if self.key.is_some() { ID } else { 0 };
-                self.bytes_besides_states() + states::bytes_apart(self.states, before)
-            }
-        }
+    /// Returns the length of the payload of the record's frame, with its states apart.
+    pub(crate) const fn bytes_apart(&self) -> usize {
+        let before = FIELDS + if self.key.is_some() { ID } else { 0 };
+        self.bytes_besides_states() + states::bytes_apart(self.states, before)
     }
 
     /// Returns whether each state is worth the header of a frame.
@@ -236,14 +231,14 @@ fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: FrameContext)
     buffer.resize(start + frame::frame_len(payload_len), 0);
 }
 
-/// Appends the frame of `draft` to `buffer`, with its states in this form. The caller has checked the sizes.
+/// Appends the frame of `draft` to `buffer`, with its states in this form and with a payload of this length. The caller
+/// has checked the sizes.
 pub(crate) fn push_record(
     buffer: &mut Vec<u8>,
     draft: &Draft<'_>,
-    form: StateForm,
+    (form, payload_len): (StateForm, usize),
     at: FrameContext,
 ) {
-    let payload_len = draft.payload_bytes(form);
     let start = buffer.len();
     buffer.reserve(frame::frame_len(payload_len));
     buffer.extend_from_slice(&[0; frame::HEADER]);
@@ -365,6 +360,12 @@ fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(part)
 }
 
+/// Returns the form of a record with its states together.
+#[cfg(test)]
+pub(crate) const fn together(draft: &Draft<'_>) -> (StateForm, usize) {
+    (StateForm::Together, draft.record_bytes())
+}
+
 /// Returns the payload of a record's frame.
 #[cfg(test)]
 pub(crate) fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
@@ -375,7 +376,7 @@ pub(crate) fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
         salt: 1,
         session: 2,
     };
-    push_record(&mut frame, draft, StateForm::Together, place);
+    push_record(&mut frame, draft, together(draft), place);
     frame[frame::HEADER..][..draft.record_bytes()].to_vec()
 }
 
@@ -392,7 +393,7 @@ mod tests {
 
     fn frame_of(draft: &Draft<'_>) -> Vec<u8> {
         let mut buffer = Vec::new();
-        push_record(&mut buffer, draft, StateForm::Together, PLACE);
+        push_record(&mut buffer, draft, together(draft), PLACE);
         buffer
     }
 

@@ -177,7 +177,7 @@ impl Writer {
         if self.is_due(draft.time) || (is_wanted && self.can_roll()) {
             self.roll()?;
         }
-        let form = self.make_room_for(draft)?;
+        let form = self.make_room_for(draft, len)?;
         self.first_time.get_or_insert(draft.time);
         if draft.seq != 0 {
             self.pending.insert(draft.timeline, draft.seq);

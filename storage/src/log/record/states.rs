@@ -371,8 +371,8 @@ mod tests {
                 ..Draft::default()
             };
             let mut frame = Vec::new();
-            push_record(&mut frame, &draft, StateForm::Apart, PLACE);
-            let len = draft.payload_bytes(StateForm::Apart);
+            let len = draft.bytes_apart();
+            push_record(&mut frame, &draft, (StateForm::Apart, len), PLACE);
             assert_eq!(frame.len(), frame::frame_len(len));
             let mut payload = frame[frame::HEADER..][..len].to_vec();
             for changed in [None, Some(39)] {

@@ -44,10 +44,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room for the frame of a record at the cursor. Returns the form of its states there.
-    pub(super) fn make_room_for(&mut self, draft: &Draft<'_>) -> Result<StateForm, AppendError> {
+    /// Makes room for the frame of a record at the cursor, whose payload has `len` bytes with its states together.
+    /// Returns the form of its states there, and the length of its payload.
+    pub(super) fn make_room_for(
+        &mut self,
+        draft: &Draft<'_>,
+        len: usize,
+    ) -> Result<(StateForm, usize), AppendError> {
         if draft.has_long_states() {
-            let apart = frame::frame_len(draft.payload_bytes(StateForm::Apart));
+            let apart_len = draft.bytes_apart();
+            let apart = frame::frame_len(apart_len);
             let in_segment = segment::HEADER_BYTES + segment::END_RESERVE + apart as u64;
             let in_batch = self.batch.bytes() + frame::HEADER + apart;
             let (segment_bytes, batch_bytes) =
@@ -55,12 +61,12 @@ impl Writer {
             if in_segment <= segment_bytes && in_batch <= batch_bytes {
                 self.make_room(apart)?;
                 if self.segment.version >= segment::APART_VERSION {
-                    return Ok(StateForm::Apart);
+                    return Ok((StateForm::Apart, apart_len));
                 }
             }
         }
-        self.make_room(frame::frame_len(draft.record_bytes()))?;
-        Ok(StateForm::Together)
+        self.make_room(frame::frame_len(len))?;
+        Ok((StateForm::Together, len))
     }
 
     /// Checks that the sequence is greater than the last visible or given up one.
