@@ -45,38 +45,50 @@ impl History {
     }
 
     /// Judges versions of the file, the newest first.
+    ///
+    /// What counts is the limit of today: one that was raised without a reason, and has come down again or got its
+    /// reason by a later commit, is good. Otherwise nobody could mend it.
     pub(super) fn of(versions: &[Version]) -> Self {
         let mut found = Self::default();
-        for (place, version) in versions.iter().enumerate() {
-            let before = versions.get(place + 1);
-            for (name, limit) in &version.limits {
-                let old = before.and_then(|it| it.limits.get(name));
-                if old == Some(limit) {
+        let (mut allowed, mut before, mut wrong) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for version in versions.iter().rev() {
+            for (name, &limit) in &version.limits {
+                if before.insert(name, limit) == Some(limit) {
                     continue;
                 }
-                let commit = version
-                    .commit
-                    .as_deref()
-                    .unwrap_or("a change that is not committed");
-                found
-                    .set_by
-                    .entry(name.clone())
-                    .or_insert_with(|| commit.to_owned());
-                let Some(old) = old.filter(|old| *old < limit && version.is_new) else {
-                    continue;
+                let commit = version.commit.as_deref();
+                let commit = commit.unwrap_or("a change that is not committed");
+                found.set_by.insert(name.clone(), commit.to_owned());
+                let most = allowed.entry(name).or_insert(limit);
+                let why_not = (*most < limit && version.is_new)
+                    .then(|| version.why_not(name, *most, limit))
+                    .flatten();
+                match why_not {
+                    Some(why_not) => wrong.insert(name, why_not),
+                    None => {
+                        *most = limit;
+                        wrong.remove(name)
+                    }
                 };
-                if version.commit.is_none() {
-                    found.wrong.push(format!(
-                        "the limit of {name} is raised from {old} to {limit}, and that is not committed: commit it with the reason"
-                    ));
-                } else if !says_why(&version.message, name) {
-                    found.wrong.push(format!(
-                        "the limit of {name} is raised from {old} to {limit} by {commit}, and the text of its message does not say why: name {name} there with the reason"
-                    ));
-                }
             }
         }
+        found.wrong = wrong.into_values().collect();
         found
+    }
+}
+
+impl Version {
+    /// Returns why this version may not raise a limit; `None` if it may.
+    fn why_not(&self, name: &str, from: f64, to: f64) -> Option<String> {
+        let Some(commit) = &self.commit else {
+            return Some(format!(
+                "the limit of {name} is raised from {from} to {to}, and that is not committed: commit it with the reason"
+            ));
+        };
+        (!says_why(&self.message, name)).then(|| format!(
+            "the limit of {name} is raised from {from} to {to} by {commit}, and the text of its message does not say why: lower it again, or set it by a commit whose message names {name} in its text with the reason"
+        ))
     }
 }
 
@@ -176,6 +188,30 @@ mod tests {
         let uncommitted = after(version(None, "", 104.0));
         assert_eq!(uncommitted.wrong.len(), 1);
         assert_eq!(uncommitted.set_by["push"], "a change that is not committed");
+    }
+
+    #[test]
+    fn a_raise_without_a_reason_is_mended_by_a_later_commit() {
+        let bad = || version(Some("commit 2"), "Raise it", 104.0);
+        let first = || version(Some("commit 1"), "Add limits", 100.0);
+        let wrong = |last: Version| History::of(&[last, bad(), first()]).wrong;
+        let good = "Set push\n\npush takes 3 instructions more, because it counts.";
+        assert_eq!(wrong(version(Some("commit 3"), good, 103.0)), [""; 0]);
+        assert_eq!(wrong(version(Some("commit 3"), "Lower", 99.0)), [""; 0]);
+        for (limit, from_to) in [(104.0, "from 100 to 104"), (103.0, "from 100 to 103")] {
+            let wrong = wrong(version(Some("commit 3"), "Other limits", limit));
+            assert!(
+                wrong.len() == 1 && wrong[0].contains(from_to),
+                "{limit}: {wrong:?}"
+            );
+        }
+        // What was lowered is what counts from then on.
+        let lowered = [
+            version(Some("commit 3"), "Raise again", 100.0),
+            version(Some("commit 2"), "Lower", 90.0),
+            first(),
+        ];
+        assert_eq!(History::of(&lowered).wrong.len(), 1);
     }
 
     #[test]
