@@ -29,6 +29,15 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Takes the instructions of other counts where they are fewer.
+    pub(super) fn lower(&mut self, others: &Counts) {
+        for (name, count) in &mut self.instructions {
+            if let Some(other) = others.instructions.get(name) {
+                *count = count.min(*other);
+            }
+        }
+    }
+
     /// Leaves out what is not in `only`, unless that is empty.
     pub(super) fn keep(&mut self, only: &[String]) {
         if !only.is_empty() {

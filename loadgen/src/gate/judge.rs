@@ -167,6 +167,21 @@ pub(super) fn judge(
     }
 }
 
+/// Returns the names of the counts of instructions that are above their limits; none if the limits are those of another
+/// toolchain.
+pub(super) fn above(measured: &Counts, limits: &Limits) -> Vec<String> {
+    if unlike(&measured.toolchain, &limits.toolchain).is_some() {
+        return Vec::new();
+    }
+    let is_above = |(name, count): &(&String, &f64)| {
+        let limit = limits.instructions.get(*name).copied();
+        let row = row(name, Unit::Instructions, **count, limit, String::new());
+        row.says == Says::Above
+    };
+    let above = measured.instructions.iter().filter(is_above);
+    above.map(|(name, _)| name.clone()).collect()
+}
+
 impl Base {
     /// Returns the limit of instructions by what the base takes. A limit that was raised since then, for a
     /// reason, raises this one by as much.
