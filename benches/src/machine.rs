@@ -15,6 +15,16 @@ pub fn resident(process: &str) -> anyhow::Result<u64> {
     Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
 }
 
+/// Returns the bytes that a process has read so far, of files and of sockets (proc(5), `rchar`).
+///
+/// # Errors
+/// There is no such process, or the kernel does not count.
+pub fn read(process: &str) -> anyhow::Result<f64> {
+    let io = std::fs::read_to_string(format!("/proc/{process}/io"))?;
+    let bytes = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    Ok(bytes.context("no rchar")?.trim().parse()?)
+}
+
 /// Returns the user and system CPU seconds of a process so far, by its number or `self` (proc(5));
 /// 0 if there is no such process.
 #[must_use]

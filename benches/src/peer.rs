@@ -287,6 +287,14 @@ impl Peer {
         Reading::of(&self.child.id().to_string(), store)
     }
 
+    /// Returns the bytes that the process has read so far, of files and of sockets.
+    ///
+    /// # Errors
+    /// The server has ended.
+    pub fn read_bytes(&self) -> anyhow::Result<f64> {
+        machine::read(&self.child.id().to_string())
+    }
+
     /// Returns the resident memory in bytes.
     ///
     /// # Errors
