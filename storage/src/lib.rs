@@ -95,7 +95,7 @@ pub use log::page::{Order, Page};
 pub use log::record::{Draft, Fanout, Record, RecordRef, Redaction, StateEntry};
 pub use options::{Durability, Options};
 pub use position::Position;
-pub use recovery::TornTail;
+pub use recovery::{TornEnd, TornTail};
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::epochs::{Epochs, PositionsFound};
 pub use store::losses::Losses;

@@ -106,7 +106,7 @@ pub(super) fn inspect(data: &Path) -> Value {
 }
 
 /// Returns the path of the first segment of the log.
-fn log(data: &Path) -> (PathBuf, File) {
+pub(super) fn log(data: &Path) -> (PathBuf, File) {
     let path = data.join("log-0000000000000000.seg");
     let file = OpenOptions::new().read(true).write(true).open(&path);
     (path, file.expect("the log begins there"))

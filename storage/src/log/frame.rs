@@ -91,6 +91,17 @@ pub(crate) fn distance(position: u64, durable: u64) -> u32 {
     u32::try_from(position - durable).unwrap_or(DISTANCE_UNKNOWN)
 }
 
+/// Returns what a frame at `position` gives as the end of what was durable, if its batch is
+/// acknowledged before it is durable. That is a byte less than the end: all ends are multiples of 8,
+/// so [`FrameHeader::is_weak`] knows such a frame. A frame with distance 0 stays as it is, since it
+/// may begin a session.
+pub(crate) fn weak(position: u64, durable: u64) -> u64 {
+    match durable == position {
+        true => durable,
+        false => durable.saturating_sub(1),
+    }
+}
+
 /// Returns whether a frame could begin with these eight bytes: a cheap test for a search.
 pub(crate) fn may_begin(word: u64) -> bool {
     word as u32 & 0x00FF_FFFF == u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0])
@@ -147,7 +158,14 @@ impl FrameHeader {
         if self.distance == DISTANCE_UNKNOWN {
             return 0;
         }
-        position.saturating_sub(u64::from(self.distance))
+        let claim = position.saturating_sub(u64::from(self.distance));
+        claim.next_multiple_of(ALIGN as u64)
+    }
+
+    /// Returns whether this frame's batch was acknowledged before it was durable, as the durability
+    /// levels below `sync` do. A frame with distance 0, or with one that is too long, does not tell.
+    pub(crate) fn is_weak(&self) -> bool {
+        self.distance != DISTANCE_UNKNOWN && !self.distance.is_multiple_of(ALIGN as u32)
     }
 
     /// Returns whether this frame may follow a frame of session `current`.
@@ -212,6 +230,26 @@ mod tests {
         salt: 99,
         session: 5,
     };
+
+    #[test]
+    fn a_weak_frame_claims_what_others_claim() {
+        let header = |durable| FrameHeader {
+            kind: FrameKind::Record,
+            payload_len: 0,
+            distance: distance(4096, durable),
+            payload_crc: 0,
+            session: 5,
+        };
+        for durable in [0, 8, 4000, 4088] {
+            let (strong, marked) = (header(durable), header(weak(4096, durable)));
+            assert_eq!((strong.is_weak(), strong.durable(4096)), (false, durable));
+            let expected = (durable > 0, durable);
+            assert_eq!((marked.is_weak(), marked.durable(4096)), expected);
+        }
+        let begins = header(weak(4096, 4096));
+        assert_eq!((begins.distance, begins.is_weak()), (0, false));
+        assert!(begins.continues(None));
+    }
 
     fn mark() -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -13,6 +13,9 @@ pub(crate) use states::{MAX_STATES, StateForm, States, renew_apart};
 
 /// The bytes of a payload before its fan-out list.
 pub(crate) const FIELDS: usize = 36;
+/// The fewest bytes of log that a record takes.
+pub(crate) const MIN_RECORD: u64 = 64;
+const _: () = assert!(frame::frame_len(FIELDS) == MIN_RECORD as usize);
 /// The bytes of a state's payload before its value.
 pub(crate) const STATE_FIELDS: usize = ID;
 /// The bytes of a timeline id.

@@ -178,27 +178,33 @@ pub(crate) fn frames_after(
 pub(crate) struct Leftover {
     /// The position behind the last byte that is not zero.
     pub(crate) end: u64,
-    /// Whether all bytes are zero.
-    pub(crate) is_zero: bool,
     /// The position of a valid frame that reports data behind the end of the log as durable.
     pub(crate) claim: Option<u64>,
+    /// The number of records whose batches were acknowledged before they were durable. They are whole,
+    /// but the one where the log ends, of which the header is.
+    pub(crate) weak: u64,
 }
 
 /// Searches `segment` from position `from` on, at every place where a frame can begin, for a frame
-/// that reports `cut` as durable.
+/// that reports `cut` as durable, and for records that were acknowledged early.
 pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Leftover> {
-    let mut claim = None;
+    let is_weak = |header: &FrameHeader| {
+        header.is_weak() && matches!(header.kind, FrameKind::Record | FrameKind::Redacted)
+    };
+    let (mut claim, mut weak) = (None, 0);
+    let mut damaged = Window::default();
+    if from == cut && damaged.frame(segment, from)?.is_none() {
+        let header = damaged.header(segment, from)?;
+        weak += u64::from(header.is_some_and(|header| is_weak(&header)));
+    }
     let end = search(segment, from, &mut |position, header| {
+        weak += u64::from(is_weak(header));
         if claim.is_none() && header.durable(position) > cut {
             claim = Some(position);
         }
         true
     })?;
-    Ok(Leftover {
-        end,
-        is_zero: end == from,
-        claim,
-    })
+    Ok(Leftover { end, claim, weak })
 }
 
 /// Gives every valid frame of the log in `segment` from position `from` on to `each`, until `each` returns

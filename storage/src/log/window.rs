@@ -92,6 +92,22 @@ impl Window {
         Some((header, payload))
     }
 
+    /// Returns the header of the frame at `position`, checked. Returns `None` if there is none of this
+    /// segment and position, or if its frame does not fit into the segment.
+    pub(crate) fn header(
+        &mut self,
+        segment: &Segment,
+        position: u64,
+    ) -> io::Result<Option<FrameHeader>> {
+        let room = usize::try_from(segment.end() - position).unwrap_or(usize::MAX);
+        if room < frame::HEADER {
+            return Ok(None);
+        }
+        let bytes = self.load(segment, segment.offset(position), frame::HEADER)?;
+        let header = FrameHeader::decode(bytes, segment.seed(position));
+        Ok(header.filter(|header| header.len() <= room))
+    }
+
     /// Returns header and payload of the frame at `position`, both checked. Returns `None` if there
     /// is no valid frame of this segment and position. The payload of a hole is empty.
     pub(crate) fn frame(
@@ -99,17 +115,10 @@ impl Window {
         segment: &Segment,
         position: u64,
     ) -> io::Result<Option<(FrameHeader, &[u8])>> {
-        let room = usize::try_from(segment.end() - position).unwrap_or(usize::MAX);
-        if room < frame::HEADER {
-            return Ok(None);
-        }
-        let (at, seed) = (segment.offset(position), segment.seed(position));
-        let Some(header) = FrameHeader::decode(self.load(segment, at, frame::HEADER)?, seed) else {
+        let Some(header) = self.header(segment, position)? else {
             return Ok(None);
         };
-        if header.len() > room {
-            return Ok(None);
-        }
+        let (at, seed) = (segment.offset(position), segment.seed(position));
         if header.kind == FrameKind::Hole {
             return Ok(Some((header, &[])));
         }

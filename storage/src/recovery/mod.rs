@@ -4,12 +4,15 @@
 //!    follows.
 //! 2. If a valid frame anywhere behind X reports data behind X as durable, acknowledged data is
 //!    damaged, and the store does not open.
-//! 3. Otherwise everything behind X was never acknowledged. The recovery copies it aside and zeroes
-//!    it.
-//! 4. The part before X may be only in the page cache. The recovery writes it again and syncs it
+//! 3. Otherwise no frame proves that what is behind X was on the disk. The recovery copies it aside
+//!    and zeroes it.
+//! 4. With the durability levels below `Sync` it may have been acknowledged. If there are records whose
+//!    headers say so, sequences skip those that it can have used. Nothing can tell that records were
+//!    there of which no header is left.
+//! 5. The part before X may be only in the page cache. The recovery writes it again and syncs it
 //!    before anybody sees it.
 //!
-//! **Invariant:** recovery never removes acknowledged data.
+//! **Invariant:** recovery never removes data that was on the disk when it was acknowledged.
 
 pub(crate) mod tail;
 
@@ -26,13 +29,30 @@ use crate::log::scan::{Entry, ScanEnd};
 use crate::log::segment::{self, Segment};
 use crate::run::manifest::Manifest;
 
-/// An unfinished end of the log, which was written but never acknowledged.
+/// Data behind the end of the log, of which no record says that it was on the disk.
+///
+/// With [`Durability::Sync`](crate::Durability::Sync) it was not acknowledged. With the other levels
+/// it may have been, if the machine lost power or a byte was damaged afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TornEnd {
+    /// The position at which the log ends.
+    pub position: Position,
+    /// The number of bytes behind it, up to the last one that is not zero.
+    pub bytes: u64,
+    /// The number of records in it that were written with a level below `Sync`, as far as their headers
+    /// are whole. They may have been acknowledged.
+    pub records: u64,
+    /// The number of sequences that timelines skip because of these records; 0 if there are none. A
+    /// timeline whose last record lies before [`position`](Self::position), or that has no record,
+    /// goes on this many sequences later.
+    pub skip: u64,
+}
+
+/// An unfinished end of the log that an opening cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornTail {
-    /// The position at which the log ends now.
-    pub position: Position,
-    /// The number of bytes cut off, up to the last one that was not zero.
-    pub bytes: u64,
+    /// What was cut off.
+    pub end: TornEnd,
     /// The copies of these bytes, one file for each segment.
     pub copies: Vec<PathBuf>,
     /// Whether the disk had no space for all copies. Bytes without a copy are gone.
@@ -68,13 +88,15 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers the log of the store `store_id`, from the position at which it begins by `manifest`.
-/// Gives the log's records to `replay` in order.
+/// Gives the log's records to `replay` in order, and an unfinished end to `before_cut` before it cuts it
+/// off.
 pub(crate) fn recover(
     backend: &dyn Backend,
     store_id: [u8; 16],
     manifest: &Manifest,
     by_segment: bool,
     replay: &mut dyn FnMut(&Record<'_>),
+    before_cut: &mut dyn FnMut(&TornEnd) -> Result<(), OpenError>,
 ) -> Result<Recovered, OpenError> {
     let began = Instant::now();
     let mut segments = open_segments(backend, store_id, manifest)?;
@@ -116,8 +138,11 @@ pub(crate) fn recover(
     };
     index.show(scan.head);
     let later = segments.split_off(ends.len());
-    let torn = tail::survey(backend, &segments, &later, end)?;
-    let (torn, next) = tail::cut(backend, &segments, later, torn, end)?;
+    let survey = tail::survey(backend, &segments, &later, end)?;
+    if let Some(torn) = &survey.torn {
+        before_cut(torn)?;
+    }
+    let (torn, next) = tail::cut(backend, &segments, later, survey, end)?;
     let written: Vec<_> = segments.iter().zip(ends).collect();
     tail::settle(backend, &written, scan.covered)?;
 

@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::TornTail;
+use super::{TornEnd, TornTail};
 use crate::Position;
 use crate::backend::{self, Backend};
 use crate::error::{OpenError, io_error};
+use crate::log::record::MIN_RECORD;
 use crate::log::scan::{self, Leftover};
 use crate::log::segment::{self, Segment};
 
@@ -17,13 +18,8 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// in later ones.
 pub(crate) struct Survey {
     leftovers: Vec<Leftover>,
-}
-
-impl Survey {
-    /// Returns whether anything but zeros is behind the end.
-    pub(crate) fn finds_anything(&self) -> bool {
-        self.leftovers.iter().any(|leftover| !leftover.is_zero)
-    }
+    /// The data; `None` if only zeros follow the end.
+    pub(crate) torn: Option<TornEnd>,
 }
 
 /// Reads everything behind `end`, where no valid frame follows.
@@ -37,6 +33,12 @@ pub(crate) fn survey(
     end: u64,
 ) -> Result<Survey, OpenError> {
     let mut leftovers = Vec::new();
+    let mut torn = TornEnd {
+        position: Position(end),
+        bytes: 0,
+        records: 0,
+        skip: 0,
+    };
     let last = segments.last().into_iter();
     for segment in last.clone().chain(later) {
         let from = end.max(segment.first());
@@ -54,9 +56,17 @@ pub(crate) fn survey(
                 ),
             });
         }
+        torn.bytes += leftover.end - from;
+        torn.records += leftover.weak;
         leftovers.push(leftover);
     }
-    Ok(Survey { leftovers })
+    if torn.records > 0 {
+        torn.skip = torn.bytes.div_ceil(MIN_RECORD);
+    }
+    Ok(Survey {
+        leftovers,
+        torn: (torn.bytes > 0).then_some(torn),
+    })
 }
 
 /// Copies the data behind `end` aside, and removes it. Returns a report of what was cut, and the
@@ -68,12 +78,11 @@ pub(crate) fn cut(
     survey: Survey,
     end: u64,
 ) -> Result<(Option<TornTail>, Option<Arc<Segment>>), OpenError> {
-    let mut torn = TornTail {
-        position: Position(end),
-        bytes: 0,
+    let mut torn = survey.torn.map(|end| TornTail {
+        end,
         copies: Vec::new(),
         copies_incomplete: false,
-    };
+    });
     // All copies are durable before the first byte is overwritten.
     for (segment, leftover) in segments
         .last()
@@ -82,9 +91,10 @@ pub(crate) fn cut(
         .zip(&survey.leftovers)
     {
         let from = end.max(segment.first());
-        if leftover.end > from {
-            torn.bytes += leftover.end - from;
-            keep_copy(backend, segment, from, leftover.end, &mut torn)?;
+        if let Some(torn) = &mut torn
+            && leftover.end > from
+        {
+            keep_copy(backend, segment, from, leftover.end, torn)?;
         }
     }
     let mut leftovers = survey.leftovers.into_iter();
@@ -112,13 +122,12 @@ pub(crate) fn cut(
     if removed {
         backend.sync_dir().map_err(io_error(backend, "", "sync"))?;
     }
-    Ok(((torn.bytes > 0).then_some(torn), next))
+    Ok((torn, next))
 }
 
 /// Keeps a copy of `[from, to)` as a file of its own.
 ///
-/// The bytes were never acknowledged, so a full disk is no reason not to open: the copy is then
-/// left out, and the report says so.
+/// A full disk is no reason not to open: the copy is then left out, and the report says so.
 fn keep_copy(
     backend: &dyn Backend,
     segment: &Segment,

@@ -8,8 +8,7 @@ use crate::Position;
 use crate::backend::{self, Backend, is_lost};
 use crate::error::OpenError;
 use crate::error::io_error;
-use crate::log::frame;
-use crate::log::record;
+use crate::recovery::TornEnd;
 
 pub(crate) const NAME: &str = "losses";
 /// The name of the copy. Without either file the store could use sequences again.
@@ -19,23 +18,20 @@ const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TRKLOSS\n";
 const BYTES: usize = 56;
 
-/// The fewest bytes of log that a record takes.
-pub(crate) const MIN_RECORD: u64 = 64;
-const _: () = assert!(frame::frame_len(record::FIELDS) == MIN_RECORD as usize);
-
 /// The number of sequences that the store skips if both files are lost. 2⁴⁴ records need a pebibyte
 /// of log, more than any disk holds.
 pub(crate) const UNKNOWN: u64 = 1 << 44;
 
-/// The sum of what repairs gave up in a store; nothing in most stores.
+/// The sum of what repairs gave up in a store, and of what openings cut off although it may have been
+/// acknowledged; nothing in most stores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// The number of repairs that gave something up. The store refuses positions from before the
     /// last of them.
     pub repairs: u32,
-    /// The end of the last part that was given up.
+    /// The end of the last part that was given up, or the place of the last cut.
     pub before: Position,
-    /// The number of sequences to skip: more than the number of removed messages. A timeline whose
+    /// The number of sequences to skip: at least the number of removed messages. A timeline whose
     /// last record lies before [`before`](Self::before), or that has no record, goes on this many
     /// sequences later, because the sequences between may have been used.
     pub skip: u64,
@@ -49,6 +45,29 @@ impl Losses {
             true => self.skip,
             false => 0,
         }
+    }
+
+    /// Adds what an opening is going to cut off, and writes both files if sequences skip because of
+    /// it. Positions from before the cut stay valid, so a cut does not count as a repair.
+    ///
+    /// # Errors
+    /// The files cannot be written, also if the disk is full: without them the sequences of what was
+    /// cut off could be used again.
+    pub(crate) fn note_cut(
+        &mut self,
+        cut: &TornEnd,
+        backend: &dyn Backend,
+        store_id: [u8; 16],
+    ) -> Result<(), OpenError> {
+        if cut.skip == 0 {
+            return Ok(());
+        }
+        self.before = self.before.max(cut.position);
+        self.skip = self.skip.saturating_add(cut.skip);
+        for name in [NAME, COPY] {
+            self.write(backend, store_id, name)?;
+        }
+        Ok(())
     }
 
     /// Reads the file, or its copy if the file is missing or damaged.
@@ -75,7 +94,7 @@ impl Losses {
     ) -> Result<bool, OpenError> {
         Ok(match read(backend, name, store_id)? {
             Found::Whole(found) => found == *self,
-            Found::Nothing => self.repairs == 0,
+            Found::Nothing => *self == Losses::default(),
             Found::Damaged => false,
         })
     }

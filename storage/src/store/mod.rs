@@ -31,7 +31,7 @@ use crate::error::{OpenError, ReadError, io_error};
 use crate::log::overwrite;
 use crate::log::record::Record;
 use crate::log::segment::{self, HEADER_BYTES, Segment, SegmentFactory};
-use crate::recovery::{self, TornTail};
+use crate::recovery::{self, TornEnd, TornTail};
 use crate::run::manifest::{self, Manifest};
 use crate::run::{self, Runs};
 use crate::store::compact::{CompactionPlan, Compactor, Lifetimes};
@@ -97,8 +97,8 @@ impl Store {
     /// [`Options::runs`] those that are not in a run yet. If it then returns an error, discard what
     /// was replayed. When it succeeds, every replayed record is durable.
     ///
-    /// The opening cuts off an unfinished end of the log, which was never acknowledged, and keeps a
-    /// copy ([`RecoveryReport::torn`]).
+    /// The opening cuts off an unfinished end of the log, and keeps a copy
+    /// ([`RecoveryReport::torn`]).
     ///
     /// # Errors
     /// [`OpenError::Locked`] if the folder is in use, [`OpenError::Corrupt`] if acknowledged data
@@ -145,7 +145,7 @@ impl Store {
         remove_temporaries(&*backend)?;
         let (identity, created) = identify(&backend, &options)?;
         let store_id = identity.store_id;
-        let losses = Losses::read(&*backend, store_id)?;
+        let mut losses = Losses::read(&*backend, store_id)?;
         let manifest = read_manifest(&*backend, store_id)?;
         let newest_run = manifest.runs.iter().max_by_key(|run| run.to);
         let last_time = newest_run.map_or(0, |run| run.last_time);
@@ -155,7 +155,15 @@ impl Store {
             "finish",
         ))?;
         let runs = Runs::open(&backend, &manifest, store_id, options.cache_bytes)?;
-        let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
+        let mut note_cut = |torn: &TornEnd| losses.note_cut(torn, &*backend, store_id);
+        let mut log = recovery::recover(
+            &*backend,
+            store_id,
+            &manifest,
+            options.runs,
+            replay,
+            &mut note_cut,
+        )?;
         // Not before the recovery: a log without its beginning means that the manifest is lost, and
         // then only these files are left of it.
         remove_unknown_runs(&*backend, &manifest)?;

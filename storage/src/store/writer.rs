@@ -401,9 +401,13 @@ impl Writer {
     }
 
     fn place(&self) -> FrameContext {
+        let (position, durable) = (self.cursor, self.shared.durable());
         FrameContext {
-            position: self.cursor,
-            durable: self.shared.durable(),
+            position,
+            durable: match self.options.durability {
+                Durability::Sync => durable,
+                Durability::Interval(_) | Durability::Os => frame::weak(position, durable),
+            },
             salt: self.segment.salt,
             session: self.session,
         }

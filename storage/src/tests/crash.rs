@@ -44,6 +44,9 @@ fn run(opened: &mut Opened, seed: u64, batches: u64, known: Vec<Event>, sync: bo
     for event in &outcome.committed {
         seqs[event.timeline as usize] = event.seq;
     }
+    for (timeline, seq) in (0..).zip(&mut seqs) {
+        *seq = next_unskipped(opened, timeline).saturating_sub(1).max(*seq);
+    }
     for _ in 0..batches {
         let mut batch = Vec::new();
         for _ in 0..=random.below(5) {

@@ -137,8 +137,8 @@ fn damage_to_the_last_batch_of_a_killed_process_is_reported_as_a_torn_tail() {
                 assert!(kept >= 3);
                 assert_eq!(events, log[..kept]);
                 let torn = opened.report.torn.clone().unwrap();
-                assert_eq!(torn.position.0, event.position);
-                assert!(torn.bytes as usize > end - event.position as usize - 8);
+                assert_eq!(torn.end.position.0, event.position);
+                assert!(torn.end.bytes as usize > end - event.position as usize - 8);
                 let copy = torn.copies[0]
                     .file_name()
                     .unwrap()
@@ -146,7 +146,7 @@ fn damage_to_the_last_batch_of_a_killed_process_is_reported_as_a_torn_tail() {
                     .unwrap()
                     .to_owned();
                 let copy = disk.contents(&copy).unwrap();
-                assert_eq!(copy.len(), torn.bytes as usize);
+                assert_eq!(copy.len(), torn.end.bytes as usize);
                 assert_eq!(
                     copy[..3],
                     *b"TRK",
@@ -172,7 +172,7 @@ fn a_torn_tail_is_cut_once_and_for_all() {
         let (opened, _) = open(&disk, small()).unwrap();
         let torn = opened.report.torn.clone().unwrap();
         assert_eq!(torn.copies.len(), 2, "one for each segment");
-        assert!(torn.bytes > 4096 - 300);
+        assert!(torn.end.bytes > 4096 - 300);
         disk.power_cycle();
         drop(opened);
         let (opened, events) = open(&disk, small()).unwrap();

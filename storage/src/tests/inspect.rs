@@ -24,7 +24,7 @@ fn what_is_there_is_told_and_nothing_changed() {
     let found = Store::inspect_with(&disk).unwrap();
     assert_eq!(disk.operations(), operations, "nothing is written");
     assert_eq!(found.head.0, log[log.len() - 1].position);
-    assert_eq!((found.torn, &found.faults[..]), (false, &[][..]));
+    assert_eq!((found.torn, &found.faults[..]), (None, &[][..]));
     let merged: Vec<_> = found.runs.iter().filter(|r| r.kind == "messages").collect();
     let in_runs: u64 = merged.iter().filter_map(|run| run.entries).sum();
     assert_eq!(in_runs + found.log_records, log.len() as u64);
@@ -72,7 +72,7 @@ fn torn_ends_copies_and_leftovers_are_told() {
     let file = disk.open(name).unwrap();
     file.write_all_at(b"half a rec", segment.used).unwrap();
     let found = Store::inspect_with(&disk).unwrap();
-    assert!(found.torn && !before.torn);
+    assert!(found.torn.is_some() && before.torn.is_none());
     assert_eq!((found.head, found.end), (before.head, before.end));
     assert_eq!(found.copies.len(), 1);
     assert!(found.copies[0].file.ends_with("torn-0000000000000001.bak"));
@@ -130,7 +130,7 @@ fn a_look_changes_nothing_and_keeps_nobody_out() {
     for _ in 0..30 {
         commit(&mut opened, &mut log, 10);
         let found = Store::inspect(dir.path()).unwrap();
-        assert!(found.live && !found.torn, "{found:?}");
+        assert!(found.live && found.torn.is_none(), "{found:?}");
         assert_eq!(found.faults, []);
         let found = Store::verify(dir.path(), &mut |_, _| ()).unwrap();
         assert_eq!(

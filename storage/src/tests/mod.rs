@@ -36,6 +36,7 @@ mod spy;
 mod state;
 mod states;
 mod threads;
+mod torn;
 mod upgrade;
 mod verify;
 mod watch;
@@ -142,12 +143,22 @@ fn open(disk: &SimDisk, options: Options) -> Result<(Opened, Vec<Event>), OpenEr
 fn commit(opened: &mut Opened, log: &mut Vec<Event>, count: u64) {
     for _ in 0..count {
         let number = log.last().map_or(1, |event| event.number + 1);
-        let seq = next_seq(log, number);
+        let seq = next_seq(log, number).max(next_unskipped(opened, number));
         let mut event = event(number, seq, 300);
         event.position = opened.writer.append(&event.draft()).unwrap().0;
         log.push(event);
     }
     opened.writer.commit().unwrap();
+}
+
+/// Returns the next sequence of the timeline that event `number` belongs to, by what its store may have
+/// lost; 0 if the store lost nothing.
+fn next_unskipped(opened: &Opened, number: u64) -> u64 {
+    let timeline = TimelineId(u128::from(number % 3));
+    match opened.reader.losses().skip {
+        0 => 0,
+        _ => opened.reader.next_seq(timeline).unwrap_or(0),
+    }
 }
 
 /// Returns the next sequence of the timeline that event `number` belongs to.

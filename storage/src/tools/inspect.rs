@@ -9,6 +9,7 @@ use crate::error::OpenError;
 use crate::error::io_error;
 use crate::log::scan::Entry;
 use crate::log::segment::{self, FORMAT_VERSION};
+use crate::recovery::TornEnd;
 use crate::run::manifest::Manifest;
 use crate::run::{self, BlockCache, RunFile, RunId, RunKind};
 use crate::store::epochs::Epochs;
@@ -51,9 +52,8 @@ pub struct Inspection {
     pub epochs: usize,
     /// The sum of what repairs removed.
     pub losses: Losses,
-    /// Whether something that was never acknowledged follows the end of the log. The next opening
-    /// cuts it off.
-    pub torn: bool,
+    /// What follows the end of the log; `None` if nothing does. The next opening cuts it off.
+    pub torn: Option<TornEnd>,
     /// Copies of what an opening cut off or a repair replaced.
     pub copies: Vec<FileInfo>,
     /// Files of the store that are no longer in force. The next opening removes them.
@@ -157,7 +157,7 @@ impl Store {
             kept_bytes: manifest.kept.size().1,
             runs: Vec::new(),
             expired: expired(&manifest),
-            torn: walked.torn.is_some(),
+            torn: walked.torn,
             epochs: 0,
             losses: Losses::default(),
             copies: Vec::new(),

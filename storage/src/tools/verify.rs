@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::Store;
 use crate::backend::Backend;
 use crate::error::{Fault, OpenError, io_error};
+use crate::recovery::TornEnd;
 use crate::run::manifest::Manifest;
 use crate::run::{BlockCache, RunFile, RunForm, RunKind};
 use crate::store::epochs::Epochs;
@@ -13,7 +15,6 @@ use crate::store::identity::{self, Identity};
 use crate::store::losses::{self, Losses};
 use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step};
-use crate::{Position, Store};
 
 /// What [`Store::verify`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub struct Verified {
     pub bytes: u64,
     /// The number of undamaged records in the log and the runs.
     pub records: u64,
-    /// The end of the log, if unacknowledged data follows it; else `None`. Such data is not damage:
-    /// the next opening cuts it off.
-    pub torn: Option<Position>,
+    /// What follows the end of the log; `None` if nothing does. Such data is not damage: the next
+    /// opening cuts it off.
+    pub torn: Option<TornEnd>,
     /// Whether the store was open elsewhere: the result then shows the moment at which the check
     /// began.
     pub live: bool,
@@ -216,7 +217,7 @@ impl Check<'_> {
             ControlFlow::Continue(())
         })?;
         self.found.records += walked.scan.records;
-        self.found.torn = walked.torn.map(Position);
+        self.found.torn = walked.torn;
         self.found.faults.extend(walked.fault);
         Ok(())
     }

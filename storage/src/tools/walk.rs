@@ -14,7 +14,7 @@ use crate::log::overwrite;
 use crate::log::record::Record;
 use crate::log::scan::{self, Entry, Scan, ScanEnd};
 use crate::log::segment::{self, Segment};
-use crate::recovery::tail;
+use crate::recovery::{TornEnd, tail};
 use crate::run::manifest::{self, Manifest};
 use crate::store::identity;
 use crate::{Fault, Store, run};
@@ -82,8 +82,8 @@ pub(crate) struct Walked {
     /// The segments behind the end of the log.
     pub(crate) later: Vec<Arc<Segment>>,
     pub(crate) scan: Scan,
-    /// The end of the log, if unacknowledged data follows it.
-    pub(crate) torn: Option<u64>,
+    /// What follows the end of the log; `None` if nothing does.
+    pub(crate) torn: Option<TornEnd>,
     /// The first damage. The walk does not read what is behind it.
     pub(crate) fault: Option<Fault>,
 }
@@ -176,7 +176,7 @@ impl Walked {
         }
         let segments: Vec<_> = self.segments.iter().map(|(s, _)| s.clone()).collect();
         let survey = tail::survey(backend, &segments, &self.later, end)?;
-        self.torn = survey.finds_anything().then_some(end);
+        self.torn = survey.torn;
         Ok(())
     }
 }

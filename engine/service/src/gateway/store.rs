@@ -74,12 +74,20 @@ fn report_store(data: &Path, report: &RecoveryReport) {
             .iter()
             .map(|c| c.display().to_string())
             .collect();
+        let end = torn.end;
+        let happened = if end.records == 0 {
+            "cut off an unfinished write at the end of the log: with the durability `sync` it was not acknowledged, with `interval` and `os` it may have been"
+        } else {
+            "cut off the end of the log, because it is damaged there: its records may have been acknowledged (the durability was `interval` or `os`), and conversations skip the sequences that may have been used"
+        };
         tracing::warn!(
-            position = torn.position.0,
-            bytes = torn.bytes,
+            position = end.position.0,
+            bytes = end.bytes,
+            records = end.records,
+            skipped = end.skip,
             copies = %copies.join(", "),
             copies_incomplete = torn.copies_incomplete,
-            "the log had an unfinished end, none of it acknowledged: cut off"
+            "{happened}"
         );
     }
     let mode = std::fs::metadata(data).map_or(0, |meta| meta.permissions().mode());

@@ -64,10 +64,10 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
         count(found.epochs, "start")
     )?;
     let losses = found.losses;
-    if losses.repairs > 0 {
+    if losses.skip > 0 {
         writeln!(
             out,
-            "losses       {} removed something: timelines whose last record lies before position {} skip {} sequences",
+            "losses       {} removed something, or a start cut it off: timelines whose last record lies before position {} skip {} sequences",
             count(losses.repairs as usize, "repair"),
             losses.before.0,
             losses.skip
@@ -76,11 +76,13 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     for (kind, before) in &found.expired {
         writeln!(out, "expired      {kind} before position {}", before.0)?;
     }
-    if found.torn {
+    if let Some(torn) = found.torn {
         writeln!(
             out,
-            "torn end     after position {}: never acknowledged; the next start cuts it off",
-            found.end.0
+            "torn end     {} after position {}, with {} that may have been acknowledged: the next start cuts it off",
+            HumanBytes(torn.bytes),
+            torn.position.0,
+            count(torn.records as usize, "record")
         )?;
     }
     files(out, "copies       ", &found.copies)?;
@@ -239,7 +241,7 @@ fn object(found: &Inspection) -> Value {
             "to": found.end.0,
             "records": found.log_records,
             "states": found.log_states,
-            "torn": found.torn,
+            "torn": found.torn.is_some(),
         },
         "expired": expired,
         "epochs": found.epochs,

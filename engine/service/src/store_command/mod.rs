@@ -24,8 +24,8 @@ pub(crate) enum StoreCommand {
     Inspect(inspect::Args),
     /// Check every checksum; print the file and place of each damage. Changes nothing
     ///
-    /// Exit code 1 if anything is damaged. The unfinished end that a killed gateway leaves is not
-    /// damage: the gateway acknowledged none of it, and the next start cuts it off.
+    /// Exit code 1 if anything is damaged. An unfinished end of the log, as a killed gateway leaves it,
+    /// is not damage: no record says that it was on the disk, and the next start cuts it off.
     Verify(verify::Args),
     /// Print every record as a line of JSON: the records of runs by timeline, then those of the log
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use indicatif::{HumanBytes, HumanCount};
-use trunkline_storage::{OpenError, Store, Verified};
+use trunkline_storage::{OpenError, Store, TornEnd, Verified};
 
 use super::output::{LIVE, count};
 use super::progress::Progress;
@@ -50,17 +50,30 @@ pub(super) fn check(data: &Path) -> Result<Verified, OpenError> {
     found
 }
 
+/// Prints what follows the end of the log, and what the next start does about it.
+fn write_torn(torn: TornEnd, out: &mut dyn Write) -> std::io::Result<()> {
+    let at = torn.position.0;
+    if torn.records == 0 {
+        return writeln!(
+            out,
+            "torn end: an unfinished write follows position {at}: with the durability `sync` the gateway did not acknowledge it, with `interval` and `os` it may have; the next start cuts it off and keeps a copy"
+        );
+    }
+    writeln!(
+        out,
+        "torn end: the log is damaged at position {at}, and {} from there on may have been acknowledged (the durability was `interval` or `os`); the next start cuts it off, keeps a copy, and lets conversations skip {} sequences that may have been used",
+        count(torn.records as usize, "record"),
+        torn.skip
+    )
+}
+
 /// Prints the faults of a store, or that it has none.
 pub(super) fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
     if found.live {
         writeln!(out, "{LIVE}")?;
     }
     if let Some(torn) = found.torn {
-        writeln!(
-            out,
-            "torn end: the gateway did not acknowledge what follows position {}; the next start cuts it off and keeps a copy",
-            torn.0
-        )?;
+        write_torn(torn, out)?;
     }
     for fault in &found.faults {
         writeln!(

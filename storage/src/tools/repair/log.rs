@@ -164,8 +164,8 @@ impl Log<'_, '_> {
                 break;
             }
         }
-        // Data behind the end was never acknowledged. An opening copies it and cuts it off, if it
-        // can read it.
+        // No frame says that data behind the end was on the disk. An opening copies it and cuts it
+        // off, if it can read it.
         for part in &self.parts[plan.len()..] {
             plan.push(match &part.fault {
                 Some(_) => Fate::Goes,

@@ -3,10 +3,11 @@
 use super::RepairWork;
 use crate::Position;
 use crate::error::OpenError;
+use crate::log::record::MIN_RECORD;
 use crate::run::RunKind;
 use crate::run::manifest::Manifest;
 use crate::store::epochs::{self, Epochs};
-use crate::store::losses::{COPY, Losses, MIN_RECORD, NAME, UNKNOWN};
+use crate::store::losses::{COPY, Losses, NAME, UNKNOWN};
 
 /// The number of segments that may be missing behind the last known one, if that one is lost. By
 /// default it covers all segments that may wait to become runs, the one in use and the prepared
@@ -124,7 +125,7 @@ pub(super) fn mend(
         step.records = Some(0);
         work.kept(Some(&copy));
     }
-    if let Some(known) = known.filter(|known| known.repairs != 0 && !work.dry_run) {
+    if let Some(known) = known.filter(|known| *known != Losses::default() && !work.dry_run) {
         for name in [NAME, COPY] {
             known.write(work.backend, store_id, name)?;
         }
