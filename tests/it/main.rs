@@ -106,6 +106,7 @@ mod reader_jobs;
 mod receipts;
 mod receipts_together;
 mod reload;
+mod repaired;
 mod resume;
 mod reused_keys;
 mod roles;

@@ -34,7 +34,7 @@ pub(super) fn check(exit: &Exit, code: i32, words: &[&str]) {
 }
 
 /// Returns the records that `dump` prints.
-fn dump(data: &Path, flags: &[&str]) -> Vec<Value> {
+pub(super) fn dump(data: &Path, flags: &[&str]) -> Vec<Value> {
     let exit = store("dump", data, flags);
     check(&exit, 0, &[]);
     assert_eq!(exit.stderr, "", "{exit:?}");

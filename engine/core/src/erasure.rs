@@ -85,10 +85,8 @@ pub fn conversations<E: From<ReadError>>(
     let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
     let names = |places: &[InboxEntry<'_>]| places.iter().map(|place| name(user, place)).collect();
     for number in 0..inbox.chunks {
-        let value = store
-            .state(ids.inbox_chunk(id, number))?
-            .unwrap_or_default();
-        let chunk: InboxChunk<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+        let value = store.state(ids.inbox_chunk(id, number))?;
+        let chunk = InboxChunk::read(value.as_deref()).ok_or(ReadError::NoRecord)?;
         each(names(&chunk.places))?;
     }
     each(names(&inbox.places))

@@ -103,8 +103,8 @@ impl ConversationList<'_> {
             walk.owner.hides = inbox.hides;
             for number in 0..inbox.chunks {
                 let key = reading.ids().inbox_chunk(self.user, number);
-                let value = reading.bytes(key)?.unwrap_or_default();
-                let chunk: InboxChunk<'_> = state::decode(&value).ok_or(CORRUPT)?;
+                let value = reading.bytes(key)?;
+                let chunk = InboxChunk::read(value.as_deref()).ok_or(CORRUPT)?;
                 walk.visit(reading, &chunk.places).await?;
             }
             walk.visit(reading, &inbox.places).await?;

@@ -120,8 +120,7 @@ impl Searching {
         self.look_in(reading, view, &inbox.places, newest).await?;
         for number in 0..inbox.chunks {
             let value = reading.bytes(ids.inbox_chunk(user, number))?;
-            let value = value.unwrap_or_default();
-            let chunk: InboxChunk<'_> = state::decode(&value).ok_or(CORRUPT)?;
+            let chunk = InboxChunk::read(value.as_deref()).ok_or(CORRUPT)?;
             reading.count_listed(chunk.places.len());
             self.look_in(reading, view, &chunk.places, newest).await?;
         }

@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Form;
 use super::buckets::{Entry, Spread};
 use super::closed::Closed;
+use super::{Form, decode};
 use crate::ids::Ids;
 
 /// The number of conversations that the inbox itself holds. One more turns them into a chunk.
@@ -51,6 +51,14 @@ pub(crate) struct Inbox<'a> {
 pub(crate) struct InboxChunk<'a> {
     #[serde(borrow)]
     pub(crate) places: Vec<InboxEntry<'a>>,
+}
+
+impl<'a> InboxChunk<'a> {
+    /// Reads a stored chunk; `None` if it has another form. One that is missing is empty: a repair of the store gave up
+    /// the record that made it, and the inbox still counts it.
+    pub(crate) fn read(value: Option<&'a [u8]>) -> Option<Self> {
+        value.map_or_else(|| Some(Self::default()), decode)
+    }
 }
 
 /// A conversation in the inbox of one of its members.
