@@ -20,6 +20,7 @@ pub mod plot;
 pub mod prototype;
 pub mod raw;
 pub mod rival;
+pub mod rounds;
 pub mod scrape;
 pub mod sink;
 pub mod talk;

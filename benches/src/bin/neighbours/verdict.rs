@@ -1,10 +1,11 @@
 //! Whether the honest users were kept whole.
 
 use serde::Serialize;
+use trunkline_benches::rounds::Verdict;
 
 use crate::crew::Tally;
 use crate::honest::Harm;
-use crate::judge::{Judged, Verdict};
+use crate::judge::Judged;
 use crate::latencies::Latencies;
 
 /// How many milliseconds longer than before the control after the attacks may be at least.
