@@ -26,3 +26,4 @@ pub mod sink;
 pub mod talk;
 pub mod tokens;
 pub mod trace;
+pub mod waiting_sink;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::metering::{Debt, Reading, StoreReading};
-use crate::{machine, prototype, raw, scrape, sink};
+use crate::{machine, prototype, raw, scrape, sink, waiting_sink};
 
 /// The most time that a server may take until it listens.
 const START: Duration = Duration::from_secs(30);
@@ -20,6 +20,7 @@ const GATEWAY: &str = "__gateway";
 const PROTOTYPE: &str = "__prototype";
 const RAW: &str = "__raw";
 const SINK: &str = "__sink";
+const WAITING_SINK: &str = "__waiting-sink";
 
 /// Which gateway to start, and whom it takes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -160,6 +161,14 @@ impl Peer {
     /// The server does not start.
     pub fn sink(bytes: u64) -> anyhow::Result<Self> {
         Self::ready(Self::this(SINK)?.arg(bytes.to_string()))
+    }
+
+    /// Starts the server of [`waiting_sink`] with its answers in a file.
+    ///
+    /// # Errors
+    /// The server does not start.
+    pub fn waiting_sink(answers: &Path) -> anyhow::Result<Self> {
+        Self::ready(Self::this(WAITING_SINK)?.arg(answers))
     }
 
     /// Returns the command that starts this program as one of the servers of [`child_main`].
@@ -353,6 +362,7 @@ pub fn child_main() -> Option<ExitCode> {
         PROTOTYPE => Some(prototype::run(Path::new(&args.next()?))),
         RAW => Some(raw::run()),
         SINK => Some(sink::run(args.next()?.to_str()?.parse().ok()?)),
+        WAITING_SINK => Some(waiting_sink::run(Path::new(&args.next()?))),
         _ => None,
     }
 }

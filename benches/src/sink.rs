@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const FRAME: usize = 64 << 10;
 
 /// The response to each upgrade. It proves nothing, so only a client that does not look takes it.
-const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+pub(crate) const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
                           Connection: Upgrade\r\n\r\n";
 
 /// What a connection has been answered.

@@ -4,17 +4,19 @@
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde_json::json;
 use trunkline_benches::peer::Peer;
 use trunkline_benches::scrape;
 use trunkline_benches::talk::Talk;
 
 use crate::held::{Held, Kind};
+use crate::measure::Got;
+use crate::sample;
 
 /// The most time until all connections wait.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// there then, and does not count for each.
 const FIRST: usize = 10;
 
-/// The time in which the memory of the gateway settles.
-const SETTLE: Duration = Duration::from_secs(2);
+/// The time in which a server and its memory settle.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What is beside the messages.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +83,9 @@ pub(crate) struct Beside {
     held: Vec<Held>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
-    pub(crate) memory: Memory,
+    answers: Arc<AtomicU64>,
+    /// `None`: it was not measured.
+    pub(crate) memory: Option<Memory>,
 }
 
 /// Starts a back end that takes questions and never answers. It hangs until the process ends.
@@ -103,36 +107,48 @@ pub(crate) fn hanging() -> anyhow::Result<SocketAddr> {
 }
 
 impl Beside {
-    /// Lets everybody wait, and begins to ask and to read metrics.
+    /// Lets everybody wait at a server, and begins to ask and to read metrics. With `weighs`, the memory of those who
+    /// wait is measured, which takes some seconds more.
     ///
     /// # Errors
-    /// The gateway does not let as many wait.
-    pub(crate) fn begin(gateway: &Peer, load: Load) -> anyhow::Result<Self> {
-        let (http, server) = (gateway.http()?, gateway.address);
+    /// The server does not let as many wait.
+    pub(crate) fn begin(server: &Peer, load: Load, weighs: bool) -> anyhow::Result<Self> {
+        let http = server.http()?;
         let mut held = Vec::new();
-        let polls = Kind::Polls(now(http)?);
+        let polls = Kind::Polls(sample::now(http)?);
         let mut open = |kind: Kind, name: &str, count: usize| {
-            let first = count / FIRST;
-            held.push(Held::open(http, kind.clone(), 0..first));
-            wait(gateway, name, first)?;
-            let before = gateway.resident()? as f64;
+            let first = if weighs { count / FIRST } else { 0 };
+            let mut before = 0.0;
+            if weighs {
+                held.push(Held::open(http, kind.clone(), 0..first));
+                wait(server, name, first)?;
+                std::thread::sleep(SETTLE);
+                before = server.resident()? as f64;
+            }
             held.push(Held::open(http, kind, first..count));
-            wait(gateway, name, count)?;
-            let grown = gateway.resident()? as f64 - before;
+            wait(server, name, count)?;
+            if !weighs {
+                return Ok(0.0);
+            }
+            std::thread::sleep(SETTLE);
+            let grown = server.resident()? as f64 - before;
             anyhow::Ok(grown / (count - first).max(1) as f64)
         };
         let memory = Memory {
             poll: open(polls, "trunkline_http_waiting", load.polls)?,
             stream: open(Kind::Streams, "trunkline_http_streams", load.streams)?,
         };
+        std::thread::sleep(SETTLE);
         let over = Arc::<AtomicBool>::default();
+        let answers = Arc::<AtomicU64>::default();
         let mut threads: Vec<_> = (0..load.asking)
             .map(|number| {
                 let over = Arc::clone(&over);
-                std::thread::spawn(move || ask(server, number, &over))
+                let (address, answers) = (server.address, Arc::clone(&answers));
+                std::thread::spawn(move || ask(address, number, (&over, &answers)))
             })
             .collect();
-        let (control, told) = (gateway.control()?, Arc::clone(&over));
+        let (control, told) = (server.control()?, Arc::clone(&over));
         if load.reads_metrics {
             threads.push(std::thread::spawn(move || read_metrics(control, &told)));
         }
@@ -141,19 +157,28 @@ impl Beside {
             held,
             over,
             threads,
-            memory,
+            answers,
+            memory: weighs.then_some(memory),
         })
+    }
+
+    /// Returns what those who wait got so far.
+    pub(crate) fn got(&self) -> Got {
+        Got {
+            ends: self.held.iter().map(Held::ends).sum::<u64>() as f64,
+            answers: self.answers.load(Relaxed) as f64,
+        }
     }
 
     /// Ends all of it, and checks that everybody waited until now.
     ///
     /// # Errors
     /// Somebody did not wait, or could not ask.
-    pub(crate) fn end(self, gateway: &Peer) -> anyhow::Result<()> {
+    pub(crate) fn end(self, server: &Peer) -> anyhow::Result<()> {
         // Some are between two requests.
         let is_enough = |waiting: f64, count: usize| waiting >= count as f64 * 0.98;
-        let polls = gateway.metric("trunkline_http_waiting")?;
-        let streams = gateway.metric("trunkline_http_streams")?;
+        let polls = server.metric("trunkline_http_waiting")?;
+        let streams = server.metric("trunkline_http_streams")?;
         if !is_enough(polls, self.load.polls) || !is_enough(streams, self.load.streams) {
             bail!("at the end only {polls} polls and {streams} streams wait");
         }
@@ -165,15 +190,15 @@ impl Beside {
             }
         }
         self.held.into_iter().try_for_each(Held::close)?;
-        wait(gateway, "trunkline_http_connections", 0)
+        wait(server, "trunkline_http_connections", 0)
     }
 }
 
-/// Waits until a number of the gateway's metrics is what it should be, and then for its memory to settle.
-fn wait(gateway: &Peer, name: &str, count: usize) -> anyhow::Result<()> {
+/// Waits until a number of a server's metrics is what it should be.
+fn wait(server: &Peer, name: &str, count: usize) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        let found = gateway.metric(name)?;
+        let found = server.metric(name)?;
         if found == count as f64 {
             break;
         }
@@ -182,30 +207,16 @@ fn wait(gateway: &Peer, name: &str, count: usize) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    std::thread::sleep(SETTLE);
     Ok(())
 }
 
-/// Returns the position after the last event.
-fn now(http: SocketAddr) -> anyhow::Result<String> {
-    use std::io::Write;
-    let mut stream = TcpStream::connect(http)?;
-    let request = format!(
-        "GET /api/v1/rtm.receive?lastPos=now HTTP/1.1\r\nHost: {http}\r\nX-Trunkline-User: poll0\r\n\
-         Connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let pos = answer
-        .split_once("\"lastPos\":\"")
-        .and_then(|(_, rest)| rest.split_once('"'));
-    let (pos, _) = pos.with_context(|| format!("no position in {answer:?}"))?;
-    Ok(pos.to_owned())
-}
-
-/// Asks the back end that hangs again and again. The gateway answers with an error in time.
-fn ask(server: SocketAddr, number: usize, over: &AtomicBool) -> anyhow::Result<()> {
+/// Asks the back end that hangs again and again. The gateway answers with an error: in time, or at once while it lets
+/// the back end rest because it has failed.
+fn ask(
+    server: SocketAddr,
+    number: usize,
+    (over, answers): (&AtomicBool, &AtomicU64),
+) -> anyhow::Result<()> {
     let hello = json!({"user": format!("asking{number}"), "device": "d"});
     let mut talk = Talk::greet(server, Ipv4Addr::new(127, 0, 2, 1), &hello)?;
     let question = json!({"method": "hang", "data": number});
@@ -214,6 +225,7 @@ fn ask(server: SocketAddr, number: usize, over: &AtomicBool) -> anyhow::Result<(
         if answer["error"]["code"] != 120 {
             bail!("the back end hangs, and the gateway answers {answer}");
         }
+        answers.fetch_add(1, Relaxed);
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())

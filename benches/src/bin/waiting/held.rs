@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub(crate) enum Kind {
 pub(crate) struct Held {
     over: Arc<AtomicBool>,
     failed: Arc<AtomicU64>,
+    /// The answers of polls and the comments of streams that came.
+    ends: Arc<AtomicU64>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
@@ -50,11 +52,13 @@ impl Held {
     /// wait.
     pub(crate) fn open(server: SocketAddr, kind: Kind, numbers: Range<usize>) -> Self {
         let (over, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let ends = Arc::<AtomicU64>::default();
         let mut keeper = Keeper {
             server,
             kind,
             over: Arc::clone(&over),
             failed: Arc::clone(&failed),
+            ends: Arc::clone(&ends),
             first: numbers.start,
             conns: numbers.map(|_| None).collect(),
             opening: 0,
@@ -62,8 +66,14 @@ impl Held {
         Self {
             over,
             failed,
+            ends,
             thread: Some(std::thread::spawn(move || keeper.run())),
         }
+    }
+
+    /// Returns how many polls ended and how many comments and first events came.
+    pub(crate) fn ends(&self) -> u64 {
+        self.ends.load(Relaxed)
     }
 
     /// Ends the connections.
@@ -104,6 +114,7 @@ struct Keeper {
     kind: Kind,
     over: Arc<AtomicBool>,
     failed: Arc<AtomicU64>,
+    ends: Arc<AtomicU64>,
     /// The number of the first client.
     first: usize,
     conns: Vec<Option<Conn>>,
@@ -199,11 +210,15 @@ impl Keeper {
             }
         }
         match self.kind {
-            Kind::Streams if is_good(&conn.answer) => conn.answer.truncate(GOOD.len()),
+            Kind::Streams if is_good(&conn.answer) => {
+                self.ends.fetch_add(1, Relaxed);
+                conn.answer.truncate(GOOD.len());
+            }
             Kind::Polls(_) if is_whole(&conn.answer) => {
                 if !is_good(&conn.answer) {
                     self.failed.fetch_add(1, SeqCst);
                 }
+                self.ends.fetch_add(1, Relaxed);
                 conn.answer.clear();
                 conn.stream.write_all(request.as_bytes())?;
             }
