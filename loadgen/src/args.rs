@@ -1,5 +1,6 @@
 //! The command line as typed. This module only parses; `settings` resolves the result.
 
+mod agents;
 mod gate;
 mod peers;
 mod plan;
@@ -17,6 +18,7 @@ use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::threshold::Wanted;
 use crate::scenario::variables::Variable;
 use crate::units::{Compress, Rate, Share, Span};
+pub(crate) use agents::{AgentArgs, ManyArgs, WantedAgents};
 pub(crate) use gate::GateArgs;
 pub(crate) use peers::PeersArgs;
 pub(crate) use plan::PlanArgs;
@@ -81,6 +83,8 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 pub(crate) enum Verb {
     /// Run a scenario and check every message
     Run(Box<RunVerb>),
+    /// Play parts of runs that another machine leads (`loadgen run --agents N --nats URL`)
+    Agent(AgentArgs),
     /// Find the highest message rate that holds the thresholds of a scenario
     FindMax(Box<FindMaxArgs>),
     /// Open many sessions, hold them with light traffic, and measure memory and CPU per session
@@ -157,6 +161,8 @@ pub(crate) struct RunVerb {
     pub(crate) run: RunArgs,
     #[command(flatten)]
     pub(crate) told: ToldArgs,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
 }
 
 /// The options for what a run tells other programs.

@@ -20,7 +20,7 @@ use crate::peers;
 use crate::plan;
 use crate::recheck;
 use crate::report;
-use crate::run::{conduct, prepare};
+use crate::run::{agent, conduct, lead, prepare};
 use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::variables::Variable;
@@ -47,6 +47,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match parsed.verb {
         Verb::Run(args) => run_scenario(*args),
+        Verb::Agent(args) => agent::run(&args),
         Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Compare(args) => compare::run(&args),
@@ -94,14 +95,19 @@ fn ended(done: Outcome<Exit>) -> ExitCode {
     })
 }
 
-fn run_scenario(RunVerb { run, told }: RunVerb) -> Outcome<Exit> {
+fn run_scenario(RunVerb { run, told, many }: RunVerb) -> Outcome<Exit> {
     if told.json && told.events_take_output() {
         return Err(Failure::scenario(
             "--json and --events - both want standard output: the last line of the events has the summary, or name a file at --events",
         ));
     }
     let loaded = prepare::load(&run)?;
-    conduct::run(&settings::resolve_loaded(loaded, run)?, &told)
+    let wanted = many.wanted(&run)?;
+    let run = settings::resolve_loaded(loaded, run)?;
+    match wanted {
+        Some(wanted) => lead::run(&run, &wanted, &told),
+        None => conduct::run(&run, &told),
+    }
 }
 
 /// Prints what this machine can carry with the generator and the gateway on it, as for a run

@@ -22,6 +22,11 @@ impl Clock {
         }
     }
 
+    /// Makes a clock that is at zero at this time, and before it.
+    pub(crate) fn starting(start: Instant) -> Self {
+        Self { start }
+    }
+
     /// Returns the nanoseconds since the start. They do not overflow for 584 years.
     pub(crate) fn now(&self) -> Nanos {
         to_nanos(self.start.elapsed())

@@ -9,7 +9,8 @@
 //! | `cli` | picks the command and turns its outcome into an exit code |
 //! | `gate` | is a command of its own: counts instructions and bytes, and compares two builds by runs |
 //! | `find_max`, `hold`, `recheck`, `compare`, `peers`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compare servers, compute a plan without a run |
-//! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results |
+//! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results; leads a run of several machines, or plays a part of one |
+//! | `agents` | what the machines of one run tell each other, over NATS |
 //! | `baseline` | puts figures of an earlier run in the place of relative thresholds |
 //! | `live`, `prometheus`, `events`, `report` | show a run: on the terminal, to scrapers, line by line, as files |
 //! | `verdict` | judges what the threads measured |
@@ -21,6 +22,7 @@
 //! | `scenario`, `args`, `membership`, `population`, `curve` | describe the wanted load, and compute its figures |
 //! | `course`, `stats`, `health` | measure |
 
+mod agents;
 mod args;
 mod baseline;
 mod check;

@@ -1,9 +1,10 @@
 //! The violations, with the events around them, in bounded memory.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
-use serde::Serialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+use serde::{Deserialize, Serialize};
 
 use super::roster::Roster;
 use super::scene::NOBODY;
@@ -11,7 +12,8 @@ use crate::clock::Nanos;
 use crate::foreign::quoted;
 
 /// A way in which a gateway broke its promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Violation {
     /// A stored message was not pushed to a device that was there.
     Lost,
@@ -46,6 +48,12 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
+    /// Returns the violation with this name in reports.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let name: serde::de::value::StrDeserializer<'_, Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+
     /// Returns the violation's name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -198,11 +206,9 @@ impl Evidence {
             .map(|finding| format!("{}: {}", finding.violation.name(), finding.detail))
     }
 
-    /// Writes the violations kept as JSON lines, each with the events around it.
-    ///
-    /// # Errors
-    /// The writer fails.
-    pub(super) fn write(&self, roster: &Roster, out: &mut dyn Write) -> std::io::Result<()> {
+    /// Returns the violations kept as JSON lines, each with the events around it.
+    pub(super) fn lines(&self, roster: &Roster) -> String {
+        let mut lines = String::new();
         for finding in &self.findings {
             let name = finding.conversation.map(|conversation| {
                 let mut id = String::new();
@@ -221,9 +227,10 @@ impl Evidence {
                 "detail": finding.detail,
                 "events": events,
             });
-            writeln!(out, "{line}")?;
+            lines += &line.to_string();
+            lines.push('\n');
         }
-        Ok(())
+        lines
     }
 }
 
@@ -261,5 +268,19 @@ mod tests {
         assert!(events.is_sorted_by_key(|event| event.at));
         assert!(events.iter().all(|event| event.conversation == 1));
         assert_eq!(events.last().unwrap().counter, REMEMBERED as u32 + 5);
+    }
+
+    #[test]
+    fn a_name_is_that_of_one_violation() {
+        for violation in [
+            Violation::Lost,
+            Violation::TextChanged,
+            Violation::MetricsDisagree,
+        ] {
+            assert_eq!(Violation::named(violation.name()), Some(violation));
+            let json = serde_json::to_value(violation).unwrap();
+            assert_eq!(json, violation.name());
+        }
+        assert_eq!(Violation::named("found"), None);
     }
 }

@@ -1,7 +1,8 @@
 //! What every judge of a thread has in common, and what is left of it after a run.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+
+use serde::{Deserialize, Serialize};
 
 use super::evidence::{Evidence, Violation};
 use super::ledger::Departure;
@@ -54,20 +55,37 @@ pub(crate) trait Judge {
     }
 }
 
-/// The findings about one thread's messages.
-#[derive(Debug)]
+/// The most evidence that is kept of all threads of a process together, in bytes. Later lines are left out.
+const EVIDENCE_MAX: usize = 8 << 20;
+
+/// The findings about the messages of one thread, or of several together.
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Findings {
-    roster: Roster,
-    evidence: Evidence,
     counters: Counters,
+    violations: BTreeMap<Violation, u64>,
+    /// The kept violations as JSON lines, each with the events before it.
+    evidence: String,
 }
 
 impl Findings {
-    pub(super) fn new(roster: Roster, evidence: Evidence, counters: Counters) -> Self {
+    pub(super) fn new(roster: &Roster, evidence: &Evidence, counters: Counters) -> Self {
         Self {
-            roster,
-            evidence,
             counters,
+            violations: evidence.counts().clone(),
+            evidence: evidence.lines(roster),
+        }
+    }
+
+    /// Adds the findings of another thread.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        for (kind, count) in &other.violations {
+            *self.violations.entry(*kind).or_default() += count;
+        }
+        for line in other.evidence.split_inclusive('\n') {
+            if self.evidence.len() + line.len() <= EVIDENCE_MAX {
+                self.evidence += line;
+            }
         }
     }
 
@@ -78,14 +96,11 @@ impl Findings {
 
     /// Returns how often each violation happened.
     pub(crate) fn violations(&self) -> &BTreeMap<Violation, u64> {
-        self.evidence.counts()
+        &self.violations
     }
 
-    /// Writes the kept violations as JSON lines, each with the events before it.
-    ///
-    /// # Errors
-    /// The writer fails.
-    pub(crate) fn write_evidence(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        self.evidence.write(&self.roster, out)
+    /// Returns the kept violations as JSON lines, each with the events before it.
+    pub(crate) fn evidence(&self) -> &str {
+        &self.evidence
     }
 }

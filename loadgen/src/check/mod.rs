@@ -138,7 +138,7 @@ impl Judge for Checker {
     }
 
     fn into_findings(self) -> Findings {
-        Findings::new(self.roster, self.evidence, self.counters)
+        Findings::new(&self.roster, &self.evidence, self.counters)
     }
 }
 

@@ -419,7 +419,7 @@ impl Judge for PlainChecker {
     }
 
     fn into_findings(self) -> Findings {
-        Findings::new(self.roster, self.evidence, self.counters)
+        Findings::new(&self.roster, &self.evidence, self.counters)
     }
 }
 

@@ -286,12 +286,7 @@ impl Bench {
 
     /// Returns the evidence of the violations, one value for each.
     fn evidence(&self) -> Vec<serde_json::Value> {
-        let mut out = Vec::new();
-        let roster = self.checker.roster();
-        { self.checker.evidence() }
-            .write(roster, &mut out)
-            .expect("memory");
-        let text = String::from_utf8(out).expect("text");
+        let text = self.checker.evidence().lines(self.checker.roster());
         let lines = text.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().expect("JSON")
     }

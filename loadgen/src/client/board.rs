@@ -17,7 +17,10 @@ const _: () = assert!(HANDOVER >= 2 * REPORT);
 /// The reports of the threads to each other and to the main thread.
 #[derive(Debug)]
 pub(crate) struct Board {
-    /// The number of threads that have not ended an executor, by executor.
+    /// The number of votes that are not from threads of this machine: 1 if other machines play a part of
+    /// the run, otherwise 0.
+    others: u32,
+    /// The number of votes that an executor has not ended, by executor: one of each thread, and [`Self::others`].
     left: Vec<AtomicU32>,
     /// The time at which the last thread ended an executor, plus one, by executor; 0 before.
     ended: Vec<AtomicU64>,
@@ -40,14 +43,26 @@ impl Board {
     /// Makes a board for this many executors and threads. With `has_groups`, each thread makes its
     /// groups before the first executor.
     pub(crate) fn new(executors: usize, threads: u32, has_groups: bool) -> Self {
+        Self::with_others(executors, threads, has_groups, 0)
+    }
+
+    /// Makes a board like [`Self::new`] for the threads of one of several machines. An executor ends, and
+    /// groups are made, when the lead of the run says so too.
+    pub(crate) fn of_part(executors: usize, threads: u32, has_groups: bool) -> Self {
+        Self::with_others(executors, threads, has_groups, 1)
+    }
+
+    fn with_others(executors: usize, threads: u32, has_groups: bool, others: u32) -> Self {
+        let votes = threads + others;
         Self {
-            left: (0..executors).map(|_| AtomicU32::new(threads)).collect(),
+            others,
+            left: (0..executors).map(|_| AtomicU32::new(votes)).collect(),
             ended: (0..executors).map(|_| AtomicU64::new(0)).collect(),
             counters: (0..threads).map(|_| Mutex::default()).collect(),
             reports: Reports::new(executors, threads),
             chaos: Chaos::default(),
             has_groups,
-            making: AtomicU32::new(if has_groups { threads } else { 0 }),
+            making: AtomicU32::new(if has_groups { votes } else { 0 }),
             made: AtomicU64::new(0),
             sending_ends: AtomicU64::new(Nanos::MAX),
         }
@@ -68,6 +83,33 @@ impl Board {
     pub(super) fn made(&self, now: Nanos) {
         self.made.fetch_max(now, Ordering::SeqCst);
         self.making.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Notes that all machines have made their groups, at that time.
+    pub(crate) fn release_groups(&self, at: Nanos) {
+        if self.has_groups {
+            self.made(at);
+        }
+    }
+
+    /// Returns whether the threads of this machine have made their groups.
+    pub(crate) fn made_here(&self) -> bool {
+        self.making.load(Ordering::SeqCst) <= self.others
+    }
+
+    /// Notes that an executor has ended on all machines, at that time.
+    pub(crate) fn release(&self, executor: usize, at: Nanos) {
+        self.end(executor, at);
+    }
+
+    /// Returns when the last thread of this machine ended an executor; `None` while some have not
+    /// ended it.
+    pub(crate) fn ended_here(&self, executor: usize) -> Option<Nanos> {
+        let over = self.left[executor].load(Ordering::SeqCst) <= self.others;
+        self.ended[executor]
+            .load(Ordering::SeqCst)
+            .checked_sub(1)
+            .filter(|_| over)
     }
 
     /// Returns whether each thread makes groups before the first executor.

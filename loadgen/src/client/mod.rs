@@ -19,6 +19,8 @@ mod connections;
 mod dialogue;
 mod full;
 mod incoming;
+mod measured;
+mod mirror;
 mod outgoing;
 mod phases;
 mod plain;
@@ -38,7 +40,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::check::{Findings, Judge};
+use crate::check::Judge;
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::driver::mqtt::Mqtt;
 use crate::driver::template::Template;
@@ -53,6 +55,8 @@ use connections::{Connections, Route};
 use dialogue::Dialogue;
 use full::Full;
 pub(crate) use full::FullPlay;
+pub(crate) use measured::Measured;
+pub(crate) use mirror::Beat;
 use phases::Phases;
 pub(crate) use phases::{SendWindow, Step};
 use plain::Plain;
@@ -128,24 +132,6 @@ pub(crate) enum Play {
     Template(Box<PlainPlay<Template>>),
     /// MQTT 5.
     Mqtt(Box<PlainPlay<Mqtt>>),
-}
-
-/// The measurements of a thread.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) findings: Findings,
-    pub(crate) latencies: Latencies,
-    /// The longest time that the loop was away from its sockets, from the first send until sessions
-    /// are closed. Only then can it change a figure.
-    pub(crate) stall: Nanos,
-    /// The time from the start of the first executor that sends to the end of the last one.
-    pub(crate) sending: SendWindow,
-    /// The storms, in the order in which they began.
-    pub(crate) storms: Vec<Storm>,
-    /// The first failure, for people.
-    pub(crate) trouble: Option<String>,
-    /// The duration of making the groups.
-    pub(crate) making: Nanos,
 }
 
 /// A generator thread.
@@ -276,7 +262,7 @@ impl<D: Dialogue> Client<D> {
                 until: sending.until.min(now),
                 ..sending
             },
-            trouble: self.reporter.into_first_trouble(),
+            troubles: self.reporter.into_first_trouble().into_iter().collect(),
             making: self.dialogue.prepared_in(),
         })
     }

@@ -1,6 +1,8 @@
 //! The course of a run in one thread: executors one after another or together, then drain, read back,
 //! end.
 
+use serde::{Deserialize, Serialize};
+
 use super::board::{Board, HANDOVER};
 use super::reports::RunStage;
 use super::storms::Storms;
@@ -69,7 +71,7 @@ impl Stage {
 }
 
 /// The time in which messages are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct SendWindow {
     /// The start of the first executor that sends; [`Nanos::MAX`] before.
     pub(crate) from: Nanos,

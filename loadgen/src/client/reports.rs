@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Nanos;
 use crate::stats::Tally;
 
@@ -15,7 +17,7 @@ use crate::stats::Tally;
 const TROUBLES: usize = 16;
 
 /// The stage of a thread. The stages follow each other in this order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub(crate) enum RunStage {
     /// The executors work.
     #[default]

@@ -1,15 +1,17 @@
 //! Storms of reconnects, as one thread sees them.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::schedule::Chosen;
-use crate::stats::{Counters, LATENCY_MAX_US};
+use crate::stats::{Counters, empty, sparse};
 
 /// The results of one storm in one thread.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 pub(crate) struct Storm {
-    chosen: Chosen,
+    /// The number of the storm's executor.
+    number: usize,
     /// The intended time of the storm.
     pub(crate) at: Nanos,
     /// Sessions that the storm cut.
@@ -17,12 +19,15 @@ pub(crate) struct Storm {
     /// The number of cut sessions that did not come back.
     pub(crate) gone: u64,
     /// The times from the storm's start until a session was back, in microseconds.
+    #[serde(with = "sparse")]
     pub(crate) back: Histogram<u64>,
     /// The times from the intended time of a send to its answer in microseconds, for devices that
     /// stayed connected while the storm lasted.
+    #[serde(with = "sparse")]
     pub(crate) ack: Histogram<u64>,
     /// The times from the intended time of a send to its push in microseconds, for devices that
     /// stayed connected.
+    #[serde(with = "sparse")]
     pub(crate) e2e: Histogram<u64>,
     /// The thread's counters when the storm began.
     pub(crate) before: Counters,
@@ -33,22 +38,18 @@ pub(crate) struct Storm {
 impl Storm {
     /// Returns the number of the storm's executor.
     pub(crate) fn number(&self) -> usize {
-        self.chosen.number
+        self.number
     }
 
-    fn begin(at: Nanos, chosen: Chosen, before: Counters) -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
-                .expect("constant bounds that the crate accepts")
-        };
+    fn begin(at: Nanos, number: usize, before: Counters) -> Self {
         Self {
-            chosen,
+            number,
             at,
             cut: 0,
             gone: 0,
-            back: histogram(),
-            ack: histogram(),
-            e2e: histogram(),
+            back: empty(),
+            ack: empty(),
+            e2e: empty(),
             before,
             after: None,
         }
@@ -80,23 +81,24 @@ pub(super) enum StormLatency {
 
 /// The storms of a thread, in the order in which they began. There are few.
 #[derive(Debug, Default)]
-pub(super) struct Storms(Vec<Storm>);
+pub(super) struct Storms(Vec<(Chosen, Storm)>);
 
 impl Storms {
     /// Counts a session that a storm cuts. Returns the storm's place.
     pub(super) fn cut(&mut self, at: Nanos, chosen: Chosen, counters: Counters) -> u8 {
-        let known = self.0.iter().position(|it| it.chosen == chosen);
+        let known = self.0.iter().position(|it| it.0 == chosen);
         let place = known.unwrap_or_else(|| {
-            self.0.push(Storm::begin(at, chosen, counters));
+            let storm = Storm::begin(at, chosen.number, counters);
+            self.0.push((chosen, storm));
             self.0.len() - 1
         });
-        self.0[place].cut += 1;
+        self.0[place].1.cut += 1;
         place as u8
     }
 
     /// Counts a session that a storm had cut and that is back. Returns the time since the storm's start.
     pub(super) fn back(&mut self, place: u8, now: Nanos) -> Nanos {
-        let storm = &mut self.0[place as usize];
+        let storm = &mut self.0[place as usize].1;
         let took = now.saturating_sub(storm.at);
         storm.back.saturating_record(took.div_ceil(1_000));
         took
@@ -104,20 +106,20 @@ impl Storms {
 
     /// Counts a session that a storm had cut and that does not come back.
     pub(super) fn gone(&mut self, place: u8) {
-        self.0[place as usize].gone += 1;
+        self.0[place as usize].1.gone += 1;
     }
 
     /// Returns whether all sessions that the storm of an executor has cut so far are back or given
     /// up.
     pub(super) fn is_over(&self, number: usize) -> bool {
-        let mut storms = self.0.iter().filter(|it| it.chosen.number == number);
-        storms.all(|it| it.back.len() + it.gone == it.cut)
+        let mut storms = self.0.iter().map(|it| &it.1);
+        storms.all(|it| it.number != number || it.back.len() + it.gone == it.cut)
     }
 
     /// Records a latency of a device that stays connected while a storm lasts.
     pub(super) fn record(&mut self, device: u32, latency: StormLatency, took: Nanos) {
-        for storm in &mut self.0 {
-            if storm.after.is_none() && !storm.chosen.has(device) {
+        for (chosen, storm) in &mut self.0 {
+            if storm.after.is_none() && !chosen.has(device) {
                 let histogram = match latency {
                     StormLatency::Ack => &mut storm.ack,
                     StormLatency::E2e => &mut storm.e2e,
@@ -129,13 +131,14 @@ impl Storms {
 
     /// Returns all storms, in the order in which they began.
     pub(super) fn into_all(self) -> Vec<Storm> {
-        self.0
+        self.0.into_iter().map(|it| it.1).collect()
     }
 
     /// Notes that the storm of an executor is over.
     pub(super) fn end(&mut self, number: usize, counters: Counters) {
-        let storms = self.0.iter_mut().filter(|it| it.chosen.number == number);
-        storms.for_each(|it| it.after = Some(counters));
+        let storms = self.0.iter_mut().map(|it| &mut it.1);
+        let ended = storms.filter(|it| it.number == number);
+        ended.for_each(|it| it.after = Some(counters));
     }
 }
 
@@ -170,10 +173,10 @@ mod tests {
         storms.gone(0);
         assert!(storms.is_over(4) && !storms.is_over(6));
         storms.end(4, counters(8));
-        let first = &storms.0[0];
+        let first = &storms.0[0].1;
         assert_eq!((first.cut, first.gone, first.back.max()), (2, 1, 3));
         assert_eq!(first.after.map(|it| it.refused), Some(8));
-        assert!(storms.0[1].after.is_none());
+        assert!(storms.0[1].1.after.is_none());
         // Two threads' parts of one storm.
         let mut all = first.clone();
         let mut other = first.clone();

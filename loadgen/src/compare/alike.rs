@@ -15,7 +15,8 @@ const HARMLESS: [&str; 4] = ["seed", "thresholds.", "health.", "plan."];
 
 /// The properties of the environment that affect the figures. The address of a gateway does not:
 /// two builds that run beside each other have two addresses.
-const MACHINE: [&str; 10] = [
+const MACHINE: [&str; 11] = [
+    "agents",
     "architecture",
     "build",
     "gateway_durability",

@@ -1,10 +1,13 @@
 //! The course of a run: its counters and both processes, sampled while it runs.
 
 mod intervals;
+mod merged;
 
 #[cfg(test)]
 pub(crate) use intervals::tests::intervals as intervals_for_tests;
 pub(crate) use intervals::{Interval, Intervals, Table, Worst, figure};
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::health::{Cpu, CpuTimes, Process};
@@ -12,7 +15,7 @@ use crate::local_gateway::LocalGateway;
 use crate::stats::{Counters, INTERVALS_MAX, WIDTH};
 
 /// The state of a run at one time since its start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub(crate) struct Sample {
     pub(crate) at: Nanos,
     pub(crate) counters: Counters,
@@ -24,7 +27,7 @@ pub(crate) struct Sample {
 
 /// Samples at equal distances. Beyond [`INTERVALS_MAX`] samples the distance doubles, and every
 /// second one is forgotten.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Course {
     width: Nanos,
     gateway: Option<u32>,

@@ -1,9 +1,9 @@
 //! Figures of the kernel about this machine and its processes (proc(5)).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How the CPU time between two looks was spent, in parts of all CPU time.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 pub(crate) struct Cpu {
     /// The part that the hypervisor took, 0 to 1.
     pub(crate) steal: f64,
@@ -12,11 +12,20 @@ pub(crate) struct Cpu {
 }
 
 /// The kernel's CPU counters at one time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 pub(crate) struct CpuTimes {
     steal: u64,
     idle: u64,
     all: u64,
+}
+
+impl CpuTimes {
+    /// Adds the counters of another machine.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.steal += other.steal;
+        self.idle += other.idle;
+        self.all += other.all;
+    }
 }
 
 impl Cpu {
@@ -50,7 +59,7 @@ impl Cpu {
 }
 
 /// The CPU time and the memory of a process.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Process {
     /// User and system time, in seconds.
     pub(crate) cpu_seconds: f64,
@@ -59,6 +68,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Adds the figures of another process.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.cpu_seconds += other.cpu_seconds;
+        self.rss_bytes += other.rss_bytes;
+    }
+
     /// Reads the figures of a process now; zeros without such a process.
     pub(crate) fn look(pid: u32) -> Self {
         let read =

@@ -112,6 +112,39 @@ impl Health {
     }
 }
 
+impl Health {
+    /// Returns the health of several machines together: the worst figure of each kind, and all faults,
+    /// each with the name of its machine.
+    pub(crate) fn of_all<'a>(machines: impl Iterator<Item = (&'a str, &'a Self)>) -> Self {
+        let mut all = Self {
+            healthy: true,
+            send_lag_p99_us: 0,
+            achieved: 1.0,
+            loop_stall_us: 0,
+            steal: 0.0,
+            idle: 1.0,
+            faults: Vec::new(),
+        };
+        for (name, one) in machines {
+            all.healthy &= one.healthy;
+            all.send_lag_p99_us = all.send_lag_p99_us.max(one.send_lag_p99_us);
+            all.achieved = all.achieved.min(one.achieved);
+            all.loop_stall_us = all.loop_stall_us.max(one.loop_stall_us);
+            all.steal = all.steal.max(one.steal);
+            all.idle = all.idle.min(one.idle);
+            let faults = one.faults.iter().map(|fault| format!("{name}: {fault}"));
+            all.faults.extend(faults);
+        }
+        all
+    }
+
+    /// Adds a fault.
+    pub(crate) fn add_fault(&mut self, fault: String) {
+        self.healthy = false;
+        self.faults.push(fault);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

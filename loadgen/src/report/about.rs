@@ -20,9 +20,10 @@ pub(super) struct About {
 }
 
 /// The names of the facts, in the order of [`About::facts`].
-pub(super) const FACTS: [&str; 11] = [
+pub(super) const FACTS: [&str; 12] = [
     "ended",
     "machine",
+    "agents",
     "loadgen",
     "gateway",
     "scenario",
@@ -77,6 +78,7 @@ impl About {
                 env("kernel"),
                 env("architecture")
             ),
+            known(agents(summary)),
             format!(
                 "{}, {} build, {} threads",
                 env("loadgen"),
@@ -130,6 +132,27 @@ impl About {
         });
         each.collect::<Vec<_>>().join("; ")
     }
+}
+
+/// Returns the machines that played a run for the one that led it.
+fn agents(summary: &Value) -> String {
+    let all = summary["agents"].as_array().into_iter().flatten();
+    let each = all.map(|agent| {
+        let users = agent["users"].as_u64().unwrap_or(0);
+        let figure = |name: &str| agent[name].as_i64().unwrap_or(0);
+        let clock = super::offset(
+            figure("clock_offset_us"),
+            figure("clock_uncertainty_us").unsigned_abs(),
+        );
+        let early = agent["ended_early"].as_str();
+        let early = early.map_or(String::new(), |why| format!(", {why}"));
+        format!(
+            "{}: {} users, clock {clock}{early}",
+            shown(&agent["name"]),
+            grouped(users)
+        )
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns a value without quotation marks.

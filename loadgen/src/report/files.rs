@@ -92,12 +92,12 @@ pub(crate) fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     }
     put(
         "env.json",
-        (foreign::json(&environment(run)) + "\n").as_bytes(),
+        (foreign::json(&environment(run, judged)) + "\n").as_bytes(),
     )
 }
 
 /// Returns the properties of the run's environment that matter for the figures.
-fn environment(run: &RunSettings) -> Value {
+fn environment(run: &RunSettings, judged: &JudgedRun) -> Value {
     let line = |file: &str, key: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let found = text
@@ -118,9 +118,13 @@ fn environment(run: &RunSettings) -> Value {
         "kernel": line("/proc/sys/kernel/osrelease", ""),
         "architecture": std::env::consts::ARCH,
         "processor": line("/proc/cpuinfo", "model name"),
+        "agents": (!judged.agents.is_empty()).then_some(judged.agents.len()),
         "processors": std::thread::available_parallelism().map_or(0, usize::from),
         "memory": line("/proc/meminfo", "MemTotal"),
-        "generator_threads": run.threads,
+        "generator_threads": match judged.agents.is_empty() {
+            true => run.threads,
+            false => judged.agents.iter().map(|it| it.threads).sum(),
+        },
         "gateway": match &run.gateway {
             Gateway::Target { url, .. } => url.clone(),
             Gateway::Local(_) => "local".to_owned(),

@@ -1,6 +1,7 @@
 //! The results of a run: summaries for people and programs, and the files beside them.
 
 mod about;
+mod agents;
 mod broke;
 mod chart;
 mod files;
@@ -15,6 +16,7 @@ mod summary;
 mod text;
 mod whole;
 
+pub(crate) use agents::offset;
 pub(crate) use files::{keep, make_room, may_make_room};
 pub(crate) use junit::junit;
 pub(crate) use page::{page_of, run};

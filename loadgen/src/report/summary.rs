@@ -136,6 +136,7 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         "storms": sessions::storms(run, judged),
         "chaos": sessions::chaos(judged),
         "health": judged.health,
+        "agents": judged.agents,
         "violations": judged.violations,
         "thresholds_missed": judged.missed,
         "metrics": agreement,

@@ -1,6 +1,6 @@
 //! The summary for people.
 
-use super::sessions;
+use super::{agents, sessions};
 use crate::course::Worst;
 use crate::debt::Debt;
 use crate::exit::Exit;
@@ -66,6 +66,7 @@ pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     lines.push("              ack, e2e and send_lag count from the intended send time".into());
     lines.push(String::new());
     lines.extend(sides(judged));
+    lines.extend(agents::lines(judged));
     lines.push(String::new());
     lines.extend(verdict(judged));
     lines

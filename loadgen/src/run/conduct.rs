@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::chaos::ChaosRunner;
@@ -12,8 +11,9 @@ use super::jobs::{Crew, Surroundings};
 use super::preflight::{self, Fit, Need};
 use super::publish::{publish, published};
 use super::signals;
+use super::workers::Workers;
 use crate::args::ToldArgs;
-use crate::client::{self, Board, Loop, Measured, SendWindow};
+use crate::client::{Board, Measured, SendWindow};
 use crate::clock::{Clock, Nanos, to_nanos};
 use crate::control_port::{self, Metrics};
 use crate::course::Course;
@@ -37,7 +37,7 @@ use crate::tls::Trust;
 use crate::verdict::{self, Baseline, FaultRecord, JudgedRun, RunRecord, Sides};
 
 /// The time between two looks of the main thread at the others.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// The time in which a target must accept the first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,13 +94,25 @@ impl Watch for Teller {
 /// # Errors
 /// It could not start or go on.
 pub(crate) fn run(run: &RunSettings, told: &ToldArgs) -> Outcome<Exit> {
+    tell(run, told, |watch, live| conduct(run, watch, live))
+}
+
+/// Conducts a run by `conducted` and reports it.
+///
+/// # Errors
+/// It could not start or go on.
+pub(super) fn tell(
+    run: &RunSettings,
+    told: &ToldArgs,
+    conducted: impl FnOnce(&mut dyn Watch, &mut Live) -> Outcome<JudgedRun>,
+) -> Outcome<Exit> {
     let events = told.events.as_deref();
     let events = events.map(|path| Events::begin(path, run)).transpose()?;
     let mut teller = Teller {
         quiet: run.view.quiet || told.json || told.events_take_output(),
         events,
     };
-    let mut judged = conduct(run, &mut teller, &mut Live::new(&run.view))?;
+    let mut judged = conducted(&mut teller, &mut Live::new(&run.view))?;
     let (text, mut summary) = (report::text(run, &judged), report::summary(run, &judged));
     let mut done = publish(run, &judged, "summary", &text, &summary);
     if let (Ok(()), Some(path)) = (&done, &told.junit) {
@@ -144,7 +156,7 @@ pub(crate) fn conduct(
     signals::end_in_order(&stop)?;
     let crew = Crew::new(run);
     // The machine is judged before a gateway is started on it.
-    let fit = fit(run, &crew)?;
+    let fit = fit(run, &crew, run.sizing.sessions)?;
     bounds::sendable(&run.scenario, &run.sizing).map_err(Failure::scenario)?;
     make_folder(run, watch)?;
     let exporter = exporter(run, watch)?;
@@ -173,6 +185,7 @@ pub(crate) fn conduct(
 
     let record = RunRecord {
         measured: ended.measured,
+        agents: Vec::new(),
         faults: ended.faults,
         cpu,
         course,
@@ -185,23 +198,26 @@ pub(crate) fn conduct(
         .into_iter()
         .filter_map(Result::err)
     {
-        judged.notes.push(why);
-        judged.exit = if judged.exit == Exit::Ok {
-            Exit::Aborted
-        } else {
-            judged.exit
-        };
+        unfinished(&mut judged, why);
     }
     Ok(judged)
 }
 
-/// Returns how the connections of a run fit on this machine.
+/// Takes a good verdict back because of a failure after the run.
+pub(super) fn unfinished(judged: &mut JudgedRun, why: String) {
+    judged.notes.push(why);
+    if judged.exit == Exit::Ok {
+        judged.exit = Exit::Aborted;
+    }
+}
+
+/// Returns how this many connections of a run fit on this machine.
 ///
 /// # Errors
 /// The machine cannot carry the run.
-fn fit(run: &RunSettings, crew: &Crew<'_>) -> Outcome<Fit> {
+pub(super) fn fit(run: &RunSettings, crew: &Crew<'_>, connections: u64) -> Outcome<Fit> {
     preflight::check(&Need {
-        connections: run.sizing.sessions,
+        connections,
         threads: crew.threads(),
         most_threads: groups::most_threads(run),
         source: run.source,
@@ -215,14 +231,14 @@ fn fit(run: &RunSettings, crew: &Crew<'_>) -> Outcome<Fit> {
 }
 
 /// The gateway that a run drives: a running one, or one that is started for the run.
-struct DrivenGateway {
+pub(super) struct DrivenGateway {
     /// The process, if it was started for the run.
     local: Option<LocalGateway>,
-    url: String,
-    target: Target,
+    pub(super) url: String,
+    pub(super) target: Target,
     /// The control port of a target, where the command line names one.
     target_control: Option<SocketAddr>,
-    tls: Option<Trust>,
+    pub(super) tls: Option<Trust>,
 }
 
 impl DrivenGateway {
@@ -230,7 +246,7 @@ impl DrivenGateway {
     ///
     /// # Errors
     /// The gateway does not start.
-    fn start(run: &RunSettings) -> Outcome<Self> {
+    pub(super) fn start(run: &RunSettings) -> Outcome<Self> {
         let (local, url, target_control, tls) = match &run.gateway {
             Gateway::Target { url, control, tls } => (None, url.clone(), *control, tls.clone()),
             Gateway::Local(setup) => {
@@ -249,7 +265,7 @@ impl DrivenGateway {
     }
 
     /// Returns the line that names the gateway.
-    fn announcement(&self) -> String {
+    pub(super) fn announcement(&self) -> String {
         let how = match self.local {
             Some(_) => " (local, started for this run)",
             None => "",
@@ -258,7 +274,7 @@ impl DrivenGateway {
     }
 
     /// Checks that something listens at the target, before anything else is tried.
-    fn answers(&self) -> Outcome<()> {
+    pub(super) fn answers(&self) -> Outcome<()> {
         if self.local.is_some() {
             return Ok(());
         }
@@ -274,7 +290,7 @@ impl DrivenGateway {
 
     /// Returns the access to the gateway from outside. A gateway that was started again is another
     /// process with another control port.
-    fn access(&self) -> GatewayAccess {
+    pub(super) fn access(&self) -> GatewayAccess {
         match &self.local {
             Some(local) => GatewayAccess {
                 pid: Some(local.pid()),
@@ -288,7 +304,7 @@ impl DrivenGateway {
     }
 
     /// Returns the gateway's counters now; `None` if its control port is unknown.
-    fn metrics(&self, run: &RunSettings) -> Outcome<Option<Metrics>> {
+    pub(super) fn metrics(&self, run: &RunSettings) -> Outcome<Option<Metrics>> {
         let metrics = self.access().control.map(asking(run)).transpose();
         let metrics = metrics.map_err(|why| {
             Failure::preflight(format!(
@@ -313,7 +329,7 @@ impl DrivenGateway {
 }
 
 /// Returns what asks a control port for its metrics: that of a gateway, or that of any server.
-fn asking(run: &RunSettings) -> fn(SocketAddr) -> Result<Metrics, String> {
+pub(super) fn asking(run: &RunSettings) -> fn(SocketAddr) -> Result<Metrics, String> {
     match run.scenario.protocol.kind {
         ProtocolKind::Trunkline => control_port::metrics,
         _ => control_port::exposed,
@@ -321,7 +337,7 @@ fn asking(run: &RunSettings) -> fn(SocketAddr) -> Result<Metrics, String> {
 }
 
 /// Makes the folder of the results. Removes the results of an earlier run.
-fn make_folder(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<()> {
+pub(super) fn make_folder(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<()> {
     let folder = run.out.display();
     let replaced = report::make_room(&run.out)?;
     if replaced {
@@ -333,7 +349,7 @@ fn make_folder(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<()> {
 }
 
 /// Returns a listener for Prometheus, if the options ask for one.
-fn exporter(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> {
+pub(super) fn exporter(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> {
     let exporter = run.view.prometheus.map(Exporter::start).transpose()?;
     if let Some(exporter) = &exporter {
         watch.say(&[format!("metrics: {}", exporter.url())]);
@@ -349,18 +365,18 @@ fn room(run: &RunSettings) -> u64 {
 }
 
 /// Everything that looks on while the threads work.
-struct Show<'a> {
-    course: Course,
-    watch: &'a mut dyn Watch,
-    live: &'a mut Live,
-    exporter: Option<Exporter>,
+pub(super) struct Show<'a> {
+    pub(super) course: Course,
+    pub(super) watch: &'a mut dyn Watch,
+    pub(super) live: &'a mut Live,
+    pub(super) exporter: Option<Exporter>,
     /// Asks what the gateway owes, where it can be asked.
-    debt: Option<DebtWatch>,
+    pub(super) debt: Option<DebtWatch>,
 }
 
 impl Show<'_> {
     /// Notes that the threads begin to work.
-    fn begin(&mut self, about: About, clock: Clock, board: &Arc<Board>) {
+    pub(super) fn begin(&mut self, about: About, clock: Clock, board: &Arc<Board>) {
         if let Some(exporter) = &self.exporter {
             let pid = self.course.gateway();
             exporter.show(about.clone(), Arc::clone(board), clock, pid);
@@ -379,7 +395,7 @@ impl Show<'_> {
     }
 
     /// Looks at the board. Returns whether the user wants the run to end.
-    fn look(&mut self, clock: Clock, board: &Board) -> bool {
+    pub(super) fn look(&mut self, clock: Clock, board: &Board) -> bool {
         // A gateway that was started again is another process.
         let gateway = self.course.gateway();
         if let Some(exporter) = &self.exporter {
@@ -392,7 +408,7 @@ impl Show<'_> {
     }
 
     /// Notes that the threads have ended.
-    fn end(&mut self, clock: Clock, board: &Board) {
+    pub(super) fn end(&mut self, clock: Clock, board: &Board) {
         self.live.end(clock.now(), board);
         if let Some(exporter) = &self.exporter {
             exporter.end();
@@ -413,7 +429,7 @@ struct Ended {
 
 /// Returns a watch of what the gateway owes, where that can be asked for. A gateway that is started again
 /// owes something else.
-fn watch_debt(
+pub(super) fn watch_debt(
     run: &RunSettings,
     gateway: &DrivenGateway,
     clock: Clock,
@@ -437,12 +453,7 @@ fn drive(
     stop: &Arc<AtomicBool>,
 ) -> Outcome<Ended> {
     let mut chaos = ChaosRunner::new(&run.scenario.chaos, gateway.local.as_mut())?;
-    // All loops before the first thread has a descriptor table of its own: a loop that is made
-    // later is made in one thread's table only.
-    let loops = (0..crew.threads())
-        .map(|_| Loop::new())
-        .collect::<std::io::Result<Vec<_>>>();
-    let loops = loops.map_err(|why| Failure::preflight(format!("cannot create an event loop (epoll_create1): {why}; raise the descriptor limit (ulimit -n)")))?;
+    let loops = Workers::loops(crew)?;
     let board = Arc::new(crew.board());
     let clock = Clock::start();
     let surroundings = Surroundings {
@@ -452,24 +463,18 @@ fn drive(
         clock,
         board: &board,
     };
-    let mut workers = Vec::new();
-    let mut about = About::default();
-    for (thread, event_loop) in (0..crew.threads()).zip(loops) {
-        let job = crew.job(thread, &surroundings);
-        if thread == 0 {
-            about = About::of(run, show.watch.title(run), &gateway.url, &job.steps);
-        }
-        let stop = Arc::clone(stop);
-        let worker = std::thread::Builder::new()
-            .name(format!("client-{thread}"))
-            .spawn(move || client::run(job, event_loop, &stop))
-            .map_err(|why| Failure::aborted(format!("cannot start a thread: {why}")))?;
-        workers.push(worker);
-    }
+    let about = About::of(
+        run,
+        show.watch.title(run),
+        &gateway.url,
+        &crew.steps_of_one(),
+    );
+    let jobs = (0..crew.threads()).map(|thread| crew.job(thread, &surroundings));
+    let workers = Workers::start(jobs, loops, clock, stop)?;
     show.begin(about, clock, &board);
     show.debt = watch_debt(run, gateway, clock)?;
     let mut broken = Ok(None);
-    while !workers.iter().all(JoinHandle::is_finished) {
+    while !workers.are_finished() {
         if broken.is_ok() {
             broken = chaos.look(clock, &board, gateway.local.as_mut(), &mut show.course);
         }
@@ -485,14 +490,7 @@ fn drive(
         show.end_if_steady(run, clock, &board);
     }
     show.end(clock, &board);
-    let mut measured = Vec::new();
-    for worker in workers {
-        measured.push(
-            worker
-                .join()
-                .map_err(|_| Failure::aborted("a thread panicked"))??,
-        );
-    }
+    let measured = workers.join()?;
     broken?;
     chaos.finish(clock, &board, gateway.local.as_mut(), &mut show.course)?;
     let sending = measured.iter().map(|it| it.sending);

@@ -27,6 +27,12 @@ pub(crate) fn usable_threads(run: &RunSettings, population: &Population) -> u32 
     most.map_or(threads, |most| threads.min(most))
 }
 
+/// Returns the most threads that all machines together can use for a run.
+pub(crate) fn most_threads_together(run: &RunSettings, population: &Population) -> u32 {
+    let most = population.usable_threads(u32::MAX);
+    most_threads(run).map_or(most, |threads| threads.min(most))
+}
+
 /// Returns the most threads whose users still fill the largest group; `None` without a largest
 /// group.
 pub(crate) fn most_threads(run: &RunSettings) -> Option<u32> {

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use trunkline_proto::Encoding;
 
 use super::groups::{self, ThreadGroups};
 use super::preflight::Fit;
+use crate::agents::ThreadRange;
 use crate::check::{Checker, PlainChecker};
 use crate::client::{Board, FullPlay, Job, PlainPlay, Play, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
@@ -38,7 +40,10 @@ const CONNECTING_MAX: u32 = 512;
 pub(super) struct Crew<'a> {
     run: &'a RunSettings,
     population: Population,
-    threads: u32,
+    /// The threads of this machine, among those of the run.
+    threads: ThreadRange,
+    /// Another machine leads the run.
+    is_led: bool,
     /// The number of each executor, by its name: its place in the scenario.
     numbers: BTreeMap<&'a str, usize>,
 }
@@ -56,41 +61,78 @@ pub(super) struct Surroundings<'a> {
 impl<'a> Crew<'a> {
     /// Makes the users of a run, and as many of its threads as can be used.
     pub(super) fn new(run: &'a RunSettings) -> Self {
-        let population = population(run);
+        let population = population(run, new_name());
+        let threads = groups::usable_threads(run, &population);
+        Self::of(run, population, ThreadRange::whole(threads), false)
+    }
+
+    /// Makes the users of a run with this name, and the threads of it that this machine plays.
+    pub(super) fn of_part(run: &'a RunSettings, name: String, threads: ThreadRange) -> Self {
+        Self::of(run, population(run, name), threads, true)
+    }
+
+    fn of(
+        run: &'a RunSettings,
+        population: Population,
+        threads: ThreadRange,
+        is_led: bool,
+    ) -> Self {
         let names = run.scenario.scenarios.keys().enumerate();
         Self {
-            threads: groups::usable_threads(run, &population),
+            threads,
+            is_led,
             population,
             numbers: names.map(|(number, name)| (&**name, number)).collect(),
             run,
         }
     }
 
-    /// Returns the number of threads.
+    /// Returns the number of threads of this machine.
     pub(super) fn threads(&self) -> u32 {
-        self.threads
+        self.threads.count
+    }
+
+    /// Returns the users and the sessions of the threads of this machine.
+    pub(super) fn played(&self) -> Played {
+        let ThreadRange { first, count, of } = self.threads;
+        let parts = (first..first + count).map(|thread| self.population.part(thread, of));
+        parts.fold(Played::default(), |all, part| Played {
+            users: all.users + u64::from(part.users()),
+            sessions: all.sessions + u64::from(part.devices()),
+        })
     }
 
     /// Returns a board for the executors and threads of the run.
     pub(super) fn board(&self) -> Board {
         let has_groups = self.run.scenario.traffic.groups.is_some();
-        Board::new(self.numbers.len(), self.threads, has_groups)
+        let (executors, threads) = (self.numbers.len(), self.threads.count);
+        match self.is_led {
+            true => Board::of_part(executors, threads, has_groups),
+            false => Board::new(executors, threads, has_groups),
+        }
     }
 
-    /// Returns the job of a thread.
+    /// Returns the executors, with the work of one thread in each.
+    pub(super) fn steps_of_one(&self) -> Vec<Step> {
+        let part = self.population.part(self.threads.first, self.threads.of);
+        self.steps(&part, &ThreadGroups::new(self.run, &part), 0)
+    }
+
+    /// Returns the job of a thread of this machine, which are numbered from 0.
     pub(super) fn job(&self, thread: u32, surroundings: &Surroundings<'_>) -> Job {
         let run = self.run;
         let scenario = &run.scenario;
-        let part = self.population.part(thread, self.threads);
+        let ThreadRange { first, count, of } = self.threads;
+        let part = self.population.part(first + thread, of);
         let groups = ThreadGroups::new(run, &part);
-        let seed = mix(scenario.seed ^ u64::from(thread) << 32);
+        let seed = mix(scenario.seed ^ u64::from(first + thread) << 32);
         let (client, checks) = (&scenario.client, &scenario.checks);
-        let connecting_max = client.connecting_max.unwrap_or(CONNECTING_MAX) / self.threads;
+        let connecting_max = client.connecting_max.unwrap_or(CONNECTING_MAX) / of;
         let Surroundings { fit, target, .. } = *surroundings;
         Job {
             steps: self.steps(&part, &groups, seed),
             thread,
-            threads: self.threads,
+            threads: count,
             clock: surroundings.clock,
             play: self.play(&part, &groups, target, seed),
             board: Arc::clone(surroundings.board),
@@ -173,7 +215,7 @@ impl<'a> Crew<'a> {
                 run: self.run,
                 part,
                 groups,
-                threads: self.threads,
+                threads: self.threads.of,
                 seed: mix(seed ^ number as u64),
             };
             let (duration, work) = share.of(executor, number);
@@ -189,14 +231,27 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// Returns the users of a run, with a name that no other run has.
-fn population(run: &RunSettings) -> Population {
-    let p = &run.scenario.population;
+/// The users of a run that one machine plays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Played {
+    /// Users, online or not.
+    pub(crate) users: u64,
+    pub(crate) sessions: u64,
+}
+
+/// Returns a name that no other run has.
+pub(super) fn new_name() -> String {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos() as u64);
+    short_name(nanos ^ u64::from(std::process::id()) << 40)
+}
+
+/// Returns the users of a run with this name.
+pub(super) fn population(run: &RunSettings, name: String) -> Population {
+    let p = &run.scenario.population;
     Population {
-        run: short_name(nanos ^ u64::from(std::process::id()) << 40),
+        run: name,
         users: u32::try_from(run.sizing.users).unwrap_or(u32::MAX),
         online: u32::try_from(run.sizing.online_users).unwrap_or(u32::MAX),
         devices_milli: (p.devices * 1000.0).round() as u32,
@@ -303,7 +358,8 @@ mod tests {
     }
 
     fn steps(crew: &Crew<'_>, thread: u32) -> Vec<Step> {
-        let part = crew.population.part(thread, crew.threads);
+        let ThreadRange { first, of, .. } = crew.threads;
+        let part = crew.population.part(first + thread, of);
         crew.steps(&part, &ThreadGroups::new(crew.run, &part), 7)
     }
 
@@ -364,6 +420,35 @@ mod tests {
             assert!(of("send").abs_diff(6_000) < 400, "{}", of("send"));
             assert!(of("swap").abs_diff(400) < 100, "{}", of("swap"));
         }
+    }
+
+    #[test]
+    fn the_machines_together_do_what_the_scenario_asks_for() {
+        let run = settings(EXECUTORS, 1);
+        let ranges = crate::agents::deal(&[2, 1, 3], 100).unwrap();
+        let (mut counts, mut users) = ([0; 3], std::collections::BTreeSet::new());
+        let mut played = Played::default();
+        for range in ranges {
+            let crew = Crew::of_part(&run, "t1".into(), range);
+            let own = crew.played();
+            played.users += own.users;
+            played.sessions += own.sessions;
+            for thread in 0..crew.threads() {
+                let part = crew.population.part(range.first + thread, range.of);
+                for user in 0..part.users() {
+                    assert!(users.insert(part.global(user)), "a user is played twice");
+                }
+                for (step, count) in steps(&crew, thread).iter_mut().zip(&mut counts) {
+                    *count += actions(step).len();
+                }
+            }
+        }
+        assert_eq!(users.len() as u64, run.sizing.users);
+        assert_eq!(played.users, run.sizing.users);
+        assert_eq!(played.sessions, run.sizing.sessions);
+        assert_eq!(counts[0] as u64, run.sizing.sessions);
+        // Poisson: 6,000 expected, five standard deviations allowed.
+        assert!(counts[1].abs_diff(6_000) < 400, "{counts:?}");
     }
 
     #[test]

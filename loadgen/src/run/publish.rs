@@ -47,13 +47,7 @@ fn write(
     put("scenario.lock.toml", lock.as_bytes())?;
     report::keep(run, judged)?;
     if !judged.violations.is_empty() {
-        let mut evidence = Vec::new();
-        for findings in &judged.findings {
-            findings
-                .write_evidence(&mut evidence)
-                .map_err(|why| files::unwritten(&run.out.join("violations.jsonl"), &why))?;
-        }
-        put("violations.jsonl", &evidence)?;
+        put("violations.jsonl", judged.findings.evidence().as_bytes())?;
     }
     let text = shown(&(text.join("\n") + "\n"));
     put(&format!("{name}.txt"), text.as_bytes())?;

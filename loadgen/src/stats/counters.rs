@@ -31,7 +31,7 @@ const TAKEN_BACK: [&str; 1] = ["unknown"];
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// The counters of a thread. The counters of all threads can be added.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub(crate) struct Counters {
             $($(#[doc = $doc])* pub(crate) $name: u64,)*
         }

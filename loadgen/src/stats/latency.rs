@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::sparse::{self, Sparse};
 use super::{Tally, Timeline};
 use crate::clock::Nanos;
 
 /// The longest latency that is recorded exactly, in microseconds: an hour. Longer ones count as
 /// this one.
-pub(crate) const MAX_US: u64 = 3_600_000_000;
+const MAX_US: u64 = 3_600_000_000;
 
 /// A latency, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,8 @@ impl Metric {
 
 /// A histogram for each [`Metric`] with three significant digits, and histograms over time, in
 /// bounded memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(into = "Form", try_from = "Form")]
 pub(crate) struct Latencies {
     histograms: Vec<Histogram<u64>>,
     timeline: Timeline,
@@ -88,15 +90,49 @@ pub(crate) struct Latencies {
     tally: Option<Arc<Tally>>,
 }
 
+/// The form in which latencies travel to another machine.
+#[derive(Debug, Deserialize, Serialize)]
+struct Form {
+    /// The values of each metric, in the order of [`Metric::ALL`].
+    histograms: Vec<Sparse>,
+    timeline: Timeline,
+}
+
+impl From<Latencies> for Form {
+    fn from(it: Latencies) -> Self {
+        Self {
+            histograms: it.histograms.iter().map(sparse::of).collect(),
+            timeline: it.timeline,
+        }
+    }
+}
+
+impl TryFrom<Form> for Latencies {
+    type Error = String;
+
+    fn try_from(form: Form) -> Result<Self, String> {
+        if form.histograms.len() != Metric::ALL.len() {
+            return Err(format!("latencies of {} metrics", form.histograms.len()));
+        }
+        let histograms = form.histograms.iter().map(sparse::histogram);
+        Ok(Self {
+            histograms: histograms.collect::<Result<_, _>>()?,
+            timeline: form.timeline,
+            tally: None,
+        })
+    }
+}
+
+/// Returns an empty histogram of a latency.
+pub(crate) fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_US, 3).expect("constant bounds that the crate accepts")
+}
+
 impl Latencies {
     /// Empty histograms.
     pub(crate) fn new() -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, MAX_US, 3)
-                .expect("constant bounds that the crate accepts")
-        };
         Self {
-            histograms: Metric::ALL.iter().map(|_| histogram()).collect(),
+            histograms: Metric::ALL.iter().map(|_| empty()).collect(),
             timeline: Timeline::new(),
             tally: None,
         }
@@ -189,6 +225,37 @@ mod tests {
             (1000, 500, 900, 990, 1000)
         );
         assert_eq!(one.percentiles(Metric::E2e).count, 0);
+    }
+
+    #[test]
+    fn nothing_is_lost_on_the_way_to_another_machine() {
+        let mut one = Latencies::new();
+        for us in (0..5_000u64).chain([123_457, 3_600_000_000, 9_000_000_000]) {
+            let from = us * 1_000_000;
+            one.record(Metric::E2e, from, from + us * 1_000);
+            one.record(Metric::Tcp, from, from + us * 7_000);
+        }
+        let text = serde_json::to_string(&one).unwrap();
+        let there: Latencies = serde_json::from_str(&text).unwrap();
+        for metric in Metric::ALL {
+            assert_eq!(there.of(metric), one.of(metric), "{}", metric.name());
+        }
+        let (mut all, mut here) = (Latencies::new(), Latencies::new());
+        all.add(&there);
+        here.add(&one);
+        for interval in 0..here.timeline().len() {
+            let of = |it: &Latencies| it.timeline().of(interval, Metric::E2e);
+            assert_eq!(of(&all), of(&here), "{interval}");
+        }
+        assert_eq!(all.timeline().len(), here.timeline().len());
+        // What no histogram holds is refused, and not cut off.
+        for (from, to) in [
+            ("[[", "[[[99999999999999,1],"),
+            ("\"width\":", "\"width\":3"),
+        ] {
+            let bad = text.replacen(from, to, 1);
+            serde_json::from_str::<Latencies>(&bad).expect_err(&bad[..40]);
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 mod counters;
 mod latency;
+pub(crate) mod sparse;
 mod tally;
 mod timeline;
 
 pub(crate) use counters::Counters;
-pub(crate) use latency::{Latencies, MAX_US as LATENCY_MAX_US, Metric, Percentiles};
-pub(crate) use tally::{Tallied, Tally};
+pub(crate) use latency::{Latencies, Metric, Percentiles, empty};
+pub(crate) use tally::{Tallied, Tally, TallyForm};
 pub(crate) use timeline::{INTERVALS_MAX, OVER_TIME, Timeline, WIDTH};

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Metric, Percentiles};
 
 /// The number of parts of each power of two. A value is exact to 1.6 %.
@@ -53,11 +55,43 @@ impl Tally {
         Self(timed.collect())
     }
 
+    /// Takes over what another machine has counted so far. Only the thread that owns the tally may call
+    /// this. Places that do not exist are left out.
+    pub(crate) fn take_over(&self, form: &TallyForm) {
+        for (timed, (counts, sum_us)) in self.0.iter().zip(&form.0) {
+            for (place, count) in counts {
+                if let Some(place) = timed.counts.get(*place as usize) {
+                    place.store(*count, Ordering::Relaxed);
+                }
+            }
+            timed.sum_us.store(*sum_us, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a latency. Only the thread that owns the tally may call this.
     pub(super) fn record(&self, metric: Metric, us: u64) {
         let timed = &self.0[metric as usize];
         add(&timed.counts[place(us)], 1);
         add(&timed.sum_us, us);
+    }
+}
+
+/// The form in which the latencies of a machine travel to another one while a run goes on: for each
+/// metric, the places with their counts, and the sum in microseconds.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct TallyForm(Vec<(Vec<(u32, u64)>, u64)>);
+
+impl TallyForm {
+    /// Reads the tallies of all threads.
+    pub(crate) fn look<'a>(threads: impl Iterator<Item = &'a Tally>) -> Self {
+        let threads: Vec<_> = threads.collect();
+        let metrics = Metric::ALL.iter();
+        let each = metrics.map(|metric| {
+            let all = Tallied::look(threads.iter().copied(), *metric);
+            let places = (0..).zip(all.counts).filter(|(_, count)| *count > 0);
+            (places.collect(), all.sum_us)
+        });
+        Self(each.collect())
     }
 }
 
@@ -195,6 +229,19 @@ mod tests {
         assert_eq!(since.p50, since.max);
         let nothing = Tallied::look([&one].into_iter(), Metric::E2e).percentiles();
         assert_eq!((nothing.count, nothing.p50, nothing.max), (0, 0, 0));
+    }
+
+    #[test]
+    fn another_machine_shows_the_same() {
+        let (one, other, there) = (Tally::new(), Tally::new(), Tally::new());
+        for us in [1, 10, 5_000] {
+            one.record(Metric::Ack, us);
+            other.record(Metric::Ack, us * 2);
+            let form = TallyForm::look([&one, &other].into_iter());
+            let text = serde_json::to_string(&form).unwrap();
+            there.take_over(&serde_json::from_str(&text).unwrap());
+            assert_eq!(look(&[&there]), look(&[&one, &other]));
+        }
     }
 
     #[test]

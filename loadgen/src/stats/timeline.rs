@@ -1,8 +1,10 @@
 //! Latencies over time, in bounded memory.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use super::Metric;
+use super::sparse::{self, Sparse};
 use crate::clock::{Nanos, SECOND};
 
 /// The most intervals that are kept. With one more, each two neighbours are merged.
@@ -17,11 +19,8 @@ pub(crate) const OVER_TIME: [Metric; 4] =
 /// this one.
 const MAX_US: u64 = 3_600_000_000;
 
-/// Values in order, each with its count: a histogram without its empty parts.
-type Sparse = Vec<(u64, u64)>;
-
 /// The latencies of an interval, in the order of [`OVER_TIME`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Interval([Sparse; OVER_TIME.len()]);
 
 /// The latencies of intervals of one width, from the start of the run on, with two significant
@@ -30,11 +29,49 @@ struct Interval([Sparse; OVER_TIME.len()]);
 /// The interval under way is a histogram for each metric. Earlier intervals hold only the values
 /// that came, a few hundred. Beyond [`INTERVALS_MAX`] intervals each two neighbours become one of
 /// twice the width.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(into = "Form", try_from = "Form")]
 pub(crate) struct Timeline {
     width: Nanos,
     finished: Vec<Interval>,
     current: Vec<Histogram<u32>>,
+}
+
+/// The most doublings of the first width: intervals of a hundred years.
+const DOUBLINGS_MAX: u32 = 32;
+
+/// The form in which a timeline travels to another machine. No interval is under way in it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Form {
+    width: Nanos,
+    intervals: Vec<Interval>,
+}
+
+impl From<Timeline> for Form {
+    fn from(mut it: Timeline) -> Self {
+        it.finish();
+        Self {
+            width: it.width,
+            intervals: it.finished,
+        }
+    }
+}
+
+impl TryFrom<Form> for Timeline {
+    type Error = String;
+
+    fn try_from(form: Form) -> Result<Self, String> {
+        let Form { width, intervals } = form;
+        let known = (0..=DOUBLINGS_MAX).any(|doublings| WIDTH << doublings == width);
+        if !known || intervals.len() > INTERVALS_MAX {
+            return Err(format!("{} intervals of {width} ns", intervals.len()));
+        }
+        Ok(Self {
+            width,
+            finished: intervals,
+            ..Self::new()
+        })
+    }
 }
 
 /// Returns an empty histogram of an interval.
@@ -123,10 +160,7 @@ impl Timeline {
         let mut interval = Interval::default();
         for (sparse, current) in interval.0.iter_mut().zip(&mut self.current) {
             if !current.is_empty() {
-                let recorded = current.iter_recorded();
-                sparse.extend(
-                    recorded.map(|it| (it.value_iterated_to(), it.count_since_last_iteration())),
-                );
+                *sparse = sparse::of(current);
                 current.reset();
             }
         }

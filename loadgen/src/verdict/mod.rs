@@ -1,5 +1,6 @@
 //! The verdict on a run: the measurements of its threads, judged by the scenario's rules.
 
+mod agents;
 pub(crate) mod doubts;
 mod fault_record;
 mod sides;
@@ -8,8 +9,8 @@ mod thresholds;
 use std::collections::BTreeMap;
 
 use crate::check::{Findings, Violation};
-use crate::client::{Measured, SendWindow, Storm};
-use crate::clock::{Nanos, seconds};
+use crate::client::{Measured, Storm};
+use crate::clock::seconds;
 use crate::course::{Course, Intervals, Worst};
 use crate::debt::Debt;
 use crate::exit::{Exit, Failure};
@@ -17,6 +18,7 @@ use crate::health::{Cpu, Health};
 use crate::scenario::protocol::ProtocolKind;
 use crate::settings::{Gateway, RunSettings};
 use crate::stats::{Counters, Latencies, Metric};
+pub(crate) use agents::{AgentRecord, AgentResult};
 use doubts::Evidence;
 pub(crate) use fault_record::FaultRecord;
 pub(crate) use sides::{Agreement, Baseline, Sides};
@@ -27,6 +29,8 @@ use thresholds::rate;
 pub(crate) struct RunRecord {
     /// The measurements of each thread.
     pub(crate) measured: Vec<Measured>,
+    /// The machines that played the run, if it was not this one.
+    pub(crate) agents: Vec<AgentRecord>,
     /// The faults of the gateway during the run.
     pub(crate) faults: Vec<FaultRecord>,
     /// The use of the machine's processors.
@@ -52,6 +56,8 @@ pub(crate) struct JudgedRun {
     /// The seconds before sending in which groups were made.
     pub(crate) making: f64,
     pub(crate) health: Health,
+    /// The machines that played the run, if it was not this one.
+    pub(crate) agents: Vec<AgentResult>,
     pub(crate) violations: BTreeMap<&'static str, u64>,
     /// Thresholds that were missed, in words.
     pub(crate) missed: Vec<String>,
@@ -75,8 +81,8 @@ pub(crate) struct JudgedRun {
     pub(crate) storms: Vec<Storm>,
     /// The faults of the gateway during the run.
     pub(crate) faults: Vec<FaultRecord>,
-    /// The findings of each thread.
-    pub(crate) findings: Vec<Findings>,
+    /// The findings of all threads.
+    pub(crate) findings: Findings,
     /// The intervals of the run.
     pub(crate) intervals: Intervals,
 }
@@ -84,7 +90,8 @@ pub(crate) struct JudgedRun {
 /// Judges a run.
 pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let RunRecord {
-        measured,
+        mut measured,
+        agents,
         faults,
         cpu,
         course,
@@ -92,41 +99,32 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         debt,
         aborted,
     } = record;
-    let mut counters = Counters::default();
-    let mut latencies = Latencies::new();
-    let mut violations: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut notes = Vec::new();
-    let (mut stall, mut sending): (Nanos, SendWindow) = (0, SendWindow::NONE);
-    let mut findings = Vec::new();
-    let mut storms: Vec<Storm> = Vec::new();
-    let making = measured.iter().map(|part| part.making).max();
-    for part in measured {
-        counters.add(part.findings.counters());
-        latencies.add(&part.latencies);
-        for (kind, count) in part.findings.violations() {
-            *violations.entry(kind.name()).or_default() += count;
-        }
-        stall = stall.max(part.stall);
-        sending = sending.with(part.sending);
-        notes.extend(part.trouble);
-        merge(&mut storms, part.storms);
-        findings.push(part.findings);
-    }
-    notes.truncate(4);
+    let agents = agents::judge(&run.scenario.health, agents, &mut measured);
+    let short = agents.iter().any(|it| it.ended_early.is_some());
+    let Measured {
+        findings,
+        latencies,
+        stall,
+        sending,
+        storms,
+        troubles: mut notes,
+        making,
+    } = Measured::whole(measured);
+    let counters = *findings.counters();
+    let kinds = findings.violations().iter();
+    let mut violations: BTreeMap<&'static str, u64> =
+        kinds.map(|(kind, count)| (kind.name(), *count)).collect();
     let (compared, why) = comparison(&counters, &faults);
-    if !aborted && sides.compare(&counters, compared) {
+    if !aborted && !short && sides.compare(&counters, compared) {
         violations.insert(Violation::MetricsDisagree.name(), 1);
     }
-    if sides.began_again {
-        notes.push(
-            "the target was started again during the run: its CPU, memory and counters are unknown"
-                .into(),
-        );
-    }
-    notes.extend(why.filter(|_| sides.is_counted()).map(str::to_owned));
+    notes.extend(sides.notes(why));
     let lag = latencies.percentiles(Metric::SendLag);
-    let mut health = Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu);
-    if !aborted {
+    let mut health = match agents.is_empty() {
+        true => Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu),
+        false => agents::health(&agents),
+    };
+    if !aborted && !short {
         unfit(&mut health, &counters);
     }
     // Without a session nothing was measured, whatever the cause. The same holds if the gateway
@@ -136,12 +134,17 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         notes.push("the gateway ended every session before the end of the run".into());
     }
     notes.extend(other_ways(&counters));
-    let unusable = aborted || gone || counters.sessions_opened == 0;
-    let missed = thresholds::missed(run, &counters, &latencies, seconds(sending.length()));
+    let unusable = !short && (aborted || gone || counters.sessions_opened == 0);
+    let mut missed = thresholds::missed(run, &counters, &latencies, seconds(sending.length()));
     let acknowledges = run.scenario.protocol.acknowledges();
     let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
     let mut doubts = doubts(run, evidence, &latencies, &sides);
     doubts.extend(unsteady(run, debt.as_ref()));
+    if short {
+        // Figures of a part of the run miss or show nothing.
+        missed.clear();
+        doubts.clear();
+    }
     let exit = if !violations.is_empty() {
         Exit::Violation
     } else if unusable {
@@ -155,7 +158,8 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     JudgedRun {
         exit,
         doubts,
-        not_checked: not_checked(run),
+        not_checked: not_checked(run, !agents.is_empty()),
+        agents,
         acknowledges,
         counters,
         worst: intervals.worst(sending, acknowledges),
@@ -163,7 +167,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         debt,
         latencies,
         sending: seconds(sending.length()),
-        making: seconds(making.unwrap_or(0)),
+        making: seconds(making),
         health,
         violations,
         missed,
@@ -186,13 +190,14 @@ fn unsteady(run: &RunSettings, debt: Option<&Debt>) -> Option<String> {
 }
 
 /// Returns what the run does not check, in sentences.
-fn not_checked(run: &RunSettings) -> Vec<String> {
+fn not_checked(run: &RunSettings, has_agents: bool) -> Vec<String> {
     let scenario = &run.scenario;
     let foreign = scenario.protocol.kind != ProtocolKind::Trunkline;
     let mut all: Vec<String> = { scenario.protocol.not_checked() }
         .into_iter()
         .map(str::to_owned)
         .collect();
+    all.extend(has_agents.then(|| agents::NOT_CHECKED.to_owned()));
     let history = scenario.checks.history;
     if !foreign && history.part < history.whole {
         all.push(format!(
@@ -240,15 +245,13 @@ fn of_figures(evidence: Evidence, missed: &[String], doubts: &[String]) -> Exit 
 /// Adds the faults of a generator that could not play the scenario.
 fn unfit(health: &mut Health, counters: &Counters) {
     if counters.sessions_opened < counters.connects {
-        health.healthy = false;
-        health.faults.push(format!(
+        health.add_fault(format!(
             "{} of {} sessions were opened",
             counters.sessions_opened, counters.connects
         ));
     }
     if counters.conversations_unread + counters.unproven > 0 {
-        health.healthy = false;
-        health.faults.push(format!(
+        health.add_fault(format!(
             "{} conversations could not be read back, and {} acknowledged messages could not be traced, because no session was left to ask",
             counters.conversations_unread, counters.unproven
         ));
@@ -320,16 +323,6 @@ fn other_ways(counters: &Counters) -> Vec<String> {
         ));
     }
     notes
-}
-
-/// Adds the storms of one thread to those of the others.
-fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
-    for storm in of_thread {
-        match all.iter_mut().find(|it| it.number() == storm.number()) {
-            Some(known) => known.add(&storm),
-            None => all.push(storm),
-        }
-    }
 }
 
 /// Returns how many of the counters can be compared with the gateway's, and why not all.

@@ -125,15 +125,26 @@ impl Sides {
         }
     }
 
+    /// Puts the processes of agents in the place of this one, and their memory before the run.
+    pub(crate) fn played_by(&mut self, agents: Process, before: u64) {
+        self.generator = agents;
+        self.generator_before = Some(before);
+    }
+
     /// Returns the bytes that each session added to a side; `None` if they are unknown.
     pub(crate) fn per_session(side: &Process, before: Option<u64>, sessions: u64) -> Option<u64> {
         let grown = side.rss_bytes.saturating_sub(before?);
         grown.checked_div(sessions)
     }
 
-    /// Returns whether the gateway's counters are known.
-    pub(super) fn is_counted(&self) -> bool {
-        self.counted.is_some()
+    /// Returns sentences on what is not known of the gateway. `why` says why not all counters are
+    /// compared, where they are known.
+    pub(super) fn notes(&self, why: Option<&str>) -> impl Iterator<Item = String> {
+        let again = self.began_again.then_some(
+            "the target was started again during the run: its CPU, memory and counters are unknown",
+        );
+        let why = why.filter(|_| self.counted.is_some());
+        again.into_iter().chain(why).map(str::to_owned)
     }
 
     /// Compares the first `compared` counters. Returns whether the gateway's counters are impossible.

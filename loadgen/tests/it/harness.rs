@@ -97,6 +97,17 @@ impl Loadgen {
 
     /// The same, with these variables of the environment.
     pub(crate) fn start_with(text: &str, args: &[&str], variables: &[(&str, &OsString)]) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        Self::start_by(command, text, args, variables)
+    }
+
+    /// The same, by a command that starts the program with the arguments behind its own.
+    pub(crate) fn start_by(
+        mut command: Command,
+        text: &str,
+        args: &[&str],
+        variables: &[(&str, &OsString)],
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("test.toml");
         std::fs::write(&file, text).expect("a scenario is written");
@@ -107,7 +118,7 @@ impl Loadgen {
             "SCENARIO" => file.as_os_str(),
             other => other.as_ref(),
         });
-        let child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        let child = command
             .args(args)
             .current_dir(dir.path())
             .env("TMPDIR", &temporary)

@@ -1,6 +1,7 @@
 //! Tests of the whole load generator, against fake gateways that lie, fail or are slow, and against
 //! the real gateway.
 
+mod agents;
 mod chaos;
 mod chat;
 mod cli;
@@ -23,6 +24,7 @@ mod harness;
 mod hold;
 mod live;
 mod local;
+mod networks;
 mod nothing;
 mod omission;
 mod pages;

@@ -41,6 +41,18 @@ impl Target {
         }
     }
 
+    /// The same, by a command that starts the program with the arguments behind its own.
+    pub(crate) fn launch_by(command: Command, folder: TempDir, flags: &[&str]) -> Self {
+        let free = "127.0.0.1:0";
+        let (child, [url, control]) = Self::spawn_by(command, folder.path(), [free, free], flags);
+        Self {
+            child,
+            folder,
+            url,
+            control,
+        }
+    }
+
     /// Kills the gateway, and starts it again at the same addresses with its data.
     pub(crate) fn kill_and_start_again(&mut self, flags: &[&str]) {
         let _ = self.child.kill();
@@ -55,8 +67,19 @@ impl Target {
     }
 
     /// Starts a gateway in a folder. Returns its process, and the URLs of its ports.
-    fn spawn(folder: &Path, [listen, control]: [&str; 2], flags: &[&str]) -> (Child, [String; 2]) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+    fn spawn(folder: &Path, addresses: [&str; 2], flags: &[&str]) -> (Child, [String; 2]) {
+        let command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        Self::spawn_by(command, folder, addresses, flags)
+    }
+
+    /// The same, by a command that starts the program with the arguments behind its own.
+    fn spawn_by(
+        mut command: Command,
+        folder: &Path,
+        [listen, control]: [&str; 2],
+        flags: &[&str],
+    ) -> (Child, [String; 2]) {
+        let mut child = command
             .args(["__gateway", &std::process::id().to_string()])
             .args(["serve", "--listen", listen, "--control", control])
             .args(["--http", "off", "--data", "data"])
