@@ -25,7 +25,7 @@ use crate::sink::UPGRADED;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// The time between two looks at what is due. What is due between them leaves together, as at the gateway.
+/// The time between two looks at what is due. What is due between them leaves together.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The comment of a stream.
