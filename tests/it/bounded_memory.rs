@@ -317,3 +317,47 @@ fn thousands_of_connects_and_disconnects() {
     peak_as_counted(&gateway, begun, 0.0);
     comes_back(&gateway, before, 0.0);
 }
+
+/// Streams of members of a group that do not read messages of this length. What waits is counted, and comes back with
+/// the clients.
+fn silent_streams(length: usize, waits: f64, stays: f64) {
+    const CLIENTS: usize = 1_000;
+    let setup = Setup::default().http().flag("shards", 1);
+    let gateway = start(setup.flag("write-timeout", "1h"));
+    let mut owner = gateway.dial().connect("owner", "pc");
+    make_group(&mut owner, CLIENTS);
+    let message = json!({"group": "all", "text": "x".repeat(length)});
+    let unread = || gateway.metric("trunkline_http_unread_bytes");
+    let streams = || gateway.metric("trunkline_http_streams");
+    let mut round = |clients: usize, waits: f64| {
+        let asked = (0..clients).map(|n| (member(n), "/api/v1/events"));
+        let crowd = Crowd::ask(&gateway, asked);
+        wait::until("all to be there", || {
+            (streams() >= clients as f64).then_some(())
+        });
+        wait::until("much to wait", || {
+            owner.done("send", &message);
+            (unread() >= waits).then_some(())
+        });
+        drop(crowd);
+        wait::until("everybody to be gone", || {
+            (streams() == 0.0 && unread() == 0.0).then_some(())
+        });
+    };
+    round(3, 1.0);
+    let before = unstored(&gateway);
+    round(CLIENTS, waits);
+    comes_back(&gateway, before, CLIENTS as f64 * stays);
+}
+
+#[test]
+fn long_messages_to_1000_silent_streams() {
+    silent_streams(LONG, 32.0 * MIB, STAYS);
+}
+
+/// What waits for each stream has less than 32 KiB, so its memory would not be mapped by itself. As much as a stream itself
+/// needs in a debug build may stay.
+#[test]
+fn short_messages_to_1000_silent_streams() {
+    silent_streams(3_000, 8.0 * MIB, 4.0 * STAYS);
+}

@@ -28,7 +28,7 @@ pub mod waiting;
 
 pub use api::COMMANDS;
 pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
-pub use limits::HttpLimits;
+pub use limits::{HttpLimits, MAPPED_BYTES};
 pub use media::{
     MediaFiles, MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OWNER_FILE,
     OpenedMedia, PLACE_WORDS, erase_media, list_media,

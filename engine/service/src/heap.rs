@@ -59,7 +59,11 @@ mod tests {
     fn buffers_that_wait_for_long_are_mapped() {
         let (name, bytes) = SETTINGS[0];
         assert_eq!(name, "MALLOC_MMAP_THRESHOLD_");
-        assert_eq!(bytes, trunkline_gateway::mapped::MAPPED_BYTES.to_string());
+        let mapped = [
+            trunkline_gateway::mapped::MAPPED_BYTES,
+            trunkline_http::MAPPED_BYTES,
+        ];
+        assert_eq!(mapped.map(|mapped| mapped.to_string()), [bytes; 2]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::head::Head;
 use super::visitor::{Visitor, last_event_id};
 use super::{Api, BUSY, json};
 use crate::door::{Door, Sent};
+use crate::limits::MAPPED_BYTES;
 use crate::metrics::Counted;
 use crate::problem::Problem;
 use crate::server::{Line, TakeOver};
@@ -217,8 +218,7 @@ impl Stream {
     /// only while something is sent is in boxes.
     fn hold(mut self, mut line: Line, mut head: Vec<u8>) -> crate::server::Held {
         Box::pin(async move {
-            let sent = Box::pin(self.send(&mut line, &head)).await;
-            head = Vec::new();
+            let sent = Box::pin(self.send(&mut line, std::mem::take(&mut head))).await;
             let end = match sent {
                 Ok(()) => self.run(&mut line).await,
                 Err(end) => end,
@@ -226,7 +226,7 @@ impl Stream {
             if let End::Told(disconnect) = end {
                 let event = Event::Disconnect(disconnect);
                 write_block(&mut head, None, &json::push(Push { pos: None, event }));
-                let _ = Box::pin(self.send(&mut line, &head)).await;
+                let _ = Box::pin(self.send(&mut line, head)).await;
             }
             let time = self.api.limits.http.write_timeout;
             drop(self);
@@ -281,7 +281,7 @@ impl Stream {
                     if expires.is_some_and(|left| left <= ping) {
                         return Err(End::Told(token_expired()));
                     }
-                    Box::pin(self.send(line, b": ping\n\n")).await?;
+                    Box::pin(self.send(line, b": ping\n\n".to_vec())).await?;
                     *next = self.api.limits.http.ping;
                 }
                 is_gone = line.stirs() => if is_gone {
@@ -304,7 +304,10 @@ impl Stream {
             let (mut page, mut room) = (None, None);
             if self.waiter.seat().take_stored() || more {
                 room = Some(self.api.pages.take(self.visitor.id(), 1).await);
-                page = Some(self.api.sync(&self.visitor, &self.place.pos).await);
+                // Mapped from the beginning: a page that grows on the heap stays there.
+                out.reserve(MAPPED_BYTES);
+                // In a box: this memory is not needed while many wait for room, or for their clients.
+                page = Some(Box::pin(self.api.sync(&self.visitor, &self.place.pos)).await);
             }
             let busy = ErrorCode::TooManyRequests.code();
             let is_busy = matches!(&page, Some(Err(problem)) if problem.error().code == busy);
@@ -316,7 +319,7 @@ impl Stream {
             drop(room);
             if !out.is_empty() {
                 self.api.sent(&self.visitor, out.len());
-                self.send(line, &out).await?;
+                self.send(line, out).await?;
             }
             self.api.rest(&self.visitor).await;
             if !more || self.is_ending() {
@@ -384,7 +387,7 @@ impl Stream {
     }
 
     /// Sends bytes within the time that a client has to take them.
-    async fn send(&self, line: &mut Line, bytes: &[u8]) -> Result<(), End> {
+    async fn send(&self, line: &mut Line, bytes: Vec<u8>) -> Result<(), End> {
         let time = self.api.limits.http.write_timeout;
         let sent = self.api.unread.send(line, bytes, time).await;
         sent.map_err(|_| End::Gone)

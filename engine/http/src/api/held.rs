@@ -54,7 +54,7 @@ impl Manner {
                 self.bytes(response.status(), kind, response.headers(), body.as_bytes())
             }
         };
-        unread.send(&mut line, &bytes, time).await.ok()?;
+        unread.send(&mut line, bytes, time).await.ok()?;
         if self.keeps {
             return Some(line);
         }

@@ -119,7 +119,7 @@ pub(crate) struct ApiLimits {
 
 /// The pages that streams have in memory as values at a time. Nobody waits for a client while having one: the page
 /// is text first.
-const PAGES: usize = 16;
+const PAGES: usize = 8;
 
 /// The pages of one user among them.
 const PAGES_OF_USER: usize = 2;

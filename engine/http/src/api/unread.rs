@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use trunkline_proto::ErrorCode;
 
+use crate::limits::MAPPED_BYTES;
 use crate::metrics::HttpMetrics;
 use crate::problem::Problem;
 use crate::server::Line;
@@ -19,6 +20,9 @@ use crate::server::Line;
 /// The bytes below which nothing is dropped and no answer refused, whatever waits: an answer that says that
 /// something was stored has fewer.
 const SMALL: usize = 4 << 10;
+
+/// The bytes from which on a rest is worth a page.
+const LEAST: usize = 1 << 10;
 
 /// The time between two looks whether too much waits.
 const LOOK: Duration = Duration::from_secs(1);
@@ -70,19 +74,24 @@ impl Unread {
         Ok(waits)
     }
 
-    /// Sends bytes to a client, which has `time` to take them.
+    /// Sends bytes to a client, which has `time` to take them. What its socket does not take at once waits in a
+    /// buffer of its own.
     ///
     /// # Errors
     /// The client has gone, its time is over, or too much waits, of which this has a large part.
     pub(super) async fn send(
         &self,
         line: &mut Line,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         time: Duration,
     ) -> io::Result<()> {
+        let bytes = match line.begin(&bytes).await? {
+            Some(sent) => rest(bytes, sent),
+            None => bytes,
+        };
         let _waits = self.count(bytes.len());
         let until = Instant::now() + time;
-        let mut sending = pin!(line.send(bytes));
+        let mut sending = pin!(line.send(&bytes));
         loop {
             let look = until.min(Instant::now() + LOOK);
             if let Ok(sent) = timeout_at(look, &mut sending).await {
@@ -106,9 +115,46 @@ impl Drop for Waits {
     }
 }
 
+/// Returns what is left of bytes that are to wait. A rest that is worth a page gets a mapped buffer: of thousands of
+/// small ones, free blocks between others would stay in the process.
+fn rest(bytes: Vec<u8>, sent: usize) -> Vec<u8> {
+    let left = &bytes[sent..];
+    if left.is_empty() {
+        return Vec::new();
+    }
+    if sent == 0 && bytes.capacity() >= MAPPED_BYTES {
+        return bytes;
+    }
+    let capacity = if left.len() < LEAST { 0 } else { MAPPED_BYTES };
+    let mut own = Vec::with_capacity(left.len().max(capacity));
+    own.extend_from_slice(left);
+    own
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_and_is_worth_a_page_is_mapped() {
+        let bytes = |len: usize| [7].repeat(len);
+        for (len, sent, mapped) in [
+            (900, 0, false),
+            (5_000, 4_500, false),
+            (5_000, 0, true),
+            (90_000, 80_000, true),
+        ] {
+            let rest = rest(bytes(len), sent);
+            assert_eq!(rest, bytes(len - sent));
+            assert_eq!(rest.capacity() >= MAPPED_BYTES, mapped, "{len} {sent}");
+        }
+        assert_eq!(rest(bytes(90_000), 80_000).capacity(), MAPPED_BYTES);
+        assert_eq!(rest(bytes(5_000), 5_000).capacity(), 0);
+        let long = bytes(90_000);
+        let at = long.as_ptr();
+        let kept = rest(long, 0);
+        assert_eq!(kept.as_ptr(), at, "a mapped buffer stays");
+    }
 
     #[test]
     fn beyond_the_limit_what_is_long_goes_and_what_is_short_stays() {

@@ -74,6 +74,30 @@ impl Line {
         Poll::Ready(false)
     }
 
+    /// Writes as much to the client as its socket takes at once. Returns the number of these bytes; `None` with TLS,
+    /// where nothing is written: what TLS takes has not left.
+    ///
+    /// # Errors
+    /// The client has gone.
+    pub async fn begin(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        if matches!(self.io, Io::Tls(_)) {
+            return Ok(None);
+        }
+        let mut sent = 0;
+        std::future::poll_fn(|context| {
+            while sent < bytes.len() {
+                match Pin::new(&mut *self).poll_write(context, &bytes[sent..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(count)) => sent += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(Some(sent)))
+        })
+        .await
+    }
+
     /// Writes bytes to the client.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ settings! {
     /// The bytes of the bodies of all requests to the client API that have no answer yet.
     http_body_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of the bodies of all requests to the client API that have no answer yet", "error 115: HTTP 503") }
     /// The bytes of streams and answers of the client API together that clients have not taken.
-    http_unread_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of streams and answers of the client API together that clients have not taken", "a stream or an answer to a request that waited is dropped if it is as long as the mean of all and has been blocked for a second; another such answer is error 115: HTTP 503") }
+    http_unread_bytes: ByteSize { default("64MiB"), least("1MiB"), limits("bytes of streams and answers of the client API together that clients have not taken", "a stream or an answer to a request that waited is dropped if it is as long as the mean of all and has been blocked for a second; another such answer is error 115: HTTP 503, also if its command was carried out. An answer to a request that did not wait stays until its client has taken it or `http_timeout` is over: until then, other answers of 4 KiB and more may be refused") }
     /// The place of media that clients upload: a folder, which the gateway makes if it is missing, or
     /// `s3://bucket/prefix` for a bucket that speaks S3.
     media: MediaPlace { example("\"/var/lib/trunkline/media\""), computed("the folder media in the data folder") }
