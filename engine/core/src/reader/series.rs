@@ -46,13 +46,16 @@ impl<'r> Stored<'r> {
         Ok(found)
     }
 
-    /// Returns the sequences of a piece. The last one is in the head.
+    /// Returns the sequences of a piece. The last one is in the head. One that is missing is empty: a repair of the
+    /// store gave up the record that made it, and the head still counts it.
     fn piece(&self, number: u32) -> Result<Vec<u64>, Failure> {
         if number >= self.head.pieces {
             return Ok(self.head.rest.seqs());
         }
         let key = self.reading.ids().bucket(self.key, number);
-        let value = self.reading.bytes(key)?.ok_or(CORRUPT)?;
+        let Some(value) = self.reading.bytes(key)? else {
+            return Ok(Vec::new());
+        };
         let piece: Piece = state::decode(&value).ok_or(CORRUPT)?;
         Ok(piece.seqs())
     }
@@ -63,11 +66,19 @@ impl<'r> Stored<'r> {
         let (mut low, mut high) = (0, self.head.pieces);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.piece(middle)?.last() {
-                Some(last) if *last < seq => low = middle + 1,
-                _ => high = middle,
+            let mut last = None;
+            // An empty piece says nothing; the one before it does.
+            for number in (low..=middle).rev() {
+                last = self.piece(number)?.last().copied();
+                self.reading.pause_if_due().await;
+                if last.is_some() {
+                    break;
+                }
             }
-            self.reading.pause_if_due().await;
+            match last {
+                Some(last) if last >= seq => high = middle,
+                _ => low = middle + 1,
+            }
         }
         Ok(low)
     }
@@ -107,5 +118,66 @@ impl<'r> Stored<'r> {
         found.truncate(most);
         found.reverse();
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trunkline_storage::backend::sim::SimDisk;
+    use trunkline_storage::{Options, Store};
+
+    use super::*;
+    use crate::exchange::slices::at_once;
+
+    #[test]
+    fn pieces_that_a_repair_gave_up_are_empty() {
+        const KEY: TimelineId = TimelineId(7);
+        let options = Options {
+            reserve_bytes: 0,
+            background: false,
+            ..Options::default()
+        };
+        let disk = Arc::new(SimDisk::new(1));
+        let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+        let reading = Reading::of_tests(&opened.reader);
+        let (mut head, mut pieces, mut last) = (Series::default(), Vec::new(), 0);
+        while pieces.len() < 5 {
+            last += 1;
+            pieces.extend(head.add(last));
+        }
+        // What a piece has, by its number.
+        let seqs: Vec<_> = pieces.iter().map(Piece::seqs).collect();
+        opened.writer.set_state(KEY, &state::encode(&head)).unwrap();
+        for lost in 0_usize..32 {
+            let is_lost = |number: usize| lost >> number & 1 == 1;
+            let mut left: Vec<u64> = Vec::new();
+            for (number, piece) in pieces.iter().enumerate() {
+                let key = reading.ids().bucket(KEY, number as u32);
+                let value = match is_lost(number) {
+                    true => Vec::new(),
+                    false => {
+                        left.extend(&seqs[number]);
+                        state::encode(piece)
+                    }
+                };
+                opened.writer.set_state(key, &value).unwrap();
+            }
+            opened.writer.commit().unwrap();
+            left.extend(head.rest.seqs());
+            let stored = Stored::read(&reading, KEY).unwrap();
+            for seq in 0..=last + 1 {
+                let above: Vec<_> = left.iter().rev().filter(|it| **it > seq).collect();
+                let found = at_once(stored.above(seq, 1_000)).unwrap();
+                assert!(found.iter().eq(above), "{lost:b} above {seq}");
+                let from: Vec<_> = left.iter().filter(|it| **it >= seq).collect();
+                let found = at_once(stored.from(seq, 1_000)).unwrap();
+                assert!(found.iter().eq(from), "{lost:b} from {seq}");
+                let below: Vec<_> = left.iter().filter(|it| **it < seq).collect();
+                let found = at_once(stored.below(seq, 1_000)).unwrap();
+                assert!(found.iter().eq(below), "{lost:b} below {seq}");
+            }
+        }
     }
 }
