@@ -54,8 +54,8 @@ pub(crate) struct InboxChunk<'a> {
 }
 
 impl<'a> InboxChunk<'a> {
-    /// Reads a stored chunk; `None` if it has another form. One that is missing is empty: a repair of the store gave up
-    /// the record that made it, and the inbox still counts it.
+    /// Reads a stored chunk for a list; `None` if it has another form. One that is missing is empty: a repair of the
+    /// store gave up the record that made it, and the inbox still counts it.
     pub(crate) fn read(value: Option<&'a [u8]>) -> Option<Self> {
         value.map_or_else(|| Some(Self::default()), decode)
     }
