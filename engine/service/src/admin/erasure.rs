@@ -171,13 +171,15 @@ struct Work {
 impl Work {
     fn run(self) {
         let metrics = &self.parts.metrics;
+        // An erasure that fails does not hold up those that came after it.
+        let mut failures = 0;
         loop {
             let running = erasure::running(&self.parts.store);
             let waiting = running.as_ref().map_or(0, Vec::len);
             metrics.erasing.set(waiting as u64);
             let done = match running {
-                Ok(running) => match running.first() {
-                    Some(first) => self.erase(first),
+                Ok(running) => match running.get(failures % running.len().max(1)) {
+                    Some(next) => self.erase(next),
                     None if self.bell.wait(Duration::from_secs(60)) => continue,
                     None => return,
                 },
@@ -188,7 +190,11 @@ impl Work {
                 Err(Halt::Stopping) => return,
                 Err(Halt::Failed(error)) => {
                     metrics.erasures_failed.one();
-                    tracing::error!(error, "an erasure does not go on: trying again");
+                    failures += 1;
+                    tracing::error!(
+                        error,
+                        "an erasure does not go on: trying again after the others"
+                    );
                     if !self.bell.wait(RETRY) {
                         return;
                     }
