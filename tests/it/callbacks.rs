@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -110,6 +111,35 @@ fn dial_is_first(seen: &Seen) -> bool {
         .filter(|asked| asked.body["key"] == "k-1")
         .count()
         == 1
+}
+
+/// The histogram has each answer once, by what came of it, with the time that it took.
+#[test]
+fn answers_are_counted_with_their_times() {
+    const SLOW: Duration = Duration::from_millis(300);
+    let back = BackEnd::start(|asked| {
+        if asked.body["text"] == "slow" {
+            std::thread::sleep(SLOW);
+        }
+        censor(asked)
+    });
+    let gateway = back.asked_by(Setup::default(), &["send"]).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let text = |text: &str| json!({"user": "bob", "text": text});
+    for fine in ["slow", "a", "b"] {
+        alice.done("send", &text(fine));
+    }
+    for (bad, code) in [("no", 103), ("bad", 4_003), ("fail", 120)] {
+        assert_eq!(alice.refused("send", &text(bad)), code);
+    }
+    let counted = |part: &str, result: &str| {
+        let name = format!("trunkline_back_end_answer_seconds_{part}{{result=\"{result}\"}}");
+        gateway.metric(&name)
+    };
+    let counts = ["answered", "refused", "failed"].map(|result| counted("count", result));
+    assert_eq!(counts, [3.0, 2.0, 1.0]);
+    let seconds = counted("sum", "answered");
+    assert!(seconds >= SLOW.as_secs_f64(), "{seconds}");
 }
 
 #[test]
