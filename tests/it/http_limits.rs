@@ -247,6 +247,8 @@ fn hostile_requests_are_refused_and_smuggle_nothing() {
     // Two lengths: the second is believed or nothing is, and no second request appears.
     let both = "POST /api/v1/conversations HTTP/1.1\r\nHost: HOST\r\nX-Trunkline-User: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n";
     let answer = send(both);
+    let cost = gateway.metric("trunkline_cost_seconds_total{work=\"http\"}");
+    assert!(cost > 0.0, "the work of requests is counted");
     let requests = gateway.metric("trunkline_http_requests_total{route=\"command\"}");
     assert!(requests <= 1.0, "{answer:?}");
     // Pipelined requests are answered in order.

@@ -13,7 +13,7 @@ use trunkline_core::per_user::{Half, Key};
 use trunkline_proto::message::Connect;
 
 use crate::auth::{Authority, Grant, Refusal};
-use crate::metrics::{Limit, ShardMetrics};
+use crate::metrics::{Limit, ShardMetrics, Work};
 use crate::rate::{Debt, Holders, Sent};
 use crate::shard::{Exceeded, Shared, Source};
 use crate::timer::{TICK, Tick};
@@ -187,6 +187,7 @@ impl Guests {
     /// # Errors
     /// An account is in debt, and the debt binds.
     pub fn book(&self, guest: &Guest<'_>, cost: Cost) -> Result<(), Reached> {
+        self.metrics.worked(Work::Http, cost);
         let Some(budgets) = &self.shared.budgets else {
             return Ok(());
         };

@@ -17,11 +17,13 @@ pub enum Work {
     Ephemeral,
     /// Asking back ends.
     Ask,
+    /// Requests of clients over HTTP, with all that they look up and decide.
+    Http,
 }
 
 impl Work {
     /// Every kind of work, in the order of its counter.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Parse,
         Self::Decide,
         Self::Read,
@@ -29,6 +31,7 @@ impl Work {
         Self::Refuse,
         Self::Ephemeral,
         Self::Ask,
+        Self::Http,
     ];
 
     /// The label in /metrics.
@@ -41,6 +44,7 @@ impl Work {
             Self::Refuse => "refuse",
             Self::Ephemeral => "ephemeral",
             Self::Ask => "ask",
+            Self::Http => "http",
         }
     }
 }
