@@ -225,7 +225,7 @@ fn the_order_of_a_sender_is_kept_while_others_go_on() {
         if asked.body["from"] == "alice" {
             let number: u64 = text.parse().unwrap_or(0);
             let pause = 60_u64.saturating_sub(2 * number);
-            std::thread::sleep(std::time::Duration::from_millis(pause));
+            std::thread::sleep(Duration::from_millis(pause));
         }
         Says::Json(json!({}))
     });
