@@ -41,7 +41,7 @@ pub struct Answers {
     pub poll: String,
     /// The head of a stream, and its first event.
     pub stream: String,
-    /// The body of `/metrics`. The numbers of those who wait are put before it.
+    /// The body of the answer to `/metrics`, behind the numbers of open polls and streams.
     pub metrics: String,
     /// The fields of the reply to a command of a session, behind its id.
     pub reply: String,
@@ -242,7 +242,7 @@ impl Sink {
         is_there
     }
 
-    /// Notes that something is due for a connection after so many seconds.
+    /// Notes that the connection in a slot has an answer or a comment due in `seconds` seconds.
     fn note(&mut self, slot: usize, number: u64, seconds: f64) {
         let at = self.began.elapsed().as_secs_f64() + seconds;
         let tick = (at / TICK.as_secs_f64()).ceil() as u64;

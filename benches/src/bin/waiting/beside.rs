@@ -107,8 +107,8 @@ pub(crate) fn hanging() -> anyhow::Result<SocketAddr> {
 }
 
 impl Beside {
-    /// Lets everybody wait at a server, and begins to ask and to read metrics. With `weighs`, the memory of those who
-    /// wait is measured, which takes some seconds more.
+    /// Opens all polls and streams at a server, and begins to ask its back end and to read its metrics. With `weighs`,
+    /// measures the server's memory for each poll and stream, which takes some seconds more.
     ///
     /// # Errors
     /// The server does not let as many wait.
@@ -162,7 +162,7 @@ impl Beside {
         })
     }
 
-    /// Returns what those who wait got so far.
+    /// Returns what all polls and streams have received so far.
     pub(crate) fn got(&self) -> Got {
         Got {
             ends: self.held.iter().map(Held::ends).sum::<u64>() as f64,

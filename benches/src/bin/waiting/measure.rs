@@ -45,11 +45,11 @@ pub(crate) struct Turn {
     pub(crate) rate: f64,
     /// The part of a processor that [`THEIRS`] took while the latency was measured, or the server that does nothing.
     pub(crate) theirs: f64,
-    /// What those who wait got each second, over the whole turn.
+    /// What all polls and streams received in a second, on average over the whole turn.
     pub(crate) got: Got,
 }
 
-/// What those who wait get, as numbers, or as numbers each second.
+/// What polls and streams receive: in all, or in a second.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Got {
     /// Answers of polls and comments of streams.
@@ -137,8 +137,8 @@ pub(crate) fn measure(args: &Args, gateway: &Peer, holding: Option<&Peer>) -> an
 /// Returns the acknowledged messages per second of connections that send as fast as they can.
 ///
 /// How the kernel spreads so few connections over the shards changes the rate by a tenth and more, and so does a merge
-/// of what was sent before. So the time has several pieces, each with new connections and after the merges of the one
-/// before. Their median counts.
+/// of what was sent before. So the rate is measured in several pieces. Each has new connections, and begins when the
+/// store has merged what the piece before sent. The result is their median.
 fn rate(args: &Args, gateway: &Peer) -> anyhow::Result<f64> {
     let pieces = (args.seconds / PIECE.as_secs_f64()).ceil().max(1.0) as usize;
     let plan = Plan {

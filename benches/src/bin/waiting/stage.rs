@@ -51,8 +51,8 @@ impl Stage {
         Ok(Self { gateway, sink })
     }
 
-    /// Measures the memory of the gateway for each of those who wait. Call it before anything else: later they use
-    /// memory that others left.
+    /// Measures the gateway's memory for each poll and each stream. Call it before the first turn: later, polls and
+    /// streams get memory that earlier work has freed, and the figure is too small.
     ///
     /// # Errors
     /// The gateway does not let as many wait.
