@@ -222,3 +222,61 @@ fn a_new_user_of_the_name_blocks_nobody() {
         );
     }
 }
+
+/// Returns how often two stretches of one group's channel stand beside each other in the files: the channel is a
+/// number of 128 bits, seven in each byte, and comes again within a few bytes.
+fn stretches_of_channels(gateway: &Gateway) -> usize {
+    let long = |bytes: &[u8]| {
+        let more = bytes.iter().take_while(|byte| **byte >= 0x80).count();
+        (16..=18).contains(&more).then_some(more + 1)
+    };
+    let in_file = |bytes: &[u8]| {
+        let starts = 1..bytes.len();
+        let starts = starts.filter(|at| bytes[at - 1] < 0x80);
+        let twice = starts.filter(|at| {
+            let number = long(&bytes[*at..]).and_then(|len| bytes.get(*at..*at + len));
+            number.is_some_and(|number| {
+                let behind = &bytes[at + number.len()..];
+                let behind = &behind[..behind.len().min(40)];
+                behind.windows(number.len()).any(|part| part == number)
+            })
+        });
+        twice.count()
+    };
+    let files = files_in(gateway.data()).into_iter();
+    files
+        .map(|file| in_file(&std::fs::read(file).unwrap_or_default()))
+        .sum()
+}
+
+/// Others took a user out of a large group again and again. The erasure removes what the store has of it, whenever the
+/// gateway is killed meanwhile.
+#[test]
+fn where_a_user_was_in_large_groups_leaves_the_files() {
+    let mut gateway = small().flag("fanout-limit", 1).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    for group in ["eng", "ops"] {
+        let create = json!({"group": group, "members": ["bob", "carol"]});
+        alice.done("group_create", &create);
+    }
+    let bob = json!({"group": "eng", "members": ["bob"]});
+    for n in 0..8 * 66 + 3 {
+        if n % 40 == 0 {
+            alice.send("bob", &"p".repeat(9_000));
+        }
+        alice.done("group_remove", &bob);
+        alice.done("group_add", &bob);
+    }
+    let before = stretches_of_channels(&gateway);
+    assert!(before > 1_000, "{before}");
+    begin(&gateway, "bob");
+    for _ in 0..4 {
+        gateway.kill();
+        gateway.start_again();
+    }
+    completed(&gateway, "bob");
+    assert_eq!(stretches_of_channels(&gateway), 0, "of {before}");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let info = alice.done("group_info", &json!({"group": "eng"}));
+    assert_eq!(info["count"], 2, "{info}");
+}

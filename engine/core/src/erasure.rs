@@ -4,8 +4,8 @@
 //!
 //! 1. [`Step::Begin`]: the user's commands are refused from here on.
 //! 2. Each record of the log is looked at ([`Search::step`]). Messages are redacted, reactions taken back.
-//! 3. The user leaves all conversations ([`conversations`]), and contacts, blocks ([`blocked`]), positions of devices
-//!    and the last-seen time go.
+//! 3. The user leaves all conversations ([`conversations`]), and the windows through which the user saw large groups
+//!    ([`ended_windows`]), contacts, blocks ([`blocked`]), positions of devices and the last-seen time go.
 //! 4. Each record is looked at again ([`Search::sets_values`]): old values under the keys that the user's
 //!    records have set leave the files ([`Reader::erase_old_values`]).
 //! 5. Each record is looked at once more ([`Search::is_leftover`]): what no redaction reaches is overwritten in
@@ -21,7 +21,7 @@ use crate::call::Step;
 use crate::event::{Body, ERASURE, LAST_SEEN, RecordKind};
 use crate::ids::{Ids, UserId};
 use crate::state::{
-    self, Bucket, Contact, Contacts, Erased, Erasings, Inbox, InboxChunk, InboxEntry,
+    self, Bucket, Contact, Contacts, Erased, Erasings, Inbox, InboxChunk, InboxEntry, NODE,
 };
 use trunkline_proto::names::Conversation;
 
@@ -93,6 +93,27 @@ pub fn conversations<E: From<ReadError>>(
         each(names(&chunk.places))?;
     }
     each(names(&inbox.places))
+}
+
+/// Returns the number of stretches in which the closed windows of a user lie. [`Step::Windows`] removes one of
+/// them, the last one first. Pieces behind those that the inbox counts belong to them: an erasure by an earlier version
+/// left them in the store.
+///
+/// # Errors
+/// The store could not be read, or holds an inbox of another form.
+pub fn ended_windows(store: &Reader, (namespace, user): (&str, &str)) -> Result<u64, ReadError> {
+    let ids = Ids(store.key());
+    let key = ids.inbox(ids.user(namespace, user));
+    let Some(value) = store.state(key)? else {
+        return Ok(0);
+    };
+    let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+    let mut pieces = inbox.closed.pieces;
+    while store.state(ids.closed(key, 0, pieces))?.is_some() {
+        pieces += 1;
+    }
+    let is_apart = !inbox.closed.rest.is_empty() || !inbox.kept.is_empty() || inbox.slots > 0;
+    Ok(pieces.div_ceil(NODE).max(is_apart.into()))
 }
 
 /// Returns the names of the users whom a user blocks, in any order. Nothing changes the list while the user is

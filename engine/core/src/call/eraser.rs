@@ -55,6 +55,9 @@ pub enum Step {
     },
     /// Forgets the position of a device.
     Device(String),
+    /// Forgets a stretch of the windows through which the user saw groups before leaving them. The last stretch goes
+    /// first: see [`ended_windows`](crate::erasure::ended_windows).
+    Windows(u64),
     /// Forgets the contacts and the last-seen time.
     Contacts,
     /// Ends the block of another user, whose name this is.
@@ -168,7 +171,7 @@ impl<'s> Eraser<'s> {
                     },
                 };
             }
-            Step::Begin | Step::Contacts | Step::Phase(_) | Step::End => {}
+            Step::Begin | Step::Windows(_) | Step::Contacts | Step::Phase(_) | Step::End => {}
         }
         if !body.conversation.is_empty() {
             target = self.target(body.conversation)?;
@@ -227,6 +230,7 @@ fn parts(step: &Step) -> Vec<EraseStep> {
         }
         Step::Leave { .. } => vec![EraseStep::Conversation],
         Step::Device(_) => vec![EraseStep::Device],
+        Step::Windows(stretch) => vec![EraseStep::Windows { stretch: *stretch }],
         Step::Contacts => vec![EraseStep::Contacts],
         Step::Unblock(_) => vec![EraseStep::Unblock],
         Step::Phase(complete) => vec![EraseStep::Phase {

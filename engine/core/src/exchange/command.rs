@@ -253,6 +253,12 @@ pub enum EraseStep {
     Membership,
     /// The position of a device goes. The body has the device.
     Device,
+    /// Through which windows the user saw the channels of groups that the user has left goes, as far as a stretch of
+    /// them has it. The stretches behind it have to go before.
+    Windows {
+        /// The number of the stretch.
+        stretch: u64,
+    },
     /// The contacts and the last-seen time go.
     Contacts,
     /// The user no longer blocks the other user of the command. The body names the other user, as for an

@@ -68,7 +68,7 @@ impl Windows {
             list.extend(buckets::<Window>(reading, &keys.collect::<Vec<_>>())?);
             list.append(&mut ended.found);
             // Windows that moved meanwhile are in neither place: an empty list may be wrong as well.
-            // Pieces change only where an erasure lets their user begin anew.
+            // Pieces change only where an erasure removes them, and then no event so far is the user's.
             let is_apart = inbox.open.len() > 0 || inbox.slots > 0;
             if is_apart && reading.stored(key)?.as_ref() != Some(&value) {
                 return Ok(None);

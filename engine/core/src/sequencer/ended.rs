@@ -1,4 +1,5 @@
-//! Windows of a user's inbox that end: each enters a piece, and the nodes above it say where the piece lies.
+//! Windows of a user's inbox that end: each enters a piece, and the nodes above it say where the piece lies. An
+//! erasure of the user removes pieces and nodes, some at a time.
 
 use std::collections::BTreeMap;
 
@@ -55,6 +56,50 @@ impl<'b> Ended<'b> {
             }
         }
         Ok(())
+    }
+
+    /// Removes the windows from a stretch of [`NODE`] pieces on, with the nodes that those began. Windows that are in
+    /// no piece go too. Removes pieces behind the stretch that `closed` does not count as well, while one follows the
+    /// other: an erasure by an earlier version left them. Returns whether it did: nothing changes if `closed` counts
+    /// pieces behind the stretch, which have to go before.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn forget(&mut self, closed: &mut Closed, stretch: u64) -> Result<bool, Refused> {
+        let first = stretch * NODE;
+        if closed.pieces > first + NODE {
+            return Ok(false);
+        }
+        closed.rest.clear();
+        for number in first..first + NODE {
+            let is_there = self.remove_stored(0, number)?;
+            if !is_there && number >= closed.pieces {
+                break;
+            }
+            if let Some((level, number)) = Closed::node_begun_by(number) {
+                self.remove_stored(level, number)?;
+            }
+        }
+        closed.pieces = closed.pieces.min(first);
+        if closed.pieces == 0 {
+            closed.end = 0;
+        }
+        Ok(true)
+    }
+
+    /// Removes a piece or a node, if it is in the store.
+    fn remove_stored(&mut self, level: u32, number: u64) -> Result<bool, Refused> {
+        let key = self.batch.ids().closed(self.inbox, level, number);
+        let is_there = self.batch.value(key)?.is_some();
+        if is_there {
+            self.remove(key);
+        }
+        Ok(is_there)
+    }
+
+    /// Returns whether nothing changes.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.values.is_empty() && self.nodes.is_empty()
     }
 
     /// Removes the value under a key.

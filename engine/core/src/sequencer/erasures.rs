@@ -102,6 +102,9 @@ impl Erasures {
                 let key = batch.ids().device(command.user, body.device);
                 remove(batch, key, &mut changes)?;
             }
+            EraseStep::Windows { stretch } => {
+                inboxes::forget_ended(batch, command.user, stretch, &mut changes)?;
+            }
             EraseStep::Contacts => {
                 let key = batch.ids().contacts(command.user);
                 contacts::remove_all(batch, key, &mut changes)?;

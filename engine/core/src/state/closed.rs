@@ -5,8 +5,8 @@
 //! out. All of them stay, in the order of their ends: the last few in the inbox, earlier ones in pieces of
 //! [`PIECE`] under keys of their own. A node of level 1 says of each of [`NODE`] pieces in which positions its
 //! windows lie; a node of level 2 says the same of nodes of level 1, and so on. Pieces never change, and of each
-//! level only the last node does, unless an erasure lets the user begin anew. So one more window costs the same
-//! however many there are, and a page of events finds the windows of its positions without a look at the others.
+//! level only the last node does, unless an erasure removes them. So one more window costs the same however many
+//! there are, and a page of events finds the windows of its positions without a look at the others.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,24 @@ impl Closed {
     /// Returns the number of the piece that becomes full with the next window; `None` if that fills none.
     pub(crate) fn fills_next(&self) -> Option<u64> {
         (self.rest.len() + 1 >= PIECE).then_some(self.pieces)
+    }
+
+    /// Returns the node that the piece with this number began, by its level and number; `None` if all nodes above
+    /// the piece were there before.
+    pub(crate) const fn node_begun_by(piece: u64) -> Option<(u32, u64)> {
+        let (mut level, mut number) = (1, piece);
+        loop {
+            let place = number % NODE;
+            number /= NODE;
+            if place == 0 {
+                return Some((level, number));
+            }
+            // Only a full node enters the one above it.
+            if place != NODE - 1 {
+                return None;
+            }
+            level += 1;
+        }
     }
 
     /// Returns the last node of each level, the highest level first: those have all pieces below them, the
@@ -143,6 +161,15 @@ mod tests {
             }
             assert_eq!(next, pieces);
         }
+    }
+
+    #[test]
+    fn a_node_begins_with_one_piece() {
+        let begun = |piece| Closed::node_begun_by(piece);
+        assert_eq!([0, 64].map(begun), [Some((1, 0)), Some((1, 1))]);
+        assert_eq!([1, 62, 65].map(begun), [None; 3]);
+        assert_eq!([63, 4_159].map(begun), [Some((2, 0)), Some((2, 1))]);
+        assert_eq!([127, 4_095].map(begun), [None, Some((3, 0))]);
     }
 
     #[test]

@@ -220,6 +220,8 @@ impl Work {
             }
             eraser.carry_out(&[Step::Phase(part + 1)])?;
         }
+        // Others may have taken the user into groups, and out of them, since the user left all.
+        self.windows(running, &eraser)?;
         eraser.carry_out(&[Step::End])?;
         tracing::info!(namespace, user, "a user is erased");
         Ok(())
@@ -294,11 +296,24 @@ impl Work {
             eraser.carry_out(&steps)?;
             self.rest(&mut began)
         })?;
+        self.windows(running, eraser)?;
         eraser.carry_out(&[Step::Contacts])?;
         // A new user of the name blocks nobody.
         for names in erasure::blocked(&self.parts.store, person)?.chunks(STEPS) {
             let steps: Vec<Step> = names.iter().cloned().map(Step::Unblock).collect();
             eraser.carry_out(&steps)?;
+            self.rest(&mut began)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets through which windows the user saw large groups. A window that others close meanwhile may stay.
+    fn windows(&self, running: &Running, eraser: &Eraser<'_>) -> Result<(), Halt> {
+        let person = (&*running.namespace, &*running.user);
+        let stretches = erasure::ended_windows(&self.parts.store, person)?;
+        for stretch in (0..stretches).rev() {
+            let mut began = Instant::now();
+            eraser.carry_out(&[Step::Windows(stretch)])?;
             self.rest(&mut began)?;
         }
         Ok(())
