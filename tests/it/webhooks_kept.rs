@@ -1,6 +1,8 @@
 //! What the webhook `offline` keeps: the messages of a recipient who has many, and the place in the log.
 
 use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +13,9 @@ use trunkline_tests::back_end::Says;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait;
 
-use crate::webhooks::{check_all, data, ok, recording, send_many, settled, setup, told, what};
+use crate::webhooks::{
+    check_all, data, ok, recording, send_many, settled, setup, sick, told, what,
+};
 
 const MORE: &str = "trunkline_webhooks_recipients_with_more";
 
@@ -232,4 +236,50 @@ fn the_numbers_of_webhooks_are_in_the_stats() {
     assert_eq!((number("given_up"), number("recipients_with_more")), (0, 0));
     let plain = Setup::default().start();
     assert_eq!(shown(&plain), serde_json::Value::Null);
+}
+
+/// The newest content of a message is lost while the message waits for the back end. It is counted as what cannot be
+/// decoded, and hides no other message of its recipient.
+#[test]
+fn a_message_that_is_damaged_while_it_waits_is_counted_and_hides_no_other() {
+    let (back, seen, healed) = sick();
+    let gateway = setup(&back).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    for text in ["one", "two", "three", "four"] {
+        alice.send("bob", text);
+    }
+    let mark = "edited while it waits ";
+    let edit = json!({"conversation": "u:alice:bob", "seq": 2, "text": mark.repeat(40)});
+    alice.done("edit", &edit);
+    told(&seen, 1);
+    looked_through(&gateway);
+    let log = gateway.data().join("log-0000000000000000.seg");
+    let mut bytes = std::fs::read(&log).expect("the log");
+    let places: Vec<usize> = (0..bytes.len() - mark.len())
+        .filter(|at| bytes[*at..].starts_with(mark.as_bytes()))
+        .collect();
+    assert!(places.len() >= 40, "{}", places.len());
+    for at in places {
+        bytes[at] ^= 1;
+        let file = OpenOptions::new().write(true).open(&log).expect("the log");
+        file.write_all_at(&bytes[at..=at], at as u64)
+            .expect("a byte");
+    }
+    let before = seen.lock().expect("nobody panicked").len();
+    healed.store(true, Ordering::SeqCst);
+    let dropped = |reason| {
+        gateway.metric(&format!(
+            "trunkline_webhooks_dropped_total{{reason=\"{reason}\"}}"
+        ))
+    };
+    wait::until("what is damaged is given up", || {
+        (dropped("undecodable") >= 1.0).then_some(())
+    });
+    settled(&gateway, 3.0);
+    assert_eq!((dropped("undecodable"), dropped("unseen")), (1.0, 0.0));
+    let seen = seen.lock().expect("nobody panicked");
+    let later: Vec<_> = seen[before..].iter().map(|asked| what(asked).1).collect();
+    for text in ["one", "three", "four"] {
+        assert!(later.iter().any(|one| one == text), "{text}: {later:?}");
+    }
 }

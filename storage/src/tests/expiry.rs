@@ -519,8 +519,18 @@ fn an_opening_tells_the_time_of_the_last_record() {
         append(&mut opened, &mut log, number, 200);
     }
     drop(opened);
-    let (opened, _) = open(&disk, options()).unwrap();
+    let (mut opened, _) = open(&disk, options()).unwrap();
     assert_eq!(opened.reader.opened_at(), 401);
+    // Nor does it once it is in a run.
+    let before = opened.reader.stats().runs;
+    for number in 402..=600 {
+        append(&mut opened, &mut log, number, 200);
+        opened.writer.tick(number);
+    }
+    assert_ne!(opened.reader.stats().runs, before);
+    drop(opened);
+    let (opened, _) = open(&disk, options()).unwrap();
+    assert_eq!(opened.reader.opened_at(), 600);
 }
 
 #[test]

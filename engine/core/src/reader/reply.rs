@@ -21,6 +21,7 @@ use super::{Worker, ephemeral, events, messages};
 use crate::exchange::slices::{LongLookUp, LongReply, LookedUp, at_once};
 use crate::exchange::{Answer, Failure, Finding, Job, Query, Range, ReplyConn, Search};
 use crate::fit::Cut;
+use crate::ids::UserId;
 use crate::owned;
 
 /// The number of channels beyond which a page of a user's events is read in slices.
@@ -124,21 +125,7 @@ impl Worker {
     /// Returns the look-up of a page of events that is done in slices, since the user has many channels. `None`
     /// for others, and while readers hold as many half pages as they may.
     pub(super) fn long_feed(&self, job: &Job, to: Option<&ReplyConn>) -> Option<LongLookUp> {
-        let (user, since) = match &job.query {
-            Query::Sync { user, since, .. } => (*user, since.unwrap_or(Position::ZERO)),
-            Query::CatchUp {
-                user,
-                since,
-                connect,
-            } => {
-                let opening = connect.as_deref();
-                let resumes = opening.is_some_and(|opening| opening.resumes.is_some());
-                // The position that the store keeps for the device is not known yet.
-                let since = if resumes { Position::ZERO } else { *since };
-                (*user, since)
-            }
-            _ => return None,
-        };
+        let (user, since) = events_of(&job.query)?;
         let count = Windows::count(&self.reading, user, since.0);
         let has_many = count.is_ok_and(|count| count > FEW_CHANNELS);
         if !has_many || Arc::strong_count(&self.sliced) > SLICED {
@@ -318,4 +305,67 @@ fn reply(body: Result<ReplyBody<'static>, Failure>) -> LongReply {
 /// Returns the result of a look-up for a command that the asker carries out.
 fn finding(found: Result<Finding, Failure>) -> LongReply {
     found.map(LookedUp::Finding)
+}
+
+/// Returns whose events a query asks for, and a position that is not behind the first of them; `None` for other queries.
+fn events_of(query: &Query) -> Option<(UserId, Position)> {
+    match query {
+        Query::Sync { user, since, .. } => Some((*user, since.unwrap_or(Position::ZERO))),
+        Query::CatchUp {
+            user,
+            since,
+            connect,
+        } => {
+            let opening = connect.as_deref();
+            let resumes = opening.is_some_and(|opening| opening.resumes.is_some());
+            // The position that the store keeps for the device is not known yet.
+            let since = if resumes { Position::ZERO } else { *since };
+            Some((*user, since))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::message::ConnectLimits;
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+    use crate::exchange::Opening;
+
+    #[test]
+    fn a_device_that_resumes_may_need_all_events() {
+        const USER: TimelineId = TimelineId(1);
+        let begins = |connect| {
+            let since = Position(9_000);
+            let query = Query::CatchUp {
+                user: USER,
+                since,
+                connect,
+            };
+            events_of(&query)
+        };
+        let opening = |resumes| Opening {
+            resumes,
+            session: String::new(),
+            user: String::new(),
+            device: String::new(),
+            time: 0,
+            ping_ms: 0,
+            limits: ConnectLimits {
+                message_bytes: 0,
+                text_bytes: 0,
+                key_bytes: 0,
+                page: 0,
+            },
+            expires: None,
+        };
+        let connects = |resumes| Some(Box::new(opening(resumes)));
+        let first = Some((USER, Position::ZERO));
+        assert_eq!(begins(connects(Some(TimelineId(2)))), first);
+        let later = Some((USER, Position(9_000)));
+        assert_eq!(begins(connects(None)), later);
+        assert_eq!(begins(None), later);
+    }
 }

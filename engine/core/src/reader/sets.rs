@@ -131,3 +131,30 @@ impl StoredReactions {
 fn head(value: &[u8]) -> Option<ReactionHead> {
     state::decode(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::{failure, is_lasting};
+    use super::*;
+
+    #[test]
+    fn a_set_that_always_changes_is_not_said_to_be_damaged() {
+        let mut attempts = 0;
+        let error = steady(|| -> Result<Option<()>, _> {
+            attempts += 1;
+            Ok(None)
+        });
+        let error = error.unwrap_err();
+        assert!(attempts > 1 && !error.is_damage(), "{attempts} {error}");
+        // Whoever asks again may get an answer.
+        assert!(!is_lasting(&failure(&error)), "{error}");
+        let mut left = 3;
+        let found = steady(|| {
+            left -= 1;
+            Ok((left == 0).then_some("found"))
+        });
+        assert_eq!(found.unwrap(), "found");
+        let lost = steady(|| -> Result<Option<()>, _> { Err(ReadError::NoRecord) });
+        assert!(is_lasting(&failure(&lost.unwrap_err())));
+    }
+}

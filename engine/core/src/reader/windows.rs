@@ -187,3 +187,6 @@ impl<'r> Ended<'r> {
         self.reading.stored(key)
     }
 }
+
+#[cfg(test)]
+mod tests;
