@@ -7,18 +7,21 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::log::segment::{Segment, SegmentFactory};
 use crate::store::condition::{Obstacle, Subsystem, mib};
 use crate::store::shared::Shared;
 
-/// The first pause before a failed attempt is repeated. Each further pause is twice as long. A disk
-/// that reports no room costs nothing to ask, so each refused append asks again.
+/// The first pause before a failed attempt is repeated. Each further pause is twice as long, unless nothing was
+/// written: a disk that reports no room costs nothing to ask.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(4);
+
+/// The shortest time between two refused appends that ask the disk whether there is room again.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The longest rest between two pieces of a segment. A segment of 64 MiB has 256 pieces.
 const LONGEST_REST: Duration = Duration::from_millis(10);
@@ -58,6 +61,8 @@ struct Setback {
     cheap: bool,
     /// The pause before the next attempt.
     pause: Duration,
+    /// When a refused append asked the disk last; `None` if none has.
+    looked: Option<Instant>,
 }
 
 impl Preparer {
@@ -134,11 +139,7 @@ impl Preparer {
                 &NextSegment::Wanted(base) if self.thread.is_none() => {
                     self.work.settle(&mut slot, base, self.work.attempt(base));
                 }
-                NextSegment::Wanted(_) => {
-                    self.work.is_awaited.store(true, Ordering::Relaxed);
-                    self.work.changed.wait(&mut slot);
-                    self.work.is_awaited.store(false, Ordering::Relaxed);
-                }
+                NextSegment::Wanted(_) => self.work.wait(&mut slot),
                 NextSegment::Obstructed(_, setback) => {
                     let obstacle = setback.obstacle.clone();
                     let condition = &self.work.shared.condition;
@@ -149,18 +150,24 @@ impl Preparer {
         }
     }
 
-    /// Tries again to prepare the segment. Each refused append calls this.
+    /// Tries again to prepare the segment. Each refused append calls this. Where nothing was written, it asks the
+    /// disk, and waits for the segment if there is room again: the append that comes then is not refused.
     pub(crate) fn retry(&self) -> Result<(), Obstacle> {
         let mut slot = self.work.slot.lock();
-        if let NextSegment::Obstructed(base, setback) = &*slot {
+        if let NextSegment::Obstructed(base, setback) = &mut *slot {
             let base = *base;
-            if self.thread.is_some() {
-                if setback.cheap {
+            if self.thread.is_none() {
+                self.work.settle(&mut slot, base, self.work.attempt(base));
+            } else if setback.cheap && setback.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+                setback.looked = Some(Instant::now());
+                if self.work.look().is_ok() {
+                    *slot = NextSegment::Wanted(base);
                     self.work.changed.notify_all();
                 }
-                return Err(setback.obstacle.clone());
             }
-            self.work.settle(&mut slot, base, self.work.attempt(base));
+        }
+        while matches!(*slot, NextSegment::Wanted(_)) && self.thread.is_some() {
+            self.work.wait(&mut slot);
         }
         match &*slot {
             NextSegment::Obstructed(_, setback) => Err(setback.obstacle.clone()),
@@ -184,6 +191,13 @@ impl Drop for Preparer {
 }
 
 impl PrepareWork {
+    /// Waits until the thread has tried to prepare the segment that is wanted, or for less.
+    fn wait(&self, slot: &mut MutexGuard<'_, NextSegment>) {
+        self.is_awaited.store(true, Ordering::Relaxed);
+        self.changed.wait(slot);
+        self.is_awaited.store(false, Ordering::Relaxed);
+    }
+
     fn run(&self) {
         let mut slot = self.slot.lock();
         while !self.stopping.load(Ordering::Acquire) {
@@ -230,14 +244,19 @@ impl PrepareWork {
                 if condition.obstacle(Subsystem::Segment).is_some() {
                     condition.set(Subsystem::Segment, Some(obstacle.clone()));
                 }
-                let pause = match slot {
-                    NextSegment::Obstructed(_, setback) => (2 * setback.pause).min(LAST_RETRY),
+                let before = match slot {
+                    NextSegment::Obstructed(_, setback) => Some(setback),
+                    _ => None,
+                };
+                let pause = match &before {
+                    Some(before) if !cheap => (2 * before.pause).min(LAST_RETRY),
                     _ => FIRST_RETRY,
                 };
                 let setback = Setback {
                     obstacle,
                     cheap,
                     pause,
+                    looked: before.and_then(|before| before.looked),
                 };
                 NextSegment::Obstructed(base, setback)
             }
@@ -248,22 +267,29 @@ impl PrepareWork {
     /// Prepares the segment at `base`, if the disk has room for it and for the reserve. The error
     /// also says whether nothing was written.
     fn attempt(&self, base: u64) -> Result<Segment, (Obstacle, bool)> {
+        self.look().map_err(|obstacle| (obstacle, true))?;
+        let made = if self.is_background {
+            let rest = |worked| self.rest(worked);
+            self.factory.create_in_pieces(base, &rest)
+        } else {
+            self.factory.create(base)
+        };
+        made.map_err(|error| (Obstacle::of(&self.what(), &error), false))
+    }
+
+    /// Asks the disk whether it has room for a segment and for the reserve. Writes nothing.
+    fn look(&self) -> Result<(), Obstacle> {
         let lost = |error: io::Error| {
             let reason = error.to_string();
-            (
-                Obstacle {
-                    full: false,
-                    reason,
-                },
-                true,
-            )
+            Obstacle {
+                full: false,
+                reason,
+            }
         };
         self.shared.check_folder().map_err(lost)?;
-        let folder = self.factory.backend.path("");
-        let what = format!("{}: cannot prepare the next segment", folder.display());
-        let size = self.factory.size;
+        let (what, size) = (self.what(), self.factory.size);
         let free = self.factory.backend.free_bytes();
-        let free = free.map_err(|error| (Obstacle::of(&what, &error), true))?;
+        let free = free.map_err(|error| Obstacle::of(&what, &error))?;
         if free < size.saturating_add(self.reserve) {
             let reason = format!(
                 "{what}: {} are free; the segment takes {}, and {} are to stay free",
@@ -271,15 +297,15 @@ impl PrepareWork {
                 mib(size),
                 mib(self.reserve)
             );
-            return Err((Obstacle { full: true, reason }, true));
+            return Err(Obstacle { full: true, reason });
         }
-        let made = if self.is_background {
-            let rest = |worked| self.rest(worked);
-            self.factory.create_in_pieces(base, &rest)
-        } else {
-            self.factory.create(base)
-        };
-        made.map_err(|error| (Obstacle::of(&what, &error), false))
+        Ok(())
+    }
+
+    /// Returns what failed, for an error.
+    fn what(&self) -> String {
+        let folder = self.factory.backend.path("");
+        format!("{}: cannot prepare the next segment", folder.display())
     }
 
     /// Leaves the disk to the commits for as long as it worked for this thread, unless the writer

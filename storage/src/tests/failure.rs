@@ -177,6 +177,26 @@ fn fill(opened: &mut Opened, log: &mut Vec<Event>) {
 }
 
 #[test]
+fn the_first_append_after_there_is_space_is_taken() {
+    let disk = SimDisk::new(5);
+    let options = Options {
+        background: true,
+        ..small()
+    };
+    let (mut opened, _) = open(&disk, options).unwrap();
+    let mut log = Vec::new();
+    for segments in [3, 4, 6, 7, 8] {
+        disk.set_capacity(64 + segments * 8192);
+        fill(&mut opened, &mut log);
+        assert!(matches!(opened.reader.health(), Health::Full { .. }));
+        disk.set_capacity(64 + (segments + 1) * 8192);
+        commit(&mut opened, &mut log, 1);
+        assert_eq!(opened.reader.health(), Health::Ok);
+    }
+    assert_eq!(read_all(&opened, &log), log);
+}
+
+#[test]
 fn a_full_disk_refuses_appends_until_there_is_space() {
     for reserve_bytes in [0, 5000] {
         let options = Options {
