@@ -4,7 +4,9 @@
 //! Memory comes back to within a fifth of what it was, and a KiB for each connection that waited: the
 //! allocator keeps the smallest blocks for the next crowd, and an index for what was stored.
 
+use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::json;
@@ -13,7 +15,7 @@ use trunkline_tests::crowd::Crowd;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::memory::{MIB, comes_back, forget_peak, held, peak, resident, unstored};
 use trunkline_tests::tls::Authority;
-use trunkline_tests::wait;
+use trunkline_tests::wait::{self, SetAtTheEnd};
 
 /// The bytes of a long text: a message of 64 KiB, nearly.
 const LONG: usize = 60_000;
@@ -233,6 +235,52 @@ fn long_signals_to_silent_devices_with_two_shards() {
     long_signals(2);
 }
 
+/// Publications of this length to silent subscribers of a topic. What cannot be delivered is dropped.
+fn publications(length: usize) {
+    const DEVICES: usize = 100;
+    const PUBLICATIONS: usize = 320;
+    let setup = Setup::default().flag("shards", 1);
+    let setup = setup.flag("shard-buffer-bytes", "64MiB");
+    let gateway = start(setup.flag("outbox-bytes", "16MiB"));
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let publication = json!({"topic": "live", "data": "x".repeat(length)});
+    alice.done("publish", &publication);
+    let before = unstored(&gateway);
+    let fields = (0..DEVICES).map(|n| json!({"user": "sink", "device": format!("d{n}")}));
+    let mut crowd = Crowd::knock(&gateway, fields);
+    crowd.say(&json!({"id": 2, "subscribe": {"topic": "live"}}));
+    wait::until("all to have subscribed", || {
+        let subscribed = "trunkline_commands_by_name_total{command=\"subscribe\"}";
+        (gateway.metric(subscribed) == DEVICES as f64).then_some(())
+    });
+    let begun = resident(&gateway);
+    forget_peak(&gateway);
+    let mut most = 0.0_f64;
+    for _ in 0..PUBLICATIONS {
+        alice.done("publish", &publication);
+        most = most.max(held(&gateway));
+    }
+    // Half of the limit, and the pushes of one turn.
+    let bounds = 24.0 * MIB..38.0 * MIB;
+    assert!(bounds.contains(&most), "{most} bytes are held");
+    peak_as_counted(&gateway, begun, most);
+    drop(crowd);
+    all_gone(&gateway, 1.0);
+    comes_back(&gateway, before, DEVICES as f64 * STAYS);
+}
+
+/// Subscribers share a long publication.
+#[test]
+fn long_publications_to_silent_subscribers() {
+    publications(LONG);
+}
+
+/// Each subscriber has a copy of a short one.
+#[test]
+fn short_publications_to_silent_subscribers() {
+    publications(OWN[3]);
+}
+
 /// Connections that are refused leave nothing behind.
 #[test]
 fn garbage_in_place_of_tokens() {
@@ -295,27 +343,97 @@ fn storms_of_devices_that_want_everything() {
     alice.ping();
 }
 
-/// Connections that say nothing, thousands in a row.
+/// Connections that say nothing, thousands in a row. A neighbour on the same shard is served meanwhile: its answers do
+/// not wait for many of them.
 #[test]
 fn thousands_of_connects_and_disconnects() {
     const THREADS: usize = 4;
     const EACH: usize = 2_500;
+    const PINGS: usize = 301;
     let gateway = start(Setup::default().flag("shards", 1));
+    let mut neighbour = gateway.dial().connect("neighbour", "phone");
     let address = gateway.ws();
-    let connect = move |often| {
-        for _ in 0..often {
+    let (connects, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let connect = |least: usize| {
+        let mut often = 0;
+        while often < least || !is_over.load(Ordering::SeqCst) {
             drop(TcpStream::connect(address).expect("the gateway listens"));
+            connects.fetch_add(1, Ordering::SeqCst);
+            often += 1;
         }
     };
+    // Returns the connects during a ping.
+    let mut exchange = |_| {
+        let began = connects.load(Ordering::SeqCst);
+        neighbour.ping();
+        connects.load(Ordering::SeqCst) - began
+    };
+    exchange(0);
+    is_over.store(true, Ordering::SeqCst);
     connect(10);
-    all_gone(&gateway, 0.0);
+    all_gone(&gateway, 1.0);
+    is_over.store(false, Ordering::SeqCst);
     let (before, begun) = (unstored(&gateway), resident(&gateway));
     forget_peak(&gateway);
-    thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(move || connect(EACH)))));
-    all_gone(&gateway, 0.0);
-    // Three hundred bytes of each.
+    let mut meanwhile: Vec<_> = thread::scope(|scope| {
+        let _ends = SetAtTheEnd(&is_over);
+        for _ in 0..THREADS {
+            scope.spawn(|| connect(EACH));
+        }
+        (0..PINGS).map(&mut exchange).collect()
+    });
+    let connects = connects.load(Ordering::SeqCst);
+    assert!(connects >= THREADS * EACH, "{connects}");
+    // The scheduler may hold up some of the pings: half of them wait for few connects.
+    meanwhile.sort_unstable();
+    let half = meanwhile[PINGS / 2];
+    assert!(half < 1_024, "{half} connects during a ping");
+    all_gone(&gateway, 1.0);
+    // Three hundred bytes of each of the first ten thousand.
     peak_as_counted(&gateway, begun, 0.0);
     comes_back(&gateway, before, 0.0);
+}
+
+/// Waits until the resident memory is the same at several looks, and returns it.
+fn settled(gateway: &Gateway) -> f64 {
+    let (mut last, mut same) = (0.0, 0);
+    wait::until("the memory to stay the same", || {
+        let now = resident(gateway);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        (same >= 20).then_some(last)
+    })
+}
+
+/// Half heads of requests to the client API: what a connection takes is counted.
+#[test]
+fn half_requests_to_the_client_api() {
+    const CONNECTIONS: usize = 1_000;
+    let setup = Setup::default().http().flag("shards", 1);
+    let gateway = start(setup.flag("http-timeout", "1h"));
+    let half = format!("GET / HTTP/1.1\r\nX-Half: {}", "x".repeat(7_000));
+    let open = |connections: usize| {
+        let sockets: Vec<_> = (0..connections)
+            .map(|_| {
+                let mut socket = TcpStream::connect(gateway.http()).expect("the port is open");
+                socket.write_all(half.as_bytes()).expect("it is taken");
+                socket
+            })
+            .collect();
+        wait::until("all to be there", || {
+            let there = gateway.metric("trunkline_http_connections");
+            (there == connections as f64).then_some(())
+        });
+        sockets
+    };
+    drop(open(3));
+    let held = || gateway.metric("trunkline_http_held_bytes");
+    wait::until("nobody to be there", || (held() == 0.0).then_some(()));
+    let begun = resident(&gateway);
+    let sockets = open(CONNECTIONS);
+    as_counted(settled(&gateway) - begun, held());
+    drop(sockets);
+    wait::until("nobody to be there", || (held() == 0.0).then_some(()));
 }
 
 /// Streams of members of a group that do not read messages of this length. What waits is counted, and comes back with
@@ -335,10 +453,17 @@ fn silent_streams(length: usize, waits: f64, stays: f64) {
         wait::until("all to be there", || {
             (streams() >= clients as f64).then_some(())
         });
+        let begun = resident(&gateway);
+        forget_peak(&gateway);
+        let mut most = 0.0_f64;
         wait::until("much to wait", || {
             owner.done("send", &message);
-            (unread() >= waits).then_some(())
+            most = most.max(unread());
+            (most >= waits).then_some(())
         });
+        if clients == CLIENTS {
+            peak_as_counted(&gateway, begun, most);
+        }
         drop(crowd);
         wait::until("everybody to be gone", || {
             (streams() == 0.0 && unread() == 0.0).then_some(())

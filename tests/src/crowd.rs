@@ -87,6 +87,19 @@ impl Crowd {
         crowd
     }
 
+    /// Sends a command on each connection, and waits for no answer.
+    ///
+    /// # Panics
+    /// A connection has ended.
+    pub fn say(&mut self, command: &Value) {
+        let mut out = Vec::new();
+        let text = command.to_string();
+        write_frame(&mut out, Opcode::Text, text.as_bytes(), Some(MASK));
+        for socket in &mut self.sockets {
+            socket.write_all(&out).expect("the gateway reads");
+        }
+    }
+
     /// Sends the first bytes of a text message of `whole` bytes on each connection: as many as `sent` says for
     /// one after another, in turn.
     ///

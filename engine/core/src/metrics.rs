@@ -2,7 +2,8 @@
 //!
 //! A counter with one writer needs no atomic addition: counting is a load and a store.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -81,6 +82,8 @@ pub struct SequencerMetrics {
     pub duplicates: Counter,
     /// The number of commands that wait for the turn of their user.
     pub waiting: Counter,
+    /// The bytes of the commands that wait for the sequencer, also of those that wait for the turn of their user.
+    pub waiting_bytes: Arc<AtomicUsize>,
     /// The number of commands that waited for the turn of their user.
     pub turns: Counter,
     /// The number of commands that failed.

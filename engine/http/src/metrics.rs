@@ -1,7 +1,7 @@
 //! The counters of the client API, written by the thread of its port.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use trunkline_core::metrics::Counter;
@@ -74,7 +74,24 @@ pub struct HttpMetrics {
     pub woken: Counter,
 }
 
+/// The memory of a connection in HTTP, in bytes: the buffer for the head of a request, a part of such a head, and the
+/// state. Tests measure it.
+const IN_HTTP: usize = 16 << 10;
+
+/// The memory of a connection that a stream or a waiting request holds, in bytes.
+const HELD: usize = 2 << 10;
+
 impl HttpMetrics {
+    /// Returns the memory of the connections in bytes, without that of TLS: what is measured for one, bodies of requests, and
+    /// what clients have not taken.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let held = self.polls.get() + self.streams.get();
+        let in_http = self.server.connections.get().saturating_sub(held);
+        let connections = in_http as usize * IN_HTTP + held as usize * HELD;
+        connections + self.bodies.load(Ordering::Relaxed) + self.unread.load(Ordering::Relaxed)
+    }
+
     /// Counts an answer.
     pub(crate) fn answered(&self, route: Route, status: u16, time: Duration) {
         let route = route as usize;

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Mail, Mailbox, queue};
+use trunkline_core::exchange::{Mail, Mailbox, queue_with};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::indexing::IndexMaker;
@@ -115,7 +115,7 @@ impl Gateway {
         let (indexing, metrics) = search::make(config, &store, &hub.clock, (maker, metrics))?;
         let counters = Arc::clone(&metrics.sequencer);
         let departures = Departures::new(Arc::clone(&hub), &config.hub, Arc::clone(&counters));
-        let (to_sequencer, commands) = queue();
+        let (to_sequencer, commands) = queue_with(Arc::clone(&counters.waiting_bytes));
         let weights = Arc::new(config.weights.resolve(&Ids(store.key())));
         let (to_readers, jobs) = job_queue(Arc::clone(&weights));
         let sequencer = Sequencer::new(SequencerParts {

@@ -46,7 +46,7 @@ pub use query::{
     Access, Answer, AnswerKind, Cursor, Finding, Job, Listing, Opening, Part, Passing,
     PresenceQuery, PresenceUser, QUEUE, Query, Range,
 };
-pub use queue::{Commands, ToSequencer, queue};
+pub use queue::{Commands, ToSequencer, queue, queue_with};
 pub use reply::{Answered, Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use search::{FoundAt, Search};
 pub use wanted::Wanted;

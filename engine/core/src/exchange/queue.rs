@@ -52,8 +52,13 @@ pub struct Commands {
 
 /// Returns both ends of a new queue.
 pub fn queue() -> (ToSequencer, Commands) {
+    queue_with(Arc::default())
+}
+
+/// Returns both ends of a new queue, which keeps the bytes of what waits in `bytes`: of batches, and of commands that
+/// were taken out and are not decided yet.
+pub fn queue_with(bytes: Arc<AtomicUsize>) -> (ToSequencer, Commands) {
     let (sender, receiver) = bounded(BATCHES);
-    let bytes = Arc::new(AtomicUsize::new(0));
     let spent = Arc::new(Spent {
         batches: ArrayQueue::new(SPENT),
         bytes: AtomicUsize::new(0),
@@ -233,8 +238,15 @@ mod tests {
 
     #[test]
     fn what_waits_for_its_turn_takes_room() {
-        let (to, commands) = queue();
+        let counted = Arc::new(AtomicUsize::new(0));
+        let (to, commands) = queue_with(Arc::clone(&counted));
         assert!(commands.is_empty());
+        to.try_send(batch(1_000)).unwrap();
+        assert_eq!(counted.load(Ordering::Relaxed), 1_000);
+        commands.hold(500);
+        drop(commands.waiting());
+        assert_eq!(counted.load(Ordering::Relaxed), 500);
+        commands.release(500);
         assert_eq!(to.room(), BYTES / 2);
         commands.hold(BYTES);
         assert_eq!(to.room(), 0);

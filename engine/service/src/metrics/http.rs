@@ -34,6 +34,11 @@ impl Exporter {
             "Bytes of streams and answers of the client API that clients have not taken",
             http.unread.load(std::sync::atomic::Ordering::Relaxed) as u64,
         )?;
+        to.gauge(
+            "trunkline_http_held_bytes",
+            "Memory of the connections of the client API",
+            http.held_bytes() as u64,
+        )?;
         to.counter(
             "trunkline_http_unread_dropped",
             "Streams and answers dropped because clients had not taken too many bytes",

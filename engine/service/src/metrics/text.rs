@@ -381,6 +381,11 @@ impl Exporter {
             "Commands that wait for the turn of their user",
             m.waiting.get(),
         )?;
+        to.gauge(
+            "trunkline_commands_waiting_bytes",
+            "Bytes of the commands that wait for the sequencer",
+            m.waiting_bytes.load(std::sync::atomic::Ordering::Relaxed) as u64,
+        )?;
         to.counter(
             "trunkline_commands_in_turns",
             "Commands that waited for the turn of their user",
