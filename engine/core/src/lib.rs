@@ -12,6 +12,7 @@
 //! - [`exchange`] has what threads hand to each other: commands, queries, queues, mailboxes, answers.
 //! - [`request`] checks a client's command and makes it ready for the sequencer or the readers.
 //! - [`sequencer`] decides commands and is the only writer of the store.
+//! - [`log`] is where its commits go.
 //! - [`reader`] answers queries from the store.
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
 //! - [`media`] knows who may read media that messages name.
@@ -36,6 +37,7 @@ pub mod frames;
 pub mod hub;
 pub mod ids;
 pub mod indexing;
+pub mod log;
 pub mod media;
 pub mod messaging;
 pub mod metrics;

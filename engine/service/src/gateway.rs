@@ -15,11 +15,12 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Mail, Mailbox, queue_with};
+use trunkline_core::exchange::{Commands, Mail, Mailbox, queue_with};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::indexing::IndexMaker;
-use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
+use trunkline_core::log::Local;
+use trunkline_core::sequencer::{Departures, Ended, Sequencer, SequencerParts};
 use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_gateway::auth::{Authority, Tokens};
 use trunkline_gateway::limits::Limits;
@@ -120,6 +121,7 @@ impl Gateway {
         let (to_readers, jobs) = job_queue(Arc::clone(&weights));
         let sequencer = Sequencer::new(SequencerParts {
             writer,
+            log: Box::new(Local),
             store: store.clone(),
             conversation_cache: config.conversation_cache,
             rules: config.messaging,
@@ -129,7 +131,7 @@ impl Gateway {
             weights,
             metrics: counters,
         });
-        let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
+        let sequencer = spawn("sequencer", move || decide(sequencer, &commands))?;
         let readers = indexing.readers(config, &store, &jobs, &mailboxes, &hub.clock)?;
         let serving = Serving {
             config,
@@ -357,6 +359,17 @@ impl Gateway {
         })?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Decides commands until the last sender is gone. When the log is handed over, another sequencer goes on with the
+/// parts; the log of a gateway that works alone never is.
+fn decide(mut sequencer: Sequencer, commands: &Commands) -> Result<(), CommitError> {
+    loop {
+        match sequencer.run(commands)? {
+            Ended::Closed => return Ok(()),
+            Ended::HandedOver(left) => sequencer = left.go_on(),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::refused::{CORRUPT, CommitFirst, Refused, not_appended, unreadable};
 use crate::cost::paid_of_records;
 use crate::event;
 use crate::ids::Ids;
+use crate::log::{Log, LogError};
 use crate::state::{self, Form, Member};
 
 /// The number of bytes at which a commit takes no more commands.
@@ -55,12 +56,18 @@ impl Moment {
     }
 }
 
+/// Returns whether the store takes nothing more after this error until a restart.
+pub(super) fn is_final(error: &LogError) -> bool {
+    matches!(error, LogError::Commit(error) if error.is_final())
+}
+
 /// The writer of the store, with the batch under construction.
 ///
 /// The store shows a record and its values only after the commit. So the batch keeps the values
 /// that its records set, and [`value`](Self::value) looks there first.
 pub(super) struct OpenBatch {
     writer: Writer,
+    log: Box<dyn Log>,
     store: Reader,
     ids: Ids,
     moment: Moment,
@@ -82,13 +89,16 @@ pub(super) struct OpenBatch {
     ticked: u64,
     /// Whether the store takes nothing more until a restart.
     is_over: bool,
+    /// Whether the log gave a batch back, because somebody else decides from now on.
+    is_given_back: bool,
 }
 
 impl OpenBatch {
-    /// Returns an empty batch of a store.
-    pub(super) fn new(writer: Writer, store: Reader) -> Self {
+    /// Returns an empty batch of a store, whose commits go to `log`.
+    pub(super) fn new(writer: Writer, log: Box<dyn Log>, store: Reader) -> Self {
         Self {
             writer,
+            log,
             ids: Ids(store.key()),
             store,
             moment: Moment::default(),
@@ -101,6 +111,7 @@ impl OpenBatch {
             work: Cell::default(),
             ticked: 0,
             is_over: false,
+            is_given_back: false,
         }
     }
 
@@ -364,13 +375,19 @@ impl OpenBatch {
         Ok(())
     }
 
-    /// Commits the batch and begins an empty one, also if the commit fails.
+    /// Commits the batch to the log and begins an empty one, also if the commit fails.
     ///
     /// # Errors
-    /// The store refused the batch, or failed.
-    pub(super) fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
-        let committed = self.writer.commit();
-        self.is_over = committed.as_ref().is_err_and(CommitError::is_final);
+    /// The log refused the batch, or failed, or is handed over.
+    pub(super) fn commit(&mut self) -> Result<Arc<Batch>, LogError> {
+        let committed = if self.is_handed_over() {
+            Err(LogError::HandedOver)
+        } else {
+            self.log.commit(&mut self.writer)
+        };
+        if let Err(error) = &committed {
+            self.failed(error);
+        }
         self.restart();
         // A large batch must not keep its room for ever.
         if self.pending.capacity() > KEPT_VALUES {
@@ -378,6 +395,32 @@ impl OpenBatch {
         }
         self.pending.clear();
         committed
+    }
+
+    /// Notes that a commit failed.
+    #[cold]
+    fn failed(&mut self, error: &LogError) {
+        self.is_over = is_final(error);
+        if matches!(error, LogError::HandedOver) {
+            self.is_given_back = true;
+            self.writer.discard();
+        }
+    }
+
+    /// Returns whether somebody else decides from now on. The log gets no commit any more then.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.is_given_back || self.log.is_handed_over()
+    }
+
+    /// Returns whether the log gave a batch back, because it is handed over.
+    pub(super) fn is_given_back(&self) -> bool {
+        self.is_given_back
+    }
+
+    /// Returns the writer, the log, and the reader of the store. The batch under construction is given up.
+    pub(super) fn into_parts(mut self) -> (Writer, Box<dyn Log>, Reader) {
+        self.writer.discard();
+        (self.writer, self.log, self.store)
     }
 
     /// Begins a batch that has nothing to commit.
@@ -393,12 +436,12 @@ impl OpenBatch {
         }
     }
 
-    /// Makes all commits durable.
+    /// Closes the log, after the last commit.
     ///
     /// # Errors
-    /// The store failed.
-    pub(super) fn sync(&mut self) -> Result<(), CommitError> {
-        self.writer.sync()
+    /// The log failed.
+    pub(super) fn close(&mut self) -> Result<(), CommitError> {
+        self.log.close(&mut self.writer)
     }
 }
 
@@ -411,155 +454,4 @@ impl OpenBatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use trunkline_storage::Durability;
-    use trunkline_storage::backend::sim::Operation;
-
-    use super::super::fixture::{Fixture, NOW};
-    use super::*;
-    use crate::event::Body;
-
-    fn append(batch: &mut OpenBatch, key: u128, value: &[u8]) -> Position {
-        let draft = Draft {
-            timeline: TimelineId(9),
-            ..Draft::default()
-        };
-        let mut changes = vec![(TimelineId(key), value.to_vec())];
-        let position = batch.append(&draft, &mut changes).unwrap();
-        assert!(changes.is_empty());
-        position
-    }
-
-    #[test]
-    fn values_are_the_same_before_and_after_the_commit() {
-        let mut batch = Fixture::new().batch;
-        assert!(batch.is_empty() && batch.check_committed().is_ok());
-        append(&mut batch, 1, b"one");
-        let position = append(&mut batch, 2, b"two");
-        for committed in [false, true] {
-            assert_eq!(batch.check_committed().is_ok(), committed);
-            assert_eq!(
-                batch.store().state(TimelineId(1)).unwrap().is_some(),
-                committed
-            );
-            assert_eq!(batch.record(position).is_some(), !committed);
-            assert_eq!(batch.value(TimelineId(2)), Ok(Some(b"two".to_vec())));
-            assert_eq!(batch.value(TimelineId(3)), Ok(None));
-            assert_eq!(batch.last_position(), position);
-            if !committed {
-                batch.commit().unwrap();
-            }
-        }
-        // An empty value hides the stored one at once.
-        append(&mut batch, 1, b"");
-        assert_eq!(batch.value(TimelineId(1)), Ok(None));
-        batch.set(TimelineId(4), b"four").unwrap();
-        assert_eq!(batch.value(TimelineId(4)), Ok(Some(b"four".to_vec())));
-    }
-
-    #[test]
-    fn work_is_counted_until_it_is_taken() {
-        let mut batch = Fixture::new().batch;
-        append(&mut batch, 1, b"one");
-        batch.commit().unwrap();
-        let work = batch.take_work();
-        assert_eq!((work.reads, work.sets), (0, 1));
-        assert!(work.log_bytes > 3);
-        for key in [1, 2] {
-            batch.value(TimelineId(key)).unwrap();
-        }
-        let work = batch.take_work();
-        assert_eq!((work.reads, work.sets), (2, 0));
-        // The record of the value is read whole, and nothing for the other key.
-        assert!((4..100).contains(&work.read_bytes), "{work:?}");
-        assert_eq!(batch.take_work(), Work::default());
-    }
-
-    /// Who needs a short value of a long record pays for the record, where its values are not apart.
-    #[test]
-    fn a_record_is_paid_for_that_is_read() {
-        let mut batch = Fixture::new().batch;
-        for first in [0, 1_000] {
-            let mut changes: Changes = { first..first + 200_u128 }
-                .map(|key| (TimelineId(key), vec![7; 50]))
-                .collect();
-            let draft = Draft {
-                timeline: TimelineId(9),
-                ..Draft::default()
-            };
-            batch.append(&draft, &mut changes).unwrap();
-        }
-        batch.commit().unwrap();
-        batch.take_work();
-        batch.value(TimelineId(5)).unwrap();
-        assert!(batch.take_work().read_bytes > 200 * 50);
-        batch.value(TimelineId(6)).unwrap();
-        assert_eq!(
-            batch.take_work().read_bytes,
-            50,
-            "the record is still in memory"
-        );
-        batch
-            .read_ahead(&[TimelineId(1_003), TimelineId(1_004)])
-            .unwrap();
-        assert!(batch.take_work().read_bytes > 200 * 50);
-    }
-
-    #[test]
-    fn a_batch_is_full_by_commands_or_bytes_and_a_commit_empties_it() {
-        let mut batch = Fixture::new().batch;
-        batch.touch(COMMIT_COMMANDS - 1);
-        assert!(!batch.is_full());
-        batch.touch(1);
-        assert!(batch.is_full());
-        batch.restart();
-        batch.tell(COMMIT_RECIPIENTS - 1);
-        assert!(!batch.is_full());
-        batch.tell(1);
-        assert!(batch.is_full());
-        batch.restart();
-        while !batch.is_full() {
-            append(&mut batch, 1, &[7; 10_000]);
-        }
-        batch.commit().unwrap();
-        assert!(batch.is_empty() && !batch.is_full() && !batch.has_records());
-    }
-
-    #[test]
-    fn a_record_has_the_steady_time_and_its_body_the_wire_time() {
-        let mut batch = Fixture::new().batch;
-        let mut bytes = Vec::new();
-        Body::default().write(&mut bytes);
-        for (wire, time) in [(NOW, None), (NOW + 5, Some(NOW + 5))] {
-            batch.set_moment(Moment {
-                wire,
-                steady: NOW,
-                passed: 0,
-            });
-            let draft = Draft {
-                timeline: TimelineId(9),
-                body: &bytes,
-                ..Draft::default()
-            };
-            let position = batch.append(&draft, &mut Changes::new()).unwrap();
-            let record = batch.record(position).unwrap();
-            let body = Body::read(record.body).unwrap();
-            assert_eq!((record.time, body.time), (NOW, time));
-        }
-    }
-
-    #[test]
-    fn after_a_final_failure_nothing_waits_for_a_commit() {
-        let mut fixture = Fixture::with(Durability::Os);
-        append(&mut fixture.batch, 1, b"one");
-        fixture.batch.commit().unwrap();
-        append(&mut fixture.batch, 2, b"two");
-        fixture.disk.fail(Operation::Sync, 0);
-        assert!(fixture.batch.sync().is_err());
-        assert!(fixture.batch.check_committed().is_err());
-        assert!(fixture.batch.commit().is_err());
-        assert!(!fixture.batch.is_empty(), "no commit empties it");
-        assert!(fixture.batch.check_committed().is_ok());
-        assert_eq!(fixture.batch.value(TimelineId(2)), Ok(None));
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ use crate::exchange::{
     Action, Change, Command, CommandBatch, ConnRef, Members, ReplyConn, ReplyTo,
 };
 use crate::ids::{Ids, Side};
+use crate::log::Local;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 
@@ -178,7 +179,7 @@ impl Fixture {
         let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |_| ()).unwrap();
         let conversations = Conversations::new(opened.reader.clone(), 0);
         let metrics = Arc::<SequencerMetrics>::default();
-        let mut batch = OpenBatch::new(opened.writer, opened.reader);
+        let mut batch = OpenBatch::new(opened.writer, Box::new(Local), opened.reader);
         batch.set_moment(Moment {
             wire: NOW,
             steady: NOW,

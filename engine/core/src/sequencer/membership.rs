@@ -109,6 +109,11 @@ impl Membership {
         Self { rules }
     }
 
+    /// Returns the rules.
+    pub(super) const fn rules(&self) -> Messaging {
+        self.rules
+    }
+
     /// Checks that the caller may change the group. A creation puts an empty group into memory. A
     /// repeated creation is decided at once; `None` for all other commands, which
     /// [`change`](Self::change) decides.

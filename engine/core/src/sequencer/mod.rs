@@ -5,7 +5,7 @@
 //!    `messages`, `receipts`, `membership` or `contacts`. The part looks at the conversations and
 //!    groups in memory (`recent`) and at the store, and appends a record to the batch under
 //!    construction (`batch`).
-//! 2. One commit makes the records of all these commands durable.
+//! 2. One commit to the log makes the records of all these commands durable.
 //! 3. The shards and callers learn the outcomes (`outbox`).
 //!
 //! A failed sync is final: the store refuses all later commands. The sequencer answers the commands
@@ -13,6 +13,9 @@
 //!
 //! A commit that the store refuses for lack of a resource leaves no trace: the sequencer drops its
 //! changes from memory and reads the states from the store again.
+//!
+//! A sequencer whose log is handed over ends (`ending`). It refuses the commands of the last commit, and gives its
+//! parts back with the commands that it did not decide.
 
 mod ahead;
 mod asked;
@@ -26,6 +29,7 @@ mod counts;
 mod decision;
 mod departures;
 mod ended;
+mod ending;
 mod erasures;
 #[cfg(test)]
 mod fixture;
@@ -67,10 +71,12 @@ use crate::cost::Cost;
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Commands};
 use crate::hub::BlockChange;
+use crate::log::LogError;
 use crate::metrics::SequencerMetrics;
 use crate::state::Acked;
+use crate::turns::Weights;
 use asked::Asked;
-use batch::{OpenBatch, TICK};
+use batch::{OpenBatch, TICK, is_final};
 use contacts::ContactChange;
 use conversations::Conversations;
 use decision::Decision;
@@ -84,11 +90,14 @@ use pace::Pace;
 use pins::PinChange;
 use receipts::{Held, Receipt, Receipts};
 use recent::Recent;
-use refused::{CORRUPT, CommitFirst, DISK_FULL, OUTCOME_UNKNOWN, Refused, STORE_SHORT, Stop};
+use refused::{
+    CORRUPT, CommitFirst, DISK_FULL, HANDED_OVER, OUTCOME_UNKNOWN, Refused, STORE_SHORT, Stop,
+};
 use time::Time;
 
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
+pub use ending::{Ended, HandedOver};
 pub use parts::SequencerParts;
 pub use price::probable;
 
@@ -126,6 +135,9 @@ pub struct Sequencer {
     /// The changes of blocks in the batch under construction.
     blocking: Vec<BlockChange>,
     time: Time,
+    /// The maximum number of conversations in memory, as it was set.
+    conversation_cache: usize,
+    weights: Arc<Weights>,
     metrics: Arc<SequencerMetrics>,
 }
 
@@ -134,6 +146,7 @@ impl Sequencer {
     pub fn new(parts: SequencerParts) -> Self {
         let SequencerParts {
             writer,
+            log,
             store,
             conversation_cache,
             rules,
@@ -144,11 +157,11 @@ impl Sequencer {
             metrics,
         } = parts;
         let conversations = Conversations::new(store.clone(), conversation_cache);
-        let batch = OpenBatch::new(writer, store);
+        let batch = OpenBatch::new(writer, log, store);
         let blocks = Arc::clone(&departures.hub().blocks);
         blocks.load(batch.store(), batch.ids());
         Self {
-            intake: Intake::new(*batch.ids(), weights),
+            intake: Intake::new(*batch.ids(), Arc::clone(&weights)),
             pace: Pace::new(),
             passed: Clock::passed,
             others_wait: false,
@@ -164,16 +177,22 @@ impl Sequencer {
             outbox: Outbox::new(directory, mailboxes, Arc::clone(&metrics)),
             blocking: Vec::new(),
             batch,
+            conversation_cache,
+            weights,
             metrics,
         }
     }
 
-    /// Decides commands until the last sender of `commands` is gone, then syncs the store.
+    /// Decides commands until the last sender of `commands` is gone, then closes the log. Ends earlier if the
+    /// log is handed over.
     ///
     /// # Errors
     /// The store failed, now or earlier.
-    pub fn run(mut self, commands: &Commands) -> Result<(), CommitError> {
+    pub fn run(mut self, commands: &Commands) -> Result<Ended, CommitError> {
         loop {
+            if self.batch.is_handed_over() {
+                return Ok(self.hand_over());
+            }
             let next = commands.next(self.rest());
             let look = self.departures.clock().look();
             self.look(look);
@@ -202,13 +221,7 @@ impl Sequencer {
             self.commit();
             self.recent.age(self.batch.moment().passed);
         }
-        self.others_wait = false;
-        self.receipts.hurry();
-        self.commit_all();
-        self.store_all_departures();
-        self.time.mark(&mut self.batch);
-        self.commit_batch();
-        self.batch.sync()
+        self.close()
     }
 
     /// Advances all times to a look at the clocks.
@@ -236,7 +249,7 @@ impl Sequencer {
 
     /// Returns whether the commit under construction takes no more commands.
     fn is_full(&self) -> bool {
-        self.batch.is_full() || self.receipts.is_full()
+        self.batch.is_full() || self.receipts.is_full() || self.batch.is_given_back()
     }
 
     /// Returns whether the commit under construction may take another batch of commands. While
@@ -489,24 +502,6 @@ impl Sequencer {
         }
     }
 
-    /// Stores all remaining last-seen times, at the end of the process.
-    fn store_all_departures(&mut self) {
-        // The second round stores users who left behind the first one.
-        for _ in 0..2 {
-            self.departures.begin_round(self.now());
-            loop {
-                let is_over = self.departures.store_more(&mut self.batch);
-                if self.is_full() || is_over {
-                    self.commit_all();
-                }
-                if is_over {
-                    break;
-                }
-            }
-        }
-        self.departures.warn_of_rest();
-    }
-
     /// Commits the batch and some of the receipts that are due, and tells the shards.
     fn commit(&mut self) {
         self.receipts_wait = self.store_due();
@@ -565,17 +560,18 @@ impl Sequencer {
     }
 
     /// Answers the commands of a failed commit, and drops what memory has of it.
-    fn give_up(&mut self, error: &CommitError) {
+    fn give_up(&mut self, error: &LogError) {
         self.outbox.refuse(match error {
-            CommitError::Refused { full: true, .. } => DISK_FULL,
-            CommitError::Refused { full: false, .. } => STORE_SHORT,
-            _ => OUTCOME_UNKNOWN,
+            LogError::Commit(CommitError::Refused { full: true, .. }) => DISK_FULL,
+            LogError::Commit(CommitError::Refused { full: false, .. }) => STORE_SHORT,
+            LogError::Commit(_) => OUTCOME_UNKNOWN,
+            LogError::HandedOver => HANDED_OVER,
         });
         for change in self.blocking.drain(..) {
             let (store, ids) = (self.batch.store(), self.batch.ids());
             self.recent.blocks().sync(store, ids, change);
         }
-        if !error.is_final() {
+        if !is_final(error) {
             self.recent.forget_all();
             self.messages.given_up();
             self.departures.given_up();

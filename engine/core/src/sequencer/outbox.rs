@@ -73,6 +73,11 @@ impl Outbox {
         }
     }
 
+    /// Returns the directory and the mailboxes of the shards.
+    pub(super) fn into_parts(self) -> (Arc<Directory>, Vec<Arc<Mailbox>>) {
+        (self.directory, self.mailboxes)
+    }
+
     /// Returns whether no command waits for the commit.
     pub(super) fn is_empty(&self) -> bool {
         self.decided.is_empty()

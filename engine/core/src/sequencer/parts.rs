@@ -9,6 +9,7 @@ use super::Departures;
 use super::MIN_CONVERSATIONS;
 use crate::directory::Directory;
 use crate::exchange::Mailbox;
+use crate::log::Log;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::turns::Weights;
@@ -17,6 +18,8 @@ use crate::turns::Weights;
 pub struct SequencerParts {
     /// The writer of the store.
     pub writer: Writer,
+    /// The log that commits go to.
+    pub log: Box<dyn Log>,
     /// A reader of the same store.
     pub store: Reader,
     /// The maximum number of conversations in memory; at least [`MIN_CONVERSATIONS`].

@@ -65,6 +65,11 @@ pub(super) const STORE_SHORT: Refused = Refused::new(
     "the store lacks something for now: nothing was stored; see /readyz",
 );
 
+pub(super) const HANDED_OVER: Refused = Refused::new(
+    ErrorCode::StorageUnavailable,
+    "another gateway decides from now on: nothing was stored; send it again with the same key",
+);
+
 pub(super) const NO_CONVERSATION: Refused =
     Refused::new(ErrorCode::Unknown, "no such conversation");
 

@@ -1,4 +1,6 @@
-//! Tests of the order in which the sequencer decides the commands of several users.
+//! Tests of the order in which the sequencer decides the commands of several users, and of its commits.
+
+mod log;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -6,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_storage::backend::sim::SimDisk;
-use trunkline_storage::{Options, Position, Store, TimelineId};
+use trunkline_storage::{Options, Position, Reader, Store, TimelineId};
 
 use super::conversations::MIN_CONVERSATIONS;
 use super::fixture::{Caller, push_command};
@@ -19,6 +21,7 @@ use crate::exchange::{
     Action, Change, CommandBatch, Item, Mail, Mailbox, NoSleeper, ToSequencer, queue,
 };
 use crate::ids::{DeviceMark, Ids, NamespaceId};
+use crate::log::{Local, Log};
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::turns::Weights;
@@ -46,6 +49,7 @@ struct Waiting {
     to: ToSequencer,
     commands: crate::exchange::Commands,
     mailbox: Arc<Mailbox>,
+    store: Reader,
     metrics: Arc<SequencerMetrics>,
 }
 
@@ -64,6 +68,15 @@ impl Waiting {
     }
 
     fn with(weights: Weights) -> Self {
+        Self::made_of(weights, |_, _| Box::new(Local))
+    }
+
+    /// Makes a sequencer over a log, which may look at the store and at the mailbox of the shard.
+    fn over(log: impl FnOnce(&Reader, &Arc<Mailbox>) -> Box<dyn Log>) -> Self {
+        Self::made_of(Weights::default(), log)
+    }
+
+    fn made_of(weights: Weights, log: impl FnOnce(&Reader, &Arc<Mailbox>) -> Box<dyn Log>) -> Self {
         let options = Options {
             segment_bytes: 64 << 20,
             max_record_bytes: 1 << 20,
@@ -78,8 +91,10 @@ impl Waiting {
         let directory = Arc::new(Directory::new(Position::ZERO));
         directory.enter(ids.user("", "bob"), 0, DeviceMark([0; 4]));
         let metrics = Arc::<SequencerMetrics>::default();
+        let store = opened.reader.clone();
         let mut sequencer = Sequencer::new(SequencerParts {
             writer: opened.writer,
+            log: log(&store, &mailbox),
             store: opened.reader,
             conversation_cache: MIN_CONVERSATIONS,
             rules: RULES,
@@ -98,8 +113,15 @@ impl Waiting {
             to,
             commands,
             mailbox,
+            store,
             metrics,
         }
+    }
+
+    /// Lets the sequencer decide all commands, on this thread. The mail stays in the mailbox.
+    fn run(self) {
+        drop(self.to);
+        self.sequencer.run(&self.commands).unwrap();
     }
 
     /// Puts a batch of a shard into the queue.

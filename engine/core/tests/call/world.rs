@@ -15,6 +15,7 @@ use trunkline_core::exchange::{
 use trunkline_core::frames;
 use trunkline_core::hub::{Hub, HubLimits};
 use trunkline_core::ids::{DeviceMark, Ids};
+use trunkline_core::log::Local;
 use trunkline_core::messaging::Messaging;
 use trunkline_core::metrics::SequencerMetrics;
 use trunkline_core::position::Tokens;
@@ -200,6 +201,7 @@ fn still_under(jobs: usize, rules: Messaging) -> Still {
     let metrics = Arc::<SequencerMetrics>::default();
     let sequencer = Sequencer::new(SequencerParts {
         writer: opened.writer,
+        log: Box::new(Local),
         store: store.clone(),
         conversation_cache: MIN_CONVERSATIONS,
         rules,
@@ -263,7 +265,7 @@ impl World {
             service,
             shard,
             store,
-            sequencer: std::thread::spawn(move || sequencer.run(&commands)),
+            sequencer: std::thread::spawn(move || sequencer.run(&commands).map(drop)),
             reader: std::thread::spawn(move || {
                 let clock = Arc::new(Clock::new(clock::system()));
                 reader::run(&reads, &jobs, &[], CONTENT.message_bytes, &clock, None);

@@ -34,6 +34,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Gives the batch under construction up. Later records take its positions and sequences, so discard what
+    /// you derived from it.
+    pub fn discard(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.rewind(&batch);
+        // Keeps its memory.
+        self.batch = batch;
+        self.batch.reset(self.cursor);
+    }
+
     /// Returns to the position at which a batch that is given up began.
     pub(super) fn rewind(&mut self, batch: &Batch) {
         let Some((segment, position)) = batch.origin() else {

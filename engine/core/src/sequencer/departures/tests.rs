@@ -3,6 +3,7 @@ use trunkline_storage::{Options, Position, Reader, Store, TimelineId};
 
 use super::*;
 use crate::directory::Directory;
+use crate::log::Local;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::sequencer::{MIN_CONVERSATIONS, Sequencer, SequencerParts};
@@ -52,6 +53,7 @@ impl World {
         let hub = Arc::clone(&departures.hub);
         let sequencer = Sequencer::new(SequencerParts {
             writer: opened.writer,
+            log: Box::new(Local),
             store: opened.reader.clone(),
             conversation_cache: MIN_CONVERSATIONS,
             rules: Messaging::of_tests(),

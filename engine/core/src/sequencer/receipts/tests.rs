@@ -16,6 +16,7 @@ use crate::exchange::{
     Action, Change, CommandBatch, Committed, Item, Mail, Mailbox, NoSleeper, Outcome,
 };
 use crate::ids::{Ids, UserId};
+use crate::log::Local;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 
@@ -99,6 +100,7 @@ impl World {
         }
         let mut sequencer = Sequencer::new(SequencerParts {
             writer: opened.writer,
+            log: Box::new(Local),
             store: opened.reader,
             conversation_cache: MIN_CONVERSATIONS,
             rules,

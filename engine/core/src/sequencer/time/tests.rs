@@ -13,6 +13,7 @@ use crate::exchange::{
     Action, Command, CommandBatch, ConnRef, Members, Outcome, ReplyConn, ReplyTo,
 };
 use crate::ids::Side;
+use crate::log::Local;
 use crate::messaging::Messaging;
 use crate::sequencer::MIN_CONVERSATIONS;
 use crate::sequencer::asked::Asked;
@@ -84,6 +85,7 @@ impl World {
         let directory = Arc::new(Directory::new(Position::ZERO));
         let mut sequencer = Sequencer::new(SequencerParts {
             writer: opened.writer,
+            log: Box::new(Local),
             store: opened.reader.clone(),
             conversation_cache: MIN_CONVERSATIONS,
             rules,

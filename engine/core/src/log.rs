@@ -1,0 +1,61 @@
+//! Where commits go.
+
+use std::sync::Arc;
+
+use trunkline_storage::{Batch, CommitError, Writer};
+
+/// A log: it takes the commits of the sequencer, one after another, and makes them durable.
+///
+/// The sequencer fills the batch under construction of its store's writer, and hands it to the log. All that
+/// follows from a commit waits until the log has taken it: answers, pushes, and reads.
+pub trait Log: Send {
+    /// Makes the batch under construction durable, and then visible in the store. Blocks the thread until both
+    /// have happened, or certainly will not.
+    ///
+    /// # Errors
+    /// [`LogError::Commit`] has the meaning that [`Writer::commit`] gives the error inside. After
+    /// [`LogError::HandedOver`] the log gets no other commit from this sequencer.
+    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError>;
+
+    /// Returns whether somebody else decides from now on. The sequencer asks before each of its turns, and ends if
+    /// so.
+    fn is_handed_over(&self) -> bool {
+        false
+    }
+
+    /// Ends the log in order, after the last commit.
+    ///
+    /// # Errors
+    /// Those of [`Writer::sync`].
+    fn close(&mut self, writer: &mut Writer) -> Result<(), CommitError>;
+}
+
+/// The reason why a log did not take a batch.
+#[derive(Debug)]
+pub enum LogError {
+    /// The commit failed.
+    Commit(CommitError),
+    /// Somebody else decides from now on. Nothing of the batch is in the log, and nothing of it ever will be.
+    HandedOver,
+}
+
+impl From<CommitError> for LogError {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(error)
+    }
+}
+
+/// The log of a gateway that works alone: the log of its store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Local;
+
+impl Log for Local {
+    #[inline]
+    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError> {
+        Ok(writer.commit()?)
+    }
+
+    fn close(&mut self, writer: &mut Writer) -> Result<(), CommitError> {
+        writer.sync()
+    }
+}
