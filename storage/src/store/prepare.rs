@@ -123,6 +123,9 @@ impl Preparer {
     pub(crate) fn take(&self) -> Result<Arc<Segment>, Obstacle> {
         let mut slot = self.work.slot.lock();
         loop {
+            if self.thread.is_some() {
+                self.work.look_again(&mut slot);
+            }
             match &*slot {
                 NextSegment::Ready(segment) => {
                     let segment = segment.clone();
@@ -154,17 +157,10 @@ impl Preparer {
     /// disk, and waits for the segment if there is room again: the append that comes then is not refused.
     pub(crate) fn retry(&self) -> Result<(), Obstacle> {
         let mut slot = self.work.slot.lock();
-        if let NextSegment::Obstructed(base, setback) = &mut *slot {
-            let base = *base;
-            if self.thread.is_none() {
-                self.work.settle(&mut slot, base, self.work.attempt(base));
-            } else if setback.cheap && setback.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-                setback.looked = Some(Instant::now());
-                if self.work.look().is_ok() {
-                    *slot = NextSegment::Wanted(base);
-                    self.work.changed.notify_all();
-                }
-            }
+        if self.thread.is_some() {
+            self.work.look_again(&mut slot);
+        } else if let &NextSegment::Obstructed(base, _) = &*slot {
+            self.work.settle(&mut slot, base, self.work.attempt(base));
         }
         while matches!(*slot, NextSegment::Wanted(_)) && self.thread.is_some() {
             self.work.wait(&mut slot);
@@ -196,6 +192,20 @@ impl PrepareWork {
         self.is_awaited.store(true, Ordering::Relaxed);
         self.changed.wait(slot);
         self.is_awaited.store(false, Ordering::Relaxed);
+    }
+
+    /// Wants the segment again if there was no room for it, and is now.
+    fn look_again(&self, slot: &mut NextSegment) {
+        if let NextSegment::Obstructed(base, setback) = slot
+            && setback.cheap
+            && setback.looked.is_none_or(|at| at.elapsed() >= LOOK)
+        {
+            setback.looked = Some(Instant::now());
+            if self.look().is_ok() {
+                *slot = NextSegment::Wanted(*base);
+                self.changed.notify_all();
+            }
+        }
     }
 
     fn run(&self) {

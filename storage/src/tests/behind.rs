@@ -8,6 +8,7 @@ use super::threads::{open_watched, wait_until};
 use super::watch::{Act, Guard, Release};
 use super::*;
 use crate::AppendError;
+use crate::backend::Backend;
 
 const MAX: usize = 3;
 
@@ -163,6 +164,49 @@ fn an_append_is_refused_while_runs_cannot_be_merged() {
         let stats = opened.reader.stats();
         (stats.waiting_segments, stats.merge_due_bytes) == (0, 0)
     });
+    append(&mut opened, &mut log).unwrap();
+    assert_eq!(entries(&opened), log);
+}
+
+/// On a disk without room for runs, segments wait. The append that comes once there is room is taken.
+#[test]
+fn the_first_append_after_there_is_room_for_runs_is_taken() {
+    let full = Arc::new(AtomicBool::new(true));
+    let guard: Arc<Guard> = {
+        let full = full.clone();
+        Arc::new(move |act, name: &str| {
+            if act == Act::Create && name.starts_with("run-") && full.load(SeqCst) {
+                let error = rustix::io::Errno::NOSPC.raw_os_error();
+                return Err(io::Error::from_raw_os_error(error));
+            }
+            Ok(())
+        })
+    };
+    let disk = SimDisk::new(3);
+    let mut opened = open_watched(&disk, options(true), guard);
+    let mut log = Vec::new();
+    while opened.reader.stats().waiting_segments < MAX {
+        append(&mut opened, &mut log).unwrap();
+    }
+    disk.set_capacity(u64::MAX - disk.free_bytes().unwrap());
+    let refused = loop {
+        if let Err(error) = append(&mut opened, &mut log) {
+            break error;
+        }
+    };
+    assert!(matches!(refused, AppendError::Full), "{refused}");
+    // Each commit made the thread try again. It rests for a second then.
+    let (mut failures, mut same) = (0, 0);
+    wait_until("the last attempt", || {
+        let now = opened.reader.stats().run_failures;
+        same = if now == failures { same + 1 } else { 0 };
+        failures = now;
+        same == 100
+    });
+    disk.set_capacity(u64::MAX);
+    full.store(false, SeqCst);
+    // The store does not ask the disk more often than every 10 ms.
+    std::thread::sleep(std::time::Duration::from_millis(20));
     append(&mut opened, &mut log).unwrap();
     assert_eq!(entries(&opened), log);
 }

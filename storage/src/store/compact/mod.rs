@@ -31,6 +31,9 @@ use steps::Steps;
 /// The pause before a failed step is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The shortest time between two refused appends that ask the disk whether there is room again.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// The longest rest between two steps.
 const LONGEST_REST: Duration = Duration::from_millis(10);
 
@@ -80,6 +83,10 @@ struct Signals {
     due: [bool; 2],
     /// Why the last step failed; `None` if it succeeded.
     failure: [Option<Obstacle>; 2],
+    /// When a refused append asked the disk last whether there is room; `None` if none has.
+    looked: Option<Instant>,
+    /// When an append last waited because there was; `None` if none has.
+    hoped: Option<Instant>,
 }
 
 impl Compactor {
@@ -149,7 +156,8 @@ impl Compactor {
     }
 
     /// Waits until fewer than `max` full segments wait to become runs. The error says why no
-    /// segment will become runs for now.
+    /// segment will become runs for now. A full disk that has room again is no reason: the steps
+    /// that failed are tried at once.
     pub(crate) fn admit(&self, max: usize) -> Result<(), Obstacle> {
         let work = &*self.work;
         let behind = || work.steps.shared.waiting_segments() >= max;
@@ -159,7 +167,9 @@ impl Compactor {
         let mut signals = work.signals.lock();
         let mut waits = false;
         while behind() {
-            if let Some(obstacle) = work.obstacle(&signals) {
+            if let Some(obstacle) = work.obstacle(&signals)
+                && (self.threads.is_empty() || !work.has_hope(&mut signals, &obstacle))
+            {
                 return Err(obstacle);
             }
             if !std::mem::replace(&mut waits, true) {
@@ -255,6 +265,25 @@ impl CompactorWork {
         };
         let held_up = || merge.clone().filter(|_| self.steps.in_debt());
         sort.clone().or_else(poison).or_else(held_up)
+    }
+
+    /// Returns whether the disk was full and has room again for a segment and its runs. The threads try at once
+    /// then. If it does not help, such as beyond a quota, there is no hope before they would try by themselves.
+    fn has_hope(&self, signals: &mut Signals, obstacle: &Obstacle) -> bool {
+        let is_recent = |at: Option<Instant>, time| at.is_some_and(|at| at.elapsed() < time);
+        if !obstacle.full || is_recent(signals.looked, LOOK) || is_recent(signals.hoped, RETRY) {
+            return false;
+        }
+        signals.looked = Some(Instant::now());
+        let free = self.steps.shared.backend.free_bytes();
+        if free.map_or(true, |free| free < 2 * self.steps.plan.segment) {
+            return false;
+        }
+        signals.hoped = Some(Instant::now());
+        signals.failure = Default::default();
+        signals.due = [true; 2];
+        self.changed.notify_all();
+        true
     }
 
     /// Does one step of a task. Returns whether there may be another step.
