@@ -76,7 +76,7 @@ pub struct HttpMetrics {
 
 /// The memory of a connection in HTTP, in bytes: the buffer for the head of a request, a part of such a head, and the
 /// state. Tests measure it.
-const IN_HTTP: usize = 16 << 10;
+const IN_HTTP: usize = 12 << 10;
 
 /// The memory of a connection that a stream or a waiting request holds, in bytes.
 const HELD: usize = 2 << 10;
