@@ -316,6 +316,8 @@ pub(crate) struct ViewArgs {
 pub(crate) struct FindMaxArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// The first rate to try [default: 1000/s, or with --compress the rate that follows from it]
     #[arg(long, value_name = "R")]
     pub(crate) from: Option<Rate>,

@@ -102,7 +102,7 @@ fn run_scenario(RunVerb { run, told, many }: RunVerb) -> Outcome<Exit> {
         ));
     }
     let loaded = prepare::load(&run)?;
-    let wanted = many.wanted(&run)?;
+    let wanted = many.wanted(&run);
     let run = settings::resolve_loaded(loaded, run)?;
     match wanted {
         Some(wanted) => lead::run(&run, &wanted, &told),

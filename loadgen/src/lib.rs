@@ -17,6 +17,7 @@
 //! | `settings` | merges command line and scenario, and checks them against this machine |
 //! | `client` | plays the users of one thread over sockets: one thread, one epoll |
 //! | `driver` | speaks the protocols of servers: bytes in, bytes and events out; pure |
+//! | `couriers` | messages between the machines of one run, and the latencies between them; pure |
 //! | `check` | checks every message and receipt; pure |
 //! | `schedule` | decides which action happens at which time; pure |
 //! | `scenario`, `args`, `membership`, `population`, `curve` | describe the wanted load, and compute its figures |
@@ -31,6 +32,7 @@ mod client;
 mod clock;
 mod compare;
 mod control_port;
+mod couriers;
 mod course;
 mod curve;
 mod debt;

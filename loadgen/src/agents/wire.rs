@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::split::ThreadRange;
 use crate::client::{Beat, Measured};
 use crate::clock::Nanos;
+use crate::couriers::{CourierReport, Seat};
 use crate::course::Course;
 use crate::health::{Cpu, Process};
 use crate::random::short_name;
 
 /// The version of the messages. Lead and agents must have the same, and be of one version of loadgen.
-pub(crate) const WIRE: u32 = 1;
+pub(crate) const WIRE: u32 = 2;
 
 /// The time between two signs of life, of the lead and of each agent.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
@@ -81,6 +82,8 @@ pub(crate) enum ToAgent {
     Groups { at: Nanos },
     /// An executor has ended on all agents.
     Ended { executor: usize, at: Nanos },
+    /// Sending ends at this time, before its executors do.
+    SendingEnds { at: Nanos },
     /// A sign of life.
     Beat,
     /// The run is over before its time: the agent sends what it has measured so far.
@@ -101,6 +104,8 @@ pub(crate) struct Plan {
     /// The URL of the target.
     pub(crate) target: String,
     pub(crate) threads: ThreadRange,
+    /// The place of the agent among those of the run.
+    pub(crate) seat: Seat,
     /// The target asks for tokens.
     pub(crate) tokens: bool,
 }
@@ -155,6 +160,8 @@ pub(crate) struct Hello {
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Results {
     pub(crate) measured: Measured,
+    /// What its courier did; `None` if the run has no other agent.
+    pub(crate) courier: Option<CourierReport>,
     pub(crate) course: Course,
     pub(crate) cpu: Cpu,
     /// What the process of the agent used in the run.

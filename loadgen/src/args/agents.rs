@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use super::RunArgs;
-use crate::exit::{Failure, Outcome};
-
-/// The most agents of a run.
-const AGENTS_MAX: u32 = 64;
+use crate::couriers::AGENTS_MAX;
 
 /// The options of `agent`.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,22 +45,13 @@ pub(crate) struct WantedAgents {
 
 impl ManyArgs {
     /// Returns the agents that shall play the run; `None` if this machine plays it.
-    ///
-    /// # Errors
-    /// The run has an option that agents do not have (exit 104).
-    pub(crate) fn wanted(&self, run: &RunArgs) -> Outcome<Option<WantedAgents>> {
-        let Some((count, nats)) = self.agents.zip(self.nats.clone()) else {
-            return Ok(None);
-        };
-        if run.steady.is_some() {
-            return Err(Failure::scenario(
-                "--steady: the end of sending does not travel to agents: leave out --steady, or --agents",
-            ));
-        }
-        Ok(Some(WantedAgents {
+    pub(crate) fn wanted(&self, run: &RunArgs) -> Option<WantedAgents> {
+        let (count, nats) = self.agents.zip(self.nats.clone())?;
+        let tokens = run.tls.token_key.is_some();
+        Some(WantedAgents {
             count,
             nats,
-            tokens: run.tls.token_key.is_some(),
-        }))
+            tokens,
+        })
     }
 }

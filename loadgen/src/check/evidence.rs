@@ -54,6 +54,24 @@ impl Violation {
         Self::deserialize(name).ok()
     }
 
+    /// Returns the line on a violation, with the events before it.
+    pub(super) fn line(
+        self,
+        at: Nanos,
+        conversation: Option<&str>,
+        detail: &str,
+        events: &[serde_json::Value],
+    ) -> String {
+        let line = serde_json::json!({
+            "at_us": at / 1_000,
+            "kind": self.name(),
+            "conversation": conversation,
+            "detail": detail,
+            "events": events,
+        });
+        format!("{line}\n")
+    }
+
     /// Returns the violation's name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -220,15 +238,8 @@ impl Evidence {
                 .iter()
                 .map(|event| event.line(roster))
                 .collect();
-            let line = serde_json::json!({
-                "at_us": finding.at / 1_000,
-                "kind": finding.violation.name(),
-                "conversation": name,
-                "detail": finding.detail,
-                "events": events,
-            });
-            lines += &line.to_string();
-            lines.push('\n');
+            let (at, detail) = (finding.at, &finding.detail);
+            lines += &finding.violation.line(at, name.as_deref(), detail, &events);
         }
         lines
     }

@@ -8,6 +8,7 @@ use super::evidence::{Evidence, Violation};
 use super::ledger::Departure;
 use super::roster::Roster;
 use crate::clock::Nanos;
+use crate::foreign::quoted;
 use crate::schedule::Arrival;
 use crate::stats::Counters;
 
@@ -86,6 +87,15 @@ impl Findings {
             if self.evidence.len() + line.len() <= EVIDENCE_MAX {
                 self.evidence += line;
             }
+        }
+    }
+
+    /// Adds violations that no judge of a thread can see, with a sentence on them.
+    pub(crate) fn testify(&mut self, at: Nanos, violation: Violation, count: u64, detail: &str) {
+        *self.violations.entry(violation).or_default() += count;
+        let line = violation.line(at, None, &quoted(detail), &[]);
+        if self.evidence.len() + line.len() <= EVIDENCE_MAX {
+            self.evidence += &line;
         }
     }
 

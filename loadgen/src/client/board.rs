@@ -70,12 +70,16 @@ impl Board {
 
     /// Ends sending soon, in all threads at one time.
     pub(crate) fn end_sending(&self, now: Nanos) {
-        self.sending_ends
-            .fetch_min(now + HANDOVER, Ordering::SeqCst);
+        self.end_sending_at(now + HANDOVER);
+    }
+
+    /// Ends sending at this time, in all threads.
+    pub(crate) fn end_sending_at(&self, at: Nanos) {
+        self.sending_ends.fetch_min(at, Ordering::SeqCst);
     }
 
     /// Returns the time at which sending ends before its executors do; [`Nanos::MAX`] without.
-    pub(super) fn sending_ends(&self) -> Nanos {
+    pub(crate) fn sending_ends(&self) -> Nanos {
         self.sending_ends.load(Ordering::Relaxed)
     }
 

@@ -16,6 +16,7 @@
 mod board;
 mod chaos;
 mod connections;
+mod courier;
 mod dialogue;
 mod full;
 mod incoming;
@@ -52,6 +53,7 @@ use crate::tls::Trust;
 
 pub(crate) use board::Board;
 use connections::{Connections, Route};
+pub(crate) use courier::{CourierJob, Speech, run as run_courier};
 use dialogue::Dialogue;
 use full::Full;
 pub(crate) use full::FullPlay;
@@ -180,6 +182,15 @@ impl Loop {
         let timer = Timer::new(poll.registry(), TIMER)?;
         Ok(Self { poll, timer })
     }
+
+    /// Returns the loop's registry, for connections.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    fn registry(&self) -> Outcome<mio::Registry> {
+        let registry = self.poll.registry().try_clone();
+        registry.map_err(|why| Failure::aborted(format!("epoll: {why}")))
+    }
 }
 
 /// Runs a thread to its end; `stop` ends it early.
@@ -211,8 +222,7 @@ impl<D: Dialogue> Client<D> {
         event_loop: Loop,
         (dialogue, checker, driver): (D, D::Judge, D::Driver),
     ) -> Outcome<Self> {
-        let registry = event_loop.poll.registry().try_clone();
-        let registry = registry.map_err(|why| Failure::aborted(format!("epoll: {why}")))?;
+        let registry = event_loop.registry()?;
         // The place behind those of the users is for a helper of the dialogue.
         let places = checker.roster().part().devices() as usize + 1;
         let route = Route {

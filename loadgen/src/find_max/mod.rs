@@ -20,6 +20,7 @@ use crate::live::Live;
 use crate::output::{self, say};
 use crate::report::results::{SEARCH as TABLE, is_summary};
 use crate::run::conduct::{GatewayAccess, Watch, conduct};
+use crate::run::lead::lead;
 use crate::run::prepare;
 use crate::run::publish::publish;
 use crate::scenario::load::Loaded;
@@ -145,7 +146,11 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
             loaded.name,
             readable(rate)
         );
-        let judged = conduct(&resolved, &mut Silent { title }, &mut live)?;
+        let mut silent = Silent { title };
+        let judged = match args.many.wanted(&args.run) {
+            Some(wanted) => lead(&resolved, &wanted, &mut silent, &mut live)?,
+            None => conduct(&resolved, &mut silent, &mut live)?,
+        };
         keep(&resolved, &judged)?;
         let trial = Trial::of(number, (rate, search.confirming()), &judged);
         live.say(&[report::row(&trial)]);

@@ -1,5 +1,6 @@
 //! The machines that played a run, in the summaries.
 
+use crate::couriers::Between;
 use crate::units::{grouped, micros};
 use crate::verdict::JudgedRun;
 
@@ -35,5 +36,27 @@ pub(super) fn lines(judged: &JudgedRun) -> Vec<String> {
             offset(agent.clock_offset_us, agent.clock_uncertainty_us)
         )
     });
-    each.collect()
+    each.chain(judged.between.as_ref().map(between)).collect()
+}
+
+/// Returns the line on the messages between the machines.
+fn between(it: &Between) -> String {
+    let (counted, all) = it.counted();
+    let latency = match (&it.latency_us, it.uncertainty_us) {
+        (Some(p), Some(uncertainty)) => format!(
+            "e2e of {counted} of {all} pairs, each latency ± {}: p50 {}, p90 {}, p99 {}, max {}",
+            micros(uncertainty),
+            micros(p.p50),
+            micros(p.p90),
+            micros(p.p99),
+            micros(p.max)
+        ),
+        _ => format!("e2e of none of {all} pairs"),
+    };
+    format!(
+        "between agents: {} messages, {} came, {} lost; {latency}",
+        grouped(it.messages),
+        grouped(it.came),
+        it.lost
+    )
 }

@@ -403,7 +403,25 @@ fn of_latencies(runs: &[Run]) -> Vec<Vec<String>> {
             rows.push(row(runs, &name, &format!("latency_us.{metric}.{at}"), time));
         }
     }
+    rows.extend(between_agents(runs));
     rows
+}
+
+/// Returns the rows of the latencies between agents; none if no run has them.
+fn between_agents(runs: &[Run]) -> Vec<Vec<String>> {
+    let has = |run: &Run| run.summary["between_agents"]["latency_us"].is_object();
+    if !runs.iter().any(has) {
+        return Vec::new();
+    }
+    let time = |us: f64| micros(us as u64);
+    let of = [
+        ("e2e between agents p50", "latency_us.p50"),
+        ("e2e between agents p99", "latency_us.p99"),
+        ("e2e between agents max", "latency_us.max"),
+        ("the same: each is true to ±", "uncertainty_us"),
+    ];
+    of.map(|(name, path)| row(runs, name, &format!("between_agents.{path}"), time))
+        .into()
 }
 
 /// Returns the rows of what both sides used.

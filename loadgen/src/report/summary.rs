@@ -137,6 +137,7 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         "chaos": sessions::chaos(judged),
         "health": judged.health,
         "agents": judged.agents,
+        "between_agents": judged.between,
         "violations": judged.violations,
         "thresholds_missed": judged.missed,
         "metrics": agreement,

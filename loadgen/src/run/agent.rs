@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::conduct::{self, DrivenGateway, LOOK};
+use super::couriers::Courier;
 use super::jobs::{Crew, Surroundings};
 use super::preflight::Fit;
 use super::signals;
@@ -204,9 +205,9 @@ impl Agent<'_> {
                 "the run has --token-key, and this agent has none: start it with --token-key FILE",
             ));
         }
-        if !plan.threads.is_sound() {
+        if !plan.threads.is_sound() || !plan.seat.is_sound() {
             return Err(Failure::scenario(
-                "the lead names threads that the run does not have",
+                "the lead names threads or agents that the run does not have",
             ));
         }
         let origin = "the scenario of the lead".to_owned();
@@ -284,6 +285,7 @@ impl<'a> Playing<'a> {
             plan.target
         )]);
         let loops = Workers::loops(&part.crew).map_err(|why| why.message)?;
+        let own_loop = Courier::event_loop().map_err(|why| why.message)?;
         let board = Arc::new(part.crew.board());
         let surroundings = Surroundings {
             fit: part.fit,
@@ -297,6 +299,7 @@ impl<'a> Playing<'a> {
         let jobs: Vec<_> = threads
             .map(|thread| part.crew.job(thread, &surroundings))
             .collect();
+        let courier = part.crew.courier(plan.seat, &surroundings);
         let (users, sessions) = (played.users, played.sessions);
         self.agent.tell(self.run, Said::Ready { users, sessions })?;
         self.lead_heard = Instant::now();
@@ -315,7 +318,9 @@ impl<'a> Playing<'a> {
         let halt = Arc::new(AtomicBool::new(false));
         let workers = Workers::start(jobs, loops, clock, &halt);
         let workers = workers.map_err(|why| why.message)?;
-        while !workers.are_finished() {
+        let courier = Courier::start(courier, own_loop, clock, &halt);
+        let courier = courier.map_err(|why| why.message)?;
+        while !workers.are_finished() || !courier.is_finished() {
             self.turn(Some(&board));
             if self.over.is_some() {
                 halt.store(true, Ordering::Relaxed);
@@ -324,9 +329,11 @@ impl<'a> Playing<'a> {
         }
         course.end(clock.now(), board.total());
         let measured = Measured::whole(workers.join().map_err(|why| why.message)?);
+        let courier = courier.join().map_err(|why| why.message)?;
         let after = Process::look(std::process::id());
         let results = Results {
             measured,
+            courier,
             course,
             cpu: Cpu::between(cpu_before, Cpu::look()),
             process: Process {
@@ -426,6 +433,11 @@ impl<'a> Playing<'a> {
                 if let (Some(board), Some(false)) = (board, self.released.get(executor)) {
                     self.released[executor] = true;
                     board.release(executor, at);
+                }
+            }
+            ToAgent::SendingEnds { at } => {
+                if let Some(board) = board {
+                    board.end_sending_at(at);
                 }
             }
             ToAgent::Stop if self.over.is_none() => self.over = Some(Over::Told),

@@ -186,6 +186,7 @@ pub(crate) fn conduct(
     let record = RunRecord {
         measured: ended.measured,
         agents: Vec::new(),
+        between: None,
         faults: ended.faults,
         cpu,
         course,
@@ -385,7 +386,7 @@ impl Show<'_> {
     }
 
     /// Ends sending if the run shall be steady, and is.
-    fn end_if_steady(&self, run: &RunSettings, clock: Clock, board: &Board) {
+    pub(super) fn end_if_steady(&self, run: &RunSettings, clock: Clock, board: &Board) {
         if let (Some(least), Some(debt), Some(from)) = (run.steady, &self.debt, board.sending())
             && clock.now() >= from + to_nanos(least)
             && debt.keeps_up(from)

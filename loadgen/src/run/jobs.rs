@@ -14,8 +14,9 @@ use super::groups::{self, ThreadGroups};
 use super::preflight::Fit;
 use crate::agents::ThreadRange;
 use crate::check::{Checker, PlainChecker};
-use crate::client::{Board, FullPlay, Job, PlainPlay, Play, Step};
+use crate::client::{Board, CourierJob, FullPlay, Job, PlainPlay, Play, Speech, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
+use crate::couriers::Seat;
 use crate::curve::Curve;
 use crate::driver::centrifuge;
 use crate::driver::gateway::Trunkline;
@@ -30,10 +31,14 @@ use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
 use crate::settings::{RunSettings, Target};
 use crate::tls::Trust;
+use crate::tokens::Signer;
 
 /// Connections being opened at one time, all threads together, unless the scenario has
 /// `client.connecting_max`.
 const CONNECTING_MAX: u32 = 512;
+
+/// A constant that separates the seeds of couriers from other seeds of the same run.
+const COURIERS: u64 = 0x636f_7572_6965_7200;
 
 /// The users of a run and the threads that play them.
 #[derive(Debug)]
@@ -149,28 +154,77 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Returns the protocol of a thread; `None` if the scenario describes none, which its validation
-    /// does not let pass.
-    fn play(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> Option<Play> {
-        let protocol = &self.run.scenario.protocol;
+    /// Returns the courier of this machine, which sits there among those of the run; `None` if it has
+    /// nobody to write to.
+    pub(super) fn courier(
+        &self,
+        seat: Seat,
+        surroundings: &Surroundings<'_>,
+    ) -> Option<CourierJob> {
+        let (client, checks) = (&self.run.scenario.client, &self.run.scenario.checks);
+        let seed = mix(self.run.scenario.seed ^ COURIERS ^ u64::from(seat.place) << 32);
+        let Surroundings { fit, target, .. } = *surroundings;
+        Some(CourierJob {
+            seat,
+            run: self.population.run.clone(),
+            clock: surroundings.clock,
+            speech: self.speech(target, seed).filter(|_| seat.has_others())?,
+            board: Arc::clone(surroundings.board),
+            target: target.address,
+            tls: surroundings.tls.cloned(),
+            source: fit.source,
+            connect_timeout: to_nanos(client.connect_timeout.0.0),
+            drain: to_nanos(checks.drain.0),
+            acknowledges: self.run.scenario.protocol.acknowledges(),
+            seed,
+        })
+    }
+
+    /// Returns the driver of a session; `None` if the scenario describes none, which its validation does
+    /// not let pass.
+    fn speech(&self, to: &Target, seed: u64) -> Option<Speech> {
+        let scenario = &self.run.scenario;
+        let (protocol, host) = (&scenario.protocol, to.host.clone());
         let wording = match protocol.kind {
             ProtocolKind::Trunkline => {
-                let play = self.trunkline(part, groups, to, seed);
-                return Some(Play::Trunkline(Box::new(play)));
+                let encoding = match scenario.client.encoding {
+                    WireEncoding::Json => Encoding::Json,
+                    WireEncoding::Proto => Encoding::Proto,
+                };
+                let path = to.path_or("/v1/ws").to_owned();
+                let driver = Trunkline::new(host, path, encoding, seed);
+                return Some(Speech::Trunkline(driver, self.run.signer.clone()));
             }
             ProtocolKind::Mqtt => {
-                let route = (to.host.clone(), to.path_or("/mqtt").to_owned());
+                let route = (host, to.path_or("/mqtt").to_owned());
                 let driver = Mqtt::new(protocol, to.websocket, route, seed).ok()?;
-                let checker = self.plain(part, groups);
-                return Some(Play::Mqtt(Box::new(PlainPlay { checker, driver })));
+                return Some(Speech::Mqtt(driver));
             }
             ProtocolKind::Template => Wording::compile(protocol).ok()?,
             ProtocolKind::Centrifuge => centrifuge::wording(protocol).ok()?,
         };
         let path = to.path_or("/").to_owned();
-        let driver = Template::new(Arc::new(wording), to.host.clone(), path, seed);
-        let checker = self.plain(part, groups);
-        Some(Play::Template(Box::new(PlainPlay { checker, driver })))
+        let driver = Template::new(Arc::new(wording), host, path, seed);
+        Some(Speech::Template(driver))
+    }
+
+    /// Returns the protocol of a thread; `None` if the scenario describes none.
+    fn play(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> Option<Play> {
+        let checker = || self.plain(part, groups);
+        Some(match self.speech(to, seed)? {
+            Speech::Trunkline(driver, signer) => {
+                let play = self.trunkline(part, groups, driver, signer);
+                Play::Trunkline(Box::new(play))
+            }
+            Speech::Mqtt(driver) => Play::Mqtt(Box::new(PlainPlay {
+                checker: checker(),
+                driver,
+            })),
+            Speech::Template(driver) => Play::Template(Box::new(PlainPlay {
+                checker: checker(),
+                driver,
+            })),
+        })
     }
 
     /// Returns the judge of a thread's texts.
@@ -188,18 +242,19 @@ impl<'a> Crew<'a> {
     }
 
     /// Returns what a thread needs to speak the gateway's own protocol.
-    fn trunkline(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> FullPlay {
+    fn trunkline(
+        &self,
+        part: &Part,
+        groups: &ThreadGroups,
+        driver: Trunkline,
+        signer: Option<Arc<Signer>>,
+    ) -> FullPlay {
         let scenario = &self.run.scenario;
         let (traffic, history) = (&scenario.traffic, &scenario.checks.history);
-        let encoding = match scenario.client.encoding {
-            WireEncoding::Json => Encoding::Json,
-            WireEncoding::Proto => Encoding::Proto,
-        };
-        let path = to.path_or("/v1/ws").to_owned();
         FullPlay {
             checker: Checker::new(part.clone(), Arc::clone(&groups.members), self.texts()),
-            driver: Trunkline::new(to.host.clone(), path, encoding, seed),
-            signer: self.run.signer.clone(),
+            driver,
+            signer,
             receipts: traffic.receipts.then(|| to_nanos(traffic.read_after.0)),
             read_back_every: history.whole.checked_div(history.part).unwrap_or(0),
         }

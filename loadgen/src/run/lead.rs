@@ -13,6 +13,8 @@ use crate::agents::{ThreadRange, deal};
 use crate::args::{ToldArgs, WantedAgents};
 use crate::client::{Board, SendWindow, Step};
 use crate::clock::{Clock, Nanos};
+use crate::couriers::Seat;
+use crate::couriers::{Between, Known};
 use crate::course::Course;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::health::{Cpu, Process};
@@ -31,7 +33,11 @@ pub(crate) fn run(run: &RunSettings, wanted: &WantedAgents, told: &ToldArgs) -> 
     tell(run, told, |watch, live| lead(run, wanted, watch, live))
 }
 
-fn lead(
+/// Leads a run.
+///
+/// # Errors
+/// It could not start or go on.
+pub(crate) fn lead(
     run: &RunSettings,
     wanted: &WantedAgents,
     watch: &mut dyn Watch,
@@ -85,7 +91,8 @@ fn lead(
         .map(conduct::asking(run))
         .transpose();
     let metrics = after.as_ref().ok().and_then(Option::as_ref);
-    let mut record = record(members, Sides::look(None, &baseline, metrics), show.course);
+    let sides = Sides::look(None, &baseline, metrics);
+    let mut record = record(run, members, sides, show.course);
     record.debt = debt.filter(|_| !aborted);
     record.aborted = aborted;
     let mut judged = verdict::judge(run, record);
@@ -133,6 +140,8 @@ fn prepared(
             crate::settings::Gateway::Local(_) => String::new(),
         },
         threads: ThreadRange::whole(all),
+        // Each agent gets its own, like its threads.
+        seat: Seat { place: 0, of: 1 },
         tokens: wanted.tokens,
     };
     // Before the agents have their parts, as it takes a while with a large population.
@@ -167,12 +176,14 @@ fn play(
     let mut barrier = Barrier {
         groups: run.scenario.traffic.groups.is_none(),
         executors: vec![false; run.scenario.scenarios.len()],
+        sending_ends: Nanos::MAX,
     };
     while !party.is_over() {
         party.turn(LOOK);
         for (place, beat) in party.take_beats() {
             board.mirror(place, &beat);
         }
+        show.end_if_steady(run, clock, board);
         barrier.look(party, board, clock.now());
         if show.look(clock, board) {
             stop.store(true, Ordering::Relaxed);
@@ -183,12 +194,14 @@ fn play(
     }
 }
 
-/// Lets what waits for all agents begin.
+/// Lets what waits for all agents begin, and ends what all end at one time.
 struct Barrier {
     /// Groups are made, or there are none.
     groups: bool,
     /// The executors that have ended on all agents.
     executors: Vec<bool>,
+    /// The time at which all agents end sending, as far as they are told; [`Nanos::MAX`] if they are not.
+    sending_ends: Nanos,
 }
 
 impl Barrier {
@@ -197,6 +210,11 @@ impl Barrier {
         if !self.groups && party.members.iter().all(|it| it.made) {
             self.groups = true;
             party.tell_all(|| ToAgent::Groups { at });
+        }
+        let ends = board.sending_ends();
+        if ends < self.sending_ends {
+            self.sending_ends = ends;
+            party.tell_all(|| ToAgent::SendingEnds { at: ends });
         }
         for (executor, over) in self.executors.iter_mut().enumerate() {
             let ended = |it: &Member| it.ended.get(executor) == Some(&true);
@@ -214,8 +232,8 @@ impl Barrier {
 
 /// Returns what the agents measured together. `course` is that of this program, and counts only if no
 /// agent has one.
-fn record(members: Vec<Member>, mut sides: Sides, course: Course) -> RunRecord {
-    let (mut agents, mut courses) = (Vec::new(), Vec::new());
+fn record(run: &RunSettings, members: Vec<Member>, mut sides: Sides, course: Course) -> RunRecord {
+    let (mut agents, mut courses, mut couriers) = (Vec::new(), Vec::new(), Vec::new());
     let (mut process, mut before) = (Process::default(), 0);
     for member in members {
         let played = member.played.unwrap_or_default();
@@ -231,13 +249,20 @@ fn record(members: Vec<Member>, mut sides: Sides, course: Course) -> RunRecord {
             ended_early: member.lost,
         };
         let (mut measured, mut cpu) = (None, Cpu::default());
+        let mut courier = Known {
+            name: about.name.clone(),
+            report: None,
+            uncertainty_us: about.clock_uncertainty_us,
+        };
         if let Some(results) = member.results {
             process.add(results.process);
             before += results.rss_before;
             courses.push(results.course);
             cpu = results.cpu;
             measured = Some(results.measured);
+            courier.report = results.courier;
         }
+        couriers.push(courier);
         agents.push(AgentRecord {
             about,
             measured,
@@ -248,6 +273,7 @@ fn record(members: Vec<Member>, mut sides: Sides, course: Course) -> RunRecord {
     RunRecord {
         measured: Vec::new(),
         agents,
+        between: Between::of(&couriers, run.scenario.protocol.acknowledges()),
         faults: Vec::new(),
         cpu: Cpu::default(),
         course: match courses.is_empty() {

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 mod chaos;
 pub(crate) mod conduct;
+mod couriers;
 mod groups;
 mod jobs;
 pub(crate) mod lead;

@@ -14,6 +14,7 @@ use crate::agents::wire::{
 use crate::args::WantedAgents;
 use crate::client::Beat;
 use crate::clock::{Clock, SECOND, seconds};
+use crate::couriers::Seat;
 use crate::exit::{Failure, Outcome};
 use crate::foreign::safe_line;
 
@@ -191,9 +192,10 @@ impl Party {
                 )));
             }
             self.members[place].threads = *threads;
-            let threads = *threads;
+            let (threads, seat) = (*threads, self.seat(place));
             let plan = Box::new(Plan {
                 threads,
+                seat,
                 ..plan.clone()
             });
             self.say(place, ToAgent::Plan(plan))
@@ -213,6 +215,14 @@ impl Party {
                 )));
             }
             self.turn(BEAT / 20);
+        }
+    }
+
+    /// Returns the seat of the member in a place.
+    fn seat(&self, place: usize) -> Seat {
+        Seat {
+            place: place as u32,
+            of: self.members.len() as u32,
         }
     }
 

@@ -177,16 +177,7 @@ impl Latencies {
 
     /// Returns the percentiles of a metric.
     pub(crate) fn percentiles(&self, metric: Metric) -> Percentiles {
-        let h = self.of(metric);
-        let at = |quantile: f64| h.value_at_quantile(quantile);
-        Percentiles {
-            count: h.len(),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: h.max(),
-        }
+        Percentiles::of(self.of(metric))
     }
 }
 
@@ -205,6 +196,21 @@ pub(crate) struct Percentiles {
     pub(crate) p999: u64,
     /// The largest value.
     pub(crate) max: u64,
+}
+
+impl Percentiles {
+    /// Returns the percentiles of a histogram.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile: f64| histogram.value_at_quantile(quantile);
+        Self {
+            count: histogram.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use serde::Serialize;
 
+use crate::check::Findings;
 use crate::client::Measured;
+use crate::couriers::Between;
 use crate::health::{Cpu, Health};
 use crate::scenario::Health as Limits;
-use crate::stats::Metric;
+use crate::stats::{Counters, Metric};
 
 /// What a run on several machines does not check.
-pub(super) const NOT_CHECKED: &str = "messages between users on different agents: both ends of each \
-     conversation are on one agent, so no latency is the difference of two clocks";
+pub(super) const NOT_CHECKED: &str = "receipts, history, groups and reconnects between agents: both ends of \
+     each user's conversation are on one agent, and only couriers exchange messages with other agents";
 
 /// What is known of a machine after its part of the run.
 #[derive(Debug)]
@@ -61,6 +63,24 @@ pub(super) fn judge(
         about
     });
     each.collect()
+}
+
+/// Adds the promises to couriers that were broken.
+pub(super) fn testify(findings: &mut Findings, between: Option<&Between>) {
+    for fault in between.iter().flat_map(|it| &it.faults) {
+        findings.testify(fault.at, fault.kind, fault.count, &fault.detail);
+    }
+}
+
+/// Adds the messages of the couriers to the counters that are compared with those of the gateway.
+pub(super) fn with_couriers(mut counters: Counters, between: Option<&Between>) -> Counters {
+    if let Some(between) = between {
+        counters.acknowledged += between.acknowledged;
+        counters.send_replies += between.acknowledged;
+        counters.message_pushes += between.pushes;
+        counters.unknown += between.unanswered;
+    }
+    counters
 }
 
 /// Returns the health of all machines together. A machine that ended early is a fault by itself.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::check::{Findings, Violation};
 use crate::client::{Measured, Storm};
 use crate::clock::seconds;
+use crate::couriers::Between;
 use crate::course::{Course, Intervals, Worst};
 use crate::debt::Debt;
 use crate::exit::{Exit, Failure};
@@ -31,6 +32,8 @@ pub(crate) struct RunRecord {
     pub(crate) measured: Vec<Measured>,
     /// The machines that played the run, if it was not this one.
     pub(crate) agents: Vec<AgentRecord>,
+    /// The messages between those machines, if there are several.
+    pub(crate) between: Option<Between>,
     /// The faults of the gateway during the run.
     pub(crate) faults: Vec<FaultRecord>,
     /// The use of the machine's processors.
@@ -58,6 +61,8 @@ pub(crate) struct JudgedRun {
     pub(crate) health: Health,
     /// The machines that played the run, if it was not this one.
     pub(crate) agents: Vec<AgentResult>,
+    /// The messages between those machines, if there are several.
+    pub(crate) between: Option<Between>,
     pub(crate) violations: BTreeMap<&'static str, u64>,
     /// Thresholds that were missed, in words.
     pub(crate) missed: Vec<String>,
@@ -92,6 +97,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let RunRecord {
         mut measured,
         agents,
+        between,
         faults,
         cpu,
         course,
@@ -102,7 +108,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let agents = agents::judge(&run.scenario.health, agents, &mut measured);
     let short = agents.iter().any(|it| it.ended_early.is_some());
     let Measured {
-        findings,
+        mut findings,
         latencies,
         stall,
         sending,
@@ -110,12 +116,15 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         troubles: mut notes,
         making,
     } = Measured::whole(measured);
+    // A courier that was told to stop did not wait for what was under way.
+    let couriers = between.as_ref().filter(|_| !aborted && !short);
+    agents::testify(&mut findings, couriers);
     let counters = *findings.counters();
     let kinds = findings.violations().iter();
     let mut violations: BTreeMap<&'static str, u64> =
         kinds.map(|(kind, count)| (kind.name(), *count)).collect();
     let (compared, why) = comparison(&counters, &faults);
-    if !aborted && !short && sides.compare(&counters, compared) {
+    if !aborted && !short && sides.compare(&agents::with_couriers(counters, couriers), compared) {
         violations.insert(Violation::MetricsDisagree.name(), 1);
     }
     notes.extend(sides.notes(why));
@@ -158,8 +167,9 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     JudgedRun {
         exit,
         doubts,
-        not_checked: not_checked(run, !agents.is_empty()),
+        not_checked: not_checked(run, between.as_ref()),
         agents,
+        between,
         acknowledges,
         counters,
         worst: intervals.worst(sending, acknowledges),
@@ -190,14 +200,17 @@ fn unsteady(run: &RunSettings, debt: Option<&Debt>) -> Option<String> {
 }
 
 /// Returns what the run does not check, in sentences.
-fn not_checked(run: &RunSettings, has_agents: bool) -> Vec<String> {
+fn not_checked(run: &RunSettings, between: Option<&Between>) -> Vec<String> {
     let scenario = &run.scenario;
     let foreign = scenario.protocol.kind != ProtocolKind::Trunkline;
     let mut all: Vec<String> = { scenario.protocol.not_checked() }
         .into_iter()
         .map(str::to_owned)
         .collect();
-    all.extend(has_agents.then(|| agents::NOT_CHECKED.to_owned()));
+    if let Some(between) = between {
+        all.push(agents::NOT_CHECKED.to_owned());
+        all.extend(between.left_out.iter().cloned());
+    }
     let history = scenario.checks.history;
     if !foreign && history.part < history.whole {
         all.push(format!(

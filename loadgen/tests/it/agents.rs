@@ -12,11 +12,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::debt::{control, ours};
 use crate::fake::Fake;
 use crate::fake_conduct::{Conduct, Lie};
 use crate::groups;
 use crate::harness::{Done, Loadgen, number, scenario, sentences, until};
-use crate::networks::Networks;
+use crate::networks::{Networks, relay};
 use crate::sessions::STORM;
 use crate::tls::Target;
 
@@ -128,12 +129,65 @@ fn check_whole(summary: &Value, users: u64) {
         count("message_pushes"),
         "{summary}"
     );
+    let couriers = check_between(summary);
     // What the gateway counted is what all agents together counted.
     let stored = &summary["metrics"]["messages_stored"];
     assert_eq!(stored["gateway"], stored["generator"], "{summary}");
-    assert_eq!(stored["gateway"].as_f64(), Some(count("attempted")));
+    assert_eq!(
+        stored["gateway"].as_f64(),
+        Some(count("attempted") + couriers)
+    );
     let not_checked = sentences(&summary["not_checked"]);
-    assert!(not_checked.contains("different agents"), "{summary}");
+    let alone = played(summary).len() < 2;
+    assert_eq!(not_checked.contains("between agents"), !alone, "{summary}");
+}
+
+/// Checks that the messages between agents came, and that their latencies count where the clocks allow it
+/// and only there. Returns how many messages there were.
+fn check_between(summary: &Value) -> f64 {
+    let (between, agents) = (&summary["between_agents"], played(summary).len());
+    if agents < 2 {
+        assert_eq!(*between, Value::Null, "{summary}");
+        return 0.0;
+    }
+    let messages = number(between, "messages");
+    assert!(messages > agents as f64, "{between}");
+    assert_eq!(number(between, "came"), messages, "{between}");
+    for fault in [
+        "lost",
+        "duplicated",
+        "reordered",
+        "unexpected",
+        "unanswered",
+    ] {
+        assert_eq!(number(between, fault), 0.0, "{fault}: {between}");
+    }
+    let pairs = between["pairs"].as_array().expect("pairs");
+    assert_eq!(pairs.len(), agents * (agents - 1), "{between}");
+    let counts = |pair: &&Value| pair["counts"] == true;
+    for pair in pairs {
+        let known = 2.0 * number(pair, "uncertainty_us") <= number(pair, "p50_us");
+        assert_eq!(counts(&pair), known, "{pair}");
+    }
+    let all_count = pairs.iter().filter(counts).count() == pairs.len();
+    assert_eq!(
+        between["left_out"] == serde_json::json!([]),
+        all_count,
+        "{between}"
+    );
+    let not_checked = sentences(&summary["not_checked"]);
+    assert_eq!(
+        not_checked.contains("pairs of agents"),
+        !all_count,
+        "{summary}"
+    );
+    let has_latency = between["latency_us"].is_object();
+    assert_eq!(
+        has_latency,
+        pairs.iter().any(|pair| counts(&pair)),
+        "{between}"
+    );
+    messages
 }
 
 /// Returns libfaketime, if it is installed.
@@ -152,24 +206,31 @@ fn faketime() -> Option<OsString> {
     found.map(Into::into)
 }
 
+/// Starts three agents. The clock of the first is an hour behind, where that is possible. Returns whether it
+/// is.
+fn agents_of_two_times(nats: &str) -> (Vec<Loadgen>, bool) {
+    let Some(library) = faketime() else {
+        return (agents(3, nats), false);
+    };
+    let (hour, yes) = (OsString::from("-1h"), OsString::from("1"));
+    let variables = [
+        ("LD_PRELOAD", &library),
+        ("FAKETIME", &hour),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", &yes),
+        ("DONT_FAKE_MONOTONIC", &yes),
+    ];
+    let mut all = vec![agent(Command::new(LOADGEN), nats, &variables)];
+    all.extend(agents(2, nats));
+    (all, true)
+}
+
 #[test]
 fn three_agents_play_one_run() {
     let Some(server) = nats_server() else { return };
     let nats = Nats::start(Command::new(server), &["--user", "u", "--pass", "sec@ret"]);
     let url = nats.url().replace("//", "//u:sec%40ret@");
     // The clock of one agent is an hour behind: without the offset its run would begin an hour late.
-    let (library, hour) = (faketime(), OsString::from("-1h"));
-    let behind = library.as_ref().map(|library| {
-        let yes = OsString::from("1");
-        let variables = [
-            ("LD_PRELOAD", library),
-            ("FAKETIME", &hour),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", &yes),
-            ("DONT_FAKE_MONOTONIC", &yes),
-        ];
-        agent(Command::new(LOADGEN), &url, &variables)
-    });
-    let others = agents(3 - usize::from(behind.is_some()), &url);
+    let (all, is_behind) = agents_of_two_times(&url);
     let target = Target::launch(tempfile::tempdir().expect("a folder"), &["--dev-auth"]);
     let to = ["--target", &target.url, "--control", &target.control];
     let done = lead(&url, &scenario(&[USERS]), &to);
@@ -183,7 +244,7 @@ fn three_agents_play_one_run() {
         .collect();
     assert_eq!(
         hours.iter().sum::<f64>(),
-        if behind.is_some() { -1.0 } else { 0.0 },
+        if is_behind { -1.0 } else { 0.0 },
         "{summary}"
     );
     for agent in played(&summary) {
@@ -219,7 +280,7 @@ fn three_agents_play_one_run() {
     ];
     let summary = lead(&url, &scenario(&edits), &to).expect(0, "ok");
     check_groups(&summary);
-    for agent in others.into_iter().chain(behind) {
+    for agent in all {
         agent.signal(Signal::SIGTERM);
         let done = agent.done();
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
@@ -371,6 +432,68 @@ fn check_short(done: &Done, how: &str, users: &str) {
     assert_eq!(summary["violations"], serde_json::json!({}), "{summary}");
 }
 
+/// The time that bytes take in a relay between agents and what they reach.
+const FAR: Duration = Duration::from_millis(150);
+
+/// Leads a run of three agents whose gateway, or whose NATS server, is far away. Returns its summary.
+fn lead_far(server: &Path, gateway: Duration, nats_server: Duration) -> (Value, Done) {
+    let nats = Nats::start(Command::new(server), &[]);
+    let far = format!("nats://{}", relay(nats.port, nats_server));
+    let _agents = agents_of_two_times(&far);
+    let folder = tempfile::tempdir().expect("a folder");
+    let any_host = ["--dev-auth", "--allowed-origins", "*"];
+    let target = Target::launch(folder, &any_host);
+    let port = target.url.trim_end_matches("/v1/ws").rsplit(':').next();
+    let port = port.and_then(|it| it.parse().ok()).expect("a port");
+    let url = format!("ws://{}/v1/ws", relay(port, gateway));
+    let to = ["--target", &url, "--control", &target.control];
+    let longer = ("duration = \"1s\"", "duration = \"2s\"");
+    let done = lead(&nats.url(), &scenario(&[USERS, longer]), &to);
+    let summary = done.expect(0, "ok");
+    check_whole(&summary, 24);
+    (summary, done)
+}
+
+#[test]
+fn latency_between_agents_counts_as_far_as_their_clocks_are_known() {
+    let Some(server) = nats_server() else { return };
+    // A message takes 150 ms to the gateway and 150 ms from it. One clock is an hour behind, and clocks are
+    // known to some milliseconds.
+    let (summary, done) = lead_far(&server, FAR, Duration::ZERO);
+    let between = &summary["between_agents"];
+    assert!(number(between, "latency_us.count") > 20.0, "{between}");
+    for (figure, own) in [("p50", 0.9), ("p99", 0.0), ("max", 0.0)] {
+        let us = number(between, &format!("latency_us.{figure}"));
+        let exact = us + number(between, "uncertainty_us");
+        assert!(exact >= 2.0 * FAR.as_micros() as f64, "{figure}: {between}");
+        assert!(us < 600e6, "{figure}: {between}");
+        // It is no better than that of messages on one agent, but for the uncertainty.
+        let e2e = number(&summary, &format!("latency_us.e2e.{figure}"));
+        assert!(exact >= own * e2e, "{figure}: {summary}");
+    }
+    let said = &done.stdout;
+    assert!(
+        said.contains("between agents: ") && said.contains("e2e of "),
+        "{said}"
+    );
+    let page = std::fs::read_to_string(done.results().join("report.html")).expect("a page");
+    assert!(page.contains("e2e between agents p50"), "the page has them");
+    assert!(
+        page.contains("each is true to ±"),
+        "the page says how exact"
+    );
+    // With a NATS server that is as far away, the clocks are known to ± 300 ms and messages take less.
+    let (summary, done) = lead_far(&server, Duration::ZERO, FAR);
+    let between = &summary["between_agents"];
+    for pair in between["pairs"].as_array().expect("pairs") {
+        assert!(number(pair, "uncertainty_us") >= 300_000.0, "{pair}");
+    }
+    assert_eq!(between["latency_us"], Value::Null, "{between}");
+    let said = &done.stdout;
+    assert!(said.contains("latencies of 6 of 6 pairs"), "{said}");
+    assert!(said.contains("e2e of none of 6 pairs"), "{said}");
+}
+
 #[test]
 fn lies_to_agents_are_caught() {
     let Some(server) = nats_server() else { return };
@@ -389,6 +512,40 @@ fn lies_to_agents_are_caught() {
         let details = done.violations();
         assert!(details.iter().any(|it| it["kind"] == kind), "{details:?}");
     }
+}
+
+#[test]
+fn agents_play_a_search_and_a_run_that_ends_when_it_is_steady() {
+    let Some(server) = nats_server() else { return };
+    let nats = Nats::start(Command::new(server), &[]);
+    let _agents = agents(2, &nats.url());
+    let fake = Fake::start(Conduct::Honest);
+    let (url, gateway) = (nats.url(), fake.url());
+    let to = ["--agents", "2", "--nats", &url, "--target", &gateway];
+    let line =
+        "find-max SCENARIO --no-tui --out out --from 200/s --to 200/s --duration 1s --confirm 1";
+    let args: Vec<_> = line.split(' ').chain(to).collect();
+    let done = Loadgen::start(&scenario(&[USERS]), &args).done();
+    let found = done.expect_in("out/find-max.json", 0, "ok");
+    assert_eq!(number(&found, "rate"), 200.0, "{found}");
+    let last = done.expect_in("out/trial-02/summary.json", 0, "ok");
+    assert_eq!(played(&last).len(), 2, "{last}");
+    assert!(number(&last, "counts.acknowledged") > 100.0, "{last}");
+    // What the gateway owes grows for the first three seconds, and then everything is done.
+    let port = control(|asked| match asked {
+        0..12 => ours(asked * 8),
+        _ => ours(asked % 2 * 8),
+    });
+    let steady = ["--steady=60s", "--control", &port];
+    let args = [&to[..], &steady].concat();
+    let done = Loadgen::run(&scenario(&[USERS]), &args).done();
+    let summary = done.expect(0, "ok");
+    let sent_for = number(&summary, "sending_seconds");
+    assert!((1.5..60.0).contains(&sent_for), "{sent_for}");
+    assert_eq!(summary["debt"]["steady"], true, "{summary}");
+    let attempted = number(&summary, "counts.attempted");
+    assert_eq!(number(&summary, "counts.acknowledged"), attempted);
+    assert!(attempted > 1.5 * 100.0, "{summary}");
 }
 
 #[test]
@@ -417,7 +574,11 @@ fn runs_that_agents_cannot_play() {
             104,
             &["agent 1 (", "start it with --token-key"],
         ),
-        (&["--agents", "1", "--steady"], 104, &["--steady"]),
+        (
+            &["--agents", "1", "--steady"],
+            104,
+            &["--steady", "--control"],
+        ),
         (&["--agents", "0"], 104, &["--agents"]),
         (&[], 104, &["--agents"]),
     ] {

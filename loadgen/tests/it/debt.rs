@@ -11,7 +11,7 @@ use crate::fake_conduct::Conduct;
 use crate::harness::{Done, Loadgen, number, scenario, sentences};
 
 /// Returns a control port whose answer to the request with a number, from 0, has these metrics.
-fn control(metrics: impl Fn(u64) -> String + Send + 'static) -> String {
+pub(crate) fn control(metrics: impl Fn(u64) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address: SocketAddr = listener.local_addr().expect("an address");
     // Ends with the tests.
@@ -28,7 +28,7 @@ fn control(metrics: impl Fn(u64) -> String + Send + 'static) -> String {
 }
 
 /// Returns the metrics of a gateway that owes this many MiB.
-fn ours(mib: u64) -> String {
+pub(crate) fn ours(mib: u64) -> String {
     let [log, runs] = [mib / 4, mib - mib / 4].map(|it| it << 20);
     format!("trunkline_store_waiting_bytes {log}\ntrunkline_store_merge_due_bytes {runs}\n")
 }

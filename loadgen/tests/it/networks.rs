@@ -124,17 +124,29 @@ impl Networks {
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may enter");
-            let listener = TcpListener::bind((HUB, 0)).expect("a free port");
-            tell.send(listener.local_addr().expect("an address"))
-                .expect("the test waits");
-            for stream in listener.incoming().flatten() {
-                if let Ok(to) = TcpStream::connect(("127.0.0.1", port)) {
-                    pass(&stream, &to, delay);
-                    pass(&to, &stream, delay);
-                }
-            }
+            relay_at(HUB, port, delay, &tell);
         });
         told.recv().expect("the relay listens")
+    }
+}
+
+/// Passes connections on to a port of loopback, from another one. Each byte takes `delay`, both ways. Returns
+/// the address. The relay lasts as long as the test.
+pub(crate) fn relay(port: u16, delay: Duration) -> SocketAddr {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || relay_at("127.0.0.1", port, delay, &tell));
+    told.recv().expect("the relay listens")
+}
+
+fn relay_at(host: &str, port: u16, delay: Duration, tell: &mpsc::Sender<SocketAddr>) {
+    let listener = TcpListener::bind((host, 0)).expect("a free port");
+    tell.send(listener.local_addr().expect("an address"))
+        .expect("the test waits");
+    for stream in listener.incoming().flatten() {
+        if let Ok(to) = TcpStream::connect(("127.0.0.1", port)) {
+            pass(&stream, &to, delay);
+            pass(&to, &stream, delay);
+        }
     }
 }
 
