@@ -194,6 +194,41 @@ impl CommitError {
     }
 }
 
+/// The error of [`Writer::apply`](crate::Writer::apply).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The bytes are no transcript.
+    #[error(
+        "the bytes are not the transcript of a batch: they were damaged, or a newer version wrote them"
+    )]
+    Form,
+    /// The transcript does not follow what the store has: one before it is missing, or it is of another log.
+    #[error(
+        "the transcript goes on at position {}, but the log of this store ends at {}", first.0, end.0
+    )]
+    Place {
+        /// The position of the first frame that the store does not have.
+        first: Position,
+        /// The end of the log of this store.
+        end: Position,
+    },
+    /// The log goes on where a segment of this store has no room, or ends a segment elsewhere.
+    #[error(
+        "the segments of the log have another size than those of this store, as position {} shows: give all stores of a log the same segment_bytes", at.0
+    )]
+    Segments {
+        /// The position of the frame.
+        at: Position,
+    },
+    /// The store does not take appends.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The commit failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
 /// The error of a read. The content of the page is undefined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

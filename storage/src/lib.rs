@@ -18,6 +18,10 @@
 //! become durable with a record ([`Draft::states`]) or with a batch ([`Writer::set_state`],
 //! [`Reader::state`]).
 //!
+//! Several stores can hold one log ([`Options::origin`]). One of them makes a batch and hands out its transcript
+//! ([`Writer::transcribe`]); each of the others takes it ([`Writer::apply`]), and then has the same records at the
+//! same positions. The program decides whose batch is next, and carries the transcripts.
+//!
 //! The format on disk is described in `docs/storage-format.md`.
 //!
 //! # Modules
@@ -31,7 +35,7 @@
 //! | `recovery` | finding the end of the log at an opening | `index`, `run`, `log` |
 //! | `index` | where entries are, in memory, for segments that are not in runs | `run`, `log` |
 //! | `run` | sorted immutable files, and the manifest that names those in force | `log`, `stats` |
-//! | `options` | the settings of a store | `log` |
+//! | `options` | the settings of a store | `log`, ids |
 //! | `log` | segment files, frames, records, batches, pages | errors, ids, `backend` |
 //! | `stats`, `error`, `position`, `id` | counters, errors, positions, ids of timelines | `backend` |
 //! | `backend` | the disk, real or simulated | nothing |
@@ -88,12 +92,12 @@ mod store;
 mod tests;
 mod tools;
 
-pub use error::{AppendError, CommitError, Fault, OpenError, ReadError};
+pub use error::{AppendError, ApplyError, CommitError, Fault, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
 pub use log::batch::{Batch, Records};
 pub use log::page::{Order, Page};
 pub use log::record::{Draft, Fanout, Record, RecordRef, Redaction, StateEntry};
-pub use options::{Durability, Options};
+pub use options::{Durability, Options, Origin};
 pub use position::Position;
 pub use recovery::{TornEnd, TornTail};
 pub use stats::{BUCKETS, Health, Stats};

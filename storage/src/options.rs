@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::StoreKey;
 use crate::log::frame;
 use crate::log::segment;
 
@@ -86,6 +87,10 @@ pub struct Options {
     /// The version of the format of new segments.
     #[cfg(test)]
     pub(crate) segment_version: u32,
+    /// What the store shares with the other stores of its log; `None` if the log is its own. Give a store the
+    /// same origin at each opening, and its whole life the same [`segment_bytes`](Self::segment_bytes). Default:
+    /// `None`.
+    pub origin: Option<Origin>,
     /// The memory in bytes for parts of the sorted files that reads need. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Whether the store prepares segments, syncs at intervals and makes runs on threads of its
@@ -113,9 +118,34 @@ impl Default for Options {
             old_runs: false,
             #[cfg(test)]
             segment_version: segment::FORMAT_VERSION,
+            origin: None,
             cache_bytes: 64 << 20,
             background: true,
         }
+    }
+}
+
+/// What all stores of one log share.
+///
+/// A store with an origin has the records of the log at the log's positions, and its positions are good in each store
+/// of the log, also in one that does not have them yet. It writes nothing to the log but batches. Make both keys at
+/// random when the log begins, and keep them secret.
+///
+/// Such a store may lose its end in a crash, whatever its [`Durability`]: apply the transcripts from
+/// [`Writer::next_position`](crate::Writer::next_position) on again. It makes no note of what it lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The key with which the stores make ids of timelines.
+    pub key: StoreKey,
+    /// The key that proves positions. A log that lost its end, or was restored from a backup, goes on with
+    /// another one.
+    pub history: [u8; 16],
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the keys: who knows them can forge positions.
+        f.write_str("Origin(..)")
     }
 }
 

@@ -191,6 +191,39 @@ impl Batch {
         self.states.push((state.key, at.position));
     }
 
+    /// Appends the frame of a record that another store made. The caller has checked that it fits.
+    pub(crate) fn copy_record(
+        &mut self,
+        record: &Record<'_>,
+        payload: &[u8],
+        segment: &Arc<Segment>,
+        at: FrameContext,
+    ) {
+        self.enter(segment, at.position);
+        record::push_payload(&mut self.bytes, FrameKind::Record, payload, at);
+        if self.records == 0 {
+            self.first = at.position;
+        }
+        self.records += 1;
+        self.effects |= record.states.len() > 0 || record.redacts.is_some();
+        self.last = at.position;
+        self.end = at.position + frame::frame_len(payload.len()) as u64;
+    }
+
+    /// Appends the frame of a state that another store made. The caller has checked that it fits.
+    pub(crate) fn copy_state(
+        &mut self,
+        key: TimelineId,
+        payload: &[u8],
+        segment: &Arc<Segment>,
+        at: FrameContext,
+    ) {
+        self.enter(segment, at.position);
+        record::push_payload(&mut self.bytes, FrameKind::State, payload, at);
+        self.end = at.position + frame::frame_len(payload.len()) as u64;
+        self.states.push((key, at.position));
+    }
+
     /// Returns key and position of each state that has a frame of its own.
     pub(crate) fn states(&self) -> &[(TimelineId, u64)] {
         &self.states

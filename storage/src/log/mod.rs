@@ -18,4 +18,5 @@ pub(crate) mod read_ahead;
 pub(crate) mod record;
 pub(crate) mod scan;
 pub(crate) mod segment;
+pub(crate) mod transcript;
 pub(crate) mod window;

@@ -148,6 +148,37 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The lists of a record, in memory of their own.
+pub(crate) struct Lists<'a> {
+    fanout: Vec<TimelineId>,
+    states: Vec<StateEntry<'a>>,
+}
+
+impl<'a> Record<'a> {
+    /// Returns the lists of the record, for [`draft`](Self::draft).
+    pub(crate) fn lists(&self) -> Lists<'a> {
+        Lists {
+            fanout: self.fanout.collect(),
+            states: self.states.collect(),
+        }
+    }
+
+    /// Returns the draft that the record was made of.
+    pub(crate) const fn draft<'b>(&'b self, lists: &'b Lists<'a>) -> Draft<'b> {
+        Draft {
+            kind: self.kind,
+            time: self.time,
+            timeline: self.timeline,
+            seq: self.seq,
+            fanout: lists.fanout.as_slice(),
+            body: self.body,
+            key: self.key,
+            states: lists.states.as_slice(),
+            redacts: self.redacts,
+        }
+    }
+}
+
 /// A reference to a record: where it is in its timeline and in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef {
@@ -211,6 +242,19 @@ fn push_state_as(kind: FrameKind, buffer: &mut Vec<u8>, state: &StateEntry<'_>, 
     finish(buffer, start, kind, at);
 }
 
+/// Appends a frame with a payload that another store made to `buffer`. The caller has checked the sizes.
+pub(crate) fn push_payload(
+    buffer: &mut Vec<u8>,
+    kind: FrameKind,
+    payload: &[u8],
+    at: FrameContext,
+) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; frame::HEADER]);
+    buffer.extend_from_slice(payload);
+    finish(buffer, start, kind, at);
+}
+
 /// Decodes the payload of a state whose checksum holds.
 pub(crate) fn decode_state(payload: &[u8]) -> Option<StateEntry<'_>> {
     let (key, value) = payload.split_first_chunk::<ID>()?;
@@ -245,6 +289,25 @@ pub(crate) fn push_record(
     let start = buffer.len();
     buffer.reserve(frame::frame_len(payload_len));
     buffer.extend_from_slice(&[0; frame::HEADER]);
+    push_content(buffer, draft);
+    match form {
+        StateForm::Together => states::push(buffer, draft.states, draft.timeline),
+        StateForm::Apart => states::push_apart(buffer, start, draft.states, at),
+    }
+    push_rest(buffer, draft);
+    finish(buffer, start, FrameKind::Record, at);
+}
+
+/// Appends the payload of a record to `buffer`, with its states together.
+pub(crate) fn push_together(buffer: &mut Vec<u8>, draft: &Draft<'_>) {
+    push_content(buffer, draft);
+    states::push(buffer, draft.states, draft.timeline);
+    push_rest(buffer, draft);
+}
+
+/// Appends what comes before the states in the payload of a record.
+#[inline]
+fn push_content(buffer: &mut Vec<u8>, draft: &Draft<'_>) {
     buffer.extend_from_slice(&draft.time.to_le_bytes());
     buffer.extend_from_slice(&draft.seq.to_le_bytes());
     buffer.extend_from_slice(&draft.timeline.0.to_le_bytes());
@@ -260,10 +323,11 @@ pub(crate) fn push_record(
     if let Some(key) = draft.key {
         buffer.extend_from_slice(&key.0.to_le_bytes());
     }
-    match form {
-        StateForm::Together => states::push(buffer, draft.states, draft.timeline),
-        StateForm::Apart => states::push_apart(buffer, start, draft.states, at),
-    }
+}
+
+/// Appends what comes behind the states in the payload of a record.
+#[inline]
+fn push_rest(buffer: &mut Vec<u8>, draft: &Draft<'_>) {
     if let Some(redaction) = draft.redacts {
         buffer.extend_from_slice(&redaction.seq.to_le_bytes());
         push_part(buffer, redaction.body);
@@ -272,8 +336,6 @@ pub(crate) fn push_record(
         buffer.extend_from_slice(&id.0.to_le_bytes());
     }
     buffer.extend_from_slice(draft.body);
-
-    finish(buffer, start, FrameKind::Record, at);
 }
 
 fn push_part(buffer: &mut Vec<u8>, part: &[u8]) {

@@ -62,6 +62,11 @@ impl Segment {
         self.base + self.size
     }
 
+    /// Returns the position of the first frame of the next segment.
+    pub(crate) const fn first_of_next(&self) -> u64 {
+        self.end() + HEADER_BYTES
+    }
+
     /// Returns whether a frame of `len` bytes may begin at `position`.
     pub(crate) const fn fits(&self, position: u64, len: usize) -> bool {
         position + len as u64 + END_RESERVE <= self.end()

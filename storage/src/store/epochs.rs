@@ -180,6 +180,35 @@ impl Epochs {
         })
     }
 
+    /// Returns the only epoch of a store whose log other stores have too, and writes it for tools.
+    ///
+    /// # Errors
+    /// The store gave positions out under another key.
+    pub(crate) fn of_log(
+        backend: &dyn Backend,
+        store_id: [u8; 16],
+        key: [u8; 16],
+    ) -> Result<BegunEpoch, OpenError> {
+        let mut row = Row::new(0);
+        row.push(0, key);
+        let stored = match Row::read(backend, store_id)? {
+            Ok(Some(old)) if old.epochs != row.epochs => {
+                return Err(OpenError::Options(
+                    "the store has another history than its log: take a copy of another store of the log".into(),
+                ));
+            }
+            Ok(Some(old)) if old == row => true,
+            _ => row
+                .write(backend, store_id)
+                .map_err(io_error(backend, NAME, "write"))?,
+        };
+        Ok(BegunEpoch {
+            epochs: Epochs(Arc::new(row)),
+            found: PositionsFound::Kept,
+            stored,
+        })
+    }
+
     /// Returns the content of the file `epochs` of a backup. The backup knows all epochs of this
     /// store, and that positions kept in it are those of a restored store.
     pub(crate) fn of_backup(&self, store_id: [u8; 16]) -> Vec<u8> {

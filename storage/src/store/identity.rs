@@ -4,16 +4,19 @@ use std::io;
 
 use crc32c::crc32c;
 
-use crate::StoreKey;
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
 use crate::error::io_error;
+use crate::{Origin, StoreKey};
 
 pub(crate) const NAME: &str = "identity";
 /// The name of the copy. Without the key no timeline can be found.
 pub(crate) const COPY: &str = "identity.copy";
-/// The version of the file. It changes with the layout of this file alone.
+/// The version of the file of a store with a log of its own.
 const VERSION: u32 = 1;
+/// The version of the file of a store whose log other stores have too. Programs that know nothing of such logs
+/// refuse it: they would write to the log what the others do not have.
+const SHARED_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"TRKIDENT";
 const BYTES: usize = 64;
 
@@ -24,10 +27,13 @@ pub(crate) struct Identity {
     /// mixed up.
     pub(crate) store_id: [u8; 16],
     pub(crate) key: StoreKey,
+    /// Whether the log of the store is that of other stores too.
+    pub(crate) is_shared: bool,
 }
 
 impl Identity {
-    pub(crate) fn new(backend: &dyn Backend) -> Result<Self, OpenError> {
+    /// Draws the identity of a new store. The key is that of `origin`, if there is one.
+    pub(crate) fn new(backend: &dyn Backend, origin: Option<&Origin>) -> Result<Self, OpenError> {
         let mut random = [0; 32];
         backend
             .fill_random(&mut random)
@@ -40,12 +46,33 @@ impl Identity {
         let mut identity = Identity {
             store_id: [0; 16],
             key: StoreKey::from_bytes([0; 16]),
+            is_shared: origin.is_some(),
         };
         identity.store_id.copy_from_slice(store_id);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(key);
-        identity.key = StoreKey::from_bytes(bytes);
+        identity.key = origin.map_or(StoreKey::from_bytes(bytes), |origin| origin.key);
         Ok(identity)
+    }
+
+    /// Checks that the store is of the log that an opening names.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn check(&self, origin: Option<&Origin>) -> Result<(), OpenError> {
+        let reason = match origin {
+            None if self.is_shared => {
+                "the store is one of several with the same log, and must be opened with the origin of that log"
+            }
+            Some(_) if !self.is_shared => {
+                "the store has a log of its own: a store that shares a log begins in an empty folder"
+            }
+            Some(origin) if origin.key != self.key => {
+                "the store is of another log: give it the origin of that log, or an empty folder"
+            }
+            _ => return Ok(()),
+        };
+        Err(OpenError::Options(reason.into()))
     }
 
     pub(crate) fn read(backend: &dyn Backend, name: &str) -> Result<Self, OpenError> {
@@ -81,16 +108,17 @@ impl Identity {
         let mut version = [0; 4];
         version.copy_from_slice(&bytes[8..12]);
         let found = u32::from_le_bytes(version);
-        if found != VERSION {
+        if ![VERSION, SHARED_VERSION].contains(&found) {
             return Err(OpenError::Version {
                 file,
                 found,
-                supported: VERSION,
+                supported: SHARED_VERSION,
             });
         }
         let mut identity = Identity {
             store_id: [0; 16],
             key: StoreKey::from_bytes([0; 16]),
+            is_shared: found == SHARED_VERSION,
         };
         identity.store_id.copy_from_slice(&bytes[16..32]);
         let mut key = [0; 16];
@@ -135,7 +163,12 @@ impl Identity {
     fn encode(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.is_shared {
+            SHARED_VERSION
+        } else {
+            VERSION
+        };
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.store_id);
         bytes[32..48].copy_from_slice(&self.key.bytes());
         let crc = crc32c(&bytes[..BYTES - 4]);

@@ -31,7 +31,7 @@ use crate::error::{OpenError, ReadError, io_error};
 use crate::log::overwrite;
 use crate::log::record::Record;
 use crate::log::segment::{self, HEADER_BYTES, Segment, SegmentFactory};
-use crate::recovery::{self, TornEnd, TornTail};
+use crate::recovery::{self, Recovered, TornEnd, TornTail};
 use crate::run::manifest::{self, Manifest};
 use crate::run::{self, Runs};
 use crate::store::compact::{CompactionPlan, Compactor, Lifetimes};
@@ -44,7 +44,7 @@ use crate::store::losses::Losses;
 use crate::store::prepare::Preparer;
 use crate::store::shared::{OpenFolder, OpenLog, Shared};
 use crate::store::writer::{HelperThreads, Writer, WriterStart};
-use crate::{Durability, Options, PositionsFound, Reader};
+use crate::{Durability, Options, Origin, PositionsFound, Reader};
 
 /// The size of a block of a run file in bytes; stores with tiny segments have smaller blocks.
 const BLOCK_BYTES: usize = 16 << 10;
@@ -155,7 +155,12 @@ impl Store {
             "finish",
         ))?;
         let runs = Runs::open(&backend, &manifest, store_id, options.cache_bytes)?;
-        let mut note_cut = |torn: &TornEnd| losses.note_cut(torn, &*backend, store_id);
+        let is_shared = options.origin.is_some();
+        let mut note_cut = |torn: &TornEnd| match is_shared {
+            // Nothing is lost: what is cut off comes again.
+            true => Ok(()),
+            false => losses.note_cut(torn, &*backend, store_id),
+        };
         let mut log = recovery::recover(
             &*backend,
             store_id,
@@ -174,10 +179,18 @@ impl Store {
             log.index.redactions_mut().add(target, replacement);
         }
         let session = new_session(&*backend, log.last_session)?;
-        let epochs = begin_epoch(&*backend, store_id, &losses, log.head)?;
+        let epochs = match &options.origin {
+            Some(origin) => join_log(&*backend, store_id, &mut log, (&losses, &options, origin))?,
+            None => begin_epoch(&*backend, store_id, &losses, log.head)?,
+        };
         let (epochs_found, positions_stored) = (epochs.found, epochs.stored);
 
         let current = log.segments[log.segments.len() - 1].clone();
+        let end = match options.origin {
+            // The log goes on where a mark is, which a backup wrote.
+            Some(_) => log.records_end.max(current.first()),
+            None => log.end,
+        };
         let shared = Arc::new(Shared::new(
             OpenFolder {
                 backend,
@@ -190,14 +203,14 @@ impl Store {
                 segments: log.segments,
                 index: log.index,
                 head: log.head,
-                durable: log.end,
+                durable: end,
                 last_time: log.last_time.unwrap_or(last_time),
             },
         ));
         let helpers = start_helpers(&shared, &options, store_id, manifest, log.next)?;
         let start = WriterStart {
             segment: current,
-            cursor: log.end,
+            cursor: end,
             session,
             records_end: log.records_end,
             covered: log.covered,
@@ -318,6 +331,42 @@ fn begin_epoch(
     Epochs::begin(backend, store_id, losses.repairs, head)
 }
 
+/// Returns the epoch of a store whose log other stores have too. Such a store loses nothing by a cut, since what is cut
+/// off comes again.
+fn join_log(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    log: &mut Recovered,
+    (losses, options, origin): (&Losses, &Options, &Origin),
+) -> Result<BegunEpoch, OpenError> {
+    check_shared(&log.segments, losses, options)?;
+    if let Some(torn) = &mut log.torn {
+        torn.end.skip = 0;
+    }
+    Epochs::of_log(backend, store_id, origin.history)
+}
+
+/// Checks that a store whose log other stores have too has all of its log, in segments of one size.
+fn check_shared(
+    segments: &[Arc<Segment>],
+    losses: &Losses,
+    options: &Options,
+) -> Result<(), OpenError> {
+    let size = options.segment_bytes;
+    if let Some(other) = segments.iter().find(|segment| segment.size != size) {
+        return Err(OpenError::Options(format!(
+            "segment_bytes is {size}, but the log of this store has segments of {}",
+            other.size
+        )));
+    }
+    if *losses != Losses::default() {
+        return Err(OpenError::Options(
+            "a repair gave a part of the log up: take a copy of another store of the log".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Reads the manifest in force and makes its name durable: from then on files that it does not name
 /// may be removed.
 fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, OpenError> {
@@ -383,9 +432,12 @@ pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError>
 /// The first segment is made before the identity, so an identity without a log is damage and not
 /// a store that was never used.
 fn identify(backend: &Arc<dyn Backend>, options: &Options) -> Result<(Identity, bool), OpenError> {
+    let origin = options.origin.as_ref();
     let names = backend.list().map_err(io_error(&**backend, "", "list"))?;
     if names.iter().any(|name| name == identity::NAME) {
-        return Ok((Identity::read(&**backend, identity::NAME)?, false));
+        let identity = Identity::read(&**backend, identity::NAME)?;
+        identity.check(origin)?;
+        return Ok((identity, false));
     }
     let unused = unused_segments(&**backend, &names)?;
     for name in unused {
@@ -393,7 +445,7 @@ fn identify(backend: &Arc<dyn Backend>, options: &Options) -> Result<(Identity, 
             .remove(name)
             .map_err(io_error(&**backend, name, "remove"))?;
     }
-    let identity = Identity::new(&**backend)?;
+    let identity = Identity::new(&**backend, origin)?;
     let factory = SegmentFactory {
         backend: backend.clone(),
         store_id: identity.store_id,

@@ -1,6 +1,7 @@
 //! The writer: batches under construction, and their commit.
 
 mod admission;
+mod apply;
 mod refused;
 
 use std::cell::Cell;
@@ -332,7 +333,8 @@ impl Writer {
 
     /// Makes everything committed durable, and marks the log as durable up to there, so that the
     /// next opening notices damage even to the last batch. Call it before a shutdown or when there
-    /// is nothing to do. The store writes no mark while a batch is under construction.
+    /// is nothing to do. The store writes no mark while a batch is under construction, and none if it has an
+    /// [`Options::origin`], because a mark takes room in the log.
     ///
     /// # Errors
     /// The errors of [`commit`](Self::commit).
@@ -345,7 +347,7 @@ impl Writer {
                 reason: lost.reason,
             });
         }
-        let covered = self.records_end <= self.covered;
+        let covered = self.records_end <= self.covered || self.options.origin.is_some();
         if self.batch.bytes() > 0 || covered || self.failed_write.is_some() {
             return Ok(());
         }

@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         "run",
         &["log", "stats", "error", "position", "id", "backend"],
     ),
-    ("options", &["log"]),
+    ("options", &["log", "id"]),
     ("log", &["error", "position", "id", "backend"]),
     ("stats", &["position"]),
     ("error", &["position", "id", "backend"]),

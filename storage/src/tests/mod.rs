@@ -37,6 +37,7 @@ mod state;
 mod states;
 mod threads;
 mod torn;
+mod transcript;
 mod upgrade;
 mod verify;
 mod watch;
