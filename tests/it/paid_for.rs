@@ -110,8 +110,8 @@ fn long_messages_to_a_group_that_does_not_read_with_two_shards() {
     long_messages_to_a_group_that_does_not_read(2);
 }
 
-/// A list costs 2 to 12 times as much for ten times as many members. The store does not read a record
-/// with the values of a thousand members once for each of them.
+/// The price of a list is 2 to 12 times as high for ten times as many members. A price is no time: what the store
+/// reads is compared besides. It does not read a record with the values of a thousand members once for each of them.
 #[test]
 fn lists_of_receipts_cost_by_their_members() {
     let gateway = Setup::default().flag("shards", 1).start();
