@@ -235,9 +235,15 @@ fn stores_that_take_turns_have_the_same_records_at_the_same_positions() {
             }
             let victim = random.below(12) as usize;
             if let Some(store) = stores.get_mut(victim) {
-                match random.below(3) {
-                    0 => store.as_mut().unwrap().writer.sync().unwrap(),
-                    1 => disks[victim].kill(),
+                let writer = &mut store.as_mut().unwrap().writer;
+                match random.below(4) {
+                    0 => {
+                        // It goes on where it was.
+                        writer.sync().unwrap();
+                        continue;
+                    }
+                    1 => writer.sync().unwrap(),
+                    2 => disks[victim].kill(),
                     _ => disks[victim].power_cycle(),
                 }
                 *store = None;
@@ -266,6 +272,7 @@ fn what_does_not_belong_here_changes_nothing() {
             let refused = opened.writer.apply(next);
             let is_place = matches!(refused, Err(ApplyError::Place { first, end }) if first > end);
             assert!(is_place, "{number}: {refused:?}");
+            assert_eq!(opened.writer.batch_bytes(), 0, "nothing of it is left");
         }
         opened.writer.apply(transcript).unwrap();
         // Twice, and what came before it.
@@ -330,6 +337,7 @@ fn a_batch_of_another_history_changes_nothing_and_the_right_one_follows() {
         }))
     );
     assert!(is_named, "{refused:?}");
+    assert_eq!(opened.writer.batch_records(), 0, "nothing of it is left");
     let mut twice = right.clone();
     let frame = &right[8..];
     twice.extend_from_slice(frame);
