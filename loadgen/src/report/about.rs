@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::results::{self, AGAIN};
 use crate::exit::Outcome;
-use crate::units::grouped;
+use crate::units::{grouped, memory};
 
 /// The text in the place of an unknown fact.
 const UNKNOWN: &str = "–";
@@ -74,7 +74,7 @@ impl About {
                 "{} × {}, {} memory, Linux {} ({})",
                 env("processors"),
                 env("processor"),
-                env("memory"),
+                main_memory(&env("memory")),
                 env("kernel"),
                 env("architecture")
             ),
@@ -153,6 +153,14 @@ fn agents(summary: &Value) -> String {
         )
     });
     each.collect::<Vec<_>>().join("; ")
+}
+
+/// Returns the size of a machine's memory, which the kernel gives as `16316412 kB` (proc(5) meminfo).
+fn main_memory(kernel: &str) -> String {
+    let kib = kernel.strip_suffix(" kB").and_then(|it| it.parse().ok());
+    kib.map_or(kernel.to_owned(), |kib: u64| {
+        memory(kib.saturating_mul(1_024))
+    })
 }
 
 /// Returns a value without quotation marks.

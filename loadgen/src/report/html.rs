@@ -35,6 +35,9 @@ th:first-child, td:first-child { text-align: left; }
 svg text { fill: var(--ink); } svg [stroke='#020202'] { stroke: var(--grid); } svg [stroke='#030303'] { stroke: var(--bad); stroke-dasharray: 6 4; }
 pre { font-size: .85rem; } details { margin: .5rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }
 .about td, .about th { white-space: normal; text-align: left; vertical-align: top; overflow-wrap: anywhere; min-width: 6rem; }
+/* A shade at the right edge says that a plot or a table goes on there; it scrolls away at the end. */
+.wide, figure { background: linear-gradient(to left, var(--page) 40%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to left, var(--grid), transparent) right / 1.2rem 100% no-repeat scroll; }
 @media (max-width: 40rem) { body { padding: .6rem; } figure { overflow-x: auto; } svg { min-width: 36rem; } }
 ";
 

@@ -418,7 +418,7 @@ fn between_agents(runs: &[Run]) -> Vec<Vec<String>> {
         ("e2e between agents p50", "latency_us.p50"),
         ("e2e between agents p99", "latency_us.p99"),
         ("e2e between agents max", "latency_us.max"),
-        ("the same: each is true to ±", "uncertainty_us"),
+        ("e2e between agents ±", "uncertainty_us"),
     ];
     of.map(|(name, path)| row(runs, name, &format!("between_agents.{path}"), time))
         .into()
