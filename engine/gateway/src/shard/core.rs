@@ -72,6 +72,8 @@ pub(crate) struct Core {
     pub(super) frames: Frames,
     /// The buffers that connections borrow.
     pub(super) pool: Pool,
+    /// The tick in which the shard next gives buffers back that nobody borrows. [`Tick::MAX`]: it has none.
+    pub(super) rests_at: Tick,
     /// The buffers of TLS; empty without TLS.
     pub(super) tls: Buffers,
     /// The time, and the connections that the turn has yet to see to.
@@ -137,6 +139,7 @@ impl Core {
             reads_slowly: false,
             frames: Frames::new(Tokens::new(&parts.epochs), memory.shared().clone()),
             pool: Pool::default(),
+            rests_at: Tick::MAX,
             tls: Buffers::new(parts.tls.is_some()),
             turn: Turn::new(parts.shared.began),
             timeouts: Timeouts::of(limits),

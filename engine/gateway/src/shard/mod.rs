@@ -48,6 +48,7 @@ mod tokens;
 mod trace;
 mod turn;
 mod unanswered;
+mod waiting;
 mod waker;
 mod watch;
 
@@ -547,6 +548,7 @@ impl Shard {
     fn note_fired(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {
         self.core.turn.fire(now, fired);
         self.core.forget_idle();
+        self.core.rest();
         self.fired.extend(fired.drain(..));
     }
 

@@ -12,9 +12,10 @@ use trunkline_core::store::Position;
 use trunkline_proto::Encoding;
 use trunkline_proto::message::ServerMessage;
 
-use super::pool::{Pool, Waiting};
+use super::pool::Pool;
 use super::tls::Tls;
 use super::turn::{Due, Turn};
+use super::waiting::Waiting;
 use crate::shared::Encoded;
 
 /// Plaintext that is encrypted before the socket is tried again: two TLS records.

@@ -1,12 +1,11 @@
 //! The buffers that connections borrow while output waits for them.
 
-use trunkline_core::frames::opcode;
-use trunkline_proto::Encoding;
-use trunkline_proto::frame::{MAX_HEADER, Opcode, begin_frame, begun, end_frame};
+use std::cell::Cell;
+use std::rc::Rc;
 
-use super::chunks::{Chunk, Chunks, List};
-use crate::mapped::{self, MAPPED_BYTES};
-use crate::shared::{SHARED_BYTES, SharedFrame};
+use super::chunks::Chunks;
+use super::waiting::Waiting;
+use crate::mapped::MAPPED_BYTES;
 
 /// The number of empty buffers that a shard keeps.
 const POOL: usize = 256;
@@ -18,29 +17,18 @@ const POOL_BYTES: usize = 4 << 20;
 /// The size of a buffer that a shard keeps at most, in bytes. Larger ones go back to the allocator.
 const POOLED_BYTES: usize = 64 << 10;
 
-/// The size of a new buffer, in bytes: enough for a reply or two. In a storm of new connections each
-/// connection of a turn borrows one. Buffers with more output grow, and keep their size.
-const FRESH_BYTES: usize = 512;
-
-/// The bytes that a buffer on the heap takes at most. A crowd whose output waits for its turn would leave thousands of
-/// larger ones: 7,000 connections left 117 MiB. Buffers with more output are mapped, and lent again by the pool.
-const HEAP_BYTES: usize = 4 << 10;
-
-/// The room for a frame whose length is not known. Most have less.
-const UNKNOWN_BYTES: usize = 256;
-
-/// The number of sent bytes from which on the unsent bytes are moved to the front of the buffer, once
-/// they are the smaller part. A client that always leaves a rest must not make the buffer grow for ever.
-const MOVE: usize = 64 << 10;
-
 /// The empty buffers of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     #[expect(clippy::vec_box, reason = "connections borrow and give back the boxes")]
     free: Vec<Box<Waiting>>,
     bytes: usize,
+    /// The number of buffers, from the first on, that nobody borrowed since the last [`Self::rest`].
+    unused: usize,
     /// The lists of output that is not copied.
     chunks: Chunks,
+    /// What the lent buffers have of the heap.
+    heap: Rc<Cell<usize>>,
     /// A buffer for TLS records that a socket is to take at once.
     records: Vec<u8>,
 }
@@ -51,8 +39,9 @@ impl Pool {
         let taken = self.free.pop();
         if let Some(waiting) = &taken {
             self.bytes -= waiting.room();
+            self.unused = self.unused.min(self.free.len());
         }
-        taken.unwrap_or_else(|| Box::new(Waiting::new(self.chunks.clone())))
+        taken.unwrap_or_else(|| Box::new(Waiting::new(self.chunks.clone(), self.heap.clone())))
     }
 
     /// Lends the empty buffer for TLS records. Give it back with [`Self::give_records`].
@@ -75,299 +64,34 @@ impl Pool {
             self.free.push(waiting);
         }
     }
-}
 
-/// The output that waits for one connection.
-///
-/// `more` is empty while `first` is `None`.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    /// Output that comes before `bytes`.
-    first: Option<Chunk>,
-    /// Output that comes between `first` and `bytes`.
-    more: List,
-    /// The number of bytes of all chunks.
-    in_chunks: usize,
-    /// The memory of the bytes of all chunks.
-    chunks_memory: usize,
-    /// Frames. Not encrypted, also on a TLS connection. Like the chunks.
-    bytes: Vec<u8>,
-    /// The number of bytes of the first chunk, or of `bytes` without chunks, that the socket has
-    /// taken.
-    sent: usize,
-    /// TLS records. They go out before `bytes`.
-    pub(super) sealed: Vec<u8>,
-    /// The number of bytes of `sealed` that the socket has taken.
-    pub(super) sealed_sent: usize,
-    /// The frame at the end of `bytes` that takes more messages.
-    batch: Option<Batch>,
-    /// The socket has taken only a part of it: what comes waits for long.
-    settled: bool,
-}
-
-/// A frame that several messages share. Its header is written when it takes no more.
-#[derive(Debug, Clone, Copy)]
-struct Batch {
-    /// Where in the buffer the frame begins.
-    start: usize,
-    opcode: Opcode,
-}
-
-impl Waiting {
-    /// Makes an empty buffer, with a list among these.
-    fn new(chunks: Chunks) -> Self {
-        Self {
-            first: None,
-            more: List::new(chunks),
-            in_chunks: 0,
-            chunks_memory: 0,
-            bytes: Vec::new(),
-            sent: 0,
-            sealed: Vec::new(),
-            sealed_sent: 0,
-            batch: None,
-            settled: false,
-        }
+    /// Whether it keeps mapped buffers, perhaps.
+    pub(super) const fn is_rich(&self) -> bool {
+        self.bytes >= MAPPED_BYTES
     }
 
-    /// The room in the buffers in bytes.
-    fn room(&self) -> usize {
-        self.bytes.capacity() + self.sealed.capacity()
-    }
-
-    /// The memory of what waits in bytes. Shared frames are counted elsewhere.
-    pub(super) fn memory(&self) -> usize {
-        let buffers = [&self.bytes, &self.sealed].map(mapped::memory);
-        let chunks = self.more.memory() + self.chunks_memory;
-        size_of::<Self>() + buffers.iter().sum::<usize>() + chunks
-    }
-
-    /// The number of bytes that the socket has not taken.
-    pub(super) fn len(&self) -> usize {
-        let sealed = self.sealed.len() - self.sealed_sent;
-        self.in_chunks + self.bytes.len() - self.sent + sealed
-    }
-
-    /// The buffer to append a frame to whose length is not known.
-    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
-        self.tail_for(UNKNOWN_BYTES)
-    }
-
-    /// The buffer to append a frame of `bytes` bytes to.
-    #[inline]
-    pub(super) fn tail_for(&mut self, bytes: usize) -> &mut Vec<u8> {
-        self.close_batch();
-        self.room_for(bytes)
-    }
-
-    #[inline]
-    fn room_for(&mut self, bytes: usize) -> &mut Vec<u8> {
-        if self.bytes.capacity() - self.bytes.len() < bytes {
-            self.grow(bytes);
-        }
-        &mut self.bytes
-    }
-
-    /// Makes room for `bytes` more bytes or less: the buffer grows beyond that by itself.
-    #[cold]
-    fn grow(&mut self, bytes: usize) {
-        let is_much = bytes >= mapped::LEAST || self.bytes.len() + bytes > HEAP_BYTES;
-        if self.settled || is_much {
-            mapped::make_room(&mut self.bytes);
-        } else if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(FRESH_BYTES);
-        }
-    }
-
-    /// The end of the frames, and of the messages in the one that takes more.
-    pub(super) const fn end(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The bytes of the messages in the frame that takes more.
-    pub(super) fn in_batch(&self) -> usize {
-        self.batch
-            .map_or(0, |batch| begun(&self.bytes, batch.start))
-    }
-
-    /// Makes room for a message of `bytes` bytes in the frame that takes more, or in a new one that takes more
-    /// from now on. Returns the buffer to append it to.
-    pub(super) fn batch_for(&mut self, encoding: Encoding, bytes: usize) -> &mut Vec<u8> {
-        if self.batch.is_some() {
-            let separator = encoding.separator();
-            let tail = self.room_for(separator.len() + bytes);
-            tail.extend_from_slice(separator);
-            tail
-        } else {
-            let start = begin_frame(self.room_for(MAX_HEADER + bytes));
-            let opcode = opcode(encoding);
-            self.batch = Some(Batch { start, opcode });
-            &mut self.bytes
-        }
-    }
-
-    /// Takes the bytes from `at` on out of the frame that takes more, which ends at `end` then.
-    pub(super) fn split_batch(&mut self, end: usize, at: usize) -> Vec<u8> {
-        let message = self.bytes.split_off(at);
-        self.bytes.truncate(end);
-        self.close_batch();
-        message
-    }
-
-    /// Ends the frame that takes more messages, if there is one.
-    #[inline]
-    pub(super) fn close_batch(&mut self) {
-        if let Some(Batch { start, opcode }) = self.batch.take() {
-            end_frame(&mut self.bytes, start, opcode);
-        }
-    }
-
-    /// The bytes from which on frames are appended without a copy, at least.
-    pub(super) const fn least_own(&self) -> usize {
-        if self.settled {
-            MAPPED_BYTES
-        } else {
-            SHARED_BYTES
-        }
-    }
-
-    /// Appends frames without a copy.
-    pub(super) fn append_own(&mut self, frames: Vec<u8>) {
-        self.append(Chunk::Own(frames));
-    }
-
-    /// Appends a frame that other connections send too.
-    pub(super) fn append_shared(&mut self, frame: SharedFrame) {
-        self.append(Chunk::Shared(frame));
-    }
-
-    fn append(&mut self, chunk: Chunk) {
-        self.close_batch();
-        if self.first.is_none() && self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.sent = 0;
-        }
-        if !self.bytes.is_empty() {
-            // What is sent of them is sent of the first chunk now.
-            let bytes = std::mem::take(&mut self.bytes);
-            self.add(Chunk::Own(bytes));
-        }
-        self.add(chunk);
-    }
-
-    fn add(&mut self, chunk: Chunk) {
-        self.in_chunks += chunk.bytes().len();
-        self.chunks_memory += chunk.memory();
-        if self.first.is_none() {
-            self.first = Some(chunk);
-        } else {
-            self.more.push(chunk);
-        }
-    }
-
-    /// Appends TLS records that the socket did not take.
-    pub(super) fn append_sealed(&mut self, records: &[u8]) {
-        if !records.is_empty() {
-            if self.sealed.len() + records.len() >= mapped::LEAST {
-                mapped::make_room(&mut self.sealed);
+    /// Gives the mapped buffers back to the kernel that nobody borrowed since the last call. A crowd that did not read
+    /// would leave [`POOL_BYTES`].
+    pub(super) fn rest(&mut self) {
+        let unused = std::mem::replace(&mut self.unused, self.free.len());
+        let mut number = 0;
+        self.free.retain(|waiting| {
+            number += 1;
+            let keeps = number > unused || waiting.room() < MAPPED_BYTES;
+            if !keeps {
+                self.bytes -= waiting.room();
             }
-            self.sealed.extend_from_slice(records);
-        }
-    }
-
-    /// Forgets the TLS records, which the socket has taken. A mapped buffer goes back to the kernel: other output of
-    /// the connection may wait for long.
-    pub(super) fn clear_sealed(&mut self) {
-        self.sealed_sent = 0;
-        if self.sealed.capacity() < MAPPED_BYTES {
-            self.sealed.clear();
-        } else {
-            self.sealed = Vec::new();
-        }
-    }
-
-    /// The next frames to send. Empty where everything is sent.
-    pub(super) fn next(&self) -> &[u8] {
-        let first = self.first.as_ref().map_or(&self.bytes[..], Chunk::bytes);
-        &first[self.sent..]
-    }
-
-    /// Moves past this many bytes of [`Self::next`].
-    pub(super) fn advance(&mut self, count: usize) {
-        self.sent += count;
-        if let Some(first) = &self.first
-            && self.sent == first.bytes().len()
-        {
-            self.in_chunks -= self.sent;
-            self.chunks_memory -= first.memory();
-            self.first = self.more.pop();
-            self.sent = 0;
-        }
-    }
-
-    /// Gives what waits memory that goes back to the kernel with it, because the socket takes no more now. Drops the
-    /// sent bytes, once they are the larger part. No frame takes more messages.
-    #[cold]
-    pub(super) fn settle(&mut self) {
-        debug_assert!(self.batch.is_none(), "a flush closes it");
-        if self.first.is_none() {
-            if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
-                self.bytes.drain(..self.sent);
-                self.sent = 0;
-                // The pages behind the end would be memory that nobody counts.
-                self.bytes.shrink_to(self.bytes.len().max(MAPPED_BYTES));
-            }
-            if mapped::settle(&mut self.bytes, self.sent) {
-                self.sent = 0;
-            }
-        } else {
-            mapped::settle(&mut self.bytes, 0);
-        }
-        if mapped::settle(&mut self.sealed, self.sealed_sent) {
-            self.sealed_sent = 0;
-        }
-        if !std::mem::replace(&mut self.settled, true) {
-            self.settle_chunks();
-        }
-    }
-
-    /// Gives chunks that lie on the heap memory that goes back to the kernel with them.
-    fn settle_chunks(&mut self) {
-        let Some(first) = &mut self.first else {
-            return;
-        };
-        if first.settle(self.sent) {
-            self.in_chunks -= self.sent;
-            self.sent = 0;
-        }
-        let mut memory = first.memory();
-        self.more.for_each(|chunk| {
-            chunk.settle(0);
-            memory += chunk.memory();
+            keeps
         });
-        self.chunks_memory = memory;
-    }
-
-    fn clear(&mut self) {
-        if self.first.is_some() {
-            self.first = None;
-            self.more.clear();
-            self.in_chunks = 0;
-            self.chunks_memory = 0;
-        }
-        self.bytes.clear();
-        self.sent = 0;
-        self.sealed.clear();
-        self.sealed_sent = 0;
-        self.batch = None;
-        self.settled = false;
+        self.unused = self.unused.min(self.free.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::waiting::{FRESH_BYTES, HEAP_BYTES, HEAP_LENT, UNKNOWN_BYTES};
     use super::*;
-    use crate::shared::SharedBytes;
+    use trunkline_proto::Encoding;
 
     /// Output that gathers before the socket is tried leaves no large block on the heap.
     #[test]
@@ -385,102 +109,93 @@ mod tests {
         assert!(largest >= MAPPED_BYTES);
     }
 
+    /// A crowd whose output gathers before the sockets are tried has little of the heap, whatever its size.
+    #[test]
+    fn buffers_of_a_crowd_are_mapped_beyond_what_the_heap_has_for_them() {
+        let mut pool = Pool::default();
+        let mut crowd: Vec<_> = (0..5_000).map(|_| pool.take()).collect();
+        for _ in 0..10 {
+            for waiting in &mut crowd {
+                waiting.tail_for(300).extend_from_slice(&[7; 300]);
+            }
+        }
+        let of_heap = |room: &usize| *room < MAPPED_BYTES;
+        let rooms = crowd.iter().map(|waiting| waiting.room());
+        let on_heap: usize = rooms.filter(of_heap).sum();
+        assert!(on_heap <= HEAP_LENT, "{on_heap}");
+        assert!(pool.heap.get() <= HEAP_LENT + crowd.len() * FRESH_BYTES);
+        assert!(crowd.iter().all(|waiting| waiting.len() == 3_000));
+        for (n, mut waiting) in crowd.into_iter().enumerate() {
+            match n % 3 {
+                0 => pool.give(waiting),
+                1 => waiting.settle(),
+                _ => drop(waiting),
+            }
+        }
+        assert_eq!(pool.heap.get(), 0);
+        // Few buffers grow on the heap.
+        let mut few = loop {
+            let waiting = pool.take();
+            if waiting.room() == 0 {
+                break waiting;
+            }
+        };
+        few.tail_for(900).extend_from_slice(&[7; 900]);
+        assert!(few.room() < MAPPED_BYTES, "{}", few.room());
+    }
+
+    #[test]
+    fn mapped_buffers_that_nobody_borrows_go_back_to_the_kernel() {
+        let mut pool = Pool::default();
+        let mut borrowed: Vec<_> = (0..20).map(|_| pool.take()).collect();
+        for (n, waiting) in borrowed.iter_mut().enumerate() {
+            let bytes = if n % 2 == 0 { 5_000 } else { 500 };
+            waiting
+                .tail_for(bytes)
+                .extend_from_slice(&[7; 5_000][..bytes]);
+        }
+        for waiting in borrowed {
+            pool.give(waiting);
+        }
+        assert!(pool.is_rich());
+        pool.rest();
+        assert_eq!(pool.free.len(), 20, "all were borrowed since");
+        let used: Vec<_> = (0..4).map(|_| pool.take()).collect();
+        used.into_iter().for_each(|waiting| pool.give(waiting));
+        pool.rest();
+        // Of the four that were used two are mapped, and of the others none.
+        let mapped = pool.free.iter().filter(|one| one.room() >= MAPPED_BYTES);
+        assert_eq!((mapped.count(), pool.free.len()), (2, 12));
+        let rooms: usize = pool.free.iter().map(|waiting| waiting.room()).sum();
+        assert_eq!(pool.bytes, rooms);
+        pool.rest();
+        assert!(!pool.is_rich(), "{} bytes", pool.bytes);
+        assert_eq!(pool.free.len(), 10);
+        assert_eq!(pool.take().len(), 0);
+    }
+
     #[test]
     fn what_comes_back_is_lent_again() {
         let mut pool = Pool::default();
         let mut waiting = pool.take();
-        waiting.bytes.extend_from_slice(&[7; 9_000]);
+        waiting.tail().extend_from_slice(&[7; 9_000]);
         waiting.advance(5);
         waiting.batch_for(Encoding::Json, 5);
         let room = waiting.room();
         pool.give(waiting);
         assert_eq!(pool.bytes, room);
         let again = pool.take();
-        assert_eq!((again.room(), again.sent), (room, 0));
-        assert!(again.bytes.is_empty() && again.in_batch() == 0);
+        assert_eq!((again.room(), again.len(), again.end()), (room, 0, 0));
+        assert!(again.next().is_empty() && again.in_batch() == 0);
         assert_eq!((pool.bytes, pool.free.len()), (0, 0));
-    }
-
-    #[test]
-    fn what_waits_is_counted_encrypted_or_not() {
-        let mut waiting = Waiting::new(Chunks::default());
-        waiting.bytes.extend_from_slice(&[7; 100]);
-        waiting.advance(40);
-        waiting.sealed.extend_from_slice(&[7; 30]);
-        waiting.sealed_sent = 10;
-        waiting
-            .batch_for(Encoding::Json, 5)
-            .extend_from_slice(&[7; 5]);
-        waiting.close_batch();
-        assert_eq!(waiting.len(), 60 + 20 + 2 + 5);
-        waiting.clear();
-        assert_eq!(waiting.len(), 0);
-    }
-
-    #[test]
-    fn chunks_and_bytes_are_sent_in_their_order() {
-        let counted = SharedBytes::default();
-        let mut waiting = Waiting::new(Chunks::default());
-        waiting.tail().extend_from_slice(b"abc");
-        waiting.advance(1);
-        waiting.append_shared(counted.share(b"def"));
-        waiting.append_own(b"gh".to_vec());
-        waiting.tail().extend_from_slice(b"i");
-        assert_eq!(waiting.len(), 8);
-        let mut sent = Vec::new();
-        while !waiting.next().is_empty() {
-            assert_eq!(waiting.len(), 8 - sent.len());
-            let piece = waiting.next()[..waiting.next().len().min(2)].to_vec();
-            waiting.advance(piece.len());
-            sent.extend(piece);
-        }
-        assert_eq!((&sent[..], waiting.len()), (&b"bcdefghi"[..], 0));
-        assert_eq!(counted.get(), 0, "what is sent is free");
-        // The last bytes are encrypted, and the socket has not taken them yet.
-        waiting.append_shared(counted.share(b"jk"));
-        assert_eq!((waiting.next(), waiting.len()), (&b"jk"[..], 2));
-    }
-
-    #[test]
-    fn shared_frames_take_no_memory_of_their_own() {
-        let counted = SharedBytes::default();
-        let frame = counted.share(&[7; 9_000]);
-        let mut waiting = Waiting::new(Chunks::default());
-        waiting.append_shared(frame.clone());
-        assert!(waiting.len() == 9_000 && waiting.memory() < 1_000);
-        waiting.append_own(vec![7; 5_000]);
-        assert!(waiting.len() == 14_000 && waiting.memory() > 5_000);
-    }
-
-    /// The socket takes nothing more: what comes is in the one buffer, which the allocator maps.
-    #[test]
-    fn what_waits_for_long_is_in_one_mapped_buffer() {
-        for (batches, bytes) in [(false, 100), (true, 100), (false, 7_000), (true, 7_000)] {
-            let mut waiting = Waiting::new(Chunks::default());
-            waiting.tail_for(300).extend_from_slice(&[7; 300]);
-            waiting.settle();
-            for _ in 0..20 {
-                let tail = if batches {
-                    waiting.batch_for(Encoding::Proto, bytes)
-                } else {
-                    waiting.tail_for(bytes)
-                };
-                tail.resize(tail.len() + bytes, 7);
-                let (room, length) = (waiting.bytes.capacity(), waiting.bytes.len());
-                assert!(room >= MAPPED_BYTES || length <= FRESH_BYTES, "{room}");
-            }
-            waiting.close_batch();
-            let held = waiting.memory() - waiting.len();
-            assert!(held < 5_000, "{held} bytes beside what waits");
-        }
     }
 
     #[test]
     fn it_keeps_no_more_than_it_may() {
         let mut pool = Pool::default();
         let give = |pool: &mut Pool, size| {
-            let mut waiting = Box::new(Waiting::new(Chunks::default()));
-            waiting.bytes.reserve_exact(size);
+            let mut waiting = Box::new(Waiting::new(Chunks::default(), Rc::default()));
+            waiting.tail_for(0).reserve_exact(size);
             pool.give(waiting);
         };
         give(&mut pool, POOLED_BYTES + 1);

@@ -13,6 +13,7 @@ use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::turn::Stint;
 use crate::metrics::Limit;
+use crate::timer::{TICKS_PER_SECOND, Tick};
 
 impl Core {
     /// Whether live pushes to a connection are dropped: too much waits for it, or it is blocked and
@@ -26,6 +27,19 @@ impl Core {
             self.parts.metrics.limited(Limit::ShardPushes);
         }
         scarce
+    }
+
+    /// Gives buffers back to the kernel that nobody borrowed for a second.
+    pub(super) fn rest(&mut self) {
+        let now = self.turn.now();
+        if now >= self.rests_at {
+            self.pool.rest();
+            self.rests_at = Tick::MAX;
+        }
+        if self.rests_at == Tick::MAX && self.pool.is_rich() {
+            self.rests_at = now + TICKS_PER_SECOND;
+            self.turn.wake_at(self.rests_at);
+        }
     }
 
     /// Ends a connection to free its memory.
