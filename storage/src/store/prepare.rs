@@ -21,7 +21,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
 /// The shortest time between two refused appends that ask the disk whether there is room again.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
 
 /// The longest rest between two pieces of a segment. A segment of 64 MiB has 256 pieces.
 const LONGEST_REST: Duration = Duration::from_millis(10);

@@ -205,8 +205,6 @@ fn the_first_append_after_there_is_room_for_runs_is_taken() {
     });
     disk.set_capacity(u64::MAX);
     full.store(false, SeqCst);
-    // The store does not ask the disk more often than every 10 ms.
-    std::thread::sleep(std::time::Duration::from_millis(20));
     append(&mut opened, &mut log).unwrap();
     assert_eq!(entries(&opened), log);
 }

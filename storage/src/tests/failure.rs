@@ -190,8 +190,6 @@ fn the_first_append_after_there_is_space_is_taken() {
         fill(&mut opened, &mut log);
         assert!(matches!(opened.reader.health(), Health::Full { .. }));
         disk.set_capacity(64 + (segments + 1) * 8192);
-        // The store does not ask the disk more often than every 10 ms.
-        std::thread::sleep(Duration::from_millis(20));
         commit(&mut opened, &mut log, 1);
         assert_eq!(opened.reader.health(), Health::Ok);
     }
