@@ -15,7 +15,7 @@ use std::process::Command;
 ///   when they are freed. At most 16,384 are: a process may have 65,530 mappings (vm.max_map_count).
 /// - Free memory beyond 128 KiB at the end of the heap goes back to the kernel.
 /// - The heap grows by 16 KiB more than it needs. The allocator looks for room at the end of the heap before it maps a
-///   block: with 128 KiB, its default, the buffers of a crowd lay there, among blocks that stay.
+///   block: with 128 KiB, its default, more buffers of a crowd lay there, among blocks that stay.
 /// - All threads share two arenas.
 const SETTINGS: [(&str, &str); 5] = [
     ("MALLOC_MMAP_THRESHOLD_", "32768"),

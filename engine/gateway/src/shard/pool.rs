@@ -23,6 +23,8 @@ pub(crate) struct Pool {
     #[expect(clippy::vec_box, reason = "connections borrow and give back the boxes")]
     free: Vec<Box<Waiting>>,
     bytes: usize,
+    /// The number of empty buffers that are mapped.
+    mapped: usize,
     /// The number of buffers, from the first on, that nobody borrowed since the last [`Self::rest`].
     unused: usize,
     /// The lists of output that is not copied.
@@ -39,6 +41,7 @@ impl Pool {
         let taken = self.free.pop();
         if let Some(waiting) = &taken {
             self.bytes -= waiting.room();
+            self.mapped -= usize::from(is_mapped(waiting));
             self.unused = self.unused.min(self.free.len());
         }
         taken.unwrap_or_else(|| Box::new(Waiting::new(self.chunks.clone(), self.heap.clone())))
@@ -61,13 +64,14 @@ impl Pool {
         if self.free.len() < POOL && room <= POOLED_BYTES && self.bytes + room <= POOL_BYTES {
             waiting.clear();
             self.bytes += room;
+            self.mapped += usize::from(is_mapped(&waiting));
             self.free.push(waiting);
         }
     }
 
-    /// Whether it keeps mapped buffers, perhaps.
+    /// Whether it keeps mapped buffers.
     pub(super) const fn is_rich(&self) -> bool {
-        self.bytes >= MAPPED_BYTES
+        self.mapped > 0
     }
 
     /// Gives the mapped buffers back to the kernel that nobody borrowed since the last call. A crowd that did not read
@@ -77,14 +81,20 @@ impl Pool {
         let mut number = 0;
         self.free.retain(|waiting| {
             number += 1;
-            let keeps = number > unused || waiting.room() < MAPPED_BYTES;
+            let keeps = number > unused || !is_mapped(waiting);
             if !keeps {
                 self.bytes -= waiting.room();
+                self.mapped -= 1;
             }
             keeps
         });
         self.unused = self.unused.min(self.free.len());
     }
+}
+
+/// Whether a buffer has mapped memory, perhaps: it has as many bytes.
+fn is_mapped(waiting: &Waiting) -> bool {
+    waiting.room() >= MAPPED_BYTES
 }
 
 #[cfg(test)]
@@ -169,7 +179,7 @@ mod tests {
         let rooms: usize = pool.free.iter().map(|waiting| waiting.room()).sum();
         assert_eq!(pool.bytes, rooms);
         pool.rest();
-        assert!(!pool.is_rich(), "{} bytes", pool.bytes);
+        assert!(!pool.is_rich(), "{} are mapped", pool.mapped);
         assert_eq!(pool.free.len(), 10);
         assert_eq!(pool.take().len(), 0);
     }
