@@ -264,6 +264,9 @@ pub(crate) fn decode_state(payload: &[u8]) -> Option<StateEntry<'_>> {
 
 /// Completes a frame in `buffer`: writes its header at `start`, in front of the payload, and adds
 /// the padding behind the payload.
+// Each message has one frame at least, and the compiler does not decide for it where there are several callers: 1,373
+// instructions for an append in place of 1,329.
+#[inline(always)]
 fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: FrameContext) {
     let payload_len = buffer.len() - start - frame::HEADER;
     let seed = frame::seed(at.salt, at.position);
@@ -280,6 +283,8 @@ fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: FrameContext)
 
 /// Appends the frame of `draft` to `buffer`, with its states in this form and with a payload of this length. The caller
 /// has checked the sizes.
+// As of `finish`.
+#[inline(always)]
 pub(crate) fn push_record(
     buffer: &mut Vec<u8>,
     draft: &Draft<'_>,
@@ -321,8 +326,7 @@ pub(crate) fn push_record(
 
 /// Appends the payload of a record to `buffer`, with its states together.
 ///
-/// It comes out of a frame, so that one place alone writes records: with two, the compiler no longer put the parts of
-/// the first into each other, which took 45 instructions more for each message.
+/// It comes out of a frame, so that one place alone writes records.
 pub(crate) fn push_together(buffer: &mut Vec<u8>, draft: &Draft<'_>) {
     let nowhere = FrameContext {
         position: 0,
