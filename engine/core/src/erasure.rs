@@ -109,7 +109,13 @@ pub fn ended_windows(store: &Reader, (namespace, user): (&str, &str)) -> Result<
     };
     let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
     let mut pieces = inbox.closed.pieces;
-    while store.state(ids.closed(key, 0, pieces))?.is_some() {
+    loop {
+        match store.state(ids.closed(key, 0, pieces)) {
+            Ok(None) => break,
+            Ok(Some(_)) => {}
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
         pieces += 1;
     }
     let is_apart = !inbox.closed.rest.is_empty() || !inbox.kept.is_empty() || inbox.slots > 0;

@@ -62,39 +62,37 @@ impl<'b> Ended<'b> {
     /// no piece go too. Removes pieces behind the stretch that `closed` does not count as well, while one follows the
     /// other: an erasure by an earlier version left them. Returns whether it did: nothing changes if `closed` counts
     /// pieces behind the stretch, which have to go before.
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub(super) fn forget(&mut self, closed: &mut Closed, stretch: u64) -> Result<bool, Refused> {
+    pub(super) fn forget(&mut self, closed: &mut Closed, stretch: u64) -> bool {
         let first = stretch * NODE;
         if closed.pieces > first + NODE {
-            return Ok(false);
+            return false;
         }
         closed.rest.clear();
         for number in first..first + NODE {
-            let is_there = self.remove_stored(0, number)?;
-            if !is_there && number >= closed.pieces {
+            let is_counted = number < closed.pieces;
+            if !self.remove_stored(0, number, is_counted) {
                 break;
             }
             if let Some((level, number)) = Closed::node_begun_by(number) {
-                self.remove_stored(level, number)?;
+                self.remove_stored(level, number, is_counted);
             }
         }
         closed.pieces = closed.pieces.min(first);
         if closed.pieces == 0 {
             closed.end = 0;
         }
-        Ok(true)
+        true
     }
 
-    /// Removes a piece or a node, if it is in the store.
-    fn remove_stored(&mut self, level: u32, number: u64) -> Result<bool, Refused> {
+    /// Removes a piece or a node, if it is in the store, and returns whether it is. What cannot be read is there, and
+    /// what `closed` counts does not have to be read: an erasure does not wait for the repair of what it removes.
+    fn remove_stored(&mut self, level: u32, number: u64, is_counted: bool) -> bool {
         let key = self.batch.ids().closed(self.inbox, level, number);
-        let is_there = self.batch.value(key)?.is_some();
+        let is_there = is_counted || !matches!(self.batch.value(key), Ok(None));
         if is_there {
             self.remove(key);
         }
-        Ok(is_there)
+        is_there
     }
 
     /// Returns whether nothing changes.

@@ -181,7 +181,7 @@ pub(super) fn forget_ended(
     let mut ended = Ended::new(batch, key);
     forget_earlier(batch, key, &mut inbox, &mut ended);
     let before = inbox.closed.clone();
-    if !ended.forget(&mut inbox.closed, stretch)? {
+    if !ended.forget(&mut inbox.closed, stretch) {
         return Ok(());
     }
     if ended.is_unchanged() && inbox.closed == before && inbox.kept.is_empty() {
@@ -245,7 +245,7 @@ pub(super) fn begin_anew(
     let mut ended = Ended::new(batch, key);
     forget_earlier(batch, key, &mut inbox, &mut ended);
     inbox.kept.clear();
-    if !ended.forget(&mut inbox.closed, 0)? {
+    if !ended.forget(&mut inbox.closed, 0) {
         return Err(MORE_ENDED);
     }
     ended.write(changes);

@@ -1,6 +1,7 @@
 //! Tests of the inboxes of users.
 
 use trunkline_storage::Draft;
+use trunkline_storage::backend::Backend as _;
 
 use super::super::fixture::{Fixture, most};
 use super::*;
@@ -155,7 +156,8 @@ fn kept(fixture: &Fixture) -> Vec<(u32, u64)> {
         let numbers = (0..200).map(|number| (level, number));
         kept.extend(numbers.filter(|(level, number)| {
             let key = fixture.ids().closed(key, *level, *number);
-            fixture.batch.value(key).unwrap().is_some()
+            // What is damaged is there.
+            !matches!(fixture.batch.value(key), Ok(None))
         }));
     }
     kept
@@ -226,6 +228,45 @@ fn an_erasure_leaves_no_piece_and_no_node_of_closed_windows() {
     left(&mut fixture, 9);
     assert_eq!(forget_all(&mut fixture), 2);
     assert_eq!(kept(&fixture), []);
+}
+
+/// Nobody can read what is damaged, and an erasure removes it.
+#[test]
+fn an_erasure_does_not_wait_for_the_repair_of_closed_windows() {
+    for counted in [true, false] {
+        let mut fixture = Fixture::new();
+        let channel = channel(&fixture, 1);
+        let inbox = fixture.ids().inbox(fixture.user("alice"));
+        let left = |fixture: &mut Fixture, pieces: usize| {
+            for _ in 0..8 * pieces {
+                apply(fixture, open(channel));
+                apply(fixture, close(channel));
+            }
+            fixture.commit();
+        };
+        left(&mut fixture, 11);
+        let piece = fixture.ids().closed(inbox, 0, 10);
+        let value = fixture.batch.value(piece).unwrap().unwrap();
+        let mut names = fixture.disk.list().unwrap();
+        names.retain(|name| name.ends_with(".seg"));
+        let name = names.pop().unwrap();
+        let bytes = fixture.disk.contents(&name).unwrap();
+        // All pieces have the same bytes. This one was written last.
+        let at = bytes.windows(value.len()).rposition(|part| part == value);
+        left(&mut fixture, 59);
+        if !counted {
+            let value = fixture.batch.value(inbox).unwrap().unwrap();
+            let mut old = decode(&value).unwrap();
+            old.closed = state::Closed::default();
+            fixture.batch.set(inbox, &state::encode(&old)).unwrap();
+            fixture.commit();
+        }
+        fixture.disk.flip(&name, at.unwrap() * 8);
+        let stored = fixture.batch.store().state(piece);
+        assert!(stored.is_err(), "{stored:?} is damaged");
+        assert_eq!(forget_all(&mut fixture), 2);
+        assert_eq!(kept(&fixture), []);
+    }
 }
 
 #[test]
