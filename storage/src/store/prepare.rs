@@ -219,6 +219,19 @@ impl PrepareWork {
                     if self.stopping.load(Ordering::Acquire) {
                         return;
                     }
+                    if let NextSegment::Obstructed(_, setback) = &*slot
+                        && setback.cheap
+                    {
+                        // Appends wait for the segment from here on: what it takes already would look like a full disk.
+                        match self.look() {
+                            Ok(()) => *slot = NextSegment::Wanted(base),
+                            Err(obstacle) => {
+                                self.settle(&mut slot, base, Err((obstacle, true)));
+                                self.changed.notify_all();
+                                continue;
+                            }
+                        }
+                    }
                     base
                 }
                 NextSegment::Idle | NextSegment::Ready(_) => {
