@@ -148,8 +148,8 @@ fn accepted_a_few_at_a_time() {
         .flag("newcomers-per-turn", 10)
         .start();
     let mut alice = gateway.dial().connect("alice", "phone");
+    // On a busy machine, a turn can be out of time before it has accepted Alice.
     let before = limited(&gateway, "accepts");
-    assert_eq!(before, 0.0);
     gateway.process().pause();
     let storm: Vec<_> = (0..STORM)
         .map(|_| TcpStream::connect(gateway.ws()).expect("the kernel queues it"))
@@ -160,7 +160,7 @@ fn accepted_a_few_at_a_time() {
         (gateway.metric("trunkline_opening") == STORM as f64).then_some(())
     });
     // Ten turns accepted ten connections each, or more turns fewer.
-    let turns = limited(&gateway, "accepts");
+    let turns = limited(&gateway, "accepts") - before;
     assert!(turns >= 10.0, "{turns}");
     drop(storm);
 }
@@ -171,14 +171,14 @@ fn a_storm_waits_its_turn() {
     let gateway = Setup::default().flag("shards", 1).start();
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut storm: Vec<_> = (0..300).map(|_| gateway.dial().open()).collect();
-    assert_eq!(limited(&gateway, "newcomers"), 0.0);
+    let before = limited(&gateway, "newcomers");
     at_once(&gateway, &mut storm, &json!({"user": "bob"}));
     alice.ping();
     for client in &mut storm {
         assert!(client.reply(1)["connect"].is_object());
     }
     // 64 of 300 in the first turn, and so on.
-    let deferred = limited(&gateway, "newcomers");
+    let deferred = limited(&gateway, "newcomers") - before;
     assert!(deferred >= 200.0, "{deferred}");
     assert_eq!(gateway.metric("trunkline_sessions"), 301.0);
 }
