@@ -41,6 +41,8 @@ pub(crate) struct World {
     /// The conversation and the user whose receipts are withheld.
     withheld: Option<(String, String)>,
     happened: bool,
+    /// The message of now is for a courier.
+    to_courier: bool,
     /// The number of sends without a key and with one that [`Conduct::HangUp`] has counted.
     by_key: [u64; 2],
 }
@@ -63,6 +65,7 @@ impl World {
             held_in_group: None,
             withheld: None,
             happened: false,
+            to_courier: false,
             by_key: [0; 2],
         }
     }
@@ -75,9 +78,11 @@ impl World {
         (now && outage).then_some(self.conduct)
     }
 
-    /// Returns whether to tell this lie now. A lie is told once.
+    /// Returns whether to tell this lie now. A lie is told once, and not to a courier between agents: it begins
+    /// before the users, and is owed nothing in its first second.
     pub(crate) fn tells(&mut self, lie: Lie) -> bool {
-        let now = self.conduct == Conduct::Lie(lie) && self.sends >= TRIGGER && self.lies == 0;
+        let is_due = self.sends >= TRIGGER && self.lies == 0 && !self.to_courier;
+        let now = self.conduct == Conduct::Lie(lie) && is_due;
         self.lies += u64::from(now);
         now
     }
@@ -103,6 +108,7 @@ impl World {
         }
         self.sends += 1;
         let to = send.user.as_deref().expect("a recipient");
+        self.to_courier = to.contains(".courier");
         if let Some(known) = send.key.as_deref().and_then(|key| self.keys.get(key)) {
             match known.clone() {
                 Some(stored) if self.tells(Lie::StoreAgain) => {
