@@ -26,7 +26,7 @@ pub trait Log: Send {
     /// Ends the log in order, after the last commit.
     ///
     /// # Errors
-    /// Those of [`Writer::sync`].
+    /// The log could not be made durable: [`Writer::sync`] names the errors.
     fn close(&mut self, writer: &mut Writer) -> Result<(), CommitError>;
 }
 

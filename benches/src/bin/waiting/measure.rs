@@ -137,8 +137,8 @@ pub(crate) fn measure(args: &Args, gateway: &Peer, holding: Option<&Peer>) -> an
 /// Returns the acknowledged messages per second of connections that send as fast as they can.
 ///
 /// How the kernel spreads so few connections over the shards changes the rate by a tenth and more, and so does a merge
-/// of what was sent before. So the rate is measured in several pieces. Each has new connections, and begins when the
-/// store has merged what the piece before sent. The result is their median.
+/// of what was sent before. So the rate is measured in several pieces, and the result is the median of their rates. Each piece has
+/// new connections, and begins when the store has merged what the previous piece sent.
 fn rate(args: &Args, gateway: &Peer) -> anyhow::Result<f64> {
     let pieces = (args.seconds / PIECE.as_secs_f64()).ceil().max(1.0) as usize;
     let plan = Plan {

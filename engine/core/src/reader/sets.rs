@@ -146,7 +146,7 @@ mod tests {
         });
         let error = error.unwrap_err();
         assert!(attempts > 1 && !error.is_damage(), "{attempts} {error}");
-        // Whoever asks again may get an answer.
+        // The failure passes: a client that asks again may get an answer.
         assert!(!is_lasting(&failure(&error)), "{error}");
         let mut left = 3;
         let found = steady(|| {

@@ -72,7 +72,7 @@ pub(crate) struct Core {
     pub(super) frames: Frames,
     /// The buffers that connections borrow.
     pub(super) pool: Pool,
-    /// The tick in which the shard next gives buffers back that nobody borrows. [`Tick::MAX`]: it has none.
+    /// The tick in which the shard next returns unused mapped buffers to the kernel. [`Tick::MAX`]: it keeps no mapped buffers.
     pub(super) rests_at: Tick,
     /// The buffers of TLS; empty without TLS.
     pub(super) tls: Buffers,

@@ -25,7 +25,7 @@ pub(crate) struct Pool {
     bytes: usize,
     /// The number of empty buffers that are mapped.
     mapped: usize,
-    /// The number of buffers, from the first on, that nobody borrowed since the last [`Self::rest`].
+    /// The number of buffers at the front of `free` that no connection borrowed since the last [`Self::rest`].
     unused: usize,
     /// The lists of output that is not copied.
     chunks: Chunks,
@@ -74,8 +74,8 @@ impl Pool {
         self.mapped > 0
     }
 
-    /// Gives the mapped buffers back to the kernel that nobody borrowed since the last call. A crowd that did not read
-    /// would leave [`POOL_BYTES`].
+    /// Returns the mapped buffers to the kernel that no connection borrowed since the last call. Without this, a crowd
+    /// that did not read leaves [`POOL_BYTES`] behind.
     pub(super) fn rest(&mut self) {
         let unused = std::mem::replace(&mut self.unused, self.free.len());
         let mut number = 0;

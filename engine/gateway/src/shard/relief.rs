@@ -29,7 +29,7 @@ impl Core {
         scarce
     }
 
-    /// Gives buffers back to the kernel that nobody borrowed for a second.
+    /// Returns mapped buffers to the kernel that no connection borrowed for a second.
     pub(super) fn rest(&mut self) {
         let now = self.turn.now();
         if now >= self.rests_at {

@@ -308,7 +308,7 @@ impl Waiting {
             if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
                 self.bytes.drain(..self.sent);
                 self.sent = 0;
-                // The pages behind the end would be memory that nobody counts.
+                // The buffer counts by its length: written pages behind its end would not be counted.
                 self.bytes.shrink_to(self.bytes.len().max(MAPPED_BYTES));
             }
             if mapped::settle(&mut self.bytes, self.sent) {

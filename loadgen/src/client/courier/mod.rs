@@ -119,13 +119,13 @@ impl Common {
 /// What a courier does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
-    /// It waits for its session, and for the users to send.
+    /// The courier waits for its session, and until the users send.
     Wait,
-    /// It sends. Holds when the next message is due.
+    /// The courier sends its next message at this time.
     Send(Nanos),
-    /// It tells each other courier that nothing more comes.
+    /// The courier tells the courier of each other agent that its last message was sent.
     TellEnd(u32),
-    /// It waits for what is under way, until that time at most.
+    /// The courier waits for messages under way, until this time at most.
     Drain(Nanos),
     Over,
 }
