@@ -13,6 +13,7 @@
 //! - [`request`] checks a client's command and makes it ready for the sequencer or the readers.
 //! - [`sequencer`] decides commands and is the only writer of the store.
 //! - [`log`] is where its commits go.
+//! - [`told`] is what a commit tells, besides its records.
 //! - [`reader`] answers queries from the store.
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
 //! - [`media`] knows who may read media that messages name.
@@ -53,6 +54,7 @@ pub mod sequencer;
 mod state;
 #[cfg(test)]
 mod test_store;
+pub mod told;
 pub mod trusted;
 pub mod turns;
 

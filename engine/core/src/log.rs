@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use trunkline_storage::{Batch, CommitError, Writer};
 
+use crate::told::Told;
+
 /// A log: it takes the commits of the sequencer, one after another, and makes them durable.
 ///
 /// The sequencer fills the batch under construction of its store's writer, and hands it to the log. All that
@@ -12,10 +14,12 @@ pub trait Log: Send {
     /// Makes the batch under construction durable, and then visible in the store. Blocks the thread until both
     /// have happened, or certainly will not.
     ///
+    /// `told` is what the commit tells besides its records. A commit without records may tell something too.
+    ///
     /// # Errors
     /// [`LogError::Commit`] has the meaning that [`Writer::commit`] gives the error inside. After
     /// [`LogError::HandedOver`] the log gets no other commit from this sequencer.
-    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError>;
+    fn commit(&mut self, writer: &mut Writer, told: Told<'_>) -> Result<Arc<Batch>, LogError>;
 
     /// Returns whether somebody else decides from now on. The sequencer asks before each of its turns, and ends if
     /// so.
@@ -51,7 +55,7 @@ pub struct Local;
 
 impl Log for Local {
     #[inline]
-    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError> {
+    fn commit(&mut self, writer: &mut Writer, _: Told<'_>) -> Result<Arc<Batch>, LogError> {
         Ok(writer.commit()?)
     }
 

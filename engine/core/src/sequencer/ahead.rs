@@ -104,6 +104,7 @@ fn nodes(batch: &OpenBatch, key: TimelineId, closed: &Closed, parts: &mut Vec<Ti
 mod tests {
     use super::super::fixture::Fixture;
     use super::*;
+    use crate::told::Told;
     use trunkline_storage::Draft;
 
     /// After a read ahead, a change of the inboxes reads nothing from the store.
@@ -113,7 +114,7 @@ mod tests {
         let users: Vec<_> = (0..7).map(|n| fixture.user(&format!("u{n}"))).collect();
         let mut position = 1;
         let change = |fixture: &mut Fixture, entry, window| {
-            fixture.batch.commit().unwrap();
+            fixture.batch.commit(Told::default()).unwrap();
             let before = fixture.batch.looks();
             let mut changes = Changes::new();
             let of_all = |_| window;

@@ -18,6 +18,7 @@ use crate::event;
 use crate::ids::Ids;
 use crate::log::{Log, LogError};
 use crate::state::{self, Form, Member};
+use crate::told::Told;
 
 /// The number of bytes at which a commit takes no more commands.
 const COMMIT_BYTES: usize = 1 << 20;
@@ -375,15 +376,15 @@ impl OpenBatch {
         Ok(())
     }
 
-    /// Commits the batch to the log and begins an empty one, also if the commit fails.
+    /// Commits the batch to the log, with what it tells, and begins an empty one, also if the commit fails.
     ///
     /// # Errors
     /// The log refused the batch, or failed, or is handed over.
-    pub(super) fn commit(&mut self) -> Result<Arc<Batch>, LogError> {
+    pub(super) fn commit(&mut self, told: Told<'_>) -> Result<Arc<Batch>, LogError> {
         let committed = if self.is_handed_over() {
             Err(LogError::HandedOver)
         } else {
-            self.log.commit(&mut self.writer)
+            self.log.commit(&mut self.writer, told)
         };
         if let Err(error) = &committed {
             self.failed(error);

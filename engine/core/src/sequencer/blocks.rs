@@ -7,13 +7,13 @@ use trunkline_storage::Draft;
 use super::asked::Asked;
 use super::batch::OpenBatch;
 use super::contacts::{self, Wanted};
-use super::decision::Decision;
 use super::refused::{CORRUPT, Refused};
 use crate::event::{BLOCKS, Body};
 use crate::exchange::{BLOCKED, Done, Members, Outcome};
 use crate::hub::{BlockChange, BlockFilter};
 use crate::ids::UserId;
 use crate::state::Contact;
+use crate::told::Decision;
 
 /// The maximum number of users whom one user blocks.
 const MAX_BLOCKED: usize = 1_000;

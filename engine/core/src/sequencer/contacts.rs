@@ -6,12 +6,12 @@ use trunkline_storage::{Draft, TimelineId};
 use super::asked::Asked;
 use super::batch::{Changes, OpenBatch};
 use super::buckets::Buckets;
-use super::decision::Decision;
 use super::refused::{CORRUPT, Refused};
 use crate::event::{Body, CONTACTS};
 use crate::exchange::Outcome;
 use crate::ids::Ids;
 use crate::state::{self, Contact, Contacts, MAX_CONTACTS};
+use crate::told::Decision;
 
 const TOO_MANY: Refused = Refused::new(
     ErrorCode::LimitExceeded,

@@ -11,7 +11,6 @@ use super::Sequencer;
 use super::asked::Asked;
 use super::batch::{Changes, OpenBatch};
 use super::contacts;
-use super::decision::Decision;
 use super::inboxes;
 use super::membership::GroupCommand;
 use super::recent::Recent;
@@ -20,6 +19,7 @@ use crate::event::{Body, ERASURE};
 use crate::exchange::{Action, Change, Done, EraseStep, Members};
 use crate::ids::UserId;
 use crate::state::{self, Erased, Erasing, Erasings, FirstSeen, Hidden, Marks};
+use crate::told::Decision;
 
 /// The most erasures under way.
 const MOST: usize = 64;

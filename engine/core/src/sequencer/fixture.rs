@@ -10,7 +10,6 @@ use trunkline_storage::{Durability, Options, Store, TimelineId};
 use super::asked::Asked;
 use super::batch::{Moment, OpenBatch};
 use super::conversations::Conversations;
-use super::decision::Decision;
 use super::groups::Groups;
 use super::membership::{GroupCommand, Membership};
 use super::messages::{Messages, SendTerms};
@@ -25,6 +24,7 @@ use crate::ids::{Ids, Side};
 use crate::log::Local;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
+use crate::told::{Decision, Told};
 
 /// The time of the first batch, in milliseconds since 1970 UTC.
 pub(super) const NOW: u64 = 1_767_225_600_000;
@@ -219,7 +219,7 @@ impl Fixture {
 
     /// Commits the batch, as the sequencer does.
     pub(super) fn commit(&mut self) {
-        self.batch.commit().unwrap();
+        self.batch.commit(Told::default()).unwrap();
         self.messages.clear();
     }
 

@@ -8,7 +8,6 @@ use trunkline_storage::TimelineId;
 use super::asked::Asked;
 use super::batch::OpenBatch;
 use super::blocks;
-use super::decision::Decision;
 use super::groups::Group;
 use super::recent::Recent;
 use super::refused::{CORRUPT, NOT_A_MEMBER, Refused};
@@ -17,6 +16,7 @@ use crate::exchange::{Change, Done, Outcome};
 use crate::ids::UserId;
 use crate::messaging::Messaging;
 use crate::state::{self, Advance, Created, Profile, Role};
+use crate::told::Decision;
 use delta::Delta;
 
 const NOT_AN_OWNER: Refused = Refused::new(
@@ -319,10 +319,10 @@ mod tests {
 
     use super::super::batch::Moment;
     use super::super::fixture::{ENG, Fixture, RULES};
-    use super::super::route::Audience;
     use super::delta::{LAST_OWNER, NO_MEMBER, NOT_ONESELF};
     use super::*;
     use crate::state::Marks;
+    use crate::told::Audience;
     use trunkline_proto::message::Role as RoleName;
 
     const CREATE: Change = Change::Create { all_history: false };

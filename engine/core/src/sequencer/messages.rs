@@ -12,7 +12,6 @@ use trunkline_storage::{Draft, Page, RecordRef, Redaction, TimelineId};
 
 use super::asked::Asked;
 use super::batch::{Changes, OpenBatch};
-use super::decision::Decision;
 use super::inboxes::{self, InboxChange, mark_hiding};
 use super::keys::Keys;
 use super::pins;
@@ -29,6 +28,7 @@ use crate::ids::{Side, UserId};
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::state::{Hidden, InboxEntry};
+use crate::told::Decision;
 
 pub(super) use edit::Edit;
 use expire::Expiring;

@@ -26,7 +26,6 @@ mod buckets;
 mod contacts;
 mod conversations;
 mod counts;
-mod decision;
 mod departures;
 mod ended;
 mod ending;
@@ -74,12 +73,12 @@ use crate::hub::BlockChange;
 use crate::log::LogError;
 use crate::metrics::SequencerMetrics;
 use crate::state::Acked;
+use crate::told::Decision;
 use crate::turns::Weights;
 use asked::Asked;
 use batch::{OpenBatch, TICK, is_final};
 use contacts::ContactChange;
 use conversations::Conversations;
-use decision::Decision;
 use erasures::{BEING_ERASED, Erasures};
 use groups::Groups;
 use intake::Intake;
@@ -539,7 +538,8 @@ impl Sequencer {
             self.departures.committed();
             return;
         }
-        let committed = self.batch.commit().unwrap_or_else(|error| {
+        let told = self.outbox.told(&self.blocking, self.batch.moment());
+        let committed = self.batch.commit(told).unwrap_or_else(|error| {
             self.give_up(&error);
             Arc::new(Batch::default())
         });

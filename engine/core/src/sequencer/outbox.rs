@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use trunkline_storage::{Batch, Epochs, Token};
 
-use super::decision::Decision;
+use super::batch::Moment;
 use super::price;
 use super::refused::Refused;
-use super::route::{self, Caller, PartRecipients};
+use super::route::{self, Caller};
 use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::exchange::{
     CallAnswer, Committed, Item, Items, Mail, Mailbox, Next, Outcome, ReplyTo, UNREADABLE,
 };
+use crate::hub::BlockChange;
 use crate::ids::UserId;
 use crate::metrics::SequencerMetrics;
 use crate::owned;
 use crate::position::Tokens;
+use crate::told::{Decided, Decision, PartRecipients, QueuedPart, Told};
 
 /// The answers and events of the batch under construction. They leave when the batch is committed.
 pub(super) struct Outbox {
@@ -29,21 +31,6 @@ pub(super) struct Outbox {
     /// The items for each shard, filled after the commit.
     outgoing: Vec<Items>,
     metrics: Arc<SequencerMetrics>,
-}
-
-/// A decided command.
-struct Decided {
-    reply_to: ReplyTo,
-    user: UserId,
-    read_at: u32,
-    decision: Decision,
-}
-
-/// A part of a receipt with its recipients.
-struct QueuedPart {
-    /// The number of decided commands that come before the part in the order of the log.
-    after: usize,
-    recipients: PartRecipients,
 }
 
 /// A committed batch, with what readers of its records need.
@@ -106,6 +93,18 @@ impl Outbox {
             after: self.decided.len(),
             recipients,
         });
+    }
+
+    /// Returns what a commit of the batch tells. `blocks` are the changes of blocks in it, and
+    /// `moment` is its time.
+    pub(super) fn told<'a>(&'a self, blocks: &'a [BlockChange], moment: Moment) -> Told<'a> {
+        Told {
+            decided: &self.decided,
+            parts: &self.parts,
+            blocks,
+            steady: moment.steady,
+            ahead: moment.ahead(),
+        }
     }
 
     /// Replaces the answers with a refusal and drops the receipts, because the commit failed.
@@ -238,10 +237,10 @@ mod tests {
     use trunkline_storage::{Draft, Position, TimelineId};
 
     use super::super::fixture::Fixture;
-    use super::super::route::Audience;
     use super::*;
     use crate::exchange::{Call, ConnRef, Done, NoSleeper, ReplyConn};
     use crate::ids::DeviceMark;
+    use crate::told::Audience;
 
     const ALICE: UserId = TimelineId(1);
     const BOB: UserId = TimelineId(2);
@@ -316,7 +315,7 @@ mod tests {
             ..Draft::default()
         };
         let position = store.append(&draft, &mut Vec::new()).unwrap();
-        let batch = store.commit().unwrap();
+        let batch = store.commit(Told::default()).unwrap();
         let (mut outbox, mailbox) = outbox(position);
         let told = published(&mut outbox, &batch, &mailbox);
         // Alice has no session, so the part goes to Bob only.

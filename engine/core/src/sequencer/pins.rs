@@ -5,7 +5,6 @@ use trunkline_storage::{Draft, TimelineId};
 
 use super::asked::Asked;
 use super::batch::{Changes, OpenBatch};
-use super::decision::Decision;
 use super::messages::Messages;
 use super::recent::Recent;
 use super::refused::{Refused, unreadable};
@@ -13,6 +12,7 @@ use super::subject;
 use crate::event::RecordKind;
 use crate::exchange::Done;
 use crate::state::{self, MAX_PINS, Pin, Pins};
+use crate::told::Decision;
 
 const NOT_AN_ADMIN: Refused = Refused::new(
     ErrorCode::PermissionDenied,

@@ -27,6 +27,7 @@ pub(super) fn keep(batch: &mut OpenBatch, positions: &[(TimelineId, Position)]) 
 mod tests {
     use super::super::fixture::Fixture;
     use super::*;
+    use crate::told::Told;
 
     #[test]
     fn the_furthest_position_counts() {
@@ -38,7 +39,7 @@ mod tests {
             let found = position::kept(batch.store().epochs(), value.as_deref());
             assert_eq!(found, Some(Position(kept)), "after {reached}");
         }
-        batch.commit().unwrap();
+        batch.commit(Told::default()).unwrap();
         keep(&mut batch, &[(key, Position(110))]);
         assert!(batch.is_empty(), "an earlier position stores nothing");
     }

@@ -2,44 +2,12 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use trunkline_storage::Position;
 
 use crate::directory::{Directory, ShardSet};
-use crate::exchange::{ConnRef, Item, Items, ReplyTo};
+use crate::exchange::{Item, Items};
 use crate::ids::UserId;
-
-/// The users who receive an event live, besides the user who caused it.
-#[derive(Debug, Clone)]
-pub(super) enum Audience {
-    /// No other user.
-    Nobody,
-    /// The other user of a 1:1 conversation.
-    One(UserId),
-    /// The members of a group. All events of the group share the list.
-    Members(Arc<[UserId]>),
-    /// The members of a group, and users who left with this event.
-    MembersAnd(Box<MembersAndGone>),
-}
-
-/// The members of a group, and users who left it.
-#[derive(Debug, Clone)]
-pub(super) struct MembersAndGone {
-    pub(super) members: Arc<[UserId]>,
-    pub(super) gone: Box<[UserId]>,
-}
-
-impl Audience {
-    /// Returns the number of users.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Nobody => 0,
-            Self::One(_) => 1,
-            Self::Members(members) => members.len(),
-            Self::MembersAnd(both) => both.members.len() + both.gone.len(),
-        }
-    }
-}
+use crate::told::{Audience, PartRecipients};
 
 /// The recipients of an event: the timelines that its record enters, and the users who receive it
 /// live.
@@ -91,38 +59,6 @@ impl Reach {
 pub(super) struct Caller {
     pub(super) user: UserId,
     pub(super) shard: Option<usize>,
-}
-
-/// The connection of a device, and its shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Device {
-    pub(super) shard: usize,
-    pub(super) conn: ConnRef,
-}
-
-impl Device {
-    /// Returns the device that waits for an answer; `None` for a call, which comes from no device.
-    pub(super) fn of(reply_to: &ReplyTo) -> Option<Self> {
-        let to = reply_to.conn()?;
-        Some(Self {
-            shard: to.shard.into(),
-            conn: to.conn,
-        })
-    }
-}
-
-/// A part of a receipt, and the users who receive it live.
-pub(super) struct PartRecipients {
-    /// The position of the receipt's record.
-    pub(super) position: Position,
-    /// The number of the part, from 0.
-    pub(super) part: usize,
-    /// The user whose marks the part has, if the user receives it: on all devices except `device`.
-    pub(super) reader: Option<UserId>,
-    /// The only device that acknowledged; `None` if several devices or a call did.
-    pub(super) device: Option<Device>,
-    /// Other users. All their devices receive the part.
-    pub(super) others: SmallVec<[UserId; 2]>,
 }
 
 /// Lists a part of a receipt for the shards that hold connections of its recipients.
@@ -205,6 +141,7 @@ mod tests {
     use trunkline_storage::TimelineId;
 
     use super::*;
+    use crate::told::MembersAndGone;
 
     /// Returns what each shard pushes: users and positions.
     fn told(outgoing: &[Items]) -> Vec<Vec<(u128, u64)>> {

@@ -4,12 +4,12 @@ use trunkline_storage::Draft;
 
 use super::asked::Asked;
 use super::batch::OpenBatch;
-use super::decision::Decision;
 use super::recent::Recent;
 use super::refused::{CORRUPT, NO_CONVERSATION, Refused};
 use crate::event::{Body, Details, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::state::{self, Settings};
+use crate::told::Decision;
 
 /// Changes the caller's own settings of a conversation. A repetition changes nothing.
 ///

@@ -33,7 +33,7 @@ fn values_are_the_same_before_and_after_the_commit() {
         assert_eq!(batch.value(TimelineId(3)), Ok(None));
         assert_eq!(batch.last_position(), position);
         if !committed {
-            batch.commit().unwrap();
+            batch.commit(Told::default()).unwrap();
         }
     }
     // An empty value hides the stored one at once.
@@ -47,7 +47,7 @@ fn values_are_the_same_before_and_after_the_commit() {
 fn work_is_counted_until_it_is_taken() {
     let mut batch = Fixture::new().batch;
     append(&mut batch, 1, b"one");
-    batch.commit().unwrap();
+    batch.commit(Told::default()).unwrap();
     let work = batch.take_work();
     assert_eq!((work.reads, work.sets), (0, 1));
     assert!(work.log_bytes > 3);
@@ -75,7 +75,7 @@ fn a_record_is_paid_for_that_is_read() {
         };
         batch.append(&draft, &mut changes).unwrap();
     }
-    batch.commit().unwrap();
+    batch.commit(Told::default()).unwrap();
     batch.take_work();
     batch.value(TimelineId(5)).unwrap();
     assert!(batch.take_work().read_bytes > 200 * 50);
@@ -107,7 +107,7 @@ fn a_batch_is_full_by_commands_or_bytes_and_a_commit_empties_it() {
     while !batch.is_full() {
         append(&mut batch, 1, &[7; 10_000]);
     }
-    batch.commit().unwrap();
+    batch.commit(Told::default()).unwrap();
     assert!(batch.is_empty() && !batch.is_full() && !batch.has_records());
 }
 
@@ -138,12 +138,12 @@ fn a_record_has_the_steady_time_and_its_body_the_wire_time() {
 fn after_a_final_failure_nothing_waits_for_a_commit() {
     let mut fixture = Fixture::with(Durability::Os);
     append(&mut fixture.batch, 1, b"one");
-    fixture.batch.commit().unwrap();
+    fixture.batch.commit(Told::default()).unwrap();
     append(&mut fixture.batch, 2, b"two");
     fixture.disk.fail(Operation::Sync, 0);
     assert!(fixture.batch.close().is_err());
     assert!(fixture.batch.check_committed().is_err());
-    assert!(fixture.batch.commit().is_err());
+    assert!(fixture.batch.commit(Told::default()).is_err());
     assert!(!fixture.batch.is_empty(), "no commit empties it");
     assert!(fixture.batch.check_committed().is_ok());
     assert_eq!(fixture.batch.value(TimelineId(2)), Ok(None));

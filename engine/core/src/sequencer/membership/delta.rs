@@ -12,7 +12,6 @@ use super::super::batch::{Changes, OpenBatch};
 use super::super::groups::{Group, Seat};
 use super::super::inboxes::WindowChange;
 use super::super::refused::{CORRUPT, Refused};
-use super::super::route::{Audience, MembersAndGone};
 use super::super::shares;
 use super::{CreationKey, GroupCommand, NOT_AN_OWNER};
 use crate::event::{Body, Details, RecordKind};
@@ -20,6 +19,7 @@ use crate::exchange::Change;
 use crate::ids::UserId;
 use crate::media;
 use crate::state::{self, Advance, Created, InboxEntry, Member, Place, Profile, Role, Share};
+use crate::told::{Audience, MembersAndGone};
 
 pub(super) const NOT_ONESELF: Refused = Refused::new(
     ErrorCode::BadRequest,

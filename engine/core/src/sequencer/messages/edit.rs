@@ -13,11 +13,11 @@ use crate::fit::reaction_bytes;
 use crate::media;
 use crate::sequencer::asked::Asked;
 use crate::sequencer::batch::{Changes, OpenBatch};
-use crate::sequencer::decision::Decision;
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{CORRUPT, CommitFirst, NO_MESSAGE, Refused, Stop};
 use crate::sequencer::shares;
 use crate::sequencer::subject;
+use crate::told::Decision;
 
 const NOT_THE_SENDER: Refused = Refused::new(
     ErrorCode::PermissionDenied,

@@ -7,12 +7,12 @@ use crate::event::{Body, RecordKind};
 use crate::exchange::{Done, Members};
 use crate::sequencer::asked::Asked;
 use crate::sequencer::batch::{Changes, OpenBatch};
-use crate::sequencer::decision::Decision;
 use crate::sequencer::reactions::{self, OwnReaction};
 use crate::sequencer::recent::Recent;
 use crate::sequencer::refused::{CORRUPT, Refused, Stop};
 use crate::sequencer::route::Reach;
 use crate::sequencer::{pins, shares, subject, tallies};
+use crate::told::Decision;
 
 impl Messages {
     /// Takes the content of a message away, if the user sent it. It reads as recalled, and others are

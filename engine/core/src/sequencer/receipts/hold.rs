@@ -7,12 +7,12 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
-use super::super::route::Device;
 use crate::event::{ConversationName, MOST_PARTS};
 use crate::exchange::ReplyTo;
 use crate::ids::{Side, UserId};
 use crate::messaging::Messaging;
 use crate::state::{Acked, Marks, Member};
+use crate::told::Device;
 
 /// The maximum number of waiting acknowledgements. When it is reached, all become receipts.
 pub(super) const MOST_HELD: usize = 65_536;

@@ -16,6 +16,7 @@ use crate::exchange::{Action, CommandBatch, Commands, Item, Mail, Mailbox, Outco
 use crate::ids::Ids;
 use crate::log::{Local, Log, LogError};
 use crate::messaging::Messaging;
+use crate::told::Told;
 
 /// Takes all mail. Returns the outcomes of the commands in it.
 fn outcomes(mailbox: &Mailbox) -> Vec<Outcome> {
@@ -58,7 +59,7 @@ struct Watching {
 }
 
 impl Log for Watching {
-    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError> {
+    fn commit(&mut self, writer: &mut Writer, _: Told<'_>) -> Result<Arc<Batch>, LogError> {
         self.replies += outcomes(&self.mailbox).len();
         assert_eq!(self.replies, self.records, "an answer came too early");
         assert_eq!(
@@ -114,7 +115,7 @@ struct Failing {
 }
 
 impl Log for Failing {
-    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError> {
+    fn commit(&mut self, writer: &mut Writer, _: Told<'_>) -> Result<Arc<Batch>, LogError> {
         if self.left > 0 && writer.batch_records() > 0 {
             self.left -= 1;
             writer.discard();
@@ -172,7 +173,7 @@ struct Leaving {
 }
 
 impl Log for Leaving {
-    fn commit(&mut self, writer: &mut Writer) -> Result<Arc<Batch>, LogError> {
+    fn commit(&mut self, writer: &mut Writer, _: Told<'_>) -> Result<Arc<Batch>, LogError> {
         let left = self.left.checked_sub(1).ok_or(LogError::HandedOver)?;
         self.left = left;
         Ok(writer.commit()?)
