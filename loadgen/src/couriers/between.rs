@@ -275,7 +275,7 @@ fn pair(from: &Known, to: &Known, latencies: &hdrhistogram::Histogram<u64>, came
 struct Owed {
     /// They had to come.
     lost: Vec<u32>,
-    /// Whether they had to is not known: a session was not open all the time.
+    /// Whether they had to is not known: a session was not open all the time, or the recipient was done before.
     undecided: u64,
 }
 
@@ -297,7 +297,9 @@ fn owed(from: &CourierReport, to: &CourierReport, uncertainty_us: u64, acknowled
             continue;
         }
         let at = from.began + u64::from(number) * EVERY;
-        if !whole {
+        // Agents whose storms end late send when others are done.
+        let was_done = at.saturating_add(margin) > to.ended;
+        if !whole || was_done {
             owed.undecided += 1;
         } else if opened.is_some_and(|opened| at >= opened) {
             owed.lost.push(number);
@@ -320,6 +322,7 @@ mod tests {
             .collect();
         for report in &mut reports {
             report.opened = Some(0);
+            report.ended = 20 * SECOND;
             report.began = 5 * SECOND;
             report.sent = 42;
             report.acknowledged = 42;
@@ -454,6 +457,22 @@ mod tests {
         }
         let it = Between::of(&all, true).unwrap();
         assert_eq!((it.lost, it.left_out.len()), (0, 3));
+    }
+
+    #[test]
+    fn what_was_sent_when_its_recipient_was_done_is_undecided() {
+        // Message 39 of b is due at 6.95 s, and owed if c was there for a second and 0.6 ms more.
+        let all = |ended| {
+            let mut all = play(9_000, [0; 3], |from, number| (from, number) != (1, 39));
+            for known in &mut all {
+                known.report.as_mut().unwrap().ended = ended;
+            }
+            let it = Between::of(&all, true).unwrap();
+            (it.lost, it.unanswered)
+        };
+        let known = 6_950 * SECOND / 1_000 + SECOND + 600_000;
+        assert_eq!(all(known), (1, 0));
+        assert_eq!(all(known - 1), (0, 1));
     }
 
     #[test]
