@@ -5,6 +5,7 @@
 //! test `corpus` gives it the inputs that are checked in, in every run of the tests.
 
 mod bytes;
+mod cluster;
 mod frames;
 mod handshake;
 mod json;
@@ -28,7 +29,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
+    Target {
+        name: "cluster",
+        feed: cluster::feed,
+    },
     Target {
         name: "frames",
         feed: frames::feed,

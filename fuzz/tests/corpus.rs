@@ -81,6 +81,7 @@ fn check(name: &str) {
 #[test]
 fn every_target_is_tried() {
     let tried = [
+        "cluster",
         "frames",
         "handshake",
         "json",
@@ -91,6 +92,11 @@ fn every_target_is_tried() {
         "tokens",
     ];
     assert_eq!(TARGETS.map(|target| target.name), tried);
+}
+
+#[test]
+fn cluster() {
+    check("cluster");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
 /// The packages of the workspace that each package may use.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     (
         "trunkline",
         &[
@@ -24,6 +24,10 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("trunkline-program", &["trunkline", "trunkline-search"]),
     ("trunkline-search", &["trunkline-core", "trunkline-storage"]),
     ("trunkline-core", &["trunkline-proto", "trunkline-storage"]),
+    (
+        "trunkline-cluster",
+        &["trunkline-core", "trunkline-proto", "trunkline-storage"],
+    ),
     ("trunkline-gateway", &["trunkline-core", "trunkline-proto"]),
     ("trunkline-http", &["trunkline-core", "trunkline-proto"]),
     ("trunkline-proto", &[]),

@@ -1,0 +1,89 @@
+//! The records of the stream, and the messages between nodes, as bytes.
+//!
+//! All numbers are little-endian. Reading takes a message only if writing would make the same bytes. It takes no
+//! memory for the bytes of commands and groups, which share that of the message, and at most four times the length of
+//! the message for the rest. Each message begins with four bytes:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 2 | `TL` |
+//! | 1 | the version of the form: 1 |
+//! | 1 | the kind: see below |
+//!
+//! # Records of the stream
+//!
+//! **Genesis** (1), the first record of each stream:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 16 | the key of the stores ([`Origin::key`](trunkline_storage::Origin::key)) |
+//! | 16 | the key of positions ([`Origin::history`](trunkline_storage::Origin::history)) |
+//! | 8 | the length of a segment of the stores, in bytes |
+//! | 8 | the wire time at which the log was made, in milliseconds since 1970 |
+//! | 1 + n | the name of the cluster, with its length before it |
+//!
+//! The others begin with what their author knew of the stream ([`Link`]):
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | the log: the first eight bytes of the hash of its genesis |
+//! | 8 | the sequence of the stream that the author expected last when it published |
+//! | 16 | the hash of the record before: the last that counts, or for parts but the first the part before |
+//! | 8 | the epoch: for an epoch record the one that it begins |
+//! | 8 | the index: for an epoch record that of the last group before it, for a part that of its group |
+//!
+//! An **epoch record** (2) goes on with its author:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | the number of the incarnation |
+//! | 1 + n | the name of the node, with its length before it |
+//!
+//! A **part of a group** (3) goes on with:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 2 | the number of the part, from 0 |
+//! | 2 | the number of parts of the group |
+//! | 8 | first part: wire time minus steady time in milliseconds, signed |
+//! | 4 | first part: the length of the transcript, over all parts |
+//! | 4 | first part: the length of what the group tells, over all parts |
+//! | n | a piece of the transcript with what the group tells behind it |
+//!
+//! # Messages between nodes
+//!
+//! They are not stored. Each begins with its sender ([`Sender`]):
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | the log |
+//! | 8 | the epoch |
+//! | 8 | the number of the incarnation |
+//! | 1 + n | the name of the node, with its length before it |
+//!
+//! | kind | bytes | what |
+//! |---|---|---|
+//! | **heartbeat** (16) | 8 | its number in this incarnation |
+//! | | 8 | the index of the last group that the node has taken |
+//! | | 1 | 0: the node does not lead; 1: it leads; 2: it has just stopped leading in order |
+//! | **batch** of commands (17) | 8 | its number in this incarnation and epoch, from 1 |
+//! | | n | for each command its number (8), its length (4) and its bytes |
+//! | **answers** (18) | 8 | the incarnation that they are for |
+//! | | 8 | their number in this epoch for that incarnation, from 1 |
+//! | | 8 | the index of the last group before the decision |
+//! | | n | the answers |
+//! | **receipt** of batches (19) or of answers (20) | 8 | the incarnation that it is for |
+//! | | 8 | the number up to which all have come |
+
+mod between;
+mod form;
+mod hash;
+mod record;
+
+pub use between::{Answers, Batch, Beat, Command, Message, Receipt, Received, Sender, Standing};
+pub use form::{Malformed, VERSION};
+pub use hash::{Hash, LogId};
+pub use record::{Draft, Epoch, Genesis, Head, Link, MAX_GROUP, MAX_PARTS, Part, Record, TooLong};
+
+/// The most bytes of a message that NATS takes, less room for its headers.
+pub const MAX_MESSAGE: usize = (1 << 20) - (1 << 10);

@@ -1,0 +1,16 @@
+//! One log for several gateways, without I/O and without a clock.
+//!
+//! Each gateway, a **node**, follows one stream of records and applies the same ones in the same order. One node at
+//! a time leads: it decides the commands of all. This package has the rules. Messages and the time go in, and what
+//! counts and what is to be done comes out:
+//!
+//! - [`envelope`]: the records of the stream, and the messages between nodes, as bytes;
+//! - [`chain`]: which records of the stream count, and when a node must stop.
+//!
+//! Times are durations since any fixed moment of a monotonic clock. The clocks of two nodes are never compared.
+
+pub mod chain;
+pub mod envelope;
+mod node;
+
+pub use node::{BadName, Incarnation, NodeName};

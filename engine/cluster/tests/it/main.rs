@@ -1,0 +1,12 @@
+//! Tests of the public interface, one module per subject.
+
+#[cfg(test)]
+mod chain_rules;
+#[cfg(test)]
+mod forms;
+#[cfg(test)]
+mod interleavings;
+#[cfg(test)]
+mod made;
+#[cfg(test)]
+mod stops;
