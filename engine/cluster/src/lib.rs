@@ -5,12 +5,14 @@
 //! counts and what is to be done comes out:
 //!
 //! - [`envelope`]: the records of the stream, and the messages between nodes, as bytes;
-//! - [`chain`]: which records of the stream count, and when a node must stop.
+//! - [`chain`]: which records of the stream count, and when a node must stop;
+//! - [`lease`]: who leads.
 //!
 //! Times are durations since any fixed moment of a monotonic clock. The clocks of two nodes are never compared.
 
 pub mod chain;
 pub mod envelope;
+pub mod lease;
 mod node;
 
 pub use node::{BadName, Incarnation, NodeName};

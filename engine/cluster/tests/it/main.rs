@@ -7,6 +7,8 @@ mod forms;
 #[cfg(test)]
 mod interleavings;
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod made;
 #[cfg(test)]
 mod stops;

@@ -1,0 +1,344 @@
+//! Who leads.
+//!
+//! Each node sends heartbeats, and hears those of all, its own too. The lease of a node says when the node tries to
+//! lead and when it stops. It never decides who leads: **an epoch record in the log does**, so two nodes that both
+//! believe that they lead harm nothing, and a wrong decision here costs time alone. What it promises:
+//!
+//! - A node leads from the moment when it takes its own epoch record ([`Lease::begins`]) until it takes another one,
+//!   or until its lease stops it. A node that was stopped leads again only in a new epoch.
+//! - A leader stops when no heartbeat of its own that it sent in the last [`Timing::silence`] has come back: it is
+//!   cut off, and the others begin without it after [`Timing::life`], which is longer.
+//! - A leader takes over from itself when a record that it published was refused, was not acknowledged within
+//!   [`Timing::silence`], or was not seen in the stream within [`Timing::sight`]. What became of the record is open, and
+//!   a new epoch decides it.
+//! - A follower takes over when the leader is silent for [`Timing::life`] and a random time. It tries again, after
+//!   random times, until an epoch record comes or the leader is heard again.
+//!
+//! # Use
+//! Tell the lease what happens, with the time. Then call [`Lease::poll`] until it returns nothing, and again at
+//! [`Lease::wake`]. Ask [`Lease::leads`] before each decision.
+
+mod timing;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub use timing::Timing;
+
+use crate::envelope::{Beat, Standing};
+use crate::node::Incarnation;
+
+/// What a node does for its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Send this heartbeat to all nodes. The index of the last group is still 0 in it.
+    Beat(Beat),
+    /// Publish an epoch record of this epoch, behind what the node has looked at of the stream. If it is refused, look
+    /// at more of the stream and call [`Lease::refused`].
+    TakeOver {
+        /// The epoch that the record begins.
+        epoch: u64,
+    },
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The node takes over at this time, unless the leader is heard before.
+    Follows { until: Duration },
+    /// The node tries to take over, and tries again at this time.
+    Seeks { again: Duration },
+    /// The node leads.
+    Leads,
+}
+
+/// A record of the leader whose place in the stream is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Published {
+    at: Duration,
+    is_acknowledged: bool,
+}
+
+/// The own heartbeats whose return is awaited, at most.
+const AWAITED: usize = 16;
+
+/// The lease of one node.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    me: Incarnation,
+    timing: Timing,
+    /// The state of the generator of random times.
+    random: u64,
+    state: State,
+    /// The epoch of the log, as far as the node has looked at it.
+    epoch: u64,
+    /// The author of that epoch.
+    leader: Option<Incarnation>,
+    next_beat: Duration,
+    /// The number of the last heartbeat sent.
+    beat: u64,
+    /// The numbers and times of the last heartbeats sent, oldest first: at most [`AWAITED`].
+    sent: VecDeque<(u64, Duration)>,
+    /// When the latest of the own heartbeats that came back was sent.
+    returned: Duration,
+    published: Option<Published>,
+    /// Until when the node does not try to lead.
+    abstains: Duration,
+    /// The time of the last call of [`Lease::poll`].
+    polled: Duration,
+}
+
+impl Lease {
+    /// Returns the lease of a node that begins to follow the stream. `mark` is the epoch with its author that the node
+    /// remembers; it gives the author time to be heard. `seed` decides the random times: give each node another one.
+    #[must_use]
+    pub fn new(
+        me: Incarnation,
+        mark: (u64, Option<Incarnation>),
+        timing: Timing,
+        seed: u64,
+        now: Duration,
+    ) -> Self {
+        let mut lease = Self {
+            me,
+            timing,
+            random: seed,
+            state: State::Leads,
+            epoch: mark.0,
+            leader: mark.1,
+            next_beat: now,
+            beat: 0,
+            sent: VecDeque::with_capacity(AWAITED),
+            returned: now,
+            published: None,
+            abstains: now,
+            polled: now,
+        };
+        lease.follow(now);
+        lease
+    }
+
+    /// Returns whether the node may decide commands now.
+    #[must_use]
+    pub fn leads(&self, now: Duration) -> bool {
+        self.state == State::Leads && !self.is_cut_off(now) && !self.is_silent(now)
+    }
+
+    /// Returns the current epoch, and its author: the leader to follow.
+    #[must_use]
+    pub const fn epoch(&self) -> (u64, Option<Incarnation>) {
+        (self.epoch, self.leader)
+    }
+
+    /// Notes that the node has taken an epoch record.
+    pub fn begins(&mut self, epoch: u64, author: Incarnation, now: Duration) {
+        self.epoch = epoch;
+        self.leader = Some(author);
+        self.published = None;
+        if author == self.me && !self.abstains(now) {
+            self.state = State::Leads;
+            self.returned = now;
+            self.next_beat = now;
+        } else {
+            self.follow(now);
+        }
+    }
+
+    /// Notes a heartbeat that came, the own ones too. `epoch` is that of its sender.
+    pub fn heard(&mut self, from: Incarnation, epoch: u64, beat: &Beat, now: Duration) {
+        if from == self.me {
+            while let Some(&(number, at)) = self.sent.front() {
+                if number > beat.number {
+                    break;
+                }
+                self.sent.pop_front();
+                self.returned = self.returned.max(at);
+            }
+            return;
+        }
+        if self.state == State::Leads {
+            return;
+        }
+        // A later epoch: this node has not looked at its record yet, and somebody leads.
+        let is_later = epoch > self.epoch;
+        let is_leader = epoch == self.epoch && self.leader == Some(from);
+        match beat.standing {
+            Standing::Leads if is_later || is_leader => self.follow(now),
+            Standing::Leaves if is_leader => {
+                let soon = now + self.random_up_to(self.timing.hurry);
+                if let State::Follows { until } = &mut self.state {
+                    *until = soon.min(*until);
+                }
+            }
+            // A leader in doubt does not lead: if it cannot take over from itself, others do.
+            Standing::Follows | Standing::Leads | Standing::Leaves => {}
+        }
+    }
+
+    /// Notes that the leader published a record.
+    pub fn published(&mut self, now: Duration) {
+        self.published.get_or_insert(Published {
+            at: now,
+            is_acknowledged: false,
+        });
+    }
+
+    /// Notes that the servers acknowledged all that was published. That the record counts is only known once it is
+    /// [`seen`](Self::seen).
+    pub fn acknowledged(&mut self) {
+        if let Some(published) = &mut self.published {
+            published.is_acknowledged = true;
+        }
+    }
+
+    /// Notes that all that was published has been taken from the stream.
+    pub fn seen(&mut self) {
+        self.published = None;
+    }
+
+    /// Notes that the servers refused a record of this node, or that it was skipped.
+    pub fn refused(&mut self, now: Duration) {
+        match self.state {
+            State::Leads => self.doubt(now),
+            State::Seeks { again } => {
+                let soon = now + self.timing.pause + self.random_up_to(self.timing.pause);
+                self.state = State::Seeks {
+                    again: soon.min(again),
+                };
+            }
+            State::Follows { .. } => {}
+        }
+    }
+
+    /// Ends a lead that needs a new epoch to go on. Does nothing at a node that does not lead.
+    pub fn renew(&mut self, now: Duration) {
+        if self.state == State::Leads {
+            self.doubt(now);
+        }
+    }
+
+    /// Stops leading, and does not try to lead for [`Timing::abstention`]. Returns a heartbeat to send at once if the
+    /// node led: the others take over when they hear it. Call it when nothing that was published is on its way.
+    pub fn step_down(&mut self, now: Duration) -> Option<Act> {
+        let led = self.state == State::Leads;
+        self.abstains = now + self.timing.abstention;
+        self.follow(now);
+        led.then(|| self.make_beat(Standing::Leaves, now))
+    }
+
+    /// Returns what to do now; `None` if there is nothing until [`wake`](Self::wake).
+    pub fn poll(&mut self, now: Duration) -> Option<Act> {
+        let asleep = now.saturating_sub(self.polled);
+        self.polled = now;
+        if asleep > self.timing.silence && !matches!(self.state, State::Leads) {
+            // This node did not run. What the leader sent meanwhile may wait to be heard.
+            self.follow(now);
+        }
+        if self.state == State::Leads {
+            if self.is_cut_off(now) {
+                // Others that are not cut off come first.
+                self.follow(now);
+            } else if self.is_silent(now) {
+                self.doubt(now);
+            }
+        }
+        if now >= self.next_beat {
+            let standing = match self.state {
+                State::Leads => Standing::Leads,
+                State::Follows { .. } | State::Seeks { .. } => Standing::Follows,
+            };
+            return Some(self.make_beat(standing, now));
+        }
+        let is_due = match self.state {
+            State::Follows { until: at } | State::Seeks { again: at } => now >= at,
+            State::Leads => false,
+        };
+        if !is_due || self.abstains(now) {
+            return None;
+        }
+        self.state = State::Seeks {
+            again: now + self.timing.silence + self.random_up_to(self.timing.silence),
+        };
+        Some(Act::TakeOver {
+            epoch: self.epoch.saturating_add(1),
+        })
+    }
+
+    /// Returns the time at which [`poll`](Self::poll) has to be called next at the latest.
+    #[must_use]
+    pub fn wake(&self) -> Duration {
+        let next = match self.state {
+            State::Follows { until: at } | State::Seeks { again: at } => at.max(self.abstains),
+            State::Leads => {
+                let cut_off = self.returned + self.timing.silence;
+                match self.published {
+                    Some(published) => cut_off.min(self.silent_at(published)),
+                    None => cut_off,
+                }
+            }
+        };
+        next.min(self.next_beat)
+    }
+
+    fn make_beat(&mut self, standing: Standing, now: Duration) -> Act {
+        self.beat += 1;
+        if self.sent.len() == AWAITED {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((self.beat, now));
+        self.next_beat = now + self.timing.beat;
+        Act::Beat(Beat {
+            number: self.beat,
+            index: 0,
+            standing,
+        })
+    }
+
+    /// Follows the leader, whoever it is, from now on.
+    fn follow(&mut self, now: Duration) {
+        self.published = None;
+        self.state = State::Follows {
+            until: now + self.timing.life + self.random_up_to(self.timing.spread),
+        };
+    }
+
+    /// Stops leading, and takes over at the next poll.
+    fn doubt(&mut self, now: Duration) {
+        self.published = None;
+        self.state = State::Seeks { again: now };
+    }
+
+    fn abstains(&self, now: Duration) -> bool {
+        now < self.abstains
+    }
+
+    fn is_cut_off(&self, now: Duration) -> bool {
+        now.saturating_sub(self.returned) > self.timing.silence
+    }
+
+    fn silent_at(&self, published: Published) -> Duration {
+        let wait = if published.is_acknowledged {
+            self.timing.sight
+        } else {
+            self.timing.silence
+        };
+        published.at + wait
+    }
+
+    fn is_silent(&self, now: Duration) -> bool {
+        self.published
+            .is_some_and(|published| now > self.silent_at(published))
+    }
+
+    /// Returns a random time from 0 to `most`.
+    fn random_up_to(&mut self, most: Duration) -> Duration {
+        // SplitMix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX - 1);
+        Duration::from_micros(z % (most + 1))
+    }
+}
