@@ -6,12 +6,14 @@
 //!
 //! - [`envelope`]: the records of the stream, and the messages between nodes, as bytes;
 //! - [`chain`]: which records of the stream count, and when a node must stop;
-//! - [`lease`]: who leads.
+//! - [`lease`]: who leads;
+//! - [`forward`]: commands on their way from their node to the leader, and the answers on their way back.
 //!
 //! Times are durations since any fixed moment of a monotonic clock. The clocks of two nodes are never compared.
 
 pub mod chain;
 pub mod envelope;
+pub mod forward;
 pub mod lease;
 mod node;
 

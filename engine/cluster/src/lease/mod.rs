@@ -210,7 +210,8 @@ impl Lease {
         }
     }
 
-    /// Ends a lead that needs a new epoch to go on. Does nothing at a node that does not lead.
+    /// Ends a lead that needs a new epoch to go on, such as one with too many incarnations of nodes
+    /// ([`Taking`](crate::forward::Taking)). Does nothing at a node that does not lead.
     pub fn renew(&mut self, now: Duration) {
         if self.state == State::Leads {
             self.doubt(now);

@@ -5,6 +5,10 @@ mod chain_rules;
 #[cfg(test)]
 mod forms;
 #[cfg(test)]
+mod forwarding;
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod interleavings;
 #[cfg(test)]
 mod leases;
@@ -12,3 +16,5 @@ mod leases;
 mod made;
 #[cfg(test)]
 mod stops;
+#[cfg(test)]
+mod world;

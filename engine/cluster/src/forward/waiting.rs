@@ -1,0 +1,188 @@
+//! What a node forwarded and nobody has answered.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::lane::Lane;
+use crate::envelope::{Batch, Command};
+
+/// The commands of a node's clients that nobody has answered, in the order in which they came.
+///
+/// Between two calls: `commands` are those with the numbers `first..first + commands.len()`, the first is not answered,
+/// and `bytes` is the sum of those that are not. Those before `unbatched` are in batches of this epoch. The batches that
+/// the leader has not confirmed are ascending ranges of numbers, and all end at or before `unbatched`.
+#[derive(Debug)]
+pub struct Waiting {
+    first: u64,
+    /// The commands; `None` if one is answered.
+    commands: VecDeque<Option<Bytes>>,
+    bytes: usize,
+    most_bytes: usize,
+    most_commands: usize,
+    /// The number of the first command that is in no batch of this epoch.
+    unbatched: u64,
+    batches: Lane<Range<u64>>,
+    /// The epoch that commands are forwarded for; `None` before the first.
+    epoch: Option<u64>,
+}
+
+/// The error of a command for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("too many commands wait for the leader of the cluster: try again later")]
+pub struct Full;
+
+impl Waiting {
+    /// Returns the commands of a node that starts: none. There is room for `most_commands` commands of `most_bytes`
+    /// bytes together.
+    #[must_use]
+    pub fn new(most_commands: usize, most_bytes: usize) -> Self {
+        Self {
+            first: 1,
+            commands: VecDeque::new(),
+            bytes: 0,
+            most_bytes,
+            most_commands,
+            unbatched: 1,
+            batches: Lane::default(),
+            epoch: None,
+        }
+    }
+
+    /// Returns the bytes that another command may have; 0 if there is no room for one.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.commands.len() < self.most_commands {
+            self.most_bytes - self.bytes
+        } else {
+            0
+        }
+    }
+
+    /// Returns the number of commands that are not answered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.commands.iter().flatten().count()
+    }
+
+    /// Returns whether all commands are answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Adds a command. Returns its number, under which answers name it.
+    ///
+    /// # Errors
+    /// There is no room: see [`room`](Self::room).
+    pub fn add(&mut self, command: Bytes) -> Result<u64, Full> {
+        if command.len() > self.room() || self.room() == 0 {
+            return Err(Full);
+        }
+        self.bytes += command.len();
+        self.commands.push_back(Some(command));
+        Ok(self.first + self.commands.len() as u64 - 1)
+    }
+
+    /// Notes the answer to a command, or that nobody waits for it any more. Returns whether it waited: give its client
+    /// the answer only if so.
+    pub fn answered(&mut self, number: u64) -> bool {
+        let Some(at) = number
+            .checked_sub(self.first)
+            .and_then(|at| usize::try_from(at).ok())
+        else {
+            return false;
+        };
+        let Some(command) = self.commands.get_mut(at).and_then(Option::take) else {
+            return false;
+        };
+        self.bytes -= command.len();
+        while let Some(None) = self.commands.front() {
+            self.commands.pop_front();
+            self.first += 1;
+        }
+        // A command that is given up may be in no batch yet.
+        self.unbatched = self.unbatched.max(self.first);
+        true
+    }
+
+    /// Begins an epoch: everything that is not answered goes again. Call it when the node takes the epoch's record, and
+    /// after it has noted the answers of all groups before. A node that goes on from a mark begins the epoch of its mark.
+    pub fn begin(&mut self, epoch: u64) {
+        self.epoch = Some(epoch);
+        self.batches = Lane::default();
+        self.unbatched = self.first;
+        self.check();
+    }
+
+    /// Notes that the leader of an epoch has the batches up to a number.
+    pub fn confirm(&mut self, epoch: u64, number: u64) {
+        if self.epoch == Some(epoch) {
+            self.batches.confirm(number);
+        }
+    }
+
+    /// Returns the next batch to send to the leader, with the epoch that it is meant for; `None` if there is nothing to
+    /// send. The commands of a batch have `most` bytes together, or the batch is one command that is longer.
+    pub fn poll(&mut self, most: usize, now: Duration) -> Option<(u64, Batch)> {
+        let epoch = self.epoch?;
+        let end = self.first + self.commands.len() as u64;
+        if self.unbatched < end && self.batches.has_room() {
+            let range = self.unbatched..self.end_of_batch(most);
+            self.unbatched = range.end;
+            let _ = self.batches.push(range);
+        }
+        self.check();
+        let (number, range) = self.batches.poll(now)?;
+        let commands = range
+            .clone()
+            .filter_map(|number| {
+                let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+                let bytes = self.commands.get(at)?.clone()?;
+                Some(Command { number, bytes })
+            })
+            .collect();
+        Some((epoch, Batch { number, commands }))
+    }
+
+    /// Returns when [`poll`](Self::poll) has something again: at once if it is zero, never if it is `None`.
+    #[must_use]
+    pub fn wake(&self) -> Option<Duration> {
+        self.epoch?;
+        let end = self.first + self.commands.len() as u64;
+        if self.unbatched < end && self.batches.has_room() {
+            return Some(Duration::ZERO);
+        }
+        self.batches.wake()
+    }
+
+    /// Returns the number of the command behind the batch that begins at `unbatched`, which has at least one command.
+    fn end_of_batch(&self, most: usize) -> u64 {
+        let skipped = (self.unbatched - self.first) as usize;
+        let mut len = 0;
+        let mut end = self.unbatched;
+        for command in self.commands.iter().skip(skipped) {
+            len += command.as_ref().map_or(0, Command::len_in_batch);
+            if len > most && end > self.unbatched {
+                break;
+            }
+            end += 1;
+        }
+        end
+    }
+
+    /// Checks the invariant of the type.
+    fn check(&self) {
+        let end = self.first + self.commands.len() as u64;
+        debug_assert!((self.first..=end).contains(&self.unbatched));
+        debug_assert!(!matches!(self.commands.front(), Some(None)));
+        debug_assert!(
+            self.batches
+                .items()
+                .all(|(_, range)| range.start < range.end && range.end <= self.unbatched)
+        );
+    }
+}
