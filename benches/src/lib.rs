@@ -17,6 +17,7 @@ pub mod open_loop;
 pub mod ours;
 pub mod peer;
 pub mod plot;
+pub mod pooled;
 pub mod prototype;
 pub mod raw;
 pub mod rival;

@@ -13,8 +13,6 @@ const LONGEST: u64 = 600 * SECOND;
 pub(crate) struct Latencies {
     whole: Histogram<u64>,
     seconds: Vec<Histogram<u64>>,
-    /// The rounds of the turn, each with the time of its first message in nanoseconds.
-    rounds: Vec<(u64, Histogram<u64>)>,
     /// The time of the first message, in nanoseconds.
     begin: Option<u64>,
     in_time: u64,
@@ -29,26 +27,9 @@ impl Latencies {
         Ok(Self {
             whole: Histogram::new_with_bounds(1, LONGEST, 3)?,
             seconds: Vec::new(),
-            rounds: Vec::new(),
             begin: None,
             in_time: 0,
         })
-    }
-
-    /// Begins a round with the message that is due at this time, in nanoseconds.
-    ///
-    /// # Errors
-    /// None, as the bounds are valid.
-    pub(crate) fn begin_round(&mut self, due: u64) -> anyhow::Result<()> {
-        let round = Histogram::new_with_bounds(1, LONGEST, 3)?;
-        self.rounds.push((due, round));
-        Ok(())
-    }
-
-    /// Returns the 99th percentile of each round, in milliseconds.
-    pub(crate) fn p99_of_rounds(&self) -> Vec<f64> {
-        let rounds = self.rounds.iter();
-        rounds.map(|(_, round)| millis(round, 0.99)).collect()
     }
 
     /// Tells that a message is due at this time, in nanoseconds. The first one begins the seconds.
@@ -68,10 +49,6 @@ impl Latencies {
                 .push(Histogram::new_with_bounds(1, LONGEST, 3)?);
         }
         self.whole.saturating_record(latency.max(1));
-        let later = self.rounds.partition_point(|(begin, _)| *begin <= due);
-        if let Some((_, round)) = later.checked_sub(1).and_then(|at| self.rounds.get_mut(at)) {
-            round.saturating_record(latency.max(1));
-        }
         self.seconds[second].saturating_record(latency.max(1));
         self.in_time += u64::from(latency <= SECOND);
         Ok(())
@@ -132,21 +109,6 @@ mod tests {
         assert!(near(latencies.worst_second(), 80.0));
         assert!(near(latencies.millis(0.5), 2.0));
         assert!(near(latencies.millis(0.99), 80.0));
-    }
-
-    #[test]
-    fn a_message_belongs_to_the_round_in_which_it_is_due() {
-        let mut latencies = Latencies::new().unwrap();
-        for begin in [10, 20] {
-            latencies.begin_round(begin).unwrap();
-        }
-        for (due, latency) in [(20, 5), (10, 1), (19, 1)] {
-            latencies.record(due, latency * MILLISECOND).unwrap();
-        }
-        let [first, second] = latencies.p99_of_rounds()[..] else {
-            panic!("two rounds");
-        };
-        assert!(near(first, 1.0) && near(second, 5.0));
     }
 
     #[test]

@@ -17,8 +17,11 @@ mod judge;
 mod latencies;
 mod measure;
 mod pen;
+mod power;
 mod protobuf;
+mod record;
 mod report;
+mod samples;
 mod stage;
 mod turns;
 mod verdict;
@@ -32,13 +35,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use trunkline_benches::peer;
 
 use crate::attack::Listed;
+use crate::judge::Rules;
 use crate::verdict::{Bounds, Figures};
 
-/// Measures the latency of honest users alone and beside an attacker, in short rounds, for one attack
+/// Measures the latency of honest users alone and beside an attacker, in turns, for one attack
 /// after the other.
 ///
-/// All attacks take 15 to 20 minutes with 7 rounds of one second, and up to 75 seconds (--patience) more for
-/// each attack whose memory does not return.
+/// An attack takes 1 to 4 minutes: it ends after 6 or 12 of 24 rounds if they decide. It takes half as much more with
+/// --sink, and up to 75 seconds (--patience) more if its memory does not return.
 ///
 /// Each attack has a gateway of its own with an empty store. Both ends run on this machine. The
 /// program fails if the gateway does not keep the honest users whole.
@@ -50,11 +54,12 @@ struct Args {
     /// Print the names of the attacks, and what each attacker does
     #[arg(long)]
     list: bool,
-    /// Rounds of each attack: control, attack, and with --sink the load elsewhere. The medians are judged
-    #[arg(long, default_value_t = 7)]
+    /// The most rounds of each attack: control, attack, and with --sink the load elsewhere. After a quarter of
+    /// them, after half and after all, the attack ends if they decide. Fewer than 6 do not
+    #[arg(long, default_value_t = 24)]
     rounds: usize,
     /// Seconds of each turn of a round
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     /// Pairs of honest users
     #[arg(long, default_value_t = 200)]
@@ -101,6 +106,13 @@ struct Args {
     /// File for the figures, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// File that the latencies of all messages are added to, for --simulate. All rounds are measured
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Measure nothing: draw rounds at random from a file of --only nothing --record FILE, plant slower
+    /// messages, and print what the judge finds in --rounds of them
+    #[arg(long, value_name = "FILE")]
+    simulate: Option<PathBuf>,
 }
 
 impl Args {
@@ -113,8 +125,9 @@ impl Args {
             return Ok(attacks::ALL.iter().collect());
         }
         let find = |name: &String| {
-            let found = attacks::ALL.iter().find(|listed| listed.name == name);
-            found.with_context(|| format!("{name} is no attack: --list names them all"))
+            let mut all = attacks::ALL.iter().chain([attacks::NOTHING]);
+            all.find(|listed| listed.name == name)
+                .with_context(|| format!("{name} is no attack: --list names them all"))
         };
         self.only.iter().map(find).collect()
     }
@@ -146,6 +159,9 @@ fn main() -> ExitCode {
 /// code if a run shows nothing.
 const UNDECIDED: u8 = 90;
 
+/// The most messages of one side of an attack. All their latencies are kept.
+const MOST_MESSAGES: f64 = 1e7;
+
 /// How a measurement ends.
 enum Ending {
     /// Honest users were kept whole beside each attack.
@@ -166,6 +182,18 @@ fn run(args: &Args) -> anyhow::Result<Ending> {
     }
     if args.attackers == 0 || args.pairs == 0 || args.shards == 0 || args.rounds == 0 {
         bail!("--attackers, --pairs, --shards and --rounds take numbers from 1 on");
+    }
+    let messages = args.rounds as f64 * args.seconds * args.rate;
+    if !(0.0..=MOST_MESSAGES).contains(&messages) {
+        bail!("--rounds × --seconds × --rate is {messages:.0}, and at most {MOST_MESSAGES:.0}");
+    }
+    if let Some(file) = &args.simulate {
+        let rules = Rules {
+            rounds: args.rounds,
+            own_cores: 0.0,
+        };
+        println!("{}", power::table(file, rules)?);
+        return Ok(Ending::Whole);
     }
     raise_descriptors()?;
     let (mut all, bounds): (Vec<Figures>, _) = (Vec::new(), args.bounds());
@@ -204,7 +232,10 @@ fn best(args: &Args, listed: &Listed) -> anyhow::Result<Figures> {
     let bounds = args.bounds();
     let mut best: Option<Figures> = None;
     for _ in 0..args.tries.max(1) {
-        let figures = measure::measure(args, listed)?;
+        let (figures, rounds) = measure::measure(args, listed)?;
+        if let Some(file) = &args.record {
+            record::append(file, listed.name, &rounds)?;
+        }
         println!("{}", report::line(&figures, bounds));
         let misses = figures.misses(bounds).len();
         if best
@@ -239,6 +270,8 @@ mod tests {
         let args = Args::parse_from(["neighbours", "--only", "sync,history", "--shards", "2"]);
         let names: Vec<_> = args.attacks().unwrap().iter().map(|one| one.name).collect();
         assert_eq!(names, ["sync", "history"]);
+        let args = Args::parse_from(["neighbours", "--only", "nothing"]);
+        assert!(args.attacks().is_ok());
         let args = Args::parse_from(["neighbours", "--only", "peace"]);
         assert!(args.attacks().is_err());
     }

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use trunkline_benches::peer::Peer;
+use trunkline_benches::rounds::Verdict;
 
 use crate::Args;
 use crate::attack::Listed;
 use crate::crew::{Crew, Tally};
 use crate::gateway::Gateway;
 use crate::honest::{Honest, Ledger};
-use crate::judge::{Round, judge};
+use crate::judge::{Judged, Round, Rules, judge};
+use crate::samples::Samples;
 use crate::stage::Stage;
 use crate::turns::{Board, Turn};
 use crate::verdict::{Figures, Memory, Percentiles};
@@ -22,32 +24,34 @@ use crate::verdict::{Figures, Memory, Percentiles};
 /// Before a control counts: what an attack has left is over by then.
 const WARM: Duration = Duration::from_millis(500);
 
-/// How much longer the first control is than the others.
-const FIRST: u32 = 4;
-
 /// The most time until the messages of the attack's turn have arrived.
 const ARRIVE: Duration = Duration::from_secs(60);
 
 /// Between two looks at whether memory has returned.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Measures one attack beside a gateway of its own.
+/// Measures one attack beside a gateway of its own. Returns the figures, and the rounds they come from.
 ///
 /// # Errors
 /// The gateway does not start, or refuses what the attack needs.
-pub(crate) fn measure(args: &Args, listed: &Listed) -> anyhow::Result<Figures> {
+pub(crate) fn measure(args: &Args, listed: &Listed) -> anyhow::Result<(Figures, Vec<Round>)> {
     let gateway = Gateway::start(args)?;
     let (server, signer) = (gateway.peer.address, gateway.signer.as_ref());
     let honest = Honest::connect(server, signer, args.pairs, args.rate)?;
-    let board = Board::default();
+    let (board, samples) = (Board::default(), honest.samples());
     std::thread::scope(|scope| {
         // Honest users answer pings from the beginning: a preparation can take long.
         let honest = scope.spawn(|| honest.run(&board));
         let seen = prepare(args, listed, &gateway)
-            .and_then(|crew| take_turns(scope, args, &gateway, &board, crew));
+            .and_then(|crew| take_turns(scope, args, &gateway, (&board, &samples), crew));
         board.end();
-        let ledger = joined(honest)?;
-        Ok(figures(listed, &ledger, seen?))
+        let (ledger, seen) = (joined(honest)?, seen?);
+        let rounds = samples.rounds();
+        let rules = seen.rules(args);
+        Ok((
+            figures(listed, &ledger, seen, judge(&rounds, rules)),
+            rounds,
+        ))
     })
 }
 
@@ -73,50 +77,85 @@ fn stage(gateway: &Gateway, number: usize) -> Stage<'_> {
 }
 
 /// What the measuring thread sees.
+#[derive(Default)]
 struct Seen {
     tally: Tally,
     memory: Memory,
-    cores: f64,
+    /// The seconds of a processor that the gateway took beside the attack.
+    cpu: f64,
+    /// The time of all attacks.
     attack: Duration,
+    /// The seconds of a processor that the attacker's thread and the sink took.
+    own: f64,
+    /// The time of the attacker's load elsewhere.
+    elsewhere: Duration,
 }
 
-/// Rounds of control, attack, and the attacker's load elsewhere if the command line says so; then the memory,
-/// and a last control.
+impl Seen {
+    /// Returns the part of a processor that the attacker's own programs take: beside the sink if there is one.
+    fn own_cores(&self) -> f64 {
+        let (seconds, time) = match self.elsewhere.is_zero() {
+            true => (self.tally.cpu, self.attack),
+            false => (self.own, self.elsewhere),
+        };
+        seconds / time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    fn rules(&self, args: &Args) -> Rules {
+        Rules {
+            rounds: args.rounds,
+            own_cores: self.own_cores(),
+        }
+    }
+}
+
+/// Rounds of control, attack, and the attacker's load elsewhere if the command line says so, until a look at them
+/// decides; then the memory, and a last control.
 fn take_turns<'scope>(
     scope: &'scope Scope<'scope, '_>,
     args: &Args,
     gateway: &Gateway,
-    board: &Board,
+    (board, samples): (&Board, &Samples),
     mut crew: Crew,
 ) -> anyhow::Result<Seen> {
     let time = Duration::from_secs_f64(args.seconds);
-    let (mut memory, mut index) = (Memory::default(), 0.0);
-    let (mut tally, mut cpu, mut attack) = (Tally::default(), 0.0, Duration::ZERO);
-    for round in 0..args.rounds {
+    let (mut seen, mut index) = (Seen::default(), 0.0);
+    let looks = seen.rules(args).looks();
+    for round in 1..=args.rounds {
         std::thread::sleep(WARM);
         board.begin(Turn::Before);
-        // The first control has no attack before it: the others are compared with it.
-        std::thread::sleep(if round == 0 { time * FIRST } else { time });
+        std::thread::sleep(time);
         board.begin(Turn::Between);
-        if round == 0 {
+        if round == 1 {
             index = gateway.index();
-            memory.before = gateway.memory();
+            seen.memory.before = gateway.memory();
         }
         crew.open()?;
-        let round = one_attack(scope, args, gateway, board, crew)?;
-        crew = round.crew;
+        let attacked = one_attack(scope, args, gateway, board, crew)?;
+        crew = attacked.crew;
         crew.leave();
-        cpu += round.cpu;
-        attack += round.time;
-        tally.add(&round.tally);
+        seen.cpu += attacked.cpu;
+        seen.attack += attacked.time;
+        seen.tally.add(&attacked.tally);
         let peak = gateway.watch(ARRIVE, || board.waiting() == 0);
-        memory.peak = memory.peak.max(round.peak).max(peak);
+        seen.memory.peak = seen.memory.peak.max(attacked.peak).max(peak);
         if args.sink {
-            crew = elsewhere(scope, args, board, crew, (&round.tally, round.time))?;
+            let done = (&attacked.tally, attacked.time);
+            let moved = elsewhere(scope, args, board, crew, done)?;
+            crew = moved.crew;
             crew.return_to(gateway.peer.address);
+            seen.own += moved.cpu;
+            seen.elsewhere += moved.time;
+        }
+        // Several attackers are judged by the share of the honest users.
+        let may_end = args.attackers == 1 && args.record.is_none();
+        let looks_now = may_end && looks.contains(&round);
+        if looks_now && judge(&samples.rounds(), seen.rules(args)).verdict != Verdict::Undecided {
+            break;
         }
     }
     drop(crew);
+    let memory = &mut seen.memory;
     let (left, patience) = (Instant::now(), Duration::from_secs(args.patience));
     loop {
         memory.stored = gateway.index() - index;
@@ -129,12 +168,7 @@ fn take_turns<'scope>(
     board.begin(Turn::After);
     std::thread::sleep(time);
     board.begin(Turn::Between);
-    Ok(Seen {
-        tally,
-        memory,
-        cores: cpu / attack.as_secs_f64(),
-        attack,
-    })
+    Ok(seen)
 }
 
 /// What the measuring thread sees of one attack.
@@ -173,6 +207,13 @@ fn one_attack<'scope>(
     })
 }
 
+/// What the measuring thread sees of the attacker's load elsewhere.
+struct Moved {
+    crew: Crew,
+    cpu: f64,
+    time: Duration,
+}
+
 /// Lets the attacker do what it did in `done` to a server that does nothing.
 fn elsewhere<'scope>(
     scope: &'scope Scope<'scope, '_>,
@@ -180,7 +221,7 @@ fn elsewhere<'scope>(
     board: &Board,
     mut crew: Crew,
     done: (&Tally, Duration),
-) -> anyhow::Result<Crew> {
+) -> anyhow::Result<Moved> {
     let (tally, attack) = done;
     let bytes = tally.bytes as f64 / attack.as_secs_f64();
     let sink = Peer::sink(bytes as u64)?;
@@ -188,12 +229,19 @@ fn elsewhere<'scope>(
     crew.open()?;
     let over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&over);
+    let (cpu, start) = (sink.cpu_seconds(), Instant::now());
     board.begin(Turn::Sink);
-    let attacking = scope.spawn(move || crew.attack(&told).map(|_| crew));
+    let attacking = scope.spawn(move || crew.attack(&told).map(|tally| (tally, crew)));
     std::thread::sleep(Duration::from_secs_f64(args.seconds));
     board.begin(Turn::Between);
+    let (cpu, time) = (sink.cpu_seconds() - cpu, start.elapsed());
     over.store(true, SeqCst);
-    joined(attacking)
+    let (tally, crew) = joined(attacking)?;
+    Ok(Moved {
+        crew,
+        cpu: cpu + tally.cpu,
+        time,
+    })
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -201,32 +249,22 @@ fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<
     ended.map_err(|_| anyhow::anyhow!("a thread panicked"))?
 }
 
-fn figures(listed: &Listed, ledger: &Ledger, seen: Seen) -> Figures {
+fn figures(listed: &Listed, ledger: &Ledger, seen: Seen, judged: Judged) -> Figures {
     let [before, attack, after, sink] = &ledger.turns;
-    let sinks = sink.p99_of_rounds();
-    let (controls, beside) = (before.p99_of_rounds(), attack.p99_of_rounds());
-    // The honest users may have had no processor for a whole turn: then nobody knows which rounds belong together.
-    let is_whole = controls.len() == beside.len();
-    let rounds = controls.into_iter().zip(beside).filter(|_| is_whole);
-    let round = |(at, (control, beside))| Round {
-        control,
-        beside,
-        sink: sinks.get(at).copied(),
-    };
-    let rounds: Vec<_> = rounds.enumerate().map(round).collect();
     Figures {
         attack: listed.name,
         about: listed.about,
         before: Percentiles::of(before),
         after: Percentiles::of(after),
         beside: Percentiles::of(attack),
-        judged: judge(&rounds),
+        judged,
         sink: (sink.count() > 0).then(|| Percentiles::of(sink)),
         worst_second_ms: attack.worst_second(),
         in_time: attack.share_in_time(),
         harm: ledger.harm,
         memory: seen.memory,
-        cores: seen.cores,
+        cores: seen.cpu / seen.attack.as_secs_f64(),
+        own_cores: seen.own_cores(),
         attack_seconds: seen.attack.as_secs_f64(),
         refused: seen.tally.refused(),
         attacker: seen.tally,

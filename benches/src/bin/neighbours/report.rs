@@ -6,10 +6,11 @@ use serde::Serialize;
 use trunkline_benches::figures::{columns, grouped, short};
 
 use crate::Args;
+use crate::judge::{Beyond, Judged};
 use crate::verdict::{Bounds, Figures};
 
 /// The columns of the tables.
-const HEAD: [&str; 13] = [
+const HEAD: [&str; 14] = [
     "attack",
     "control p50",
     "p99",
@@ -22,6 +23,7 @@ const HEAD: [&str; 13] = [
     "refused",
     "MiB",
     "cores",
+    "attacker",
     "verdict",
 ];
 
@@ -32,14 +34,15 @@ struct File<'a> {
     tokens: bool,
     attackers: usize,
     window: Option<usize>,
+    rounds: usize,
     seconds: f64,
     pairs: usize,
     rate: f64,
-    attacks: Vec<Judged<'a>>,
+    attacks: Vec<Verdict<'a>>,
 }
 
 #[derive(Serialize)]
-struct Judged<'a> {
+struct Verdict<'a> {
     misses: Vec<&'static str>,
     #[serde(flatten)]
     figures: &'a Figures,
@@ -58,12 +61,12 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
     let sink = judged.sink_p99_ms.map_or_else(String::new, |p99| {
         format!(", beside a sink p99 {} ms", short(p99))
     });
-    let [low, high] = judged.beyond_ms.map(|ms| format!("{ms:+.2}"));
+    let sink = format!("{sink}, {}", beyond(&judged));
     format!(
         "{:<16} control p50 {} p99 {} ms | beside p50 {} p99 {} ms, worst second {} ms, × {}, \
-         {:.1} % in 1 s{}, beyond the bound {low} to {high} ms in {} rounds | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
+         {:.1} % in 1 s{} in {} rounds | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
          honest {} lost, {} disordered, {} unanswered, {} refused, {} closed | \
-         memory {:.0} → {:.0} → {:.0} MiB, of which {:.1} stored | {:.2} cores | {}",
+         memory {:.0} → {:.0} → {:.0} MiB, of which {:.1} stored | {:.2} cores, the attacker {:.2} | {}",
         figures.attack,
         short(control.p50_ms),
         short(judged.control_p99_ms),
@@ -89,13 +92,37 @@ pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
         memory.after,
         memory.stored,
         figures.cores,
+        figures.own_cores,
         verdict(figures, bounds),
     )
+}
+
+/// Returns how far beyond the bounds of the control and of the sink it is, with intervals.
+fn beyond(judged: &Judged) -> String {
+    let against = |beyond: Beyond| format!("{} ({})", signed(beyond.ms), interval(beyond));
+    let control = against(judged.beyond_control);
+    match judged.beyond_sink {
+        Some(sink) => {
+            let sink = against(sink);
+            format!("beyond the bound {control} ms, beyond that of the sink {sink} ms")
+        }
+        None => format!("beyond the bound {control} ms"),
+    }
+}
+
+fn signed(ms: f64) -> String {
+    format!("{ms:+.2}")
+}
+
+fn interval(beyond: Beyond) -> String {
+    let [low, high] = beyond.interval_ms.map(signed);
+    format!("{low} to {high}")
 }
 
 fn verdict(figures: &Figures, bounds: Bounds) -> String {
     let misses = figures.misses(bounds);
     match misses.is_empty() {
+        true if figures.judged.is_by_sink() => "within the sink".to_owned(),
         true => figures.judged.verdict.word().to_owned(),
         false => format!("missed: {}", misses.join(", ")),
     }
@@ -115,7 +142,6 @@ fn row(figures: &Figures, bounds: Bounds) -> Vec<String> {
         memory,
         ..
     } = figures;
-    let [low, high] = judged.beyond_ms;
     vec![
         figures.attack.to_owned(),
         short(control.p50_ms),
@@ -124,7 +150,7 @@ fn row(figures: &Figures, bounds: Bounds) -> Vec<String> {
         short(judged.beside_p99_ms),
         short(figures.worst_second_ms),
         judged.sink_p99_ms.map_or_else(String::new, short),
-        format!("{low:+.2} to {high:+.2}"),
+        interval(judged.beyond()),
         format!("{:.1} %", figures.in_time * 100.0),
         grouped(figures.refused),
         format!(
@@ -132,6 +158,7 @@ fn row(figures: &Figures, bounds: Bounds) -> Vec<String> {
             memory.before, memory.peak, memory.after
         ),
         format!("{:.2}", figures.cores),
+        format!("{:.2}", figures.own_cores),
         verdict(figures, bounds),
     ]
 }
@@ -146,7 +173,7 @@ pub(crate) fn write(
     all: &[Figures],
     bounds: Bounds,
 ) -> anyhow::Result<()> {
-    let judged = |figures| Judged {
+    let judged = |figures| Verdict {
         misses: Figures::misses(figures, bounds),
         figures,
     };
@@ -155,6 +182,7 @@ pub(crate) fn write(
         tokens: args.tokens,
         attackers: args.attackers,
         window: args.window,
+        rounds: args.rounds,
         seconds: args.seconds,
         pairs: args.pairs,
         rate: args.rate,

@@ -86,6 +86,8 @@ pub(crate) struct Figures {
     pub(crate) memory: Memory,
     /// The cores that the gateway used beside the attack.
     pub(crate) cores: f64,
+    /// The part of a processor that the attacker's own programs take, with the sink if there was one.
+    pub(crate) own_cores: f64,
     pub(crate) attack_seconds: f64,
     /// How many of the attacker's commands were refused for the time being (error 111).
     pub(crate) refused: u64,
@@ -103,7 +105,7 @@ pub(crate) struct Bounds {
 }
 
 impl Figures {
-    /// Returns how many times higher the median of the 99th percentiles is beside the attack.
+    /// Returns how many times higher the 99th percentile is beside the attack.
     pub(crate) fn factor(&self) -> f64 {
         self.judged.beside_p99_ms / self.judged.control_p99_ms
     }
@@ -153,6 +155,7 @@ impl Figures {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::judge::tests::RULES;
     use crate::judge::{Round, judge};
 
     pub(crate) const ALONE: Bounds = Bounds {
@@ -169,14 +172,19 @@ pub(crate) mod tests {
         }
     }
 
-    /// Rounds whose control is 1 ms.
-    fn judged(beside: f64) -> Judged {
-        let round = Round {
-            control: 1.0,
-            beside,
+    /// Rounds with these milliseconds in each message, of the control and beside the attack.
+    fn judged_of<const ROUNDS: usize>(controls: [u32; ROUNDS], beside_micros: u32) -> Judged {
+        let round = |control| Round {
+            control: vec![control * 1_000; 100],
+            beside: vec![beside_micros; 100],
             sink: None,
         };
-        judge(&[round; 3])
+        judge(&controls.map(round), RULES)
+    }
+
+    /// Rounds whose control is 1 ms.
+    fn judged(beside_micros: u32) -> Judged {
+        judged_of([1; 6], beside_micros)
     }
 
     /// Figures of a gateway that kept everybody whole.
@@ -187,7 +195,7 @@ pub(crate) mod tests {
             before: percentiles(1.0),
             after: percentiles(1.0),
             beside: percentiles(1.2),
-            judged: judged(1.2),
+            judged: judged(1_200),
             sink: None,
             worst_second_ms: 1.4,
             in_time: 1.0,
@@ -199,6 +207,7 @@ pub(crate) mod tests {
                 stored: 0.0,
             },
             cores: 0.5,
+            own_cores: 0.2,
             attack_seconds: 4.0,
             refused: 0,
             attacker: Tally::default(),
@@ -213,7 +222,7 @@ pub(crate) mod tests {
     #[test]
     fn rounds_beyond_the_bound_are_a_miss() {
         let mut figures = whole();
-        figures.judged = judged(1.31);
+        figures.judged = judged(1_310);
         assert_eq!(figures.misses(ALONE), ["p99"]);
         assert!((figures.factor() - 1.31).abs() < 1e-9);
     }
@@ -221,22 +230,17 @@ pub(crate) mod tests {
     #[test]
     fn an_attack_that_is_felt_in_the_next_control_lingers() {
         let mut figures = whole();
-        let round = |control| Round {
-            control,
-            beside: 5.1,
-            sink: None,
-        };
-        figures.judged = judge(&[1.0, 5.0, 5.0, 5.0, 5.0].map(round));
+        figures.judged = judged_of([1, 5, 5, 5, 5, 5], 5_100);
         assert_eq!(figures.misses(ALONE), ["lingers"]);
-        figures.judged = judge(&[1.0, 1.9, 9.0, 1.1, 1.9].map(round));
-        assert!(!figures.misses(ALONE).contains(&"lingers"));
+        figures.judged = judged_of([1, 2, 1, 2, 1, 2], 2_100);
+        assert_eq!(figures.misses(ALONE), [""; 0]);
     }
 
     #[test]
     fn what_is_not_decided_is_no_miss_and_not_whole() {
         let mut figures = whole();
         assert!(!figures.is_undecided(ALONE));
-        figures.judged = judge(&[]);
+        figures.judged = judged_of([], 0);
         assert!(figures.is_undecided(ALONE));
         figures.harm.lost = 1;
         assert!(!figures.is_undecided(ALONE));
@@ -246,7 +250,7 @@ pub(crate) mod tests {
     fn an_attack_that_is_felt_later_lingers() {
         let mut figures = whole();
         figures.after = percentiles(500.0);
-        figures.judged = judged(300.0);
+        figures.judged = judged(300_000);
         assert_eq!(figures.misses(ALONE), ["p99", "lingers"]);
     }
 
@@ -257,7 +261,7 @@ pub(crate) mod tests {
             ..ALONE
         };
         let mut figures = whole();
-        figures.judged = judged(100.0);
+        figures.judged = judged(100_000);
         assert_eq!(figures.misses(many), [""; 0]);
         figures.in_time = 0.98;
         assert_eq!(figures.misses(many), ["share"]);

@@ -67,6 +67,15 @@ impl Attack for HalfOpen {
     }
 }
 
+/// Does nothing.
+pub(crate) struct Nothing;
+
+impl Attack for Nothing {
+    fn step(&mut self, _turn: &Turn<'_>, _pen: &mut Pen<'_>) -> Next {
+        Next::Rest
+    }
+}
+
 /// Sends pings as fast as the gateway reads them.
 pub(crate) struct Pings;
 

@@ -24,6 +24,12 @@ const fn listed(name: &'static str, about: &'static str, make: fn() -> Box<dyn A
     Listed { name, about, make }
 }
 
+/// No attack: connections that do nothing. What is measured beside it is what two controls differ by.
+pub(crate) const NOTHING: &Listed =
+    &listed("nothing", "nothing, to measure the bench itself", || {
+        Box::new(connections::Nothing)
+    });
+
 /// All attacks, in the order in which they are measured.
 pub(crate) const ALL: &[Listed] = &[
     listed("contacts", "add and remove 1,000 contacts", || {

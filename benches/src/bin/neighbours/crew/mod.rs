@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use mio::{Events, Poll, Token};
+use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 use crate::attack::{Attack, Entry, Listed, Manner, Next, Turn};
@@ -160,6 +161,7 @@ impl Crew {
         let mut turns = Turns::new()?;
         self.tally = Tally::default();
         let began = Instant::now();
+        let cpu = thread_seconds()?;
         while !over.load(SeqCst) {
             self.reopen()?;
             let stepped = self.step_all(over, began);
@@ -167,6 +169,7 @@ impl Crew {
             let wait = if stepped { Duration::ZERO } else { LOOK };
             self.wait(&mut turns, wait)?;
         }
+        self.tally.cpu = thread_seconds()? - cpu;
         Ok(self.tally.clone())
     }
 
@@ -277,6 +280,12 @@ impl Turns {
             buffer: vec![0; 256 << 10],
         })
     }
+}
+
+/// Returns the seconds of a processor that this thread has taken.
+fn thread_seconds() -> anyhow::Result<f64> {
+    let taken = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(Duration::from(taken).as_secs_f64())
 }
 
 /// Gives this thread the lowest priority of the kernel (`SCHED_IDLE`): a real attacker has a

@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) opened: u64,
     /// The number of connections that the gateway ended or refused.
     pub(crate) ended: u64,
+    /// The seconds of a processor that the thread of the attackers took.
+    pub(crate) cpu: f64,
 }
 
 impl Tally {
@@ -44,6 +46,7 @@ impl Tally {
         self.retry_ms = self.retry_ms.max(other.retry_ms);
         self.opened += other.opened;
         self.ended += other.ended;
+        self.cpu += other.cpu;
         for (code, count) in &other.errors {
             *self.errors.entry(*code).or_default() += count;
         }

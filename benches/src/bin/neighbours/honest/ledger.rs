@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::honest::person::{Person, Sent};
 use crate::latencies::Latencies;
+use crate::samples::Samples;
 use crate::turns::{COUNTED, Turn};
 
 /// What went wrong for honest users. All of it is 0 beside a gateway that keeps them whole.
@@ -26,6 +27,8 @@ pub(crate) struct Harm {
 pub(crate) struct Ledger {
     /// By turn of [`COUNTED`].
     pub(crate) turns: [Latencies; COUNTED.len()],
+    /// The latencies of single messages.
+    pub(crate) samples: Samples,
     /// What went wrong.
     pub(crate) harm: Harm,
     /// How many messages of the attack's turn have not arrived.
@@ -47,6 +50,7 @@ impl Ledger {
                 Latencies::new()?,
                 Latencies::new()?,
             ],
+            samples: Samples::default(),
             harm: Harm::default(),
             waiting: 0,
             last: Turn::Between,
@@ -54,19 +58,15 @@ impl Ledger {
     }
 
     /// Counts a message that is sent. The first one of a turn begins a round.
-    ///
-    /// # Errors
-    /// None, as the bounds of the histograms are valid.
-    pub(crate) fn sent(&mut self, turn: Turn, due: u64) -> anyhow::Result<()> {
+    pub(crate) fn sent(&mut self, turn: Turn, due: u64) {
         self.waiting += u64::from(turn == Turn::Attack);
         let begins = std::mem::replace(&mut self.last, turn) != turn;
         if let Some(at) = turn.counted() {
             self.turns[at].due(due);
             if begins {
-                self.turns[at].begin_round(due)?;
+                self.samples.begin_round(at, due);
             }
         }
-        Ok(())
     }
 
     /// Counts a message that arrived at `now`. `sender` is the user who sent it.
@@ -92,7 +92,9 @@ impl Ledger {
     fn record(&mut self, sent: Sent, now: u64) -> anyhow::Result<()> {
         self.waiting -= u64::from(sent.turn == Turn::Attack);
         if let Some(at) = sent.turn.counted() {
-            self.turns[at].record(sent.due, now.saturating_sub(sent.due))?;
+            let latency = now.saturating_sub(sent.due);
+            self.samples.record(at, sent.due, latency);
+            self.turns[at].record(sent.due, latency)?;
         }
         Ok(())
     }
@@ -147,7 +149,7 @@ mod tests {
             })
             .collect();
         for sent in &all {
-            ledger.sent(turn, sent.due).unwrap();
+            ledger.sent(turn, sent.due);
             person.on_the_way.push_back(*sent);
             person.sent += 1;
         }

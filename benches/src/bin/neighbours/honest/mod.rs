@@ -18,6 +18,7 @@ use trunkline_benches::talk::Talk;
 use trunkline_benches::tokens::Signer;
 
 use crate::honest::person::{Heard, Person};
+use crate::samples::Samples;
 use crate::stage::hello;
 use crate::turns::Board;
 
@@ -73,6 +74,11 @@ impl Honest {
         })
     }
 
+    /// Returns the latencies of single messages, which go on being added.
+    pub(crate) fn samples(&self) -> Samples {
+        self.ledger.samples.clone()
+    }
+
     /// Sends messages until the board says that the measurement is over, then waits for what is on
     /// its way. Returns what became of the messages.
     ///
@@ -96,7 +102,7 @@ impl Honest {
                 }
             } else {
                 while due <= self.nanos() {
-                    self.send(due, board)?;
+                    self.send(due, board);
                     due += self.arrivals.gap();
                 }
                 let wait = Duration::from_nanos(due.saturating_sub(self.nanos()).max(1));
@@ -120,18 +126,17 @@ impl Honest {
         self.start.elapsed().as_nanos() as u64
     }
 
-    fn send(&mut self, due: u64, board: &Board) -> anyhow::Result<()> {
+    fn send(&mut self, due: u64, board: &Board) {
         let from = self.arrivals.pick(self.people.len());
         let turn = board.turn();
         let sender = &mut self.people[from];
         if sender.stream.is_none() {
-            return Ok(());
+            return;
         }
-        self.ledger.sent(turn, due)?;
+        self.ledger.sent(turn, due);
         if !sender.send(&name(from ^ 1), due, turn) {
             self.ledger.harm.closed += 1;
         }
-        Ok(())
     }
 
     fn read(&mut self, at: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
