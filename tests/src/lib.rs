@@ -15,6 +15,7 @@
 //! - [`neighbours`]: two users who chat and must not notice what the rest of a test does;
 //! - [`reverse_proxy`]: nginx and HAProxy in front of a gateway;
 //! - [`s3`]: a store that speaks S3;
+//! - [`nats`]: NATS servers;
 //! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
@@ -28,6 +29,7 @@ pub mod dial;
 pub mod gateway;
 pub mod http;
 pub mod memory;
+pub mod nats;
 pub mod neighbours;
 pub mod port;
 pub mod process;

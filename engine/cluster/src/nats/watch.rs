@@ -1,0 +1,257 @@
+//! Whether the stream is still the one that is followed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::stream::{StreamError, StreamInfo};
+
+/// The answers in a row that a verdict against the stream needs. Servers that have just started, or that
+/// elect a leader, may say for a moment what is not so.
+const AGAIN: u32 = 3;
+
+/// The time for which the servers must say the same against the stream.
+const FOR: Duration = Duration::from_secs(1);
+
+/// The reason why the log is not followed any more. Nothing mends it but an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The stream is gone.
+    Gone,
+    /// There is another stream of the same name.
+    Recreated {
+        /// The time at which the followed stream was created.
+        was: String,
+        /// The time at which the present stream was created.
+        is: String,
+    },
+    /// The stream ends before a record that was there.
+    Shorter {
+        /// The sequence of its last record.
+        last: u64,
+        /// The sequence that should come next.
+        next: u64,
+    },
+    /// The stream begins after the record that should come next: the node was away for longer than the
+    /// stream remembers.
+    CutOff {
+        /// The sequence of its first record.
+        first: u64,
+        /// The sequence that should come next.
+        next: u64,
+    },
+    /// The stream has records before and after this one, and not this one.
+    Lost {
+        /// The sequence of the record.
+        sequence: u64,
+    },
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => write!(
+                f,
+                "the stream of the log is gone from the NATS servers: restore it from a backup, or create a new cluster and join its nodes anew"
+            ),
+            Self::Recreated { was, is } => write!(
+                f,
+                "the stream of the log was created anew at {is}, and this node follows the one of {was}: bring the old one back, or join this node anew"
+            ),
+            Self::Shorter { last, next } => write!(
+                f,
+                "the stream of the log ends with record {last}, and this node has all up to {}: the NATS servers have lost records; restore them, or join this node anew",
+                next - 1
+            ),
+            Self::CutOff { first, next } => write!(
+                f,
+                "the stream of the log begins with record {first}, and this node needs {next}: join this node anew (trunkline cluster join-from), and give the log more bytes"
+            ),
+            Self::Lost { sequence } => write!(
+                f,
+                "the NATS servers have lost record {sequence} of the log: restore it from a backup, or join this node anew from one that has it"
+            ),
+        }
+    }
+}
+
+/// Judges what the servers say of the stream.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The stream that is followed; `None` until the servers have said which it is.
+    created: Option<String>,
+    gone: Claim,
+    shorter: Claim,
+    /// The record that the leader of the stream does not have.
+    lost: Claim,
+}
+
+/// Something that the servers say again and again.
+#[derive(Debug, Default)]
+struct Claim {
+    times: u32,
+    since: Option<Instant>,
+}
+
+impl Claim {
+    /// Counts the claim. Returns whether it is to be believed.
+    fn again(&mut self, now: Instant) -> bool {
+        self.times += 1;
+        let since = *self.since.get_or_insert(now);
+        self.times >= AGAIN && now.duration_since(since) >= FOR
+    }
+
+    fn withdraw(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A verdict on the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is the stream. `last` is the sequence of its last record.
+    Fine { last: u64 },
+    /// Nothing is known. Ask soon again.
+    Unclear,
+    /// It is not to be followed.
+    Stop(Stop),
+}
+
+impl Watch {
+    pub(crate) fn new(created: Option<String>) -> Self {
+        Self {
+            created,
+            gone: Claim::default(),
+            shorter: Claim::default(),
+            lost: Claim::default(),
+        }
+    }
+
+    /// Judges an answer about the stream. The record `next` is the first that has not been passed on.
+    pub(crate) fn judge(
+        &mut self,
+        answer: &Result<StreamInfo, StreamError>,
+        next: u64,
+        now: Instant,
+    ) -> Verdict {
+        let info = match answer {
+            Ok(info) => info,
+            Err(StreamError::Absent(_)) => {
+                return match self.gone.again(now) {
+                    true => Verdict::Stop(Stop::Gone),
+                    false => Verdict::Unclear,
+                };
+            }
+            Err(_) => return Verdict::Unclear,
+        };
+        self.gone.withdraw();
+        let (first, last) = (info.first, info.last);
+        let was = self.created.get_or_insert_with(|| info.created.clone());
+        if *was != info.created {
+            let (was, is) = (was.clone(), info.created.clone());
+            return Verdict::Stop(Stop::Recreated { was, is });
+        }
+        if first > next {
+            return Verdict::Stop(Stop::CutOff { first, next });
+        }
+        if last + 1 < next {
+            return match self.shorter.again(now) {
+                true => Verdict::Stop(Stop::Shorter { last, next }),
+                false => Verdict::Unclear,
+            };
+        }
+        self.shorter.withdraw();
+        Verdict::Fine { last }
+    }
+
+    /// Takes that the leader of the stream does not have the record `next`, though there are later ones.
+    pub(crate) fn has_not(&mut self, next: u64, now: Instant) -> Option<Stop> {
+        let is_lost = self.lost.again(now);
+        is_lost.then_some(Stop::Lost { sequence: next })
+    }
+
+    /// Takes that a record has come.
+    pub(crate) fn has(&mut self) {
+        self.lost.withdraw();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(created: &str, first: u64, last: u64) -> Result<StreamInfo, StreamError> {
+        Ok(StreamInfo {
+            created: created.into(),
+            first,
+            last,
+            bytes: 0,
+            max_bytes: 0,
+            replicas: 1,
+            leader: None,
+            followers: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_stream_is_judged_by_its_name_its_ends_and_its_birth() {
+        let now = Instant::now();
+        let judge = |created: Option<&str>, answer, next| {
+            Watch::new(created.map(str::to_owned)).judge(&answer, next, now)
+        };
+        let fine = |last| Verdict::Fine { last };
+        assert_eq!(judge(None, info("a", 0, 0), 1), fine(0));
+        assert_eq!(judge(Some("a"), info("a", 3, 9), 3), fine(9));
+        assert_eq!(judge(Some("a"), info("a", 3, 9), 10), fine(9));
+        let recreated = Stop::Recreated {
+            was: "a".into(),
+            is: "b".into(),
+        };
+        assert_eq!(
+            judge(Some("a"), info("b", 3, 9), 3),
+            Verdict::Stop(recreated)
+        );
+        let cut_off = Stop::CutOff { first: 3, next: 2 };
+        assert_eq!(judge(Some("a"), info("a", 3, 9), 2), Verdict::Stop(cut_off));
+        assert_eq!(judge(Some("a"), info("a", 3, 9), 11), Verdict::Unclear);
+        // The birth is learned once.
+        let mut watch = Watch::new(None);
+        assert_eq!(watch.judge(&info("a", 1, 1), 1, now), fine(1));
+        let verdict = watch.judge(&info("b", 1, 1), 1, now);
+        assert!(matches!(verdict, Verdict::Stop(Stop::Recreated { .. })));
+    }
+
+    #[test]
+    fn what_may_pass_must_be_said_again_and_for_a_while() {
+        let began = Instant::now();
+        let absent = || Err(StreamError::Absent("x".into()));
+        let says = |answer: &dyn Fn() -> Result<StreamInfo, StreamError>, times: &[u32]| {
+            let mut watch = Watch::new(Some("a".into()));
+            let said = times.iter().map(|ms| {
+                let now = began + Duration::from_millis((*ms).into());
+                watch.judge(&answer(), 11, now)
+            });
+            said.last().unwrap()
+        };
+        let gone = Verdict::Stop(Stop::Gone);
+        let shorter = Verdict::Stop(Stop::Shorter { last: 9, next: 11 });
+        let short = || info("a", 3, 9);
+        for (answer, stop) in [
+            (&absent as &dyn Fn() -> _, &gone),
+            (&short as &dyn Fn() -> _, &shorter),
+        ] {
+            assert_eq!(says(answer, &[0, 1, 999]), Verdict::Unclear);
+            assert_eq!(says(answer, &[0, 1_000]), Verdict::Unclear);
+            assert_eq!(says(answer, &[0, 1, 1_000]), *stop);
+        }
+        // One answer of another kind takes it back.
+        let mut watch = Watch::new(Some("a".into()));
+        for ms in [0, 400, 800] {
+            let now = began + Duration::from_millis(ms);
+            assert_eq!(watch.judge(&absent(), 10, now), Verdict::Unclear);
+        }
+        watch.judge(&info("a", 3, 9), 10, began);
+        let later = began + Duration::from_secs(9);
+        assert_eq!(watch.judge(&absent(), 10, later), Verdict::Unclear);
+    }
+}

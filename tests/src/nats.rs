@@ -1,0 +1,287 @@
+//! NATS servers with JetStream, and a client that knows nothing of the library under test.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::port::{Kept, keep};
+use crate::process::Process;
+use crate::wait;
+
+/// The names of the servers, in their order.
+pub const NAMES: [&str; 3] = ["n0", "n1", "n2"];
+
+/// NATS servers that know each other. Dropping them kills them.
+#[derive(Debug)]
+pub struct Servers {
+    program: PathBuf,
+    servers: Vec<Server>,
+    folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Server {
+    client: Kept,
+    route: Kept,
+    process: Option<Process>,
+}
+
+/// Returns the program of the NATS server, if it is installed. Says on standard error if it is not.
+pub fn installed() -> Option<PathBuf> {
+    let program = std::env::var_os("TRUNKLINE_TEST_NATS").map(PathBuf::from);
+    let program = program.filter(|it| it.is_file());
+    if program.is_none() {
+        eprintln!("skipped: no NATS server (TRUNKLINE_TEST_NATS); tests/run installs one");
+    }
+    program
+}
+
+impl Servers {
+    /// Starts servers, and waits until their JetStream takes requests. `None` if the program is not installed.
+    ///
+    /// # Panics
+    /// A server does not start.
+    pub fn start(count: usize) -> Option<Self> {
+        Self::start_with(count, "")
+    }
+
+    /// Starts servers as [`Servers::start`] does, with more lines of configuration.
+    ///
+    /// # Panics
+    /// A server does not start.
+    pub fn start_with(count: usize, more: &str) -> Option<Self> {
+        let program = installed()?;
+        let server = |_| Server {
+            client: keep(0),
+            route: keep(0),
+            process: None,
+        };
+        let mut servers = Self {
+            program,
+            servers: (0..count).map(server).collect(),
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        for index in 0..count {
+            let config = servers.config(index) + more;
+            std::fs::write(servers.file(index), config).expect("a file");
+            servers.run(index);
+        }
+        for index in 0..count {
+            servers.is_ready(index);
+        }
+        if count > 1 {
+            wait::until("a leader of JetStream", || {
+                let mut all = servers.servers.iter().flat_map(|it| &it.process);
+                all.any(|it| it.stderr().contains("metadata leader"))
+                    .then_some(())
+            });
+        }
+        Some(servers)
+    }
+
+    fn file(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("{}.conf", NAMES[index]))
+    }
+
+    /// Returns the configuration of a server, with what docs/ recommends for a cluster.
+    fn config(&self, index: usize) -> String {
+        let server = &self.servers[index];
+        // One server alone that is killed loses nothing that the kernel has.
+        let sync = match self.servers.len() {
+            1 => "\"60s\"",
+            _ => "always",
+        };
+        let store = self.folder.path().join(NAMES[index]);
+        let mut config = format!(
+            "server_name: {}\nlisten: \"{}\"\nmax_payload: 1MB\nmax_pending: 256MB\nwrite_deadline: \"10s\"\n\
+             ping_interval: \"5s\"\nping_max: 2\n\
+             jetstream {{ store_dir: \"{}\", sync_interval: {sync}, max_memory_store: 64MB, max_file_store: 4GB }}\n",
+            NAMES[index],
+            server.client.address,
+            store.display(),
+        );
+        if self.servers.len() > 1 {
+            let routes = self
+                .servers
+                .iter()
+                .map(|it| format!("\"nats://{}\"", it.route.address));
+            let routes = routes.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(
+                config,
+                "cluster {{ name: tests, listen: \"{}\", routes: [{routes}], ping_interval: \"2s\" }}",
+                server.route.address
+            );
+        }
+        config
+    }
+
+    fn run(&mut self, index: usize) {
+        let mut command = Command::new(&self.program);
+        command.arg("-c").arg(self.file(index));
+        // As many of them as a machine has cores would each take all of these.
+        command.env("GOMAXPROCS", "2").env("GOMEMLIMIT", "256MiB");
+        self.servers[index].process = Some(Process::start(&mut command));
+    }
+
+    fn is_ready(&self, index: usize) {
+        let process = self.process(index);
+        wait::until("a NATS server", || {
+            process.stderr().contains("Server is ready").then_some(())
+        });
+    }
+
+    fn process(&self, index: usize) -> &Process {
+        self.servers[index]
+            .process
+            .as_ref()
+            .expect("the server runs")
+    }
+
+    /// Returns the URLs of the servers.
+    pub fn urls(&self) -> Vec<String> {
+        let url = |it: &Server| format!("nats://{}", it.client.address);
+        self.servers.iter().map(url).collect()
+    }
+
+    /// Returns the index of the server with this name.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn index(&self, name: &str) -> usize {
+        NAMES
+            .iter()
+            .position(|it| *it == name)
+            .expect("a server of the test")
+    }
+
+    /// Kills a server with SIGKILL.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn kill(&mut self, index: usize) {
+        let process = self.servers[index].process.take();
+        let _ = process.expect("the server runs").kill();
+    }
+
+    /// Starts a server that was killed, at its address and with its files, and waits until it is there.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn restart(&mut self, index: usize) {
+        self.run(index);
+        self.is_ready(index);
+    }
+
+    /// Stops a server (SIGSTOP).
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn pause(&self, index: usize) {
+        self.process(index).pause();
+    }
+
+    /// Lets a server run again after [`Servers::pause`].
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn resume(&self, index: usize) {
+        self.process(index).resume();
+    }
+
+    /// Connects a client.
+    ///
+    /// # Panics
+    /// The server takes no connection.
+    pub fn client(&self, index: usize) -> Raw {
+        Raw::connect(&self.servers[index].client.address.to_string())
+    }
+
+    /// Returns the folder in which a server has its files.
+    pub fn store(&self, index: usize) -> PathBuf {
+        Path::new(self.folder.path()).join(NAMES[index])
+    }
+}
+
+/// A client of a NATS server that writes and reads the protocol itself.
+#[derive(Debug)]
+pub struct Raw {
+    socket: TcpStream,
+    lines: BufReader<TcpStream>,
+}
+
+impl Raw {
+    fn connect(address: &str) -> Self {
+        let socket = TcpStream::connect(address).expect("a connection");
+        socket
+            .set_read_timeout(Some(wait::LIMIT))
+            .expect("a socket option");
+        let lines = BufReader::new(socket.try_clone().expect("a descriptor"));
+        let mut raw = Self { socket, lines };
+        let connect = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB answers 1\r\n";
+        raw.write(connect.as_bytes());
+        raw.settle();
+        raw
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("the server takes it");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty(), "the server closed the connection");
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    /// Waits until the server has taken everything so far.
+    ///
+    /// # Panics
+    /// The server closes the connection, or does not answer.
+    pub fn settle(&mut self) {
+        self.write(b"PING\r\n");
+        while self.line() != "PONG" {}
+    }
+
+    /// Publishes a message.
+    ///
+    /// # Panics
+    /// The server closes the connection.
+    pub fn publish(&mut self, subject: &str, bytes: &[u8]) {
+        let mut message = format!("PUB {subject} {}\r\n", bytes.len()).into_bytes();
+        message.extend_from_slice(bytes);
+        message.extend_from_slice(b"\r\n");
+        self.write(&message);
+    }
+
+    /// Asks, and returns the answer, which is JSON.
+    ///
+    /// # Panics
+    /// The answer is not JSON, or there is none.
+    pub fn ask(&mut self, subject: &str, bytes: &[u8]) -> Value {
+        self.write(format!("PUB {subject} answers {}\r\n", bytes.len()).as_bytes());
+        self.write(bytes);
+        self.write(b"\r\n");
+        loop {
+            let line = self.line();
+            if line == "PING" {
+                self.write(b"PONG\r\n");
+            }
+            assert!(!line.starts_with("HMSG"), "no answer of JetStream: {line}");
+            if line.starts_with("MSG answers ") {
+                let length = line.rsplit(' ').next().and_then(|it| it.parse().ok());
+                let mut answer = vec![0; length.expect("a length")];
+                self.lines.read_exact(&mut answer).expect("an answer");
+                return serde_json::from_slice(&answer).expect("JSON");
+            }
+        }
+    }
+}
