@@ -13,6 +13,7 @@
 //! - [`request`] checks a client's command and makes it ready for the sequencer or the readers.
 //! - [`sequencer`] decides commands and is the only writer of the store.
 //! - [`log`] is where its commits go.
+//! - [`follower`] takes the commits of another node in place of a sequencer.
 //! - [`told`] is what a commit tells, besides its records.
 //! - [`reader`] answers queries from the store.
 //! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
@@ -24,6 +25,7 @@
 //! - [`erasure`] knows what an erasure of a user has to remove.
 //! - [`call`] lets code in this process use the core as a client does.
 
+mod bytes;
 pub mod call;
 pub mod clock;
 pub mod cost;
@@ -34,6 +36,7 @@ pub mod event;
 pub mod exchange;
 mod failure;
 pub mod fit;
+pub mod follower;
 pub mod frames;
 pub mod hub;
 pub mod ids;

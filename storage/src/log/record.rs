@@ -133,6 +133,12 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Returns the values that the record sets, with their keys. Only a record from a [`Batch`](crate::Batch) is sure to
+    /// have them.
+    pub fn states(&self) -> impl Iterator<Item = StateEntry<'a>> + use<'a> {
+        self.states
+    }
+
     /// Returns the keys under which the record sets values. A record from a run of version 1 comes without
     /// them.
     pub fn state_keys(&self) -> impl Iterator<Item = TimelineId> + use<'a> {

@@ -104,6 +104,13 @@ impl Steady {
         leap
     }
 
+    /// Lets the steady time go on from `least`, unless it is later.
+    pub(crate) fn reach(&mut self, least: Duration) {
+        if self.steady.now() < least {
+            self.steady = Follower::new(least, Ahead::Hurry(HURRY), Back::Wait);
+        }
+    }
+
     /// Returns the steady time in milliseconds since 1970 UTC.
     pub(crate) fn steady(&self) -> u64 {
         self.steady.now().as_millis() as u64

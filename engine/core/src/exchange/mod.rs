@@ -47,7 +47,7 @@ pub use query::{
     PresenceQuery, PresenceUser, QUEUE, Query, Range,
 };
 pub use queue::{Commands, ToSequencer, queue, queue_with};
-pub use reply::{Answered, Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
+pub use reply::{Answered, Call, CallAnswer, Lost, Pending, Remote, ReplyConn, ReplyTo};
 pub use search::{FoundAt, Search};
 pub use wanted::Wanted;
 

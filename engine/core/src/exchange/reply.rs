@@ -19,6 +19,8 @@ pub enum ReplyTo {
     Conn(ReplyConn),
     /// A caller in this process, which receives a value.
     Call(Call),
+    /// Another node, which passes the answer on when it has learnt of the commit.
+    Remote(Remote),
 }
 
 /// A connection that waits for an answer.
@@ -34,15 +36,47 @@ pub struct ReplyConn {
     pub id: u32,
 }
 
+/// A command of another node. The node knows who waits for its answer.
+///
+/// It is one number, so that a [`ReplyTo`] does not grow: connections and calls of other nodes would need a longer
+/// name, and every node has to keep what it has forwarded anyway, because the next leader may have to decide it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote(u64);
+
+impl Remote {
+    /// The number of numbers that a node has for its commands: enough for eight years with a million commands per
+    /// second.
+    pub const NUMBERS: u64 = 1 << 48;
+
+    /// Returns the name of a command. `node` is the number that this process gives to the other node, and `number` that
+    /// which the other node gives to the command, modulo [`NUMBERS`](Self::NUMBERS).
+    #[must_use]
+    pub const fn new(node: u16, number: u64) -> Self {
+        Self(((node as u64) << 48) | (number % Self::NUMBERS))
+    }
+
+    /// Returns the number that this process gives to the other node.
+    #[must_use]
+    pub const fn node(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// Returns the number that the other node gives to the command.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 % Self::NUMBERS
+    }
+}
+
 // A batch holds thousands of these.
 const _: () = assert!(size_of::<ReplyTo>() == 16);
 
 impl ReplyTo {
-    /// Returns the connection that waits; `None` for a call.
+    /// Returns the connection of this process that waits; `None` for a call and for another node.
     pub fn conn(&self) -> Option<&ReplyConn> {
         match self {
             Self::Conn(conn) => Some(conn),
-            Self::Call(_) => None,
+            Self::Call(_) | Self::Remote(_) => None,
         }
     }
 }

@@ -109,6 +109,8 @@ pub fn run(
             // Nobody is there, not even to be told.
             ReplyTo::Conn(to) if mailbox(to).is_closed() => (None, Cost::NONE),
             ReplyTo::Call(_) if !is_wanted => (None, Cost::NONE),
+            // A node asks its own readers.
+            ReplyTo::Remote(_) => (None, Cost::NONE),
             &ReplyTo::Conn(to) if !is_wanted => {
                 (Some(Answered::Conn(dropped(&job, &to))), Cost::NONE)
             }
@@ -154,7 +156,7 @@ impl Worker {
     fn work(&mut self, job: &mut Job) -> Option<Answered> {
         let answered = match &job.reply_to {
             &ReplyTo::Conn(to) => self.answer(job, &to).map(Answered::Conn),
-            ReplyTo::Call(_) => self.value(job).map(Answered::Call),
+            ReplyTo::Call(_) | ReplyTo::Remote(_) => self.value(job).map(Answered::Call),
         };
         self.feed.trim();
         answered

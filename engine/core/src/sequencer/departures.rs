@@ -228,4 +228,4 @@ impl Departures {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -1,12 +1,21 @@
 //! How a sequencer ends: with its commands, or when its log is handed over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline_storage::CommitError;
+use trunkline_storage::{CommitError, Reader, Writer};
 
 use super::intake::Intake;
-use super::{Sequencer, SequencerParts};
+use super::outbox::Outbox;
+use super::{Departures, Sequencer, SequencerParts};
 use crate::clock::Clock;
+use crate::exchange::CommandBatch;
+use crate::hub::Hub;
+use crate::ids::Ids;
+use crate::log::Log;
+use crate::messaging::Messaging;
+use crate::metrics::SequencerMetrics;
+use crate::turns::Weights;
 
 /// How a sequencer ended.
 pub enum Ended {
@@ -24,16 +33,100 @@ pub struct HandedOver {
     /// The commands that were not decided, and the positions that wait for the store.
     waiting: Intake,
     passed: fn(&Clock) -> Duration,
+    /// The steady time of the log, if it is known. The clock of the machine may be behind it.
+    steady: Option<Duration>,
+}
+
+/// What a sequencer has left besides its store and its outbox, which a follower uses.
+pub(crate) struct Left {
+    log: Box<dyn Log>,
+    conversation_cache: usize,
+    rules: Messaging,
+    departures: Departures,
+    weights: Arc<Weights>,
+    metrics: Arc<SequencerMetrics>,
+    waiting: Intake,
+    passed: fn(&Clock) -> Duration,
+}
+
+impl Left {
+    /// Returns the hub of the gateway.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        self.departures.hub()
+    }
+
+    /// Removes some of the commands that were not decided, and all positions that wait. Returns them, and the bytes that
+    /// they took; `None` if there are no more.
+    pub(crate) fn undecided(&mut self) -> Option<(Box<CommandBatch>, usize)> {
+        self.waiting.take_batch()
+    }
 }
 
 impl HandedOver {
+    /// Returns the parts of a sequencer that has not begun yet, to [follow](crate::follower::Follower) first.
+    #[must_use]
+    pub fn of(parts: SequencerParts) -> Self {
+        let ids = Ids(parts.store.key());
+        Self {
+            waiting: Intake::new(ids, Arc::clone(&parts.weights)),
+            passed: Clock::passed,
+            steady: None,
+            parts,
+        }
+    }
+
     /// Returns a sequencer that continues from the state in the store, and first decides the commands that waited.
     #[must_use]
     pub fn go_on(self) -> Sequencer {
         let mut next = Sequencer::new(self.parts);
         next.intake = self.waiting;
         next.passed = self.passed;
+        if let Some(steady) = self.steady {
+            next.time.reach(steady);
+        }
         next
+    }
+
+    /// Takes the parts apart for a follower.
+    pub(crate) fn into_left(self) -> (Left, Writer, Reader, Outbox) {
+        let parts = self.parts;
+        let outbox = Outbox::new(parts.directory, parts.mailboxes, Arc::clone(&parts.metrics));
+        let left = Left {
+            log: parts.log,
+            conversation_cache: parts.conversation_cache,
+            rules: parts.rules,
+            departures: parts.departures,
+            weights: parts.weights,
+            metrics: parts.metrics,
+            waiting: self.waiting,
+            passed: self.passed,
+        };
+        (left, parts.writer, parts.store, outbox)
+    }
+
+    /// Puts the parts of a follower together, which are as of the steady time `steady` of the log.
+    pub(crate) fn from_left(
+        (left, writer, store, outbox): (Left, Writer, Reader, Outbox),
+        steady: Duration,
+    ) -> Self {
+        let (directory, mailboxes) = outbox.into_parts();
+        Self {
+            parts: SequencerParts {
+                writer,
+                log: left.log,
+                store,
+                conversation_cache: left.conversation_cache,
+                rules: left.rules,
+                directory,
+                departures: left.departures,
+                mailboxes,
+                weights: left.weights,
+                metrics: left.metrics,
+            },
+            waiting: left.waiting,
+            passed: left.passed,
+            steady: Some(steady),
+        }
     }
 }
 
@@ -81,6 +174,7 @@ impl Sequencer {
         self.receipts.hurry();
         // The batch refuses each commit.
         self.commit_all();
+        let steady = Duration::from_millis(self.batch.moment().steady);
         let (writer, log, store) = self.batch.into_parts();
         let (directory, mailboxes) = self.outbox.into_parts();
         let parts = SequencerParts {
@@ -99,6 +193,7 @@ impl Sequencer {
             parts,
             waiting: self.intake,
             passed: self.passed,
+            steady: Some(steady),
         }))
     }
 }

@@ -7,6 +7,7 @@ use trunkline_proto::Encoding;
 use trunkline_storage::backend::sim::SimDisk;
 use trunkline_storage::{Durability, Options, Store, TimelineId};
 
+use super::Sequencer;
 use super::asked::Asked;
 use super::batch::{Moment, OpenBatch};
 use super::conversations::Conversations;
@@ -60,6 +61,14 @@ pub(super) struct Fixture {
     pub(super) metrics: Arc<SequencerMetrics>,
 }
 
+impl Sequencer {
+    /// Lets time stand still: only costs end a commit, however slow the machine is.
+    pub(crate) fn stand_still(mut self) -> Self {
+        self.passed = |_| Duration::ZERO;
+        self
+    }
+}
+
 /// A command with its body.
 pub(super) struct Request(CommandBatch);
 
@@ -95,13 +104,13 @@ impl Request {
 
 /// The caller of a command, and the slot of the connection.
 #[derive(Clone, Copy)]
-pub(super) struct Caller<'a> {
-    pub(super) user: &'a str,
-    pub(super) conn: u32,
+pub(crate) struct Caller<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) conn: u32,
 }
 
 /// Adds a command to a batch. Its id is the number of commands in the batch.
-pub(super) fn push_command(
+pub(crate) fn push_command(
     ids: &Ids,
     batch: &mut CommandBatch,
     caller: Caller<'_>,

@@ -11,7 +11,7 @@ use trunkline_storage::{Position, TimelineId};
 use super::asked::Asked;
 use super::price;
 use crate::cost::Cost;
-use crate::exchange::{Command, CommandBatch};
+use crate::exchange::{Command, CommandBatch, ReplyTo};
 use crate::ids::{Ids, UserId};
 use crate::turns::{Entry, FairQueue, Flow, Form, Weights};
 
@@ -26,6 +26,12 @@ const KEPT_POSITIONS: usize = 1 << 12;
 
 /// The bytes that a waiting command takes besides its body: itself and its place in the queue.
 const BESIDES_BODY: usize = size_of::<Entry<Queued>>() + 64;
+
+/// The number of commands that are taken out together.
+const TAKEN_COMMANDS: usize = 1_024;
+
+/// The bytes of commands at which no more are taken out together.
+const TAKEN_BYTES: usize = 256 << 10;
 
 /// Commands in turns by user, and positions.
 pub(super) struct Intake {
@@ -104,6 +110,32 @@ impl Intake {
     /// Takes the next command whose turn it is; `None` without commands.
     pub(super) fn next(&mut self) -> Option<Entry<Queued>> {
         self.waiting.pop()
+    }
+
+    /// Removes commands that take turns, as many as a batch has, and all positions. Returns them, and the memory that the
+    /// commands took here in bytes; `None` if nothing waits. Commands of other nodes go: their nodes give them to the one
+    /// who decides next.
+    pub(super) fn take_batch(&mut self) -> Option<(Box<CommandBatch>, usize)> {
+        if self.is_empty() {
+            return None;
+        }
+        let (mut batch, mut bytes) = (Box::<CommandBatch>::default(), 0);
+        batch.positions = std::mem::take(&mut self.positions);
+        while batch.commands.len() < TAKEN_COMMANDS
+            && batch.bodies.len() < TAKEN_BYTES
+            && let Some(entry) = self.waiting.pop()
+        {
+            bytes += entry.bytes;
+            let Queued { mut command, body } = entry.item;
+            if matches!(command.reply_to, ReplyTo::Remote(_)) {
+                continue;
+            }
+            let start = batch.bodies.len();
+            batch.bodies.extend_from_slice(&body);
+            command.body = start..batch.bodies.len();
+            batch.push(command);
+        }
+        Some((batch, bytes))
     }
 
     /// Lets a user pay what a command cost beyond its estimate.

@@ -84,7 +84,6 @@ use groups::Groups;
 use intake::Intake;
 use membership::{GroupCommand, Membership};
 use messages::{Edit, Messages, ReactionChange, SendTerms};
-use outbox::{Outbox, Published};
 use pace::Pace;
 use pins::PinChange;
 use receipts::{Held, Receipt, Receipts};
@@ -96,7 +95,13 @@ use time::Time;
 
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
+#[cfg(test)]
+pub(crate) use departures::tests::nobody as no_departures;
+pub(crate) use ending::Left;
 pub use ending::{Ended, HandedOver};
+#[cfg(test)]
+pub(crate) use fixture::{Caller, push_command};
+pub(crate) use outbox::{Outbox, Published};
 pub use parts::SequencerParts;
 pub use price::probable;
 

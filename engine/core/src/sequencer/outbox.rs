@@ -11,7 +11,7 @@ use super::route::{self, Caller};
 use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::exchange::{
-    CallAnswer, Committed, Item, Items, Mail, Mailbox, Next, Outcome, ReplyTo, UNREADABLE,
+    CallAnswer, Committed, Failure, Item, Items, Mail, Mailbox, Next, Outcome, ReplyTo, UNREADABLE,
 };
 use crate::hub::BlockChange;
 use crate::ids::UserId;
@@ -21,7 +21,7 @@ use crate::position::Tokens;
 use crate::told::{Decided, Decision, PartRecipients, QueuedPart, Told};
 
 /// The answers and events of the batch under construction. They leave when the batch is committed.
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     directory: Arc<Directory>,
     mailboxes: Vec<Arc<Mailbox>>,
     /// The decided commands, in the order of their records.
@@ -35,17 +35,17 @@ pub(super) struct Outbox {
 
 /// A committed batch, with what readers of its records need.
 #[derive(Clone, Copy)]
-pub(super) struct Published<'a> {
-    pub(super) batch: &'a Arc<Batch>,
+pub(crate) struct Published<'a> {
+    pub(crate) batch: &'a Arc<Batch>,
     /// How far the wire time is ahead of the time in the records, in milliseconds, modulo 2^64.
-    pub(super) ahead: u64,
+    pub(crate) ahead: u64,
     /// The epochs that prove the positions in answers.
-    pub(super) epochs: &'a Epochs,
+    pub(crate) epochs: &'a Epochs,
 }
 
 impl Outbox {
     /// Returns an empty outbox for the shards that own these mailboxes.
-    pub(super) fn new(
+    pub(crate) fn new(
         directory: Arc<Directory>,
         mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<SequencerMetrics>,
@@ -61,7 +61,7 @@ impl Outbox {
     }
 
     /// Returns the directory and the mailboxes of the shards.
-    pub(super) fn into_parts(self) -> (Arc<Directory>, Vec<Arc<Mailbox>>) {
+    pub(crate) fn into_parts(self) -> (Arc<Directory>, Vec<Arc<Mailbox>>) {
         (self.directory, self.mailboxes)
     }
 
@@ -72,7 +72,7 @@ impl Outbox {
 
     /// Adds the answer to a command of `user`. The cost of the pushes comes beside that of the
     /// decision. `read_at` is that of the command, and 0 for an acknowledgement.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &mut self,
         reply_to: ReplyTo,
         user: UserId,
@@ -88,7 +88,7 @@ impl Outbox {
     }
 
     /// Adds a part of a receipt, which follows the answers added so far.
-    pub(super) fn tell(&mut self, recipients: PartRecipients) {
+    pub(crate) fn tell(&mut self, recipients: PartRecipients) {
         self.parts.push(QueuedPart {
             after: self.decided.len(),
             recipients,
@@ -124,8 +124,13 @@ impl Outbox {
         self.parts.clear();
     }
 
+    /// Replaces the answers with an error reply and drops the receipts, because nobody knows what became of the commands.
+    pub(crate) fn fail(&mut self, (code, text): Failure) {
+        self.refuse(Refused::new(code, text));
+    }
+
     /// Sends all answers and events of a committed batch, and empties the outbox.
-    pub(super) fn publish(&mut self, published: Published<'_>) {
+    pub(crate) fn publish(&mut self, published: Published<'_>) {
         if !published.batch.is_empty() {
             // The head rises before the first look-up of a user: see `Directory`.
             self.directory.raise_head(published.batch.last());
@@ -191,7 +196,7 @@ impl Outbox {
                 });
                 Some(shard)
             }
-            ReplyTo::Call(_) => None,
+            ReplyTo::Call(_) | ReplyTo::Remote(_) => None,
         };
         let mut pushed = Cost::NONE;
         match outcome.position() {
@@ -278,6 +283,7 @@ mod tests {
             reader: Some(BOB),
             device: None,
             others: [ALICE].into_iter().collect(),
+            acks: 0..1,
         });
         outbox.answer(conn(2), BOB, 0, Decision::unchanged(Done::Ack));
         (outbox, mailbox)

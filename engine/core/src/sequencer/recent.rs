@@ -131,7 +131,7 @@ impl Recent {
                     return Err(MAY_NOT_SEND);
                 }
                 let channel = group.pull_channel();
-                Ok(Reach::members(group.everybody(), channel))
+                Ok(Reach::members(group.everybody(), channel, 0))
             }
         }
     }

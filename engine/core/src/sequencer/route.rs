@@ -16,8 +16,9 @@ pub(super) enum Reach {
     Both([UserId; 2], usize),
     /// The members of a group, each with the own timeline.
     Members(Arc<[UserId]>),
-    /// The channel of a large group, which is the only timeline, and the members.
-    Channel([UserId; 1], Arc<[UserId]>),
+    /// The channel of a large group, which is the only timeline, and the members who see the message with this
+    /// sequence; all members with 0.
+    Channel([UserId; 1], Arc<[UserId]>, u64),
 }
 
 impl Reach {
@@ -27,10 +28,10 @@ impl Reach {
     }
 
     /// Returns the recipients in a group. `channel` is the timeline from which the members catch up,
-    /// if that is not their own.
-    pub(super) fn members(members: &Arc<[UserId]>, channel: Option<UserId>) -> Self {
+    /// if that is not their own. `seeing` is the sequence of the message that they see; 0 if they are all members.
+    pub(super) fn members(members: &Arc<[UserId]>, channel: Option<UserId>, seeing: u64) -> Self {
         match channel {
-            Some(channel) => Self::Channel([channel], Arc::clone(members)),
+            Some(channel) => Self::Channel([channel], Arc::clone(members), seeing),
             None => Self::Members(Arc::clone(members)),
         }
     }
@@ -40,7 +41,7 @@ impl Reach {
         match self {
             Self::Both(users, len) => &users[..*len],
             Self::Members(members) => members,
-            Self::Channel(channel, _) => channel,
+            Self::Channel(channel, ..) => channel,
         }
     }
 
@@ -49,7 +50,8 @@ impl Reach {
         match self {
             Self::Both([_, other], 2) => Audience::One(other),
             Self::Both(..) => Audience::Nobody,
-            Self::Members(members) | Self::Channel(_, members) => Audience::Members(members),
+            Self::Members(members) => Audience::Members(members),
+            Self::Channel(_, members, seeing) => Audience::Channel(members, seeing),
         }
     }
 }
@@ -119,7 +121,7 @@ pub(super) fn route(
                 deliver(&mut outgoing[shard], other, position)
             });
         }
-        Audience::Members(members) => pushes += spread(members),
+        Audience::Members(members) | Audience::Channel(members, _) => pushes += spread(members),
         Audience::MembersAnd(both) => pushes += spread(&both.members) + spread(&both.gone),
     }
     pushes as usize

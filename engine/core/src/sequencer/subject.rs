@@ -43,7 +43,7 @@ pub(super) fn in_group(batch: &OpenBatch, group: &mut Group, seq: u64) -> Reach 
     if !group.is_seen_by_all(seq) {
         batch.name(group.len());
     }
-    Reach::members(&group.who_see(seq), channel)
+    Reach::members(&group.who_see(seq), channel, seq)
 }
 
 /// Returns the recipients of an event about a message of a 1:1 conversation. A new user of an erased name cannot

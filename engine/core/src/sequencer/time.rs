@@ -95,6 +95,11 @@ impl Time {
         }
     }
 
+    /// Goes on from `steady`, a time that records of other nodes have, unless the time is later.
+    pub(super) fn reach(&mut self, steady: Duration) {
+        self.steady.reach(steady);
+    }
+
     /// Returns the wire time, which clients see.
     pub(super) fn wire(&self) -> Duration {
         self.steady.wire()

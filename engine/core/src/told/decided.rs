@@ -73,8 +73,11 @@ pub(crate) enum Audience {
     Nobody,
     /// The other user of a 1:1 conversation.
     One(UserId),
-    /// The members of a group. All events of the group share the list.
+    /// The members of a group, who are in the fan-out of the record. All events of the group share the list.
     Members(Arc<[UserId]>),
+    /// The members of a large group who see the message with this sequence; all members with 0. The fan-out of the
+    /// record has the channel of the group instead.
+    Channel(Arc<[UserId]>, u64),
     /// The members of a group, and users who left with this event.
     MembersAnd(Box<MembersAndGone>),
 }
@@ -92,7 +95,7 @@ impl Audience {
         match self {
             Self::Nobody => 0,
             Self::One(_) => 1,
-            Self::Members(members) => members.len(),
+            Self::Members(members) | Self::Channel(members, _) => members.len(),
             Self::MembersAnd(both) => both.members.len() + both.gone.len(),
         }
     }

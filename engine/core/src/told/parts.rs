@@ -1,5 +1,7 @@
 //! The parts of receipts, and the users who learn of them.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 use trunkline_storage::Position;
 
@@ -14,7 +16,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Returns the device that waits for an answer; `None` for a call, which comes from no device.
+    /// Returns the device of this process that waits for an answer; `None` for a call, which comes from no device, and
+    /// for another node.
     pub(crate) fn of(reply_to: &ReplyTo) -> Option<Self> {
         let to = reply_to.conn()?;
         Some(Self {
@@ -33,10 +36,12 @@ pub(crate) struct PartRecipients {
     pub(crate) part: usize,
     /// The user whose marks the part has, if the user receives it: on all devices except `device`.
     pub(crate) reader: Option<UserId>,
-    /// The only device that acknowledged; `None` if several devices or a call did.
+    /// The only device that acknowledged; `None` if several devices did, a call, or another node.
     pub(crate) device: Option<Device>,
     /// Other users. All their devices receive the part.
     pub(crate) others: SmallVec<[UserId; 2]>,
+    /// The acknowledgements that the part comes from: their places among the decided commands behind the part.
+    pub(crate) acks: Range<usize>,
 }
 
 /// A part of a receipt with its recipients.

@@ -359,3 +359,20 @@ fn the_first_right_time_of_a_machine_without_a_clock() {
     assert_eq!(machine.wire(), machine.system);
     assert!(machine.steady() < 2 * DAY);
 }
+
+#[test]
+fn records_of_other_nodes_are_never_ahead_of_the_time() {
+    // The clock of this node is ten minutes behind.
+    let system = NOW - 10 * MINUTE;
+    let look = |passed| Look {
+        passed,
+        system: system + passed,
+    };
+    let mut steady = Steady::start(look(Duration::ZERO), None, 0);
+    steady.reach(NOW);
+    assert_eq!(steady.steady(), millis(NOW));
+    steady.reach(NOW - SECOND);
+    assert_eq!(steady.steady(), millis(NOW));
+    steady.look(look(SECOND));
+    assert!(steady.steady() > millis(NOW));
+}

@@ -12,7 +12,7 @@ use crate::sequencer::{MIN_CONVERSATIONS, Sequencer, SequencerParts};
 const DEVICE: crate::ids::DeviceMark = crate::ids::DeviceMark([1; 4]);
 
 /// Returns departures of a hub that stores no last-seen times.
-pub(in crate::sequencer) fn nobody(directory: &Arc<Directory>) -> Departures {
+pub(crate) fn nobody(directory: &Arc<Directory>) -> Departures {
     departures(directory, 0, Arc::default())
 }
 

@@ -458,12 +458,16 @@ impl<'a> Delta<'a> {
         let named = self.named.iter().map(|named| named.user);
         let everybody = Arc::clone(group.everybody());
         let gone: Box<[_]> = named.clone().filter(|_| !self.adds()).collect();
-        let fanout = match group.pull_channel() {
-            Some(channel) if was_pull => named.chain([channel]).collect(),
-            _ => everybody.iter().chain(&gone).copied().collect(),
+        let channel = group.pull_channel().filter(|_| was_pull);
+        let fanout = match channel {
+            Some(channel) => named.chain([channel]).collect(),
+            None => everybody.iter().chain(&gone).copied().collect(),
         };
         let audience = if gone.is_empty() {
-            Audience::Members(everybody)
+            match channel {
+                Some(_) => Audience::Channel(everybody, 0),
+                None => Audience::Members(everybody),
+            }
         } else {
             Audience::MembersAnd(Box::new(MembersAndGone {
                 members: everybody,

@@ -11,6 +11,7 @@
 
 mod hold;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -458,8 +459,14 @@ fn authors(
 
 /// Notes the recipients of the parts of a receipt, which receive them after the commit.
 fn tell(outbox: &mut Outbox, readers: &[Reader], recipients: &Recipients, position: Position) {
-    for (part, (reader, told, with_read)) in recipients.parts().enumerate() {
-        let reader = &readers[reader];
+    // The answers follow in the order of the readers.
+    let mut acks = SmallVec::<[Range<usize>; 4]>::new();
+    for reader in readers {
+        let start = acks.last().map_or(0, |before| before.end);
+        acks.push(start..start + reader.commands.len());
+    }
+    for (part, (number, told, with_read)) in recipients.parts().enumerate() {
+        let reader = &readers[number];
         let others = recipients.fanout.iter().enumerate();
         let others = others.filter(|(place, _)| told >> place & 1 == 1);
         let others = others.map(|(_, user)| *user);
@@ -469,6 +476,7 @@ fn tell(outbox: &mut Outbox, readers: &[Reader], recipients: &Recipients, positi
             reader: with_read.then_some(reader.user),
             device: reader.device,
             others: others.filter(|user| *user != reader.user).collect(),
+            acks: acks[number].clone(),
         });
     }
 }

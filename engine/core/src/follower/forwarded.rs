@@ -1,0 +1,168 @@
+//! The commands of this node that the leader decides.
+
+use std::collections::HashMap;
+
+use crate::exchange::{CommandBatch, Remote, ReplyTo};
+use crate::told::Device;
+
+/// The maximum number of commands that wait for their answers. The leader keeps as many acknowledgements as a fourth
+/// of it for some time.
+const MOST: usize = 1 << 18;
+
+/// The receivers of the answers to the commands that were forwarded, by the numbers of the commands.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    /// The number of the next command.
+    next: u64,
+    waiting: HashMap<u64, Waits>,
+    most: usize,
+}
+
+impl Default for Forwarded {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            waiting: HashMap::new(),
+            most: MOST,
+        }
+    }
+}
+
+/// The receiver of an answer.
+#[derive(Debug)]
+pub(super) struct Waits {
+    pub(super) reply_to: ReplyTo,
+    /// The time at which the shard read the command, as in [`Command::read_at`](crate::exchange::Command::read_at).
+    pub(super) read_at: u32,
+}
+
+impl Forwarded {
+    /// Gives each command of a batch a number, and keeps its receiver. Returns whether there was room; without room
+    /// nothing changes. A command that has a number already keeps it.
+    pub(super) fn enter(&mut self, batch: &mut CommandBatch) -> bool {
+        if self.waiting.len() + batch.commands.len() > self.most {
+            return false;
+        }
+        for command in &mut batch.commands {
+            if matches!(command.reply_to, ReplyTo::Remote(_)) {
+                continue;
+            }
+            let number = self.next;
+            self.next = (number + 1) % Remote::NUMBERS;
+            let name = ReplyTo::Remote(Remote::new(0, number));
+            let waits = Waits {
+                reply_to: std::mem::replace(&mut command.reply_to, name),
+                read_at: std::mem::take(&mut command.read_at),
+            };
+            self.waiting.insert(number, waits);
+        }
+        true
+    }
+
+    /// Gives the commands of a batch their receivers back. Removes those that have been answered from the batch.
+    pub(super) fn take_back(&mut self, batch: &mut CommandBatch) {
+        batch.commands.retain_mut(|command| {
+            let ReplyTo::Remote(name) = command.reply_to else {
+                return true;
+            };
+            let Some(waits) = self.waiting.remove(&name.number()) else {
+                return false;
+            };
+            (command.reply_to, command.read_at) = (waits.reply_to, waits.read_at);
+            true
+        });
+    }
+
+    /// Removes the receiver of the answer to a command; `None` if it has its answer.
+    pub(super) fn take(&mut self, number: u64) -> Option<Waits> {
+        self.waiting.remove(&number)
+    }
+
+    /// Returns whether a command has no answer yet.
+    pub(super) fn is_waiting(&self, number: u64) -> bool {
+        self.waiting.contains_key(&number)
+    }
+
+    /// Returns the number of commands that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Removes all receivers.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Waits> {
+        self.waiting.drain().map(|(_, waits)| waits)
+    }
+
+    /// Returns the only device that sent these commands; `None` if several devices or a call did. They all wait.
+    pub(super) fn device(&self, numbers: &[u64]) -> Option<Device> {
+        let of = |number| Device::of(&self.waiting.get(number)?.reply_to);
+        let device = of(numbers.first()?)?;
+        let mut others = numbers.iter();
+        others
+            .all(|number| of(number) == Some(device))
+            .then_some(device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+    use crate::event::BodyNames;
+    use crate::exchange::{Action, Call, Command, Members};
+
+    /// Returns a batch of commands of calls that nobody waits for.
+    fn batch(commands: usize) -> CommandBatch {
+        let mut batch = CommandBatch::default();
+        for _ in 0..commands {
+            batch.push(Command {
+                reply_to: ReplyTo::Call(Call::new().0),
+                user: TimelineId(1),
+                conversation: TimelineId(2),
+                members: Members::Group,
+                body: 0..0,
+                names: BodyNames::default(),
+                action: Action::Settings,
+                read_at: 0,
+            });
+        }
+        batch
+    }
+
+    fn numbers(batch: &CommandBatch) -> Vec<Option<u64>> {
+        let number = |command: &Command| match command.reply_to {
+            ReplyTo::Remote(name) => Some(name.number()),
+            _ => None,
+        };
+        batch.commands.iter().map(number).collect()
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for() {
+        let mut forwarded = Forwarded {
+            most: 3,
+            ..Forwarded::default()
+        };
+        let (mut first, mut second) = (batch(2), batch(2));
+        assert!(forwarded.enter(&mut first));
+        assert!(!forwarded.enter(&mut second));
+        assert_eq!(numbers(&second), [None, None]);
+        assert!(forwarded.take(0).is_some() && forwarded.take(0).is_none());
+        assert!(forwarded.enter(&mut second));
+        assert_eq!(numbers(&first), [Some(0), Some(1)]);
+        assert_eq!(numbers(&second), [Some(2), Some(3)]);
+        assert!(!forwarded.is_waiting(0) && forwarded.is_waiting(3));
+    }
+
+    #[test]
+    fn numbers_begin_anew_after_the_last() {
+        let mut forwarded = Forwarded {
+            next: Remote::NUMBERS - 1,
+            ..Forwarded::default()
+        };
+        let mut batch = batch(2);
+        assert!(forwarded.enter(&mut batch));
+        assert_eq!(numbers(&batch), [Some(Remote::NUMBERS - 1), Some(0)]);
+    }
+}

@@ -1,0 +1,420 @@
+//! A node that follows: it takes the commits of the log that another node decides, and tells its own users.
+//!
+//! For each commit, in the order of the log:
+//!
+//! 1. The node reads what the commit told, and the members of the large groups in it as they were before.
+//! 2. It applies the records to its own store, at the same positions ([`Writer::apply`]).
+//! 3. It raises the head of its directory, and lists the records for its own shards by the same rules as the sequencer
+//!    (`Outbox`). It answers the commands that it forwarded itself, of connections and of calls. Nobody else can.
+//!
+//! Its shards and callers put their commands into the queue as ever. [`Follower::forward`] names those of a batch, so
+//! that the batch can go to the leader, and keeps who waits for the answers.
+//!
+//! A node changes its role with the same writer, directory and mailboxes: [`Follower::new`] takes what a sequencer has
+//! left, and [`Follower::lead`] gives it back to become one.
+//!
+//! Not here: presence and last-seen times of users at other nodes, and topics. Each node knows its own.
+
+mod forwarded;
+mod rosters;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod time;
+mod walk;
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{
+    ApplyError, Batch, CommitError, Position, ReadError, Reader, Record, Writer,
+};
+
+use crate::cost::Cost;
+use crate::exchange::{CommandBatch, Commands, Failure, Outcome, Remote, ReplyTo};
+use crate::ids::{Ids, UserId};
+use crate::sequencer::{HandedOver, Left, Outbox, Published};
+use crate::told::{
+    Audience, By, Decision, Entry, Heard, HeardAudience, HeardError, HeardOutcome, HeardUser,
+    Incarnation, MembersAndGone, PartRecipients,
+};
+use forwarded::{Forwarded, Waits};
+use rosters::{LoadError, Rosters};
+use texts::Texts;
+use time::LogTime;
+use walk::Walk;
+
+/// The reason why a node cannot follow the log.
+#[derive(Debug)]
+pub enum FollowError {
+    /// What the commit told cannot be read. Nothing of the commit is in the store.
+    Told(HeardError),
+    /// The store could not be read. Nothing of the commit is in the store: take it again later.
+    Read(ReadError),
+    /// The store did not take the records. [`Writer::apply`] says what may be in the store.
+    Apply(ApplyError),
+    /// The records are in the store, but what the commit told does not fit to them. The users of the node may miss
+    /// events: end their sessions.
+    Misfit,
+}
+
+impl fmt::Display for FollowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(error) => error.fmt(f),
+            Self::Read(error) => write!(f, "the members of a group could not be read: {error}"),
+            Self::Apply(error) => write!(f, "the store did not take a commit of the leader: {error}"),
+            Self::Misfit => f.write_str(
+                "what a commit of the leader told does not fit to its records: run the same version of the gateway on all nodes",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FollowError {}
+
+impl From<HeardError> for FollowError {
+    fn from(error: HeardError) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<ApplyError> for FollowError {
+    fn from(error: ApplyError) -> Self {
+        Self::Apply(error)
+    }
+}
+
+impl From<LoadError> for FollowError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Read(error) => Self::Read(error),
+            LoadError::Unknown => Self::Misfit,
+        }
+    }
+}
+
+/// The answer to a forwarded command of which the node will not learn what became.
+const UNKNOWN: Failure = (
+    ErrorCode::StorageUnavailable,
+    "the leader of the cluster changed: whether this was stored is not known; send it again with the same key",
+);
+
+/// A node that follows the log of another one. It is the only writer of its store.
+pub struct Follower {
+    node: Incarnation,
+    /// What a sequencer would go on with, without what is below.
+    left: Left,
+    writer: Writer,
+    store: Reader,
+    outbox: Outbox,
+    rosters: Rosters,
+    forwarded: Forwarded,
+    texts: Texts,
+    time: LogTime,
+}
+
+impl Follower {
+    /// Returns the follower with the parts that a sequencer has left, or that one would begin with
+    /// ([`HandedOver::of`]). `node` is this run of the node, as other nodes name it in what they tell.
+    #[must_use]
+    pub fn new(handed_over: HandedOver, node: Incarnation) -> Self {
+        let (left, writer, store, outbox) = handed_over.into_left();
+        let ids = Ids(store.key());
+        let hub = left.hub();
+        hub.blocks.load(&store, &ids);
+        Self {
+            node,
+            time: LogTime::of(&hub.clock),
+            rosters: Rosters::new(ids),
+            forwarded: Forwarded::default(),
+            texts: Texts::default(),
+            left,
+            writer,
+            store,
+            outbox,
+        }
+    }
+
+    /// Returns what a sequencer needs to go on: this node decides from now on. Take the commands that were forwarded
+    /// and not answered back before ([`take_back`](Self::take_back)), and let the sequencer decide them; those that are
+    /// not taken back are answered with 115.
+    #[must_use]
+    pub fn lead(mut self) -> HandedOver {
+        self.give_up();
+        let steady = self.time.steady();
+        HandedOver::from_left((self.left, self.writer, self.store, self.outbox), steady)
+    }
+
+    /// Returns commands that the sequencer before did not decide, in batches, and the positions that wait; `None` when
+    /// there are no more. Forward them before later ones. `commands` is the queue that they came from: they take no
+    /// room in it any more.
+    pub fn undecided(&mut self, commands: &Commands) -> Option<Box<CommandBatch>> {
+        let (batch, bytes) = self.left.undecided()?;
+        commands.release(bytes);
+        Some(batch)
+    }
+
+    /// Names the commands of a batch for the leader: each has the number of [`Remote::number`] from now on, and the
+    /// follower keeps who waits for its answer. A command that was named before keeps its name.
+    ///
+    /// Returns whether there was room. Without room nothing changes: forward the batch later.
+    #[must_use]
+    pub fn forward(&mut self, batch: &mut CommandBatch) -> bool {
+        self.forwarded.enter(batch)
+    }
+
+    /// Takes a batch back that was forwarded, because this node will decide it itself. Commands that have been answered
+    /// are no longer in it.
+    pub fn take_back(&mut self, batch: &mut CommandBatch) {
+        self.forwarded.take_back(batch);
+    }
+
+    /// Returns whether a forwarded command has no answer yet.
+    #[must_use]
+    pub fn is_waiting(&self, number: u64) -> bool {
+        self.forwarded.is_waiting(number)
+    }
+
+    /// Returns the number of forwarded commands without an answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.forwarded.len()
+    }
+
+    /// Answers all forwarded commands with 115: their outcome is not known.
+    pub fn give_up(&mut self) {
+        for waits in self.forwarded.drain() {
+            // Only connections and calls wait here, and neither needs the user of a failed command.
+            let decision = Decision::private(Outcome::Failed(UNKNOWN.0, UNKNOWN.1));
+            self.outbox
+                .answer(waits.reply_to, UserId::default(), waits.read_at, decision);
+        }
+        self.publish(&Arc::default(), 0);
+    }
+
+    /// Lets the time pass for the other threads and the store. Call it once a second while no commits come.
+    pub fn tick(&mut self) {
+        let clock = &self.left.hub().clock;
+        self.time.go_on(clock.passed());
+        self.time.show(clock, &mut self.writer);
+    }
+
+    /// Makes what was applied durable, before the process ends.
+    ///
+    /// # Errors
+    /// [`Writer::sync`] names them.
+    pub fn close(&mut self) -> Result<(), CommitError> {
+        self.writer.sync()
+    }
+
+    /// Returns the position up to which the store has the log.
+    #[must_use]
+    pub const fn next_position(&self) -> Position {
+        self.writer.next_position()
+    }
+
+    /// Takes the next commit of the log: the transcript of its records, which is empty for a commit without any, and
+    /// what it told ([`Told::write`](crate::told::Told::write)).
+    ///
+    /// # Errors
+    /// [`FollowError`] says why, and what to do. No record of the commit is told then. After [`FollowError::Misfit`] the
+    /// commands of this node that the commit answered are answered with 115.
+    pub fn take(&mut self, transcript: &[u8], told: &[u8]) -> Result<(), FollowError> {
+        let heard = Heard::read(told)?;
+        self.rosters.prepare(&self.store, &heard.groups)?;
+        let batch = match transcript {
+            [] => Arc::default(),
+            transcript => self.writer.apply(transcript)?,
+        };
+        let hub = Arc::clone(self.left.hub());
+        self.time
+            .hear(heard.steady, heard.ahead, hub.clock.passed());
+        self.time.show(&hub.clock, &mut self.writer);
+        for &change in &heard.blocks {
+            hub.blocks.sync(&self.store, &Ids(self.store.key()), change);
+            hub.block_changed(change);
+        }
+        if let Err(misfit) = self.hear(&heard, &batch) {
+            self.outbox.fail(UNKNOWN);
+            self.rosters.forget();
+            self.publish(&Arc::default(), 0);
+            return Err(misfit);
+        }
+        self.rosters.trim();
+        self.publish(&batch, heard.ahead);
+        Ok(())
+    }
+
+    /// Puts all that a commit told into the outbox.
+    fn hear(&mut self, heard: &Heard<'_>, batch: &Batch) -> Result<(), FollowError> {
+        let mut walk = Walk::new(batch);
+        for entry in heard.entries() {
+            match entry {
+                Entry::Command {
+                    position,
+                    by,
+                    user,
+                    audience,
+                    outcome,
+                } => {
+                    let record = self.record(&mut walk, position)?;
+                    let outcome = self.outcome(outcome, record.as_ref(), position.is_some());
+                    let to = self.receiver(by);
+                    let Some(waits) = to.or_else(|| record.map(|_| nobody())) else {
+                        continue;
+                    };
+                    let decision = Decision {
+                        outcome,
+                        audience: match &record {
+                            Some(record) => self.audience(&audience, heard, record)?,
+                            None => Audience::Nobody,
+                        },
+                        cost: by.map_or(Cost::NONE, |by| by.cost),
+                        bytes: by.map_or(0, |by| by.bytes),
+                    };
+                    let user = resolve(user, record.as_ref())?;
+                    let read_at = if outcome.is_of_ack() {
+                        0
+                    } else {
+                        waits.read_at
+                    };
+                    self.outbox.answer(waits.reply_to, user, read_at, decision);
+                }
+                Entry::Part {
+                    position,
+                    part,
+                    acked,
+                    reader,
+                    others,
+                } => {
+                    let Some(record) = self.record(&mut walk, Some(position))? else {
+                        continue;
+                    };
+                    let own = acked.filter(|acked| acked.node == self.node);
+                    let device = own.and_then(|own| self.forwarded.device(&own.numbers));
+                    let resolve = |user| resolve(user, Some(&record));
+                    let others: Result<SmallVec<_>, _> = others.into_iter().map(resolve).collect();
+                    self.outbox.tell(PartRecipients {
+                        position,
+                        part,
+                        reader: reader.map(resolve).transpose()?,
+                        device,
+                        others: others?,
+                        acks: 0..0,
+                    });
+                }
+            }
+        }
+        // What comes behind may change groups too.
+        self.record(&mut walk, Some(Position(u64::MAX)))?;
+        Ok(())
+    }
+
+    /// Goes to a record of the batch, and notes what all records up to it change. Returns `None` if the store had the
+    /// record before this batch: then nobody here gets it live.
+    fn record<'b>(
+        &mut self,
+        walk: &mut Walk<'b>,
+        position: Option<Position>,
+    ) -> Result<Option<Record<'b>>, FollowError> {
+        let Some(position) = position else {
+            return Ok(None);
+        };
+        while let Some(record) = walk.next_until(position) {
+            let noted = self.rosters.note(&self.store, &record);
+            noted.map_err(|_| FollowError::Misfit)?;
+        }
+        Ok(walk.at(position))
+    }
+
+    /// Returns who waits here for the answer to a command.
+    fn receiver(&mut self, by: Option<By>) -> Option<Waits> {
+        let own = by.filter(|by| by.node == self.node)?;
+        self.forwarded.take(own.number)
+    }
+
+    /// Returns an outcome as the shards take it.
+    fn outcome(
+        &mut self,
+        heard: HeardOutcome<'_>,
+        record: Option<&Record<'_>>,
+        has_record: bool,
+    ) -> Outcome {
+        let position = record.map(|record| record.position);
+        if has_record && position.is_none() {
+            return Outcome::Failed(UNKNOWN.0, UNKNOWN.1);
+        }
+        match (heard, position) {
+            (HeardOutcome::Sent, Some(position)) => Outcome::Sent(position),
+            (HeardOutcome::Sent, None) => Outcome::Failed(UNKNOWN.0, UNKNOWN.1),
+            (HeardOutcome::Done(done), position) => Outcome::Done(done, position),
+            (HeardOutcome::Duplicate(place), _) => Outcome::Duplicate(place),
+            (HeardOutcome::Made(key), _) => Outcome::Made(key),
+            (HeardOutcome::Contacts { watch }, _) => Outcome::Contacts { watch },
+            (HeardOutcome::Failed(code, text), _) => Outcome::Failed(code, self.texts.keep(text)),
+            (HeardOutcome::NotAcked(code, text), _) => {
+                Outcome::NotAcked(code, self.texts.keep(text))
+            }
+        }
+    }
+
+    /// Returns the users who receive a record live.
+    fn audience(
+        &mut self,
+        heard: &HeardAudience,
+        told: &Heard<'_>,
+        record: &Record<'_>,
+    ) -> Result<Audience, FollowError> {
+        let mut members = |group: usize, seeing| {
+            let (group, _) = told.groups.get(group).ok_or(FollowError::Misfit)?;
+            Ok::<_, FollowError>(self.rosters.members(*group, seeing))
+        };
+        Ok(match heard {
+            HeardAudience::Nobody => Audience::Nobody,
+            HeardAudience::FanOut => Audience::Members(record.fanout.collect()),
+            &HeardAudience::Channel(group, seeing) => {
+                Audience::Channel(members(group, seeing)?, seeing)
+            }
+            &HeardAudience::ChannelAndFanOut(group) => {
+                let before = record.fanout.len().saturating_sub(1);
+                Audience::MembersAnd(Box::new(MembersAndGone {
+                    members: members(group, 0)?,
+                    gone: record.fanout.take(before).collect(),
+                }))
+            }
+            HeardAudience::List(users) => Audience::Members(users.as_slice().into()),
+        })
+    }
+
+    fn publish(&mut self, batch: &Arc<Batch>, ahead: u64) {
+        self.outbox.publish(Published {
+            batch,
+            ahead,
+            epochs: self.store.epochs(),
+        });
+    }
+}
+
+/// Returns the receiver of an answer that another node gives.
+const fn nobody() -> Waits {
+    Waits {
+        reply_to: ReplyTo::Remote(Remote::new(0, 0)),
+        read_at: 0,
+    }
+}
+
+/// Returns the id of a user.
+fn resolve(user: HeardUser, record: Option<&Record<'_>>) -> Result<UserId, FollowError> {
+    match (user, record) {
+        (HeardUser::Id(user), _) => Ok(user),
+        (HeardUser::Place(place), Some(record)) => {
+            let mut fanout = record.fanout;
+            fanout.nth(place).ok_or(FollowError::Misfit)
+        }
+        // The record was there before, and nobody gets it: any user will do.
+        (HeardUser::Place(_), None) => Ok(UserId::default()),
+    }
+}

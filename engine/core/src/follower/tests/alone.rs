@@ -1,0 +1,202 @@
+//! A follower without a leader: what it refuses, and what it answers itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trunkline_proto::Encoding;
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{Draft, Position, TimelineId};
+
+use super::watch::conn;
+use super::world::{Node, incarnation, node};
+use crate::event::Body;
+use crate::exchange::{
+    Action, Call, CallAnswer, CommandBatch, Done, Item, Mail, Outcome, Remote, ReplyConn, ReplyTo,
+};
+use crate::follower::{FollowError, Follower};
+use crate::log::Local;
+use crate::sequencer::{Caller, HandedOver, push_command};
+use crate::told::{Audience, Decided, Decision, HeardError, Told, VERSION};
+
+fn follower() -> (Node, Follower) {
+    let (node, parts) = node(1, Box::new(Local));
+    let follower = Follower::new(HandedOver::of(parts), incarnation(1));
+    (node, follower)
+}
+
+/// A time far from that of this machine.
+const TOMORROW: u64 = 4_000_000_000_000;
+
+/// Returns the transcript of a batch with one record, and what it told: the record answers these commands of the
+/// follower.
+fn commit(answers: &[u64]) -> (Vec<u8>, Vec<u8>) {
+    let (_, mut parts) = node(1, Box::new(Local));
+    let draft = Draft {
+        timeline: TimelineId(9),
+        ..Draft::default()
+    };
+    let position = parts.writer.append_next(&draft).unwrap();
+    let (mut transcript, mut bytes) = (Vec::new(), Vec::new());
+    parts.writer.transcribe(&mut transcript);
+    let decided = answers.iter().map(|&number| Decided {
+        reply_to: ReplyTo::Remote(Remote::new(0, number)),
+        user: TimelineId(7),
+        read_at: 0,
+        decision: Decision::done(Done::Pin, position, Audience::Nobody),
+    });
+    let told = Told {
+        decided: &decided.collect::<Vec<_>>(),
+        steady: TOMORROW,
+        ahead: 5,
+        ..Told::default()
+    };
+    told.write(&parts.writer, &[incarnation(1)], &mut bytes);
+    (transcript, bytes)
+}
+
+/// Returns a batch with a command of a connection and one of a call, and the call's other end.
+fn batch(node: &Node) -> (CommandBatch, crate::exchange::Pending) {
+    let mut batch = CommandBatch::default();
+    let (call, pending) = Call::new();
+    let conn = ReplyTo::Conn(ReplyConn {
+        shard: 0,
+        encoding: Encoding::Json,
+        conn: conn(0),
+        id: 1,
+    });
+    for reply_to in [conn, ReplyTo::Call(call)] {
+        let caller = Caller {
+            user: "ada",
+            conn: 0,
+        };
+        let action = Action::Recall { seq: 1 };
+        push_command(
+            &node.ids,
+            &mut batch,
+            caller,
+            "u:ada:bob",
+            action,
+            Body::default(),
+        );
+        batch.commands.last_mut().unwrap().reply_to = reply_to;
+    }
+    (batch, pending)
+}
+
+#[test]
+fn what_cannot_be_followed_changes_nothing() {
+    let (node, mut follower) = follower();
+    let (transcript, told) = commit(&[]);
+    let later = follower.take(&transcript, &[VERSION + 1]).unwrap_err();
+    assert!(
+        matches!(later, FollowError::Told(HeardError::Version(_))),
+        "{later}"
+    );
+    let damaged = follower.take(&transcript, &told[..2]).unwrap_err();
+    assert!(
+        matches!(damaged, FollowError::Told(HeardError::Form)),
+        "{damaged}"
+    );
+    let other = follower.take(b"another", &told).unwrap_err();
+    assert!(matches!(other, FollowError::Apply(_)), "{other}");
+    assert_eq!(node.store.head(), Position::ZERO);
+    follower.take(&transcript, &told).unwrap();
+    let head = node.store.head();
+    assert_ne!(head, Position::ZERO);
+    // A commit that is there already changes nothing either.
+    follower.take(&transcript, &told).unwrap();
+    assert_eq!(node.store.head(), head);
+}
+
+#[test]
+fn the_time_is_that_of_the_records() {
+    let (_node, mut follower) = follower();
+    let (transcript, told) = commit(&[]);
+    follower.take(&transcript, &told).unwrap();
+    let clock = &follower.left.hub().clock;
+    let hour = 3_600_000;
+    assert!((TOMORROW..TOMORROW + hour).contains(&clock.steady()));
+    assert!((TOMORROW + 5..TOMORROW + hour).contains(&clock.now()));
+}
+
+#[test]
+fn what_does_not_fit_to_the_records_is_said_and_nobody_waits_for_ever() {
+    let (node, mut follower) = follower();
+    let (mut batch, pending) = batch(&node);
+    assert!(follower.forward(&mut batch));
+    let (transcript, mut told) = commit(&[1, 1 << 20]);
+    // The user of the second command becomes a place in a fan-out that has none.
+    let id = [&[0][..], &7_u128.to_le_bytes()].concat();
+    let at = told.windows(id.len()).rposition(|window| window == id);
+    let at = at.expect("the id of the user");
+    told.splice(at..at + id.len(), [9]);
+    let misfit = follower.take(&transcript, &told).unwrap_err();
+    assert!(matches!(misfit, FollowError::Misfit), "{misfit}");
+    let answered = pending.wait(Duration::ZERO).unwrap();
+    let failed = matches!(
+        answered.answer,
+        CallAnswer::Failed((ErrorCode::StorageUnavailable, _))
+    );
+    assert!(failed, "{answered:?}");
+    assert!(follower.is_waiting(0) && !follower.is_waiting(1));
+}
+
+#[test]
+fn what_nobody_will_answer_is_answered() {
+    let (node, mut follower) = follower();
+    let (mut batch, pending) = batch(&node);
+    assert!(follower.forward(&mut batch));
+    assert_eq!(follower.waiting(), 2);
+    // The same batch goes to the next leader under the same names.
+    let names: Vec<_> = batch
+        .commands
+        .iter()
+        .map(|one| format!("{:?}", one.reply_to))
+        .collect();
+    assert!(follower.forward(&mut batch));
+    assert_eq!(follower.waiting(), 2);
+    let again: Vec<_> = batch
+        .commands
+        .iter()
+        .map(|one| format!("{:?}", one.reply_to))
+        .collect();
+    assert_eq!(names, again);
+    let _ = follower.lead();
+    let answered = pending.wait(Duration::ZERO).unwrap();
+    let CallAnswer::Failed((code, text)) = answered.answer else {
+        panic!("{answered:?}");
+    };
+    assert_eq!(code, ErrorCode::StorageUnavailable);
+    assert!(text.contains("is not known"), "{text}");
+    let Some(Mail::Committed(committed)) = node.mailboxes[0].take() else {
+        panic!("the connection has an answer");
+    };
+    let [Item::Reply { outcome, .. }] = committed.items.list[..] else {
+        panic!("{committed:?}");
+    };
+    assert!(matches!(
+        outcome,
+        Outcome::Failed(ErrorCode::StorageUnavailable, _)
+    ));
+}
+
+#[test]
+fn what_is_taken_back_has_its_receivers_again() {
+    let (node, mut follower) = follower();
+    let (mut batch, pending) = batch(&node);
+    batch.commands[0].read_at = 55;
+    assert!(follower.forward(&mut batch));
+    assert!(follower.is_waiting(0) && follower.is_waiting(1));
+    assert_eq!(batch.commands[0].read_at, 0);
+    follower.take_back(&mut batch);
+    assert_eq!((batch.commands.len(), follower.waiting()), (2, 0));
+    assert_eq!(batch.commands[0].read_at, 55);
+    assert!(batch.commands[0].reply_to.conn().is_some());
+    // It has been answered meanwhile.
+    assert!(follower.forward(&mut batch));
+    follower.give_up();
+    follower.take_back(&mut batch);
+    assert!(batch.commands.is_empty());
+    assert!(pending.wait(Duration::ZERO).is_ok());
+    assert!(Arc::strong_count(&node.mailboxes[0]) > 1);
+}

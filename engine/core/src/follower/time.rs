@@ -1,0 +1,126 @@
+//! The time of a node that follows: that of the leader's records.
+//!
+//! A record comes some milliseconds after the time that it has. So the node goes on from the latest time that it
+//! heard, runs on with its own monotonic clock, and runs at half speed while it is ahead of what it hears. The clock of
+//! its machine does not matter.
+
+use std::time::Duration;
+
+use trunkline_storage::Writer;
+
+use crate::clock::Clock;
+
+/// The difference beyond which the node goes to the time that it hears at once. Another leader may have another time.
+const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// The interval at which the node passes the time to the store, in milliseconds.
+const TICK: u64 = 1_000;
+
+/// The steady time of the log, and how far the wire time is ahead of it.
+#[derive(Debug)]
+pub(super) struct LogTime {
+    /// The steady time at `passed`.
+    steady: Duration,
+    /// The difference of both times in milliseconds, modulo 2^64.
+    ahead: u64,
+    /// The monotonic time of the last look.
+    passed: Duration,
+    /// The time that the store got last, in milliseconds since 1970 UTC.
+    ticked: u64,
+}
+
+impl LogTime {
+    /// Begins with the times that a clock has.
+    pub(super) fn of(clock: &Clock) -> Self {
+        let steady = clock.steady();
+        Self {
+            steady: Duration::from_millis(steady),
+            ahead: clock.now().wrapping_sub(steady),
+            passed: clock.passed(),
+            ticked: 0,
+        }
+    }
+
+    /// Lets the time pass until `passed`, a monotonic time.
+    pub(super) fn go_on(&mut self, passed: Duration) {
+        self.steady += passed.saturating_sub(self.passed);
+        self.passed = passed.max(self.passed);
+    }
+
+    /// Notes the times of a commit, which come at the monotonic time `passed`.
+    pub(super) fn hear(&mut self, steady: u64, ahead: u64, passed: Duration) {
+        let since = passed.saturating_sub(self.passed);
+        self.go_on(passed);
+        self.ahead = ahead;
+        let heard = Duration::from_millis(steady);
+        let early = self.steady.saturating_sub(heard);
+        self.steady = if early > TOLERANCE {
+            heard
+        } else {
+            heard.max(self.steady - early.min(since / 2))
+        };
+    }
+
+    /// Tells the time to the other threads, and once a second to the store, which removes what has expired.
+    pub(super) fn show(&mut self, clock: &Clock, writer: &mut Writer) {
+        let steady = self.steady.as_millis() as u64;
+        let wire = steady.wrapping_add(self.ahead);
+        clock.set_steady(Duration::from_millis(steady), self.passed);
+        clock.set(Duration::from_millis(wire), self.passed);
+        if steady.saturating_sub(self.ticked) >= TICK {
+            self.ticked = steady;
+            writer.tick(steady);
+        }
+    }
+
+    /// Returns the steady time.
+    pub(super) const fn steady(&self) -> Duration {
+        self.steady
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_time_follows_the_records_and_never_goes_back_by_little() {
+        let mut time = LogTime {
+            steady: ms(1_000_000),
+            ahead: 0,
+            passed: ms(0),
+            ticked: 0,
+        };
+        // A record that was fast is followed at once.
+        time.hear(1_000_120, 7, ms(100));
+        assert_eq!((time.steady, time.ahead), (ms(1_000_120), 7));
+        // Slow ones let the time run at half speed.
+        time.hear(1_000_160, 7, ms(200));
+        assert_eq!(time.steady, ms(1_000_170));
+        time.hear(1_000_260, 7, ms(300));
+        assert_eq!(time.steady, ms(1_000_260));
+        time.go_on(ms(400));
+        assert_eq!(time.steady, ms(1_000_360));
+        // An earlier look changes nothing.
+        time.go_on(ms(350));
+        assert_eq!(time.steady, ms(1_000_360));
+    }
+
+    #[test]
+    fn another_time_of_the_log_is_taken_at_once() {
+        let mut time = LogTime {
+            steady: ms(1_000_000),
+            ahead: 0,
+            passed: ms(0),
+            ticked: 0,
+        };
+        for heard in [400_000, 2_000_000] {
+            time.hear(heard, 0, ms(10));
+            assert_eq!(time.steady, ms(heard));
+        }
+    }
+}
