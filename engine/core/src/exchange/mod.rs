@@ -14,6 +14,7 @@
 //! readers, the hub and their callers use this module; it uses none of them.
 
 mod back;
+mod carried;
 mod command;
 mod jobs;
 mod mailbox;
@@ -30,6 +31,7 @@ pub use back::{
     Admitted, BackEnds, BackJob, BackKind, BackMail, BackQuestion, BackUser, Caller as BackCaller,
     Deliver, Judged, SendTurn, Topics, Verdict,
 };
+pub use carried::CARRIED_VERSION;
 pub use command::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, EraseStep, Item, Items, Members,
 };
