@@ -55,6 +55,7 @@ mod gate;
 mod gone_messages;
 mod group_names;
 mod groups;
+mod half_begun;
 mod handshake;
 mod health;
 mod histories;

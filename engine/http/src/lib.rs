@@ -17,6 +17,7 @@ pub mod back;
 mod dial;
 mod door;
 mod limits;
+mod mapped;
 mod media;
 mod metrics;
 pub mod pages;
@@ -28,7 +29,8 @@ pub mod waiting;
 
 pub use api::COMMANDS;
 pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
-pub use limits::{HttpLimits, MAPPED_BYTES};
+pub use limits::HttpLimits;
+pub use mapped::MAPPED_BYTES;
 pub use media::{
     MediaFiles, MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OWNER_FILE,
     OpenedMedia, PLACE_WORDS, erase_media, list_media,

@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use crate::server::ServerLimits;
 
-/// The bytes from which on the allocator maps a buffer by itself, so that the kernel has its memory back when it
-/// ends. The gateway sets its allocator so (`MALLOC_MMAP_THRESHOLD_`).
-pub const MAPPED_BYTES: usize = 32 << 10;
-
 /// The limits of the port of the client API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {

@@ -74,9 +74,13 @@ pub struct HttpMetrics {
     pub woken: Counter,
 }
 
-/// The memory of a connection in HTTP, in bytes: the buffer for the head of a request, a part of such a head, and the
-/// state. Tests measure it.
+/// The memory of a connection in HTTP, in bytes: the buffers for the heads of a request and its answer, as far as they are
+/// used, and the state.
 const IN_HTTP: usize = 12 << 10;
+
+/// The memory of a connection that is silent, or has sent a part of a request's head, in bytes. The part stays in the
+/// kernel.
+const WAITING: usize = 3 << 9;
 
 /// The memory of a connection that a stream or a waiting request holds, in bytes.
 const HELD: usize = 2 << 10;
@@ -87,8 +91,12 @@ impl HttpMetrics {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let held = self.polls.get() + self.streams.get();
-        let in_http = self.server.connections.get().saturating_sub(held);
-        let connections = in_http as usize * IN_HTTP + held as usize * HELD;
+        let in_http = self.server.in_http.get();
+        let waiting = { self.server.connections.get() }.saturating_sub(held + in_http);
+        let kinds = [(in_http, IN_HTTP), (held, HELD), (waiting, WAITING)];
+        let connections: usize = { kinds.iter() }
+            .map(|(count, bytes)| *count as usize * bytes)
+            .sum();
         connections + self.bodies.load(Ordering::Relaxed) + self.unread.load(Ordering::Relaxed)
     }
 

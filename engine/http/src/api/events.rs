@@ -28,7 +28,7 @@ use super::head::Head;
 use super::visitor::{Visitor, last_event_id};
 use super::{Api, BUSY, json};
 use crate::door::{Door, Sent};
-use crate::limits::MAPPED_BYTES;
+use crate::mapped::MAPPED_BYTES;
 use crate::metrics::Counted;
 use crate::problem::Problem;
 use crate::server::{Line, TakeOver};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use trunkline_proto::ErrorCode;
 
-use crate::limits::MAPPED_BYTES;
+use crate::mapped::MAPPED_BYTES;
 use crate::metrics::HttpMetrics;
 use crate::problem::Problem;
 use crate::server::Line;

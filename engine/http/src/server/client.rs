@@ -17,6 +17,7 @@ use trunkline_proto::proxy::Proxies;
 use trunkline_proto::proxy::preamble::{self, LONGEST, Progress};
 
 use super::Refusal;
+use super::open::Answering;
 use crate::door::Door;
 
 /// The end of a connection that the port can reach.
@@ -99,21 +100,29 @@ pub(super) async fn of_preamble(stream: &mut TcpStream) -> io::Result<Option<IpA
     }
 }
 
-/// Lets an answer keep a seat until the last byte of its body.
-pub(super) fn keep_seat(response: Response, seat: Option<AddressSeat>) -> Response {
-    match seat {
-        None => response,
-        Some(seat) => response.map(|body| Body::new(Seated { body, _seat: seat })),
-    }
+/// Lets an answer keep what is dropped with the last byte of its body: a seat, and the note that it has not ended.
+pub(super) fn keep(
+    response: Response,
+    seat: Option<AddressSeat>,
+    answering: Answering,
+) -> Response {
+    response.map(|body| {
+        Body::new(Kept {
+            body,
+            _seat: seat,
+            _answering: answering,
+        })
+    })
 }
 
-/// A body, and the seat of its request.
-struct Seated {
+/// The body of an answer, and what ends with it.
+struct Kept {
     body: Body,
-    _seat: AddressSeat,
+    _seat: Option<AddressSeat>,
+    _answering: Answering,
 }
 
-impl HttpBody for Seated {
+impl HttpBody for Kept {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -2,12 +2,21 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use super::HEAD;
+use super::coming::{comes, is_half_a_head, is_half_a_hello};
+use super::open::Activity;
+use crate::mapped::MAPPED_BYTES;
+
+/// The bytes from which on what was read too early is worth a page.
+const LEAST: usize = 1 << 10;
 
 /// A socket, with TLS or without.
 pub(super) enum Io {
@@ -19,18 +28,75 @@ pub(super) enum Io {
 pub struct Line {
     io: Io,
     /// The bytes that were read and not handled yet.
-    unread: Bytes,
-    /// Whether the last write found no room: bytes may wait in a buffer above.
-    is_blocked: bool,
+    unread: BytesMut,
+    /// Notes whether the last write found no room: bytes may wait in a buffer above.
+    activity: Arc<Activity>,
 }
 
 impl Line {
-    pub(super) const fn new(io: Io) -> Self {
+    pub(super) fn new(io: Io, activity: &Arc<Activity>) -> Self {
         Self {
             io,
-            unread: Bytes::new(),
-            is_blocked: false,
+            unread: BytesMut::new(),
+            activity: Arc::clone(activity),
         }
+    }
+
+    /// Waits until the head of a request has come, or HTTP can refuse what has come. Returns `false` if the client goes
+    /// before. Without TLS, what comes is not read.
+    pub(super) async fn head_comes(&mut self) -> bool {
+        if let Io::Plain(stream) = &self.io {
+            return comes(stream, &self.unread, is_half_a_head).await;
+        }
+        while is_half_a_head(&self.unread) {
+            let more = std::future::poll_fn(|context| self.poll_more(context)).await;
+            if !matches!(more, Ok(1..)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until the first TLS record of a connection has come. Returns `false` if the client goes before.
+    pub(super) async fn hello_comes(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => comes(stream, &self.unread, is_half_a_hello).await,
+            Io::Tls(_) => true,
+        }
+    }
+
+    /// Reads more of a head, and keeps it. Returns the number of bytes.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; HEAD];
+        let room = HEAD.saturating_sub(self.unread.len());
+        let mut buffer = ReadBuf::new(&mut bytes[..room]);
+        ready!(self.poll_io(context, &mut buffer))?;
+        let read = buffer.filled();
+        let needed = self.unread.len() + read.len();
+        if needed > self.unread.capacity() {
+            let mut all = buffer_for(needed);
+            all.extend_from_slice(&self.unread);
+            self.unread = all;
+        }
+        self.unread.extend_from_slice(read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    fn poll_io(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+
+    /// Notes whether the socket has taken what was written.
+    fn noted<T>(&self, polled: Poll<T>) -> Poll<T> {
+        self.activity.set_blocked(polled.is_pending());
+        polled
     }
 
     /// Returns the socket of a connection without TLS.
@@ -43,13 +109,14 @@ impl Line {
 
     /// Puts bytes that were read too early back. Returns `None` if an earlier answer has not left
     /// completely: its client sent another request before it read the answer.
-    pub(super) fn with_unread(mut self, read: Bytes) -> Option<Self> {
+    pub(super) fn with_unread(mut self, read: &[u8]) -> Option<Self> {
         if !read.is_empty() {
-            let mut all = Vec::from(read);
+            let mut all = buffer_for(read.len() + self.unread.len());
+            all.extend_from_slice(read);
             all.extend_from_slice(&self.unread);
-            self.unread = all.into();
+            self.unread = all;
         }
-        (!self.is_blocked).then_some(self)
+        (!self.activity.is_blocked()).then_some(self)
     }
 
     /// Waits until the client sends something, or goes. Returns whether it has gone. What it sends is
@@ -66,11 +133,11 @@ impl Line {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
         let read = Pin::new(&mut *self).poll_read(context, &mut buffer);
-        let read = std::task::ready!(read);
+        let read = ready!(read);
         if read.is_err() || buffer.filled().is_empty() {
             return Poll::Ready(true);
         }
-        self.unread = Bytes::copy_from_slice(buffer.filled());
+        self.unread = buffer.filled().into();
         Poll::Ready(false)
     }
 
@@ -113,6 +180,13 @@ impl Line {
     }
 }
 
+/// Makes a buffer for this many bytes, which may wait for long. It is mapped if it is worth a page: of thousands of small
+/// ones, free blocks between others would stay in the process.
+fn buffer_for(bytes: usize) -> BytesMut {
+    let least = if bytes < LEAST { 0 } else { MAPPED_BYTES };
+    BytesMut::with_capacity(bytes.max(least))
+}
+
 impl AsyncRead for Line {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -123,12 +197,12 @@ impl AsyncRead for Line {
             let count = self.unread.len().min(buffer.remaining());
             buffer.put_slice(&self.unread[..count]);
             self.unread.advance(count);
+            if self.unread.is_empty() {
+                self.unread = BytesMut::new();
+            }
             return Poll::Ready(Ok(()));
         }
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+        self.poll_io(context, buffer)
     }
 }
 
@@ -142,8 +216,7 @@ impl AsyncWrite for Line {
             Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         };
-        self.is_blocked = polled.is_pending();
-        polled
+        self.noted(polled)
     }
 
     fn poll_write_vectored(
@@ -155,8 +228,7 @@ impl AsyncWrite for Line {
             Io::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Io::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         };
-        self.is_blocked = polled.is_pending();
-        polled
+        self.noted(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -167,16 +239,18 @@ impl AsyncWrite for Line {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let polled = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_flush(context),
             Io::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
+        };
+        self.noted(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let polled = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        };
+        self.noted(polled)
     }
 }

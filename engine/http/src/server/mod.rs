@@ -6,6 +6,7 @@
 //! needs, and without a time limit of the port.
 
 mod client;
+mod coming;
 mod guard;
 mod line;
 mod open;
@@ -42,7 +43,7 @@ pub use self::guard::{Guard, Refusal};
 use self::line::Io;
 pub use self::line::Line;
 pub use self::open::Progress;
-use self::open::{Activity, Asked, Noted, Open};
+use self::open::{Activity, Answering, Asked, Noted, Open};
 pub use self::taken::{Held, TakeOver, Taken};
 use crate::door::{Door, Payer};
 
@@ -90,6 +91,8 @@ pub struct ServerLimits {
 pub struct ServerMetrics {
     /// The open connections.
     pub connections: Counter,
+    /// Those of them that have memory of HTTP: a request has come, and its answer has not left.
+    pub in_http: Counter,
     /// Connections dropped for a new one at the maximum number of connections, and new ones that found
     /// no room.
     pub crowded: Counter,
@@ -275,36 +278,62 @@ impl Server {
         peer: client::Peer,
         activity: Arc<Activity>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let mut line = Line::new(Io::Plain(stream));
+        let mut line = Line::new(Io::Plain(stream), &activity);
         async move {
             if let Some(tls) = &self.tls {
-                match Box::pin(self.shake(tls(), line)).await {
+                let until = Instant::now() + self.limits.timeout;
+                if !self.in_time(until, line.hello_comes()).await {
+                    return;
+                }
+                match Box::pin(self.shake(tls(), line, &activity, until)).await {
                     Some(begun) => line = begun,
                     None => return,
                 }
             }
             loop {
-                // In a box: the memory of HTTP goes while a request holds the connection.
+                let until = activity.last() + self.limits.timeout;
+                if !self.in_time(until, line.head_comes()).await {
+                    break;
+                }
+                // In a box: the memory of HTTP goes while no request is there, or one holds the connection.
                 let serving = Box::pin(self.serve(line, peer, &activity));
-                let Some((held, take_over)) = serving.await else {
+                let Some((free, taken)) = serving.await else {
                     break;
                 };
-                activity.hold();
-                let Some(back) = take_over(held).await else {
-                    break;
-                };
-                activity.go_on();
-                line = back;
+                line = free;
+                if let Some(take_over) = taken {
+                    activity.hold();
+                    let Some(back) = take_over(line).await else {
+                        break;
+                    };
+                    activity.go_on();
+                    line = back;
+                }
             }
             drop(seat);
         }
     }
 
+    /// Returns whether something comes before its time is over.
+    async fn in_time(&self, until: Instant, coming: impl Future<Output = bool>) -> bool {
+        let came = tokio::time::timeout_at(until, coming).await;
+        came.unwrap_or_else(|_| {
+            self.metrics.late.one();
+            false
+        })
+    }
+
     /// Begins TLS on a connection. Returns `None` if the client does not.
-    async fn shake(&self, tls: Arc<ServerConfig>, line: Line) -> Option<Line> {
+    async fn shake(
+        &self,
+        tls: Arc<ServerConfig>,
+        line: Line,
+        activity: &Arc<Activity>,
+        until: Instant,
+    ) -> Option<Line> {
         let accept = TlsAcceptor::from(tls).accept(line.into_plain()?);
-        match tokio::time::timeout(self.limits.timeout, accept).await {
-            Ok(stream) => Some(Line::new(Io::Tls(Box::new(stream.ok()?)))),
+        match tokio::time::timeout_at(until, accept).await {
+            Ok(stream) => Some(Line::new(Io::Tls(Box::new(stream.ok()?)), activity)),
             Err(_) => {
                 self.metrics.late.one();
                 None
@@ -312,13 +341,16 @@ impl Server {
         }
     }
 
-    /// Serves requests of a connection until it ends, or until a request takes it over.
+    /// Serves a request of a connection. Returns the connection when it is answered, or when the request takes it over;
+    /// `None` if it has ended.
     async fn serve(
         &self,
         line: Line,
         peer: client::Peer,
         activity: &Arc<Activity>,
-    ) -> Option<(Line, Taken)> {
+    ) -> Option<(Line, Option<Taken>)> {
+        let _in_http = InHttp::new(&self.metrics);
+        activity.begin();
         let slot = Arc::new(Mutex::new(None));
         let service = service_fn(|request| self.answer(request, peer, activity, Arc::clone(&slot)));
         let connection = http1::Builder::new()
@@ -338,17 +370,18 @@ impl Server {
                     // The client causes the errors. It has gone, or a status tells it the reason.
                     return Poll::Ready(None);
                 }
-                match slot.lock().take() {
-                    Some(taken) => Poll::Ready(Some(taken)),
-                    None => Poll::Pending,
+                let taken: Option<Taken> = slot.lock().take();
+                if taken.is_some() || activity.is_between_requests() {
+                    return Poll::Ready(Some(taken));
                 }
+                Poll::Pending
             });
             tokio::select! {
                 taken = step => {
-                    let taken: Taken = taken?;
+                    let taken = taken?;
                     let parts = connection.take()?.into_parts();
                     let line = parts.io.into_inner();
-                    return line.with_unread(parts.read_buf).map(|line| (line, taken));
+                    return line.with_unread(&parts.read_buf).map(|line| (line, taken));
                 }
                 () = tokio::time::sleep_until(until) => {
                     if activity.last() + self.limits.timeout <= Instant::now() {
@@ -370,6 +403,7 @@ impl Server {
         slot: Arc<Mutex<Option<Taken>>>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let asked = Asked::new(activity);
+        let answering = Answering::new(activity);
         let admitted = self.admit(peer, &request);
         let (refuse, complete) = (self.refuse, self.complete);
         let method = request.method().clone();
@@ -391,7 +425,7 @@ impl Server {
             };
             drop(asked);
             let Some(take_over) = response.extensions_mut().remove::<TakeOver>() else {
-                return Ok(client::keep_seat(response, seat));
+                return Ok(client::keep(response, seat, answering));
             };
             *slot.lock() = take_over.take().map(|taken| -> Taken {
                 Box::new(move |line| {
@@ -433,6 +467,22 @@ impl Server {
         };
         let seat = AddressSeat::take(door, address).ok_or(TOO_MANY_REQUESTS)?;
         Ok((address, page, Some(seat)))
+    }
+}
+
+/// A connection that has memory of HTTP, in the counters while it exists.
+struct InHttp<'a>(&'a Counter);
+
+impl<'a> InHttp<'a> {
+    fn new(metrics: &'a ServerMetrics) -> Self {
+        metrics.in_http.set(metrics.in_http.get() + 1);
+        Self(&metrics.in_http)
+    }
+}
+
+impl Drop for InHttp<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

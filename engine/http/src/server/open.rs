@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,7 +27,18 @@ pub(super) struct Activity {
     last: AtomicU64,
     /// What the present request waits for, as one of the numbers below.
     waits_for: AtomicU8,
+    /// What is not complete of the present request and its answer, as a sum of the numbers below.
+    incomplete: AtomicU8,
+    /// Whether the last write found no room.
+    is_blocked: AtomicBool,
 }
+
+/// The body of the request has not come to its end.
+const REQUEST: u8 = 1;
+/// The answer has not ended.
+const RESPONSE: u8 = 2;
+/// There was no request yet since HTTP began with the connection.
+const FIRST: u8 = 4;
 
 /// No request waits: the connection is new, or its last request is answered.
 const NOTHING: u8 = 0;
@@ -43,6 +54,7 @@ impl Asked {
     pub(super) fn new(activity: &Arc<Activity>) -> Self {
         activity.now();
         activity.waits_for.store(BODY, Relaxed);
+        activity.incomplete.store(REQUEST | RESPONSE, Relaxed);
         Self(Arc::clone(activity))
     }
 }
@@ -52,6 +64,21 @@ impl Drop for Asked {
         // The client has its time to take the answer.
         self.0.now();
         self.0.waits_for.store(NOTHING, Relaxed);
+    }
+}
+
+/// An answer, or the place of one to come. It has ended when this is dropped.
+pub(super) struct Answering(Arc<Activity>);
+
+impl Answering {
+    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.incomplete.fetch_and(!RESPONSE, Relaxed);
     }
 }
 
@@ -149,6 +176,8 @@ impl Activity {
             began,
             last: AtomicU64::new(0),
             waits_for: AtomicU8::new(NOTHING),
+            incomplete: AtomicU8::new(FIRST),
+            is_blocked: AtomicBool::new(false),
         };
         activity.now();
         activity
@@ -181,9 +210,30 @@ impl Activity {
 
     /// Notes that the body of a request has come.
     fn is_whole(&self) {
+        self.incomplete.fetch_and(!REQUEST, Relaxed);
         let waits_for = &self.waits_for;
         // A body may end after the answer.
         let _ = waits_for.compare_exchange(BODY, ANSWER, Relaxed, Relaxed);
+    }
+
+    /// Notes that HTTP begins with the connection.
+    pub(super) fn begin(&self) {
+        self.incomplete.store(FIRST, Relaxed);
+    }
+
+    /// Notes whether the last write found no room.
+    pub(super) fn set_blocked(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Relaxed);
+    }
+
+    /// Whether the last write found no room.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Relaxed)
+    }
+
+    /// Returns whether HTTP is done with a request: it has come to its end, and the client's socket has all of the answer.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.incomplete.load(Relaxed) == 0 && !self.is_blocked()
     }
 
     fn waits_for_an_answer(&self) -> bool {
