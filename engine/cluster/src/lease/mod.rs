@@ -175,7 +175,8 @@ impl Lease {
         }
     }
 
-    /// Notes that the leader published a record.
+    /// Notes that the leader published a record. Where the parts of a group are published one after another, each is a
+    /// record of its own here.
     pub fn published(&mut self, now: Duration) {
         self.published.get_or_insert(Published {
             at: now,

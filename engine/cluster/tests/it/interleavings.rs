@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use trunkline_cluster::Incarnation;
-use trunkline_cluster::chain::{Chain, Step};
+use trunkline_cluster::chain::{Chain, Group, Step};
 use trunkline_cluster::envelope::{Hash, Record};
 
 use crate::made::{epoch_after, genesis, group_after, life};
@@ -70,7 +70,7 @@ impl Author {
         match step {
             Step::Epoch { .. } => self.flying = None,
             Step::Group(group) => {
-                take(&mut self.taken, &group.transcript);
+                take(&mut self.taken, &group);
                 if self.flying == Some(group.epoch) {
                     self.flying = None;
                 }
@@ -85,11 +85,19 @@ impl Author {
     }
 }
 
-/// Takes a group: its number, and the groups before it, which its author had taken when it was decided.
-fn take(taken: &mut Vec<u8>, transcript: &Bytes) {
-    let before = &transcript[2..2 + usize::from(transcript[1])];
+/// Takes a group: its number, its epoch, and the groups before it, which its author had taken when it was decided.
+fn take(taken: &mut Vec<u8>, group: &Group) {
+    let [number, epoch, count, before @ ..] = &group.transcript[..] else {
+        panic!("a group without content");
+    };
+    let before = &before[..usize::from(*count)];
     assert_eq!(before, &taken[..], "a group was decided on another state");
-    taken.push(transcript[0]);
+    assert_eq!(
+        u64::from(*epoch),
+        group.epoch,
+        "a group came after its epoch"
+    );
+    taken.push(*number);
 }
 
 impl State {
@@ -97,7 +105,7 @@ impl State {
     fn store(&mut self, record: Bytes, reached: &mut Reached) {
         let sequence = self.stream.len() as u64 + 1;
         match self.judge.take(sequence, &record).expect("no stop") {
-            Step::Group(group) => take(&mut self.taken, &group.transcript),
+            Step::Group(group) => take(&mut self.taken, &group),
             Step::Skipped(_) => reached.skipped += 1,
             _ => {}
         }
@@ -150,7 +158,8 @@ impl State {
         let author = &mut next.authors[at];
         author.groups -= 1;
         author.flying = author.leads();
-        let mut content = vec![next.groups, author.taken.len() as u8];
+        let epoch = author.leads().unwrap_or(0) as u8;
+        let mut content = vec![next.groups, epoch, author.taken.len() as u8];
         content.extend(&author.taken);
         content.resize(author.len, 0);
         let parts = group_after(&author.chain, &content, b"", 512);
@@ -195,7 +204,7 @@ impl State {
         for (at, record) in self.stream.iter().enumerate() {
             let step = chain.take(at as u64 + 1, record).expect("no stop");
             if let Step::Group(group) = step {
-                take(&mut taken, &group.transcript);
+                take(&mut taken, &group);
                 authors.insert(chain.mark().and_then(|mark| mark.author));
             }
             marks.extend(chain.mark().copied());

@@ -162,21 +162,20 @@ fn a_leader_that_is_cut_off_stops_before_others_begin() {
 #[test]
 fn late_heartbeats_do_not_keep_a_leader() {
     let mut lease = leader(ms(0));
-    let mut beats = Vec::new();
-    for now in (0..=700).step_by(10) {
-        beats.extend(
-            poll(&mut lease, ms(now))
-                .beats
-                .into_iter()
-                .map(|beat| (now, beat)),
-        );
-        // Each comes back 450 ms after it was sent: the latest that came is older than 500 ms.
-        let came = beats.iter().filter(|(sent, _)| sent + 450 == now);
-        for (_, beat) in came.copied().collect::<Vec<_>>() {
-            lease.heard(me(), 5, &beat, ms(now));
+    let mut sent = Vec::new();
+    for now in (0..=950).step_by(5) {
+        let beats = poll(&mut lease, ms(now)).beats;
+        sent.extend(beats.into_iter().map(|beat| (now, beat)));
+        // Each takes longer than the one before: one comes back every 240 ms, and each is older.
+        for (at, beat) in &sent {
+            if at * 8 / 5 == now {
+                lease.heard(me(), 5, beat, ms(now));
+            }
         }
     }
-    assert!(!lease.leads(ms(700)));
+    // The last one came at 720 ms, and was sent at 450 ms.
+    assert!(lease.leads(ms(950)));
+    assert!(!lease.leads(ms(955)));
 }
 
 #[test]

@@ -178,6 +178,24 @@ fn a_stream_that_was_restored_from_an_old_copy_stops_a_node() {
 }
 
 #[test]
+fn an_epoch_of_another_history_stops_a_node() {
+    let stream = usual();
+    // The copy is older than in the test before, and no group has the index that is next here.
+    let mut other = Stream::new();
+    other.store(stream.records[1].clone());
+    for epoch in 2..=6 {
+        other.begin(epoch, life("c", 1));
+    }
+    other.begin(7, life("c", 1));
+    let mut live = stream.chain.clone();
+    let sequence = live.next();
+    assert_eq!(
+        follow(&mut live, &other.records),
+        Some(Stop::Fork { sequence })
+    );
+}
+
+#[test]
 fn the_next_group_with_another_link_stops_a_node() {
     // The group came late, so nobody can say what its author had seen: but nobody else is the author of this epoch.
     let mut stream = usual();

@@ -14,12 +14,15 @@ pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
 pub(super) struct Content {
     /// The digest of the state on which it was decided.
     pub(super) digest: u64,
+    /// The epoch in which it was decided.
+    pub(super) epoch: u64,
     pub(super) commands: Vec<CommandId>,
 }
 
 impl Content {
     pub(super) fn write(&self) -> Vec<u8> {
         let mut to = self.digest.to_le_bytes().to_vec();
+        to.extend_from_slice(&self.epoch.to_le_bytes());
         for (node, number) in &self.commands {
             let at = NAMES.iter().position(|name| *name == node.node.as_str());
             to.push(at.expect("one of the nodes") as u8);
@@ -32,12 +35,14 @@ impl Content {
     pub(super) fn read(bytes: &Bytes) -> Self {
         let long = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
         let (digest, rest) = bytes.split_at(8);
+        let (epoch, rest) = rest.split_at(8);
         let commands = rest.chunks_exact(17).map(|one| {
             let name = NAMES[usize::from(one[0])];
             (life(name, long(&one[1..9])), long(&one[9..]))
         });
         Self {
             digest: long(digest),
+            epoch: long(epoch),
             commands: commands.collect(),
         }
     }

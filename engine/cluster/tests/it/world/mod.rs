@@ -1,7 +1,7 @@
 //! A cluster in one thread: nodes, a stream and messages between nodes, in a time of its own.
 //!
-//! What happens follows from a seed. Until the faults end, publishes are lost, late, or land although another record
-//! was expected last; acknowledgements are lost, late, or lie; messages between nodes are lost, doubled and late; nodes are cut
+//! What happens follows from a seed. Until the faults end, publishes are lost, late, doubled, or land although another
+//! record was expected last; acknowledgements are lost, late, or lie; messages between nodes are lost, doubled and late; nodes are cut
 //! off, paused, asked to step down, and killed, and begin again with what they had on the disk some time ago.
 
 mod content;
@@ -191,6 +191,17 @@ impl Shared {
         }
         // A server that lost its lead may let one through.
         let expected = if self.fails(12) { None } else { Some(after) };
+        if self.fails(4) {
+            // It lands twice: a client library sent it again.
+            let again = Event::Land {
+                from,
+                life,
+                ticket,
+                message: message.clone(),
+                expected: None,
+            };
+            self.after(0, 400, again);
+        }
         let most = if self.fails(10) { 2500 } else { 8 };
         let event = Event::Land {
             from,
@@ -235,10 +246,11 @@ impl Shared {
         );
     }
 
-    /// Notes that a node took a group. Checks that every node takes the same ones, each command once, and each
-    /// decided on the state that it changes.
-    fn take(&mut self, index: u64, transcript: &Bytes) -> u64 {
+    /// Notes that a node took a group in an epoch. Checks that every node takes the same ones, each command once, each
+    /// decided on the state that it changes, and none of an epoch that was over.
+    fn take(&mut self, index: u64, epoch: u64, transcript: &Bytes) -> u64 {
         let content = Content::read(transcript);
+        assert_eq!(content.epoch, epoch, "group {index} came after its epoch");
         assert_eq!(
             content.digest,
             self.truth.digest(index - 1),

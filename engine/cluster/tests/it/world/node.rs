@@ -156,7 +156,7 @@ impl Node {
                 Step::Epoch { epoch, author } => self.begin(epoch, author, shared),
                 Step::Group(group) => {
                     assert_eq!(group.index, self.index + 1);
-                    self.digest = shared.take(group.index, &group.transcript);
+                    self.digest = shared.take(group.index, group.epoch, &group.transcript);
                     self.index = group.index;
                     assert_eq!(
                         Content::read(&group.transcript),
@@ -282,6 +282,11 @@ impl Node {
         let (after, bytes) = bytes.split_at(8);
         let after = u64::from_le_bytes(after.try_into().expect("eight bytes"));
         let content = Content::read(&Bytes::copy_from_slice(bytes));
+        assert_eq!(
+            content.epoch,
+            self.lease.epoch().0,
+            "answers of another epoch"
+        );
         assert!(after <= self.index, "an answer came before its group");
         assert_eq!(
             content.digest,
@@ -341,6 +346,7 @@ impl Node {
         for command in refused {
             let content = Content {
                 digest: self.digest,
+                epoch: self.lease.epoch().0,
                 commands: vec![command],
             };
             let bytes = [&self.index.to_le_bytes()[..], &content.write()].concat();
@@ -356,6 +362,7 @@ impl Node {
     fn publish_group(&mut self, commands: Vec<CommandId>, shared: &mut Shared) {
         let content = Content {
             digest: self.digest,
+            epoch: self.lease.epoch().0,
             commands,
         };
         let mark = self.chain.mark().expect("a leader has taken its epoch");
