@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use trunkline_proto::Encoding;
 
+use crate::TEXT;
 use crate::client::{Client, To};
 use crate::gateway::{ONLINE, Own};
-use crate::proto::TEXT;
 
 /// The messages that are counted.
 const MESSAGES: u64 = 64;
@@ -31,28 +31,45 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The time between two looks at the metrics.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A number of bytes, or in one line why there is none: a gateway failed, or it was not the same for each message.
+type Number = Result<u64, String>;
+
 /// Measures all numbers: their names, and bytes for each message or session.
-///
-/// # Errors
-/// A gateway fails, or a number is not the same for each message.
-pub(crate) fn measure() -> anyhow::Result<Vec<(&'static str, u64)>> {
-    let json = message(Encoding::Json)?;
-    let proto = message(Encoding::Proto)?;
-    let session = session()?;
-    Ok(vec![
+pub(crate) fn measure() -> [(&'static str, Number); 6] {
+    let json = Bytes::of(message(Encoding::Json));
+    let proto = Bytes::of(message(Encoding::Proto));
+    let session = Bytes::of(session());
+    [
         ("message-wire-json", json.wire),
         ("message-wire-proto", proto.wire),
         ("message-disk", json.disk),
-        ("group-message-disk", group_message()?),
+        ("group-message-disk", group_message().map_err(line)),
         ("session-wire", session.wire),
         ("session-disk", session.disk),
-    ])
+    ]
 }
 
 /// Bytes for each message or session.
 struct Bytes {
-    wire: u64,
-    disk: u64,
+    wire: Number,
+    disk: Number,
+}
+
+impl Bytes {
+    /// Neither is there if what measures both failed.
+    fn of(measured: anyhow::Result<Self>) -> Self {
+        measured.unwrap_or_else(|why| {
+            let why = line(why);
+            Self {
+                wire: Err(why.clone()),
+                disk: Err(why),
+            }
+        })
+    }
+}
+
+fn line(why: anyhow::Error) -> String {
+    format!("{why:#}").lines().collect::<Vec<_>>().join(" ")
 }
 
 /// Counts the bytes of a message of 120 bytes from one user to another, both online. On the wire: the
@@ -77,8 +94,8 @@ fn message(encoding: Encoding) -> anyhow::Result<Bytes> {
     let disk = log_bytes(own.gateway.control())? - log;
     own.gateway.stop()?;
     Ok(Bytes {
-        wire: of_each("bytes on the wire", wire, MESSAGES)?,
-        disk: of_each("bytes on the disk", disk, MESSAGES)?,
+        wire: of_each("bytes on the wire", wire, MESSAGES).map_err(line),
+        disk: of_each("bytes on the disk", disk, MESSAGES).map_err(line),
     })
 }
 
@@ -108,7 +125,7 @@ fn group_message() -> anyhow::Result<u64> {
 fn session() -> anyhow::Result<Bytes> {
     let own = Own::start()?;
     let control = own.gateway.control();
-    let (mut wire, mut least) = (0, u64::MAX);
+    let (mut wire, mut least) = (0, Ok(u64::MAX));
     for round in 1..=ROUNDS {
         let log = log_bytes(control)?;
         let mut sessions = Vec::new();
@@ -122,21 +139,29 @@ fn session() -> anyhow::Result<Bytes> {
             .max()
             .unwrap_or_default();
         drop(sessions);
-        let until = Instant::now() + PATIENCE;
-        while number(control, "trunkline_last_seen_stored_total")? < round * SESSIONS {
-            ensure!(
-                Instant::now() < until,
-                "the gateway stores no last-seen times"
-            );
-            std::thread::sleep(LOOK);
-        }
-        least = least.min(log_bytes(control)? - log);
+        least = least.and_then(|least| {
+            await_last_seen(control, round * SESSIONS)?;
+            Ok(least.min(log_bytes(control)? - log))
+        });
     }
     own.gateway.stop()?;
     Ok(Bytes {
-        wire,
-        disk: least.div_ceil(SESSIONS),
+        wire: Ok(wire),
+        disk: least.map(|least| least.div_ceil(SESSIONS)).map_err(line),
     })
+}
+
+/// Waits until the gateway has stored when this many sessions ended.
+fn await_last_seen(control: SocketAddr, sessions: u64) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while number(control, "trunkline_last_seen_stored_total")? < sessions {
+        ensure!(
+            Instant::now() < until,
+            "the gateway stores no last-seen times"
+        );
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// Divides bytes by a number of messages or sessions that have as many each.

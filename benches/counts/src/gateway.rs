@@ -6,9 +6,9 @@ use trunkline::config::Config;
 use trunkline::gateway::Gateway;
 use trunkline_proto::Encoding;
 
+use crate::TEXT;
 use crate::client::{Client, To};
-use crate::proto::TEXT;
-use crate::store::Folder;
+use crate::folder::Folder;
 
 /// The members of the group that are online and get each message.
 pub(crate) const ONLINE: u64 = 32;
@@ -31,7 +31,7 @@ impl Own {
     /// The gateway does not start.
     pub(crate) fn start() -> anyhow::Result<Self> {
         let folder = Folder::new()?;
-        let gateway = Gateway::start(&Config::of_text(&settings(&folder.0))?)?;
+        let gateway = Gateway::start(&config(&folder.0)?)?;
         Ok(Self {
             gateway,
             _folder: folder,
@@ -47,10 +47,29 @@ impl Own {
     }
 }
 
+/// Returns the configuration of a gateway with its data in a folder.
+#[cfg(not(feature = "settings-file"))]
+fn config(folder: &Path) -> anyhow::Result<Config> {
+    let settings = settings(folder);
+    // Gateways before the client API over HTTP do not know that it can be off.
+    let config = Config::of_text(&format!("{settings}http = \"off\"\n"));
+    Ok(config.or_else(|why| Config::of_text(&settings).map_err(|_| why))?)
+}
+
+/// The same for commits that lack `Config::of_text`.
+#[cfg(feature = "settings-file")]
+fn config(folder: &Path) -> anyhow::Result<Config> {
+    use trunkline::config::Settings;
+
+    let file = folder.join("settings.toml");
+    std::fs::write(&file, settings(&folder.join("data")))?;
+    Ok(Settings::default().resolve(Settings::from_file(&file)?)?)
+}
+
 fn settings(data: &Path) -> String {
     format!(
-        "listen = \"127.0.0.1:0\"\ncontrol = \"127.0.0.1:0\"\nhttp = \"off\"\ndev_auth = true\n\
-         data = {data:?}\nshards = 1\n"
+        "listen = \"127.0.0.1:0\"\ncontrol = \"127.0.0.1:0\"\ndev_auth = true\ndata = {data:?}\n\
+         shards = 1\n"
     )
 }
 

@@ -10,8 +10,7 @@ use trunkline_proto::message::{
     Command, CommandBody, Event, Message, Push, Reply, ReplyBody, Send, SendReply, ServerMessage,
 };
 
-/// The length of each text, in bytes.
-pub(crate) const TEXT: usize = 120;
+use crate::TEXT;
 
 /// The frames of one piece of input.
 const FRAMES: u64 = 64;

@@ -1,9 +1,9 @@
 //! The store: records appended, and batches entered into the index and found there.
 
-use std::path::PathBuf;
-
 use anyhow::ensure;
 use trunkline_storage::{Draft, Durability, Opened, Options, Reader, Store, TimelineId, Writer};
+
+use crate::folder::Folder;
 
 /// The messages of one commit.
 const BATCH: u64 = 64;
@@ -13,29 +13,6 @@ const CONVERSATIONS: u64 = 256;
 
 /// The body of a record: about that of a message of 120 bytes.
 const BODY: [u8; 160] = [b'x'; 160];
-
-/// A folder that is removed in the end.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    /// Makes a folder in the temporary folder.
-    ///
-    /// # Errors
-    /// The folder cannot be made.
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let name = format!("gate-counts-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left of it is in the temporary folder.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The messages of a store, numbered over all conversations in turn.
 struct Messages {

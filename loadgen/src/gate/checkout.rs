@@ -6,16 +6,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::counts::PROGRAM;
 use super::limits::Toolchain;
+use super::program;
 use crate::exit::{Failure, Outcome};
 use crate::foreign;
 
 /// The limits of a checkout.
 const LIMITS: &str = "benches/limits.toml";
-
-/// The package of the program that is counted.
-const PACKAGE: &str = "benches/counts";
 
 /// A checkout of Trunkline.
 #[derive(Debug)]
@@ -87,33 +84,8 @@ impl Checkout {
             commit: Some(commit),
             name: format!("commit {short}"),
         };
-        base.borrow_program(self)?;
+        program::lend(&self.folder, &base.folder)?;
         Ok(base)
-    }
-
-    /// Gives an older commit the program that is counted, so that both do the same work.
-    fn borrow_program(&self, from: &Self) -> Outcome<()> {
-        let failed = |why: std::io::Error| {
-            Failure::aborted(format!("cannot write to {}: {why}", self.folder.display()))
-        };
-        let (source, place) = (from.folder.join(PACKAGE), self.folder.join(PACKAGE));
-        let had = place.exists();
-        for part in ["", "src"] {
-            std::fs::create_dir_all(place.join(part)).map_err(failed)?;
-            for entry in std::fs::read_dir(source.join(part)).map_err(failed)? {
-                let path = entry.map_err(failed)?.path();
-                if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-                    std::fs::copy(&path, place.join(part).join(name)).map_err(failed)?;
-                }
-            }
-        }
-        if had {
-            return Ok(());
-        }
-        let manifest = self.folder.join("Cargo.toml");
-        let text = std::fs::read_to_string(&manifest).map_err(failed)?;
-        let text = text.replacen("members = [", &format!("members = [{PACKAGE:?}, "), 1);
-        std::fs::write(&manifest, text).map_err(failed)
     }
 
     /// Returns the file of its limits.
@@ -124,6 +96,16 @@ impl Checkout {
     /// Returns the commit; `None` if it is unknown, or if the checkout is the one at hand.
     pub(super) fn commit(&self) -> Option<&str> {
         self.commit.as_deref()
+    }
+
+    /// Returns the folder of the checkout.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether the checkout is a commit that the gate has checked out, with the program of another checkout.
+    pub(super) fn has_lent_program(&self) -> bool {
+        self.target.is_some()
     }
 
     /// Returns what people call it.
@@ -140,11 +122,32 @@ impl Checkout {
         self.folder.join("target").join("gate")
     }
 
-    /// Builds a program of the checkout with optimisation, and returns where it is.
+    /// Builds a program of the checkout with optimisation, and returns where it is. cargo says on standard error what it
+    /// does.
     ///
     /// # Errors
     /// cargo cannot build it; cargo says why.
     pub(super) fn build(&self, program: &str) -> Outcome<PathBuf> {
+        let (found, _) = self.cargo(program, false)?;
+        found.ok_or_else(|| {
+            let name = &self.name;
+            Failure::aborted(format!(
+                "{program} of {name} cannot be built: cargo says why above"
+            ))
+        })
+    }
+
+    /// Builds a program like [`build`](Self::build), without a word. Returns what cargo said if it cannot be built.
+    ///
+    /// # Errors
+    /// cargo cannot be started.
+    pub(super) fn try_build(&self, program: &str) -> Outcome<Result<PathBuf, String>> {
+        let (found, said) = self.cargo(program, true)?;
+        Ok(found.ok_or(said))
+    }
+
+    /// Builds a program. Returns where it is, if it can be built, and what cargo said.
+    fn cargo(&self, program: &str, is_quiet: bool) -> Outcome<(Option<PathBuf>, String)> {
         let mut command = Command::new("cargo");
         // All packages are selected, so that libraries have the features of every other build.
         command
@@ -152,16 +155,26 @@ impl Checkout {
             .args(["build", "--release", "--quiet", "--bin", program])
             .arg("--message-format=json-render-diagnostics")
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit());
+            .stdout(Stdio::piped())
+            .stderr(match is_quiet {
+                true => Stdio::piped(),
+                false => Stdio::inherit(),
+            });
         if let Some(target) = &self.target {
             command.env("CARGO_TARGET_DIR", target);
         }
-        let output = command.output().map_err(|why| match why.kind() {
+        if is_quiet {
+            command.env("CARGO_TERM_COLOR", "never");
+        }
+        let child = command.spawn().map_err(|why| match why.kind() {
             ErrorKind::NotFound => Failure::preflight(
                 "cargo builds what is measured, and is missing: install Rust with rustup (https://rustup.rs)",
             ),
             _ => Failure::aborted(format!("cannot start cargo: {why}")),
         })?;
+        let output = child
+            .wait_with_output()
+            .map_err(|why| Failure::aborted(format!("cannot read what cargo says: {why}")))?;
         let said = String::from_utf8_lossy(&output.stdout);
         let built = said
             .lines()
@@ -170,18 +183,8 @@ impl Checkout {
         let found = built
             .filter_map(|it| it["executable"].as_str().map(PathBuf::from))
             .next_back();
-        match found {
-            Some(found) if output.status.success() => Ok(found),
-            _ => Err(Failure::aborted(format!(
-                "{program} of {} cannot be built: cargo says why above{}",
-                self.name,
-                match program == PROGRAM && self.commit.is_some() {
-                    true =>
-                        "; the program that is counted is that of this checkout, and the commit may be too old for it",
-                    false => "",
-                }
-            ))),
-        }
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((found.filter(|_| output.status.success()), why))
     }
 
     /// Returns the toolchain of its builds.

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::limits::Toolchain;
+use super::program::Built;
 use super::shown;
 use crate::exit::{Failure, Outcome};
 use crate::foreign;
@@ -26,6 +27,17 @@ pub(super) struct Counts {
     pub(super) instructions: BTreeMap<String, f64>,
     /// Bytes for each message or session.
     pub(super) bytes: BTreeMap<String, u64>,
+    /// What could not be counted, and why.
+    pub(super) left_out: BTreeMap<String, String>,
+}
+
+/// What is done about work that a checkout cannot do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lacking<'a> {
+    /// It is an error. An unknown name is looked up in this file of limits.
+    Fails(&'a Path),
+    /// It is left out, because the checkout is an older one than that of these counts.
+    IsLeftOut(&'a Counts),
 }
 
 impl Counts {
@@ -38,12 +50,25 @@ impl Counts {
         }
     }
 
-    /// Leaves out what is not in `only`, unless that is empty.
-    pub(super) fn keep(&mut self, only: &[String]) {
-        if !only.is_empty() {
-            self.instructions.retain(|name, _| only.contains(name));
-            self.bytes.retain(|name, _| only.contains(name));
+    /// Notes what newer counts have and these lack.
+    fn leave_out(&mut self, newer: &Counts, why: Option<&str>) {
+        let why = why.unwrap_or("its program lacks them");
+        for name in newer.instructions.keys().chain(newer.bytes.keys()) {
+            if !self.instructions.contains_key(name) && !self.bytes.contains_key(name) {
+                let known = self.left_out.entry(name.clone());
+                known.or_insert_with(|| why.to_owned());
+            }
         }
+    }
+
+    /// Returns a sentence for each reason why something was left out, with what it is.
+    pub(super) fn not_counted(&self) -> Vec<String> {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, why) in &self.left_out {
+            reasons.entry(why).or_default().push(name);
+        }
+        let sentence = |(why, names): (&str, Vec<&str>)| format!("{}: {why}", names.join(", "));
+        reasons.into_iter().map(sentence).collect()
     }
 }
 
@@ -71,16 +96,18 @@ pub(super) fn check_valgrind() -> Outcome<()> {
     }
 }
 
-/// Counts everything, or what `only` names. `limits` is the file that an unknown name is looked up in.
+/// Counts everything, or what `only` names.
 ///
 /// # Errors
-/// The program or valgrind fails; a name is unknown (exit 104).
+/// The program or valgrind fails; a name is unknown (exit 104). If `lacking` leaves that out, only a program that
+/// cannot say what it does is an error.
 pub(super) fn measure(
-    program: &Path,
+    built: &Built,
     only: &[String],
     toolchain: Toolchain,
-    limits: &Path,
+    lacking: Lacking<'_>,
 ) -> Outcome<Counts> {
+    let program = &*built.file;
     let subjects = list(program)?;
     let is_wanted = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
     let bytes_wanted = only.is_empty()
@@ -96,7 +123,8 @@ pub(super) fn measure(
         .map(|it| &*it.name)
         .chain(bytes.keys().map(String::as_str))
         .collect();
-    if let Some(name) = only.iter().find(|name| !known.contains(&&***name)) {
+    let unknown = only.iter().find(|name| !known.contains(&&***name));
+    if let (Some(name), Lacking::Fails(limits)) = (unknown, lacking) {
         let meant = similar(name, known.iter().copied())
             .map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
         let limits = shown(limits);
@@ -108,10 +136,31 @@ pub(super) fn measure(
     let wanted: Vec<_> = subjects.iter().filter(|it| is_wanted(&it.name)).collect();
     let mut counts = Counts {
         toolchain,
-        instructions: count_all(program, &wanted)?,
-        bytes,
+        instructions: BTreeMap::new(),
+        bytes: BTreeMap::new(),
+        left_out: BTreeMap::new(),
     };
-    counts.keep(only);
+    let bytes = bytes.into_iter().filter(|(name, _)| is_wanted(name));
+    for (name, number) in bytes {
+        match (number, lacking) {
+            (Ok(number), _) => _ = counts.bytes.insert(name, number),
+            (Err(why), Lacking::IsLeftOut(_)) => _ = counts.left_out.insert(name, why),
+            (Err(why), Lacking::Fails(_)) => {
+                let program = program.display();
+                return Err(Failure::aborted(format!("{program} bytes: {name}: {why}")));
+            }
+        }
+    }
+    for (name, count) in count_all(program, &wanted) {
+        match (count, lacking) {
+            (Ok(count), _) => _ = counts.instructions.insert(name, count),
+            (Err(why), Lacking::IsLeftOut(_)) => _ = counts.left_out.insert(name, why.message),
+            (Err(why), Lacking::Fails(_)) => return Err(why),
+        }
+    }
+    if let Lacking::IsLeftOut(newer) = lacking {
+        counts.leave_out(newer, built.why_not_all.as_deref());
+    }
     Ok(counts)
 }
 
@@ -136,14 +185,18 @@ fn list(program: &Path) -> Outcome<Vec<Subject>> {
     }
 }
 
-/// Asks the program for the numbers of bytes.
-fn bytes(program: &Path) -> Outcome<BTreeMap<String, u64>> {
+/// Asks the program for the numbers of bytes, or why it has none.
+fn bytes(program: &Path) -> Outcome<BTreeMap<String, Result<u64, String>>> {
     let text = ask(program, "bytes")?;
     let lines = text.lines().map(|line| {
         let (name, bytes) = line.split_once(' ')?;
-        Some((name.to_owned(), bytes.parse().ok()?))
+        let number = match bytes.strip_prefix("? ") {
+            Some(why) => Err(foreign::safe_line(why)),
+            None => Ok(bytes.parse().ok()?),
+        };
+        Some((name.to_owned(), number))
     });
-    let numbers: Option<BTreeMap<_, _>> = lines.collect();
+    let numbers: Option<BTreeMap<_, _>> = lines.take(SUBJECTS_MAX).collect();
     numbers.ok_or_else(|| not_understood(program, "bytes", &text))
 }
 
@@ -176,7 +229,7 @@ fn not_understood(program: &Path, verb: &str, text: &str) -> Failure {
 
 /// Counts the instructions of each message, as many subjects at a time as there are processors. Counts do
 /// not depend on what else runs.
-fn count_all(program: &Path, subjects: &[&Subject]) -> Outcome<BTreeMap<String, f64>> {
+fn count_all(program: &Path, subjects: &[&Subject]) -> Vec<(String, Outcome<f64>)> {
     let jobs: Vec<_> = subjects
         .iter()
         .flat_map(|subject| subject.messages.map(|messages| (*subject, messages)))
@@ -206,16 +259,15 @@ fn count_all(program: &Path, subjects: &[&Subject]) -> Outcome<BTreeMap<String, 
     let counted = counted
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let counted: Vec<u64> = counted.into_iter().collect::<Outcome<_>>()?;
-    let each = subjects
-        .iter()
-        .zip(counted.chunks(2))
-        .map(|(subject, counts)| {
-            let messages = subject.messages[1] - subject.messages[0];
-            let instructions = counts[1].saturating_sub(counts[0]);
-            (subject.name.clone(), instructions as f64 / messages as f64)
-        });
-    Ok(each.collect())
+    let mut counted = counted.into_iter();
+    let mut next = || counted.next().unwrap_or(Ok(0));
+    let each = subjects.iter().map(|subject| {
+        let (few, many) = (next(), next());
+        let messages = subject.messages[1] - subject.messages[0];
+        let count = few.and_then(|few| Ok(many?.saturating_sub(few) as f64 / messages as f64));
+        (subject.name.clone(), count)
+    });
+    each.collect()
 }
 
 /// Counts the instructions of one run.
@@ -243,5 +295,28 @@ fn count(program: &Path, subject: &Subject, messages: u64) -> Outcome<u64> {
             program.display(),
             subject.counted
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(names: &[&str]) -> Counts {
+        Counts {
+            toolchain: Toolchain::default(),
+            instructions: names.iter().map(|name| ((*name).into(), 1.0)).collect(),
+            bytes: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_an_older_commit_lacks_is_named_with_the_reason() {
+        let mut older = counts(&["unmask"]);
+        older.left_out.insert("index".into(), "no call".into());
+        older.leave_out(&counts(&["index", "push", "sequence", "unmask"]), Some("x"));
+        assert_eq!(older.not_counted(), ["index: no call", "push, sequence: x"]);
+        assert_eq!(counts(&[]).not_counted(), [""; 0]);
     }
 }

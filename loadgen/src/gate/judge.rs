@@ -257,6 +257,7 @@ mod tests {
             toolchain: toolchain(rustc),
             instructions: BTreeMap::from([("push".into(), push)]),
             bytes: BTreeMap::from([("message-disk".into(), disk)]),
+            left_out: BTreeMap::new(),
         }
     }
 

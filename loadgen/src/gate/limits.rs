@@ -182,6 +182,7 @@ message-disk = 7
             },
             instructions: BTreeMap::from([("encode-json".into(), 99.04), ("push".into(), 5.0)]),
             bytes: BTreeMap::from([("message-disk".into(), 8)]),
+            left_out: BTreeMap::new(),
         };
         let text = with(FILE, &measured);
         let wanted = FILE

@@ -4,7 +4,8 @@
 //!    each may be, and [`history`] the commits that said so.
 //! 2. [`pairs`] runs the gateways of two builds in turns, and `compare` judges them.
 //!
-//! [`checkout`] finds and builds what is measured, [`judge`] decides without I/O, [`page`] prints.
+//! [`checkout`] finds and builds what is measured, [`program`] what is counted, also in part for an old commit;
+//! [`judge`] decides without I/O, [`page`] prints.
 
 mod checkout;
 mod counts;
@@ -13,6 +14,7 @@ mod judge;
 mod limits;
 mod page;
 mod pairs;
+mod program;
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +25,7 @@ use crate::foreign;
 use crate::output::say;
 
 use checkout::Checkout;
-use counts::Counts;
+use counts::{Counts, Lacking};
 use history::History;
 use judge::{Base, Judged};
 use limits::Limits;
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &GateArgs) -> Outcome<Exit> {
         .as_deref()
         .map(|base| here.base(base))
         .transpose()?;
-    let measured = measure(args, &here, &file, &teller)?;
+    let measured = measure(args, &here, Lacking::Fails(&file), &teller)?;
     if args.write_limits {
         return write_limits(&file, &measured);
     }
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &GateArgs) -> Outcome<Exit> {
     let mut unbuilt = None;
     let foundation = match &base {
         None => None,
-        Some(base) => match measure_base(args, base, &file, &teller) {
+        Some(base) => match measure_base(args, base, &measured, &teller) {
             Ok(counts) => Some(Base {
                 commit: base.name().to_owned(),
                 limits: Limits::read(&base.limits()).ok(),
@@ -75,6 +77,12 @@ pub(crate) fn run(args: &GateArgs) -> Outcome<Exit> {
     };
     let is_whole = args.only.is_empty();
     let mut judged = judge::judge(&measured, &limits, &history, foundation.as_ref(), is_whole);
+    if let Some(base) = &foundation {
+        let not_counted = base.counts.not_counted().into_iter();
+        judged
+            .notes
+            .extend(not_counted.map(|what| format!("{} is not counted in {what}", base.commit)));
+    }
     judged
         .notes
         .extend(unbuilt.map(|why| format!("the base is not counted: {why}")));
@@ -105,42 +113,43 @@ fn say_unless(teller: &Teller, line: &str) {
     }
 }
 
-/// Counts the instructions and bytes of the base. `--program` names that of this checkout.
+/// Counts the instructions and bytes of the base, as far as it has what this checkout has. `--program` names that of
+/// this checkout.
 fn measure_base(
     args: &GateArgs,
     base: &Checkout,
-    limits: &Path,
+    measured: &Counts,
     teller: &Teller,
 ) -> Outcome<Counts> {
     let args = GateArgs {
         program: None,
         ..args.clone()
     };
-    measure(&args, base, limits, teller)
+    measure(&args, base, Lacking::IsLeftOut(measured), teller)
 }
 
 /// Counts the instructions and bytes of a checkout.
 fn measure(
     args: &GateArgs,
     checkout: &Checkout,
-    limits: &Path,
+    lacking: Lacking<'_>,
     teller: &Teller,
 ) -> Outcome<Counts> {
     counts::check_valgrind()?;
-    let program = match &args.program {
-        Some(program) => program.clone(),
+    let built = match &args.program {
+        Some(program) => program::Built::whole(program.clone()),
         None => {
             let of = checkout.name();
             say_unless(
                 teller,
                 &format!("building the program that is counted, of {of}"),
             );
-            checkout.build(counts::PROGRAM)?
+            program::build(checkout)?
         }
     };
     say_unless(teller, "counting instructions and bytes");
     let toolchain = checkout.toolchain()?;
-    counts::measure(&program, &args.only, toolchain, limits)
+    counts::measure(&built, &args.only, toolchain, lacking)
 }
 
 /// Counts again what is above its limit, at most [`AGAIN`] times, and keeps the least: threads that wait for each other
@@ -166,7 +175,8 @@ fn measure_again(
             only: above,
             ..args.clone()
         };
-        measured.lower(&measure(&args, here, file, &Teller { quiet: true })?);
+        let again = measure(&args, here, Lacking::Fails(file), &Teller { quiet: true });
+        measured.lower(&again?);
     }
     Ok(measured)
 }

@@ -18,6 +18,7 @@ mod fake_world;
 mod figures;
 mod find_max;
 mod foreign;
+mod gate;
 mod groups;
 mod habits;
 mod harness;
