@@ -18,6 +18,8 @@ pub(crate) struct Measured {
     /// The longest time that a loop was away from its sockets, from the first send until sessions
     /// are closed. Only then can it change a figure.
     pub(crate) stall: Nanos,
+    /// The part of a processor that the busiest thread took while messages were sent, 0 to 1.
+    pub(crate) busy: Option<f64>,
     /// The time from the start of the first executor that sends to the end of the last one.
     pub(crate) sending: SendWindow,
     /// The storms, in the order in which they began.
@@ -35,6 +37,7 @@ impl Measured {
             findings: Findings::default(),
             latencies: Latencies::new(),
             stall: 0,
+            busy: None,
             sending: SendWindow::NONE,
             storms: Vec::new(),
             troubles: Vec::new(),
@@ -54,6 +57,8 @@ impl Measured {
         self.findings.add(&other.findings);
         self.latencies.add(&other.latencies);
         self.stall = self.stall.max(other.stall);
+        let busy = [self.busy, other.busy].into_iter().flatten();
+        self.busy = busy.reduce(f64::max);
         self.sending = self.sending.with(other.sending);
         self.making = self.making.max(other.making);
         self.troubles.extend(other.troubles);
@@ -86,6 +91,7 @@ mod tests {
             until: from + 10 * SECOND,
         };
         it.stall = from / 2;
+        it.busy = Some(0.5 / from as f64 * SECOND as f64);
         it.troubles = vec![format!("from {from}")];
         it
     }
@@ -114,6 +120,7 @@ mod tests {
         assert!(close(p.max, 1_000), "{p:?}");
         assert_eq!(whole.sending.length(), 12 * SECOND);
         assert_eq!(whole.stall, 3 * SECOND / 2);
+        assert_eq!(whole.busy, Some(0.5), "the busiest of them");
         assert_eq!(whole.troubles.len(), 3);
         // The same as on one machine, value by value.
         let here = Measured::whole(parts.map(|(from, ms)| measured(from, ms)));

@@ -12,8 +12,10 @@
 //! | [`Storms`] | the results of each storm of reconnects |
 //! | [`Dialogue`] | what depends on what the server can do: `full` for a gateway, `plain` for a server that passes texts on |
 //! | [`Reporter`] | the reports of the thread while it works |
+//! | [`Busy`] | the CPU time of the thread |
 
 mod board;
+mod busy;
 mod chaos;
 mod connections;
 mod courier;
@@ -52,6 +54,7 @@ use crate::stats::{Counters, Latencies};
 use crate::tls::Trust;
 
 pub(crate) use board::Board;
+use busy::Busy;
 use connections::{Connections, Route};
 pub(crate) use courier::{CourierJob, Speech, run as run_courier};
 use dialogue::Dialogue;
@@ -152,6 +155,7 @@ struct Client<D: Dialogue> {
     reconnects: Reconnects,
     storms: Storms,
     reporter: Reporter,
+    busy: Busy,
     latencies: Latencies,
 }
 
@@ -249,6 +253,7 @@ impl<D: Dialogue> Client<D> {
             reconnects: Reconnects::new(mix(job.seed ^ RECONNECTS), job.reconnect_timeout),
             storms: Storms::default(),
             reporter: Reporter::default(),
+            busy: Busy::default(),
             latencies: Latencies::watched(job.board.reports.tally(job.thread)),
             board: job.board,
             dialogue,
@@ -266,6 +271,7 @@ impl<D: Dialogue> Client<D> {
             findings: self.checker.into_findings(),
             latencies: self.latencies,
             stall: self.reporter.stall(),
+            busy: self.busy.part(),
             storms: self.storms.into_all(),
             // A run that was stopped did not send to the end of the schedule.
             sending: SendWindow {
@@ -348,6 +354,7 @@ impl<D: Dialogue> Client<D> {
 
     /// Reports the progress of this thread to the board.
     fn report(&mut self, now: Nanos) {
+        self.busy.look(now, self.phases.sending());
         self.reporter.report(
             now,
             &self.board,

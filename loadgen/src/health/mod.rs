@@ -26,6 +26,9 @@ pub(crate) struct Health {
     pub(crate) steal: f64,
     /// The part of the CPU time that was idle, 0 to 1.
     pub(crate) idle: f64,
+    /// The part of a processor that the busiest thread took while messages were sent, 0 to 1; `None` while that is
+    /// unknown.
+    pub(crate) busiest_thread: Option<f64>,
     /// The limits that do not hold, in sentences.
     pub(crate) faults: Vec<String>,
 }
@@ -107,6 +110,7 @@ impl Health {
             loop_stall_us: stall_us,
             steal: cpu.steal,
             idle: cpu.idle,
+            busiest_thread: None,
             faults,
         }
     }
@@ -123,6 +127,7 @@ impl Health {
             loop_stall_us: 0,
             steal: 0.0,
             idle: 1.0,
+            busiest_thread: None,
             faults: Vec::new(),
         };
         for (name, one) in machines {
@@ -132,10 +137,20 @@ impl Health {
             all.loop_stall_us = all.loop_stall_us.max(one.loop_stall_us);
             all.steal = all.steal.max(one.steal);
             all.idle = all.idle.min(one.idle);
+            let busiest = [all.busiest_thread, one.busiest_thread].into_iter();
+            all.busiest_thread = busiest.flatten().reduce(f64::max);
             let faults = one.faults.iter().map(|fault| format!("{name}: {fault}"));
             all.faults.extend(faults);
         }
         all
+    }
+
+    /// Adds the part of a processor that the busiest thread took.
+    pub(crate) fn with_busiest(self, part: Option<f64>) -> Self {
+        Self {
+            busiest_thread: part,
+            ..self
+        }
     }
 
     /// Adds a fault.

@@ -20,10 +20,12 @@ pub(super) fn lines(judged: &JudgedRun) -> Vec<String> {
         let health = match (&agent.ended_early, &agent.health) {
             (Some(why), _) => why.clone(),
             (None, Some(it)) => format!(
-                "send lag p99 {}, longest stall {}, idle {:.1} %",
+                "send lag p99 {}, longest stall {}, idle {:.1} %, busiest thread {}",
                 micros(it.send_lag_p99_us),
                 micros(it.loop_stall_us),
-                it.idle * 100.0
+                it.idle * 100.0,
+                it.busiest_thread
+                    .map_or("–".to_owned(), |part| format!("{:.1} %", part * 100.0))
             ),
             (None, None) => "no figures".to_owned(),
         };

@@ -198,12 +198,15 @@ fn sides(judged: &JudgedRun) -> Vec<String> {
             .map(|it| format!("put-off work  {}", it.line())),
     );
     lines.push(format!(
-        "health        send lag p99 {}, {:.2} % of the schedule sent, longest stall {}, steal {:.1} %, idle {:.1} %",
+        "health        send lag p99 {}, {:.2} % of the schedule sent, longest stall {}, steal {:.1} %, idle {:.1} %, busiest thread {}",
         known(judged.latencies.of(Metric::SendLag).len(), health.send_lag_p99_us),
         health.achieved * 100.0,
         micros(health.loop_stall_us),
         health.steal * 100.0,
-        health.idle * 100.0
+        health.idle * 100.0,
+        health
+            .busiest_thread
+            .map_or(NONE.to_owned(), |part| format!("{:.1} %", part * 100.0))
     ));
     for it in &judged.sides.agreement {
         let same = it.gateway == it.generator;

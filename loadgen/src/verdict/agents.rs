@@ -57,7 +57,8 @@ pub(super) fn judge(
         if let Some(own) = own {
             let counters = own.findings.counters();
             let lag = own.latencies.percentiles(Metric::SendLag);
-            about.health = Some(Health::judge(limits, counters, &lag, own.stall, &cpu));
+            let health = Health::judge(limits, counters, &lag, own.stall, &cpu);
+            about.health = Some(health.with_busiest(own.busy));
             measured.push(own);
         }
         about
@@ -83,8 +84,11 @@ pub(super) fn with_couriers(mut counters: Counters, between: Option<&Between>) -
     counters
 }
 
-/// Returns the health of all machines together. A machine that ended early is a fault by itself.
-pub(super) fn health(agents: &[AgentResult]) -> Health {
+/// Returns the health of all machines together; `None` without any. A machine that ended early is a fault by itself.
+pub(super) fn health(agents: &[AgentResult]) -> Option<Health> {
+    if agents.is_empty() {
+        return None;
+    }
     let known = agents
         .iter()
         .filter_map(|it| Some((&*it.name, it.health.as_ref()?)));
@@ -101,5 +105,5 @@ pub(super) fn health(agents: &[AgentResult]) -> Health {
             ));
         }
     }
-    health
+    Some(health)
 }

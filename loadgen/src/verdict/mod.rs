@@ -111,6 +111,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         mut findings,
         latencies,
         stall,
+        busy,
         sending,
         storms,
         troubles: mut notes,
@@ -129,10 +130,9 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     }
     notes.extend(sides.notes(why));
     let lag = latencies.percentiles(Metric::SendLag);
-    let mut health = match agents.is_empty() {
-        true => Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu),
-        false => agents::health(&agents),
-    };
+    let limits = &run.scenario.health;
+    let own = || Health::judge(limits, &counters, &lag, stall, &cpu).with_busiest(busy);
+    let mut health = agents::health(&agents).unwrap_or_else(own);
     if !aborted && !short {
         unfit(&mut health, &counters);
     }

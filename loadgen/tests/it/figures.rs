@@ -287,6 +287,10 @@ fn every_figure_is_the_same_wherever_it_stands() {
         micros(at("health.send_lag_p99_us")),
         format!("{:.2} %", at("health.achieved") * 100.0),
         micros(at("health.loop_stall_us")),
+        format!(
+            "busiest thread {:.1} %",
+            at("health.busiest_thread") * 100.0
+        ),
     ] {
         assert!(health.contains(&figure), "no {figure} in {health}");
     }
