@@ -474,7 +474,7 @@ pub(super) fn counters(model: &Model, paint: Paint, area: Rect, buffer: &mut Buf
 /// Formats a count in at most six letters.
 fn short(count: u64) -> String {
     match count {
-        0..=99_999 => count.to_string(),
+        0..=99_999 => grouped(count),
         _ => {
             let names = ["k", "M", "G", "T", "P", "E"];
             let mut number = count as f64 / 1e3;
