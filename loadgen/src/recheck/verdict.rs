@@ -31,9 +31,7 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
                 // Of a latency that never happened nothing is known.
                 _ if summary["latency_us"][metric]["count"] == 0 => {}
                 Some(value) if threshold.holds(value) => {}
-                Some(value) => missed.push(format!(
-                    "{metric}: {threshold} does not hold, it is {value:.0}"
-                )),
+                Some(value) => missed.push(threshold.complaint(metric, value)),
                 None => untold.push(format!("{metric}: {threshold}")),
             }
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::suggest::hint;
-use crate::units::{Rate, Span};
+use crate::units::{Rate, Span, micros};
 
 /// A threshold: one condition on one metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -192,6 +192,16 @@ impl Threshold {
             Comparison::Greater => value > self.limit,
         }
     }
+
+    /// Returns a sentence that says that `value` of a metric does not meet the condition.
+    pub(crate) fn complaint(&self, metric: &str, value: f64) -> String {
+        let value = match self.statistic {
+            Statistic::Percentile(_) | Statistic::Mean | Statistic::Max => micros(value as u64),
+            Statistic::Count => format!("{value:.0}"),
+            Statistic::Rate => format!("{value:.1}/s"),
+        };
+        format!("{metric}: {self} does not hold, it is {value}")
+    }
 }
 
 impl FromStr for Threshold {
@@ -306,6 +316,22 @@ mod tests {
             assert!(threshold.holds(below) && !threshold.holds(above), "{text}");
         }
         assert!("rate>=1990/s".parse::<Threshold>().unwrap().holds(2000.0));
+    }
+
+    #[test]
+    fn a_complaint_has_the_value_with_its_unit() {
+        for (text, value, shown) in [
+            ("p(99)<1us", 13_383.4, "it is 13.38 ms"),
+            ("max<1us", 12.0, "it is 12 µs"),
+            ("count==0", 3.0, "it is 3"),
+            ("rate>=1990/s", 1_989.62, "it is 1989.6/s"),
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert_eq!(
+                threshold.complaint("x", value),
+                format!("x: {text} does not hold, {shown}")
+            );
+        }
     }
 
     #[test]

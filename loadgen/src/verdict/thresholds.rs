@@ -46,9 +46,7 @@ pub(super) fn missed(
             let known = doubts::count(latencies, metric) != Some(0);
             let value = value(metric, threshold, counters, latencies, rate);
             if known && !threshold.holds(value) {
-                missed.push(format!(
-                    "{metric}: {threshold} does not hold, it is {value:.0}"
-                ));
+                missed.push(threshold.complaint(metric, value));
             }
         }
     }

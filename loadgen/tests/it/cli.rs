@@ -277,7 +277,7 @@ fn results_are_judged_again_by_other_thresholds() {
     assert_eq!(done.code, Some(99), "{}", done.stderr);
     for words in [
         "threshold (exit 99); it was ok",
-        "p(99)<1ms does not hold, it is 5000",
+        "p(99)<1ms does not hold, it is 5.00 ms",
         "avg<1s: not judged again",
     ] {
         assert!(
