@@ -36,6 +36,8 @@ pub struct NatsSettings {
     /// The URLs of the servers: `nats://[USER:PASSWORD@]HOST[:PORT]` or `tls://…`, 1 to 16. Servers that are
     /// not named are not used. Characters of the password may be escaped, such as `%40`.
     pub urls: Vec<String>,
+    /// The file with the JWT of the user and the seed that signs (a `.creds` file).
+    pub credentials: Option<PathBuf>,
     /// The certificates of the authorities that sign the servers' certificates, in PEM form. Without the file
     /// those of the system are used.
     pub authorities: Option<PathBuf>,
@@ -64,6 +66,7 @@ impl fmt::Debug for NatsSettings {
         let urls: Vec<_> = self.urls.iter().map(|url| shown_url(url)).collect();
         f.debug_struct("NatsSettings")
             .field("urls", &urls)
+            .field("credentials", &self.credentials)
             .field("authorities", &self.authorities)
             .field("certificate", &self.certificate)
             .field("tls", &self.tls)
@@ -139,12 +142,30 @@ impl NatsSettings {
                     .into(),
             ));
         }
-        Ok(match users.pop() {
-            Some((user, Some(password))) => ConnectOptions::with_user_and_password(user, password),
-            Some((token, None)) => ConnectOptions::with_token(token),
-            None => ConnectOptions::new(),
-        })
+        match (users.pop(), &self.credentials) {
+            (Some(_), Some(file)) => Err(BadSettings(format!(
+                "the URLs of the NATS servers have a user, and there is a credentials file, {}: use one of them",
+                file.display()
+            ))),
+            (None, Some(file)) => credentials(file),
+            (Some((user, Some(password))), None) => {
+                Ok(ConnectOptions::with_user_and_password(user, password))
+            }
+            (Some((token, None)), None) => Ok(ConnectOptions::with_token(token)),
+            (None, None) => Ok(ConnectOptions::new()),
+        }
     }
+}
+
+/// Returns options with a user's JWT and the seed that signs what the servers ask to sign.
+fn credentials(file: &Path) -> Result<ConnectOptions, BadSettings> {
+    let options = ConnectOptions::with_credentials(&read(file)?);
+    options.map_err(|why| {
+        BadSettings(format!(
+            "{} is no credentials file of NATS, which has a user's JWT and a seed: {why}",
+            file.display()
+        ))
+    })
 }
 
 fn read(file: &Path) -> Result<String, BadSettings> {
@@ -233,6 +254,8 @@ mod tests {
         );
         let said = refusal(&with_urls(&["nats://u:p@a", "nats://u:q@b"]));
         assert!(said.contains("different users"), "{said}");
+        let said = bad(&|it| it.credentials = missing.clone());
+        assert!(said.contains("use one of them"), "{said}");
         let said = bad(&|it| it.authorities = missing.clone());
         assert!(said.starts_with("cannot read /nowhere/file"), "{said}");
         let said = refusal(&with_urls(&["nats://u:secret@h:port"]));
