@@ -154,17 +154,17 @@ fn a_server_that_is_stopped_for_long_loses_its_connections_and_nothing_else() {
     node.ends.tail.follow(1, None);
     node.publish_all(1..4);
     let breaks = node.nats.condition().breaks;
+    // What others have on their way is stored before the node is there again.
+    let mut raw = servers.client(0);
     servers.pause(0);
+    for sequence in 4..7 {
+        raw.publish(LOG, &text(sequence));
+    }
     node.until("the end of the connection", |it| {
         (it.nats.condition().breaks > breaks).then_some(())
     });
     servers.resume(0);
     node.is_connected();
-    // Others stored records meanwhile.
-    let mut raw = servers.client(0);
-    for sequence in 4..7 {
-        raw.publish(LOG, &text(sequence));
-    }
     node.has(6);
     node.publish_all(7..9);
     node.has(8);
