@@ -39,7 +39,8 @@ pub struct NatsSettings {
     /// The file with the JWT of the user and the seed that signs (a `.creds` file).
     pub credentials: Option<PathBuf>,
     /// The certificates of the authorities that sign the servers' certificates, in PEM form. Without the file
-    /// those of the system are used.
+    /// those of the system are used. With it connections are encrypted, or there is none: who names an authority
+    /// expects it to be asked.
     pub authorities: Option<PathBuf>,
     /// The certificate of this node, for servers that ask for one.
     pub certificate: Option<NodeCertificate>,
@@ -85,6 +86,7 @@ impl NatsSettings {
     ) -> Result<(Vec<ServerAddr>, ConnectOptions), BadSettings> {
         let servers = self.servers()?;
         let mut options = self.proofs(&servers)?;
+        let servers = servers.into_iter().map(without_user).collect();
         if let Some(file) = &self.authorities {
             has_pem(file)?;
             options = options.add_root_certificates(file.clone());
@@ -98,7 +100,7 @@ impl NatsSettings {
         let options = options
             .name(format!("trunkline {} {}", names.cluster(), names.node()))
             .custom_inbox_prefix(names.inbox())
-            .require_tls(self.tls || self.certificate.is_some())
+            .require_tls(self.is_encrypted())
             .connection_timeout(CONNECT)
             .ping_interval(PING)
             .reconnect_delay_callback(delay)
@@ -109,6 +111,11 @@ impl NatsSettings {
             .client_capacity(COMMANDS)
             .subscription_capacity(SUBSCRIPTION);
         Ok((servers, options))
+    }
+
+    /// Returns whether a server without TLS is refused, also one whose URL begins with `nats://`.
+    fn is_encrypted(&self) -> bool {
+        self.tls || self.certificate.is_some() || self.authorities.is_some()
     }
 
     fn servers(&self) -> Result<Vec<ServerAddr>, BadSettings> {
@@ -155,6 +162,16 @@ impl NatsSettings {
             (None, None) => Ok(ConnectOptions::new()),
         }
     }
+}
+
+/// Returns an address without user and password, which the options carry. The library writes addresses as they
+/// are into its debug lines, at each attempt.
+fn without_user(server: ServerAddr) -> ServerAddr {
+    let mut url = server.clone().into_inner();
+    // A URL without a host cannot have a user either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    ServerAddr::from_url(url).unwrap_or(server)
 }
 
 /// Returns options with a user's JWT and the seed that signs what the servers ask to sign.
@@ -268,6 +285,41 @@ mod tests {
         let shown = format!("{:?}", with_urls(&["nats://user:secret@h:4222"]));
         assert!(shown.contains("nats://h:4222"), "{shown}");
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn what_the_library_may_write_has_no_password() {
+        let names = ClusterNames::new("c", "n").unwrap();
+        let urls = ["nats://alice:secret@h:4222", "tls://alice:secret@[::1]"];
+        let (servers, _) = with_urls(&urls).options(&names).unwrap();
+        let shown = format!("{servers:?}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("alice"),
+            "{shown}"
+        );
+        assert_eq!((servers[0].host(), servers[0].port()), ("h", 4222));
+        assert!(servers[1].tls_required());
+        let (servers, _) = with_urls(&["nats://:secret@h"]).options(&names).unwrap();
+        assert!(!format!("{servers:?}").contains("secret"));
+        let (servers, _) = with_urls(&["nats://secret@h"]).options(&names).unwrap();
+        assert!(!format!("{servers:?}").contains("secret"));
+    }
+
+    #[test]
+    fn who_names_an_authority_a_certificate_or_tls_gets_no_connection_without() {
+        let file = || PathBuf::from("x.pem");
+        let is_encrypted = |change: &dyn Fn(&mut NatsSettings)| {
+            let mut settings = with_urls(&["nats://h"]);
+            change(&mut settings);
+            settings.is_encrypted()
+        };
+        assert!(!is_encrypted(&|_| ()));
+        assert!(is_encrypted(&|it| it.tls = true));
+        assert!(is_encrypted(&|it| it.authorities = Some(file())));
+        assert!(is_encrypted(&|it| it.certificate = Some(NodeCertificate {
+            chain: file(),
+            key: file(),
+        })));
     }
 
     #[test]
