@@ -65,7 +65,8 @@ pub enum Heard {
 pub struct TailCondition {
     /// The sequence of the last record that is known to exist.
     pub end: u64,
-    /// When the servers said last where the log ends.
+    /// When the servers said last where the log ends; `None` if they have not since [`Tail::follow`], the last
+    /// connection or a [`Heard::Stopped`]. They are asked every second: an older answer may be old news.
     pub checked: Option<std::time::Instant>,
     /// The records that came by themselves.
     pub live: u64,
@@ -121,7 +122,8 @@ struct Follow {
 struct Shared {
     records: Queue<(u64, u64, Bytes)>,
     stopped: Mutex<Option<(u64, Stop)>>,
-    condition: Mutex<TailCondition>,
+    /// With the number of the order of which it is.
+    condition: Mutex<(u64, TailCondition)>,
     reached: Reached,
     wake: Arc<dyn Wake>,
 }
@@ -136,9 +138,15 @@ impl Tail {
         self.shared.records.clear();
         // It may have been of another stream. The servers say where this one ends.
         self.shared.reached.forget();
+        let from = from.max(1);
+        {
+            let (generation, condition) = &mut *self.shared.condition.lock();
+            *generation = self.generation;
+            (condition.end, condition.checked) = (from - 1, None);
+        }
         self.orders.send_replace(Some(Follow {
             generation: self.generation,
-            from: from.max(1),
+            from,
             created,
         }));
     }
@@ -162,7 +170,7 @@ impl Tail {
 
     /// Returns what is known of the log.
     pub fn condition(&self) -> TailCondition {
-        *self.shared.condition.lock()
+        self.shared.condition.lock().1
     }
 }
 
@@ -313,18 +321,22 @@ impl Following<'_> {
 
     /// Passes records on. Returns whether the reader has to take some before more are fetched.
     fn deliver(&mut self) -> bool {
-        let shared = &self.parts.shared;
-        while let Some(record) = self.order.ready() {
-            let bytes = record.len() + RECORD;
-            let item = (self.generation, self.order.next(), record);
-            if shared.records.push(bytes, item).is_err() {
-                break;
-            }
-            self.order.pop();
+        let (passed, is_full) =
+            pass_on(&mut self.order, &self.parts.shared.records, self.generation);
+        if passed > 0 {
             self.watch.has();
         }
-        shared.condition.lock().end = self.order.highest().max(self.order.next() - 1);
-        shared.records.free() < ROOM_MIN
+        let end = self.order.highest().max(self.order.next() - 1);
+        self.note(|it| it.end = end);
+        is_full
+    }
+
+    /// Changes what is known of the log, unless another order has come meanwhile.
+    fn note(&self, change: impl FnOnce(&mut TailCondition)) {
+        let (generation, condition) = &mut *self.parts.shared.condition.lock();
+        if *generation == self.generation {
+            change(condition);
+        }
     }
 
     /// Asks for what is missing, and about the stream, when it is time.
@@ -361,7 +373,7 @@ impl Following<'_> {
         }
         let room = self.parts.shared.records.free().min(BATCH_BYTES);
         if self.fetch.start(missing, room, now).await {
-            self.parts.shared.condition.lock().fetches += 1;
+            self.note(|it| it.fetches += 1);
         }
     }
 
@@ -390,13 +402,12 @@ impl Following<'_> {
             return;
         };
         let offered = self.offer(sequence, record);
-        let mut condition = self.parts.shared.condition.lock();
-        match offered {
-            Offered::Kept => condition.live += 1,
-            Offered::Dropped => condition.dropped += 1,
+        self.note(|it| match offered {
+            Offered::Kept => it.live += 1,
+            Offered::Dropped => it.dropped += 1,
             // A record that was fetched comes late, or it is of another stream that begins anew.
             Offered::Known => {}
-        }
+        });
     }
 
     fn offer(&mut self, sequence: u64, record: Bytes) -> Offered {
@@ -411,7 +422,7 @@ impl Following<'_> {
         match self.fetch.read(number, message, now) {
             Fetched::Record(sequence, record) => {
                 if self.offer(sequence, record) == Offered::Kept {
-                    self.parts.shared.condition.lock().fetched += 1;
+                    self.note(|it| it.fetched += 1);
                 }
             }
             Fetched::Nothing => self.doubt(now),
@@ -446,7 +457,7 @@ impl Following<'_> {
             Verdict::Fine { last } => {
                 self.order.exists(last);
                 self.last = last;
-                self.parts.shared.condition.lock().checked = Some(now.into_std());
+                self.note(|it| it.checked = Some(now.into_std()));
                 Check::At(now + CHECK)
             }
             Verdict::Unclear => Check::At(now + CHECK_SOON),
@@ -459,6 +470,7 @@ impl Following<'_> {
         tracing::error!(%stop, "the log is not followed any more");
         self.check = Check::Never;
         self.fetch.reset();
+        self.note(|it| it.checked = None);
         let shared = &self.parts.shared;
         *shared.stopped.lock() = Some((self.generation, stop));
         shared.wake.wake();
@@ -475,10 +487,30 @@ impl Following<'_> {
             return self.doubt(now);
         }
         self.connects = connects;
-        self.parts.shared.condition.lock().checked = None;
+        self.note(|it| it.checked = None);
         self.fetch.at_once();
         self.check = Check::At(now);
     }
+}
+
+/// Passes records on. Returns how many, and whether the reader has to take some before more come. With one in
+/// hand that does not fit it has to, whatever room is left: those behind it would not be passed on either.
+fn pass_on(
+    order: &mut Order,
+    records: &Queue<(u64, u64, Bytes)>,
+    generation: u64,
+) -> (usize, bool) {
+    let mut passed = 0;
+    while let Some(record) = order.ready() {
+        let bytes = record.len() + RECORD;
+        let item = (generation, order.next(), record);
+        if records.push(bytes, item).is_err() {
+            return (passed, true);
+        }
+        order.pop();
+        passed += 1;
+    }
+    (passed, records.free() < ROOM_MIN)
 }
 
 fn read_check(names: &ClusterNames, message: &Message) -> Result<StreamInfo, StreamError> {
@@ -490,4 +522,54 @@ fn read_check(names: &ClusterNames, message: &Message) -> Result<StreamInfo, Str
         tracing::warn!(?differences, "the stream of the log was changed");
     }
     Ok(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bell::Bell;
+    use super::*;
+
+    fn made() -> (Tail, Tailing, Arc<Bell>) {
+        let bell = Arc::new(Bell::default());
+        let wake = Arc::clone(&bell) as Arc<dyn Wake>;
+        let names = ClusterNames::new("c", "n").unwrap();
+        let (tail, tailing) = tail(&names, &Line::new(), wake);
+        (tail, tailing, bell)
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_waits_for_the_reader_whatever_room_is_left() {
+        let (mut tail, tailing, _) = made();
+        tail.follow(1, None);
+        let records = &tailing.shared.records;
+        let mut order = Order::new(1);
+        let long = Bytes::from(vec![0; 700 << 10]);
+        let fit = ROOM.bytes / (long.len() + RECORD);
+        for sequence in 1..=fit as u64 {
+            order.offer(sequence, long.clone());
+        }
+        assert_eq!(pass_on(&mut order, records, 1), (fit, false));
+        assert!(records.free() >= ROOM_MIN);
+        order.offer(order.next(), long.clone());
+        assert_eq!(pass_on(&mut order, records, 1), (0, true));
+        assert!(matches!(
+            tail.take(),
+            Some(Heard::Record { sequence: 1, .. })
+        ));
+        assert_eq!(pass_on(&mut order, records, 1), (1, false));
+    }
+
+    #[test]
+    fn what_was_known_of_another_log_is_forgotten() {
+        let (mut tail, tailing, _) = made();
+        tail.follow(1, None);
+        {
+            let (_, condition) = &mut *tailing.shared.condition.lock();
+            (condition.end, condition.checked) = (70, Some(Instant::now().into_std()));
+        }
+        tail.follow(5, None);
+        let condition = tail.condition();
+        assert_eq!((condition.end, condition.checked), (4, None));
+        assert_eq!(tailing.shared.condition.lock().0, 2);
+    }
 }
