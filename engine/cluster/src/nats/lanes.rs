@@ -18,6 +18,7 @@ use super::line::{Line, Moment};
 use super::names::ClusterNames;
 use super::queue::{Queue, Room};
 use super::stream::RECORD_MAX;
+use super::{AtEnd, LIBRARY_ENDED};
 
 /// The messages of a lane that wait for their reader.
 const ROOM: Room = Room {
@@ -168,6 +169,17 @@ impl Lanes {
         })
     }
 
+    /// Returns whether the thread that speaks NATS has ended: nothing comes any more, apart from what waits.
+    pub fn is_ended(&self) -> bool {
+        self.leaving.is_closed()
+    }
+
+    /// Returns what tells the owner that the thread has ended.
+    pub(crate) fn at_end(&self) -> AtEnd {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || shared.wake.wake())
+    }
+
     /// Takes what came, if anything did: losses first, then the most urgent lane.
     pub fn take(&self) -> Option<Said> {
         let shared = &self.shared;
@@ -250,10 +262,9 @@ impl Carrying {
         let receive = receive(arrivals, line.clone(), Arc::clone(&shared));
         let send = send(client, leaving, line, shared);
         tokio::select! {
-            () = receive => {}
-            () = send => {}
+            () = receive => Err(LIBRARY_ENDED.into()),
+            () = send => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -85,6 +85,15 @@ impl Line {
         });
     }
 
+    /// Takes that the thread has ended.
+    pub(crate) fn ended(&self) {
+        "the thread that speaks NATS has ended".clone_into(&mut self.trouble.lock());
+        self.moment.send_modify(|it| {
+            it.is_connected = false;
+            it.breaks += 1;
+        });
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.moment.borrow().is_connected
     }

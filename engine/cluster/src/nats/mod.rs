@@ -73,6 +73,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The time that look-ups of names have to end when the thread ends.
 const LOOK_UPS: Duration = Duration::from_millis(100);
 
+/// The reason of a task that cannot go on.
+const LIBRARY_ENDED: &str = "the library for NATS has ended";
+
+/// What tells the owner of an end that the thread has ended.
+type AtEnd = Box<dyn Fn() + Send>;
+
 /// The wake-ups of the threads that read the ends.
 #[derive(Clone, Debug)]
 pub struct Wakes {
@@ -127,6 +133,21 @@ pub struct Ends {
     pub lanes: Lanes,
 }
 
+/// Tells the owners that the thread has ended, also when it panics: nobody waits for what never comes.
+struct LastWord {
+    line: Line,
+    ends: [AtEnd; 3],
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.line.ended();
+        for end in &self.ends {
+            end();
+        }
+    }
+}
+
 /// What the thread has of it.
 struct Inside<F> {
     answering: Answering,
@@ -163,9 +184,15 @@ impl Nats {
             .build()?;
         let (end, ended) = oneshot::channel();
         let of_thread = line.clone();
+        let last_word = LastWord {
+            line: line.clone(),
+            ends: [publisher.at_end(), tail.at_end(), lanes.at_end()],
+        };
         let thread = std::thread::Builder::new()
             .name("nats".into())
             .spawn(move || {
+                // Dropped last, when no task can say anything any more.
+                let _last_word = last_word;
                 let work = work(servers, options, of_thread, inside, ended);
                 if let Err(why) = runtime.block_on(work) {
                     tracing::error!(why, "the thread that speaks NATS ends");
@@ -236,10 +263,7 @@ async fn start(
     let reached = inside.tailing.reached();
     let sending = (inside.sending)(Asker::new(client, line).await?, reached);
     let api = Asker::new(client, line).await?;
-    tasks.spawn(async move {
-        sending.run().await;
-        Ok(())
-    });
+    tasks.spawn(sending.run());
     tasks.spawn(async move {
         inside.answering.run(api).await;
         Ok(())
@@ -258,5 +282,42 @@ async fn first_failure(tasks: &mut JoinSet<Result<(), String>>) -> String {
             Some(Err(why)) => return why.to_string(),
             None => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_thread_is_said_at_each_end() {
+        let settings = NatsSettings {
+            // Nobody listens there.
+            urls: vec!["nats://127.0.0.1:1".into()],
+            ..NatsSettings::default()
+        };
+        let names = ClusterNames::new("c", "n").unwrap();
+        let bells: [Arc<Bell>; 3] = std::array::from_fn(|_| Arc::default());
+        let [publisher, tail, lanes] = bells.clone().map(|bell| bell as Arc<dyn Wake>);
+        let wakes = Wakes {
+            publisher,
+            tail,
+            lanes,
+        };
+        let (nats, mut ends) = Nats::start(&settings, &names, wakes).unwrap();
+        ends.tail.follow(1, None);
+        let line = nats.line.clone();
+        drop(nats);
+        for bell in &bells {
+            assert!(bell.wait(Duration::ZERO));
+        }
+        assert_eq!(ends.tail.take(), Some(Heard::Stopped(Stop::Ended)));
+        assert_eq!(ends.tail.take(), None);
+        let published = ends.publisher.publish(0, bytes::Bytes::new());
+        assert_eq!(published, Err(NotTaken::Ended));
+        assert!(ends.lanes.is_ended());
+        let condition = line.condition();
+        assert!(!condition.is_connected && condition.trouble.contains("has ended"));
+        assert!(ends.streams.open().is_err());
     }
 }

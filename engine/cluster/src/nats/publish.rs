@@ -15,6 +15,7 @@ use super::names::ClusterNames;
 use super::queue::{Queue, Room};
 use super::stream::{ApiError, RECORD_MAX, WRONG_LAST};
 use super::tail::Reached;
+use super::{AtEnd, LIBRARY_ENDED};
 
 /// The time in which the servers must answer. Later the record is neither known to be stored nor known not
 /// to be.
@@ -108,10 +109,13 @@ impl Publisher {
     /// Returns the number under which the outcome comes.
     ///
     /// # Errors
-    /// Another record is on its way, or this one is longer than [`RECORD_MAX`].
+    /// Another record is on its way, this one is longer than [`RECORD_MAX`], or the thread has ended.
     pub fn publish(&mut self, expected: u64, bytes: Bytes) -> Result<u64, NotTaken> {
         if bytes.len() > RECORD_MAX {
             return Err(NotTaken::TooLong(bytes.len()));
+        }
+        if self.orders.is_closed() {
+            return Err(NotTaken::Ended);
         }
         if self.under_way.is_some() {
             return Err(NotTaken::Busy);
@@ -132,13 +136,29 @@ impl Publisher {
         Ok(number)
     }
 
-    /// Takes the next outcome, if there is one.
+    /// Takes the next outcome, if there is one. The outcome of a record that was on its way when the thread
+    /// ended is [`Outcome::Silence`].
     pub fn take(&mut self) -> Option<Published> {
-        let published = self.outcomes.take()?;
+        // Looked at first: what waits before the end comes before it.
+        let is_ended = self.outcomes.is_ended();
+        let Some(published) = self.outcomes.take() else {
+            let number = self.under_way.take_if(|_| is_ended)?;
+            return Some(Published {
+                number,
+                is_late: false,
+                outcome: Outcome::Silence,
+            });
+        };
         if self.under_way == Some(published.number) {
             self.under_way = None;
         }
         Some(published)
+    }
+
+    /// Returns what tells the owner that the thread has ended.
+    pub(crate) fn at_end(&self) -> AtEnd {
+        let outcomes = Arc::clone(&self.outcomes);
+        Box::new(move || outcomes.end())
     }
 }
 
@@ -181,17 +201,17 @@ pub(crate) fn publisher(
 
 impl Sending {
     /// Sends records until the publisher is dropped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> Result<(), String> {
         let (log, stream) = (self.names.log(), self.names.stream());
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(order) => self.send(&log, &stream, order).await,
-                    None => return,
+                    None => return Ok(()),
                 },
                 answer = self.asker.next() => match answer {
                     Some((asked, message)) => self.late(asked, &message),
-                    None => return,
+                    None => return Err(LIBRARY_ENDED.into()),
                 },
             }
         }
@@ -291,7 +311,32 @@ fn judged(ack: Ack) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_core::exchange::Wake;
+
+    use super::super::bell::Bell;
     use super::*;
+
+    #[test]
+    fn a_record_under_way_has_an_outcome_when_the_thread_ends() {
+        let bell = Arc::new(Bell::default());
+        let names = ClusterNames::new("c", "n").unwrap();
+        let (mut publisher, sending) = publisher(&names, Arc::clone(&bell) as Arc<dyn Wake>);
+        let publish = |publisher: &mut Publisher| publisher.publish(0, Bytes::new());
+        assert_eq!(publish(&mut publisher), Ok(1));
+        assert_eq!(publish(&mut publisher), Err(NotTaken::Busy));
+        let at_end = publisher.at_end();
+        drop(sending);
+        at_end();
+        assert!(bell.wait(Duration::ZERO));
+        assert_eq!(publish(&mut publisher), Err(NotTaken::Ended));
+        let silence = Published {
+            number: 1,
+            is_late: false,
+            outcome: Outcome::Silence,
+        };
+        assert_eq!(publisher.take(), Some(silence));
+        assert_eq!(publisher.take(), None);
+    }
 
     #[test]
     fn answers_are_understood() {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -24,6 +25,8 @@ pub(crate) struct Queue<T> {
     wake: Arc<dyn Wake>,
     /// Told when an item was taken.
     taken: Notify,
+    /// Nothing comes any more.
+    is_ended: AtomicBool,
 }
 
 struct Waiting<T> {
@@ -46,6 +49,7 @@ impl<T> Queue<T> {
             waiting: Mutex::new(waiting),
             wake,
             taken: Notify::new(),
+            is_ended: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +112,17 @@ impl<T> Queue<T> {
         waiting.bytes = 0;
         drop(waiting);
         self.taken.notify_one();
+    }
+
+    /// Tells the reader that nothing comes any more.
+    pub(crate) fn end(&self) {
+        self.is_ended.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+
+    /// Returns whether nothing comes any more, apart from what waits.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Acquire)
     }
 
     /// Waits until an item has been taken since the last wait.

@@ -20,6 +20,7 @@ use super::order::{Offered, Order};
 use super::queue::{Queue, Room};
 use super::stream::{self, StreamError, StreamInfo};
 use super::watch::{Stop, Verdict, Watch};
+use super::{AtEnd, LIBRARY_ENDED};
 
 /// The records that wait for their reader. With less room, records wait on the servers.
 const ROOM: Room = Room {
@@ -109,6 +110,8 @@ pub struct Tail {
     orders: watch::Sender<Option<Follow>>,
     shared: Arc<Shared>,
     generation: u64,
+    /// The reader knows that the thread has ended.
+    has_said_end: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -135,6 +138,7 @@ impl Tail {
     /// it, the stream of that name is followed as it is now.
     pub fn follow(&mut self, from: u64, created: Option<String>) {
         self.generation += 1;
+        self.has_said_end = false;
         self.shared.records.clear();
         // It may have been of another stream. The servers say where this one ends.
         self.shared.reached.forget();
@@ -153,6 +157,8 @@ impl Tail {
 
     /// Takes what comes next, if it is here.
     pub fn take(&mut self) -> Option<Heard> {
+        // Looked at first: what waits before the end comes before it.
+        let is_ended = self.shared.records.is_ended();
         while let Some((generation, sequence, bytes)) = self.shared.records.take() {
             if generation == self.generation {
                 return Some(Heard::Record { sequence, bytes });
@@ -160,7 +166,21 @@ impl Tail {
         }
         let mut stopped = self.shared.stopped.lock();
         let stop = stopped.take_if(|(generation, _)| *generation == self.generation);
-        stop.map(|(_, stop)| Heard::Stopped(stop))
+        if let Some((_, stop)) = stop {
+            return Some(Heard::Stopped(stop));
+        }
+        let says_end = is_ended && !self.has_said_end;
+        self.has_said_end |= says_end;
+        says_end.then_some(Heard::Stopped(Stop::Ended))
+    }
+
+    /// Returns what tells the owner that the thread has ended.
+    pub(crate) fn at_end(&self) -> AtEnd {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || {
+            shared.condition.lock().1.checked = None;
+            shared.records.end();
+        })
     }
 
     /// Tells that the log has this record, as other nodes say: if it has not come, it is fetched.
@@ -197,6 +217,7 @@ pub(crate) fn tail(names: &ClusterNames, line: &Line, wake: Arc<dyn Wake>) -> (T
         orders,
         shared: Arc::clone(&shared),
         generation: 0,
+        has_said_end: false,
     };
     let tailing = Tailing {
         names: names.clone(),
@@ -237,7 +258,10 @@ impl Tailing {
                     checker: &mut checker,
                 };
                 if following.run().await.is_none() {
-                    return Ok(());
+                    return match self.orders.has_changed() {
+                        Ok(_) => Err(LIBRARY_ENDED.into()),
+                        Err(_) => Ok(()),
+                    };
                 }
                 continue;
             }
@@ -246,7 +270,7 @@ impl Tailing {
                     return Ok(());
                 },
                 message = live.next() => if message.is_none() {
-                    return Ok(());
+                    return Err(LIBRARY_ENDED.into());
                 },
             }
         }
@@ -283,7 +307,7 @@ enum Check {
 }
 
 impl Following<'_> {
-    /// Follows the log until there is another order (`Some`) or the owner is gone (`None`).
+    /// Follows the log until there is another order (`Some`), or the owner or the library is gone (`None`).
     async fn run(mut self) -> Option<()> {
         let shared = Arc::clone(&self.parts.shared);
         let mut line = self.parts.line.watch();

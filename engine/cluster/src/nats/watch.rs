@@ -13,7 +13,7 @@ const AGAIN: u32 = 3;
 /// The time for which the servers must say the same against the stream.
 const FOR: Duration = Duration::from_secs(1);
 
-/// The reason why the log is not followed any more. Nothing mends it but an operator.
+/// The reason why the log is not followed any more. Nothing mends it but an operator, apart from [`Self::Ended`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The stream is gone.
@@ -45,6 +45,8 @@ pub enum Stop {
         /// The sequence of the record.
         sequence: u64,
     },
+    /// The thread that speaks NATS has ended.
+    Ended,
 }
 
 impl std::fmt::Display for Stop {
@@ -70,6 +72,10 @@ impl std::fmt::Display for Stop {
             Self::Lost { sequence } => write!(
                 f,
                 "the NATS servers have lost record {sequence} of the log: restore it from a backup, or join this node anew from one that has it"
+            ),
+            Self::Ended => write!(
+                f,
+                "the thread that speaks NATS has ended: look for its reason in the log of this node, and start the node again"
             ),
         }
     }
