@@ -96,8 +96,9 @@ pub fn conversations<E: From<ReadError>>(
 }
 
 /// Returns the number of stretches in which the closed windows of a user lie. [`Step::Windows`] removes one of
-/// them, the last one first. Pieces behind those that the inbox counts belong to them: an erasure by an earlier version
-/// left them in the store.
+/// them, the last one first. Without closed windows there is one stretch if the open ones have buckets, whose old
+/// values go with it. Pieces behind those that the inbox counts belong to them: an erasure by an earlier version left
+/// them in the store.
 ///
 /// # Errors
 /// The store could not be read, or holds an inbox of another form.
@@ -118,7 +119,10 @@ pub fn ended_windows(store: &Reader, (namespace, user): (&str, &str)) -> Result<
         }
         pieces += 1;
     }
-    let is_apart = !inbox.closed.rest.is_empty() || !inbox.kept.is_empty() || inbox.slots > 0;
+    let is_apart = !inbox.closed.rest.is_empty()
+        || !inbox.kept.is_empty()
+        || inbox.slots > 0
+        || inbox.open.buckets() > 0;
     Ok(pieces.div_ceil(NODE).max(is_apart.into()))
 }
 

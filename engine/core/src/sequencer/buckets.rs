@@ -131,6 +131,35 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
         Ok(all)
     }
 
+    /// Sets the values of the first `most` buckets anew, also of those that the set no longer has: an erasure then finds
+    /// their keys in the record, and removes what stood under them. Entries stay, and an empty set has no bucket after
+    /// that. Nothing else changes the set with the same record.
+    ///
+    /// # Errors
+    /// The store could not be read, or a bucket has another form.
+    pub(super) fn renew_all(&mut self, most: u32) -> Result<(), Refused> {
+        let buckets = match self.len() {
+            // Nothing has to be read, so damage does not matter.
+            0 => 0,
+            _ => self.spread.buckets(),
+        };
+        for number in 0..buckets {
+            self.bucket(number)?.is_changed = true;
+        }
+        for number in buckets..most.max(self.spread.buckets()) {
+            let empty = Read {
+                number,
+                entries: Vec::new(),
+                is_changed: true,
+            };
+            self.read.insert(place(number), empty);
+        }
+        if buckets == 0 {
+            self.spread = self.spread.emptied();
+        }
+        Ok(())
+    }
+
     /// Adds the changed buckets to `changes`. Returns how the entries are spread, for the head.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::buckets::Buckets;
 use super::ended::Ended;
 use super::refused::{CORRUPT, Refused};
 use crate::ids::UserId;
-use crate::state::{self, Bucket, Inbox, InboxEntry, Window};
+use crate::state::{self, Bucket, Inbox, InboxEntry, Spread, Window};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::TimelineId;
 
@@ -165,7 +165,9 @@ fn renew(
 }
 
 /// Adds the removal of closed windows of a user to `changes`: those of a stretch of pieces, and those that are in
-/// no piece. No event so far is the user's after that. Nothing changes if there are pieces behind the stretch.
+/// no piece. No event so far is the user's after that. Nothing changes if there are pieces behind the stretch. The first
+/// stretch comes last, and with it all buckets of open windows are set anew: where others took the user out of a group,
+/// no record of the user has the key under which the window was. Windows that are open stay.
 ///
 /// # Errors
 /// The store could not be read.
@@ -184,12 +186,19 @@ pub(super) fn forget_ended(
     if !ended.forget(&mut inbox.closed, stretch) {
         return Ok(());
     }
-    if ended.is_unchanged() && inbox.closed == before && inbox.kept.is_empty() {
+    let opened = stretch == 0 && inbox.open.buckets() > 0;
+    if ended.is_unchanged() && inbox.closed == before && inbox.kept.is_empty() && !opened {
         return Ok(());
     }
     inbox.kept.clear();
     ended.write(changes);
-    renew(batch, key, &mut inbox, changes)?;
+    let mut ended = Ended::new(batch, key);
+    let mut windows = windows(batch, key, &mut inbox, &mut ended)?;
+    if opened {
+        windows.renew_all(Spread::most_buckets(MOST_OPEN))?;
+    }
+    inbox.open = windows.write(changes)?;
+    ended.write(changes);
     inbox.floor = inbox.floor.max(batch.last_position().0);
     changes.push((key, state::encode(&inbox)));
     Ok(())

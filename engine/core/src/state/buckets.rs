@@ -39,6 +39,20 @@ impl Spread {
         }
     }
 
+    /// Returns the set without entries and without buckets.
+    pub(crate) fn emptied(self) -> Self {
+        Self {
+            entries: 0,
+            buckets: 0,
+            moves: self.moves.wrapping_add(1),
+        }
+    }
+
+    /// Returns a number of buckets that a set never exceeded which never had more entries than this.
+    pub(crate) const fn most_buckets(entries: usize) -> u32 {
+        (entries as u64).div_ceil(SPLIT_ABOVE) as u32 + 1
+    }
+
     /// Returns the number of entries.
     pub(crate) fn len(self) -> usize {
         self.entries as usize
@@ -192,6 +206,7 @@ mod tests {
                 }
             }
             assert_eq!((spread.len(), spread.buckets()), (5_000, 834));
+            assert!(spread.buckets() <= Spread::most_buckets(5_000));
             let largest = sets.values().map(Vec::len).max().unwrap();
             assert!(largest < 40, "{largest}");
             for first in (0..5_000).step_by(step) {

@@ -230,6 +230,61 @@ fn an_erasure_leaves_no_piece_and_no_node_of_closed_windows() {
     assert_eq!(kept(&fixture), []);
 }
 
+/// Returns the numbers of the buckets of open windows that the changes of a step set, in order.
+fn buckets_set(fixture: &mut Fixture) -> Vec<u32> {
+    let mut keys = Vec::new();
+    recorded(fixture, |batch, alice, changes| {
+        forget_ended(batch, alice, 0, changes)?;
+        keys.extend(changes.iter().map(|(key, _)| *key));
+        Ok(())
+    })
+    .unwrap();
+    let inbox = fixture.ids().inbox(fixture.user("alice"));
+    let bucket = |number: &u32| keys.contains(&fixture.ids().bucket(inbox, *number));
+    (0..1_000).filter(bucket).collect()
+}
+
+/// The record of the step has the key of each bucket that there ever was, and no window of a member goes.
+#[test]
+fn an_erasure_sets_all_buckets_of_open_windows_anew() {
+    let mut fixture = Fixture::new();
+    let inbox = fixture.ids().inbox(fixture.user("alice"));
+    let all = Spread::most_buckets(MOST_OPEN);
+    assert!(
+        buckets_set(&mut fixture).is_empty(),
+        "she was in no large group"
+    );
+    for _ in 0..2 {
+        for n in 0..MOST_OPEN as u64 {
+            let change = open(channel(&fixture, n));
+            apply(&mut fixture, change);
+        }
+        let value = fixture.batch.value(inbox).unwrap().unwrap();
+        assert!(decode(&value).unwrap().open.buckets() <= all);
+        for n in 100..MOST_OPEN as u64 {
+            let change = close(channel(&fixture, n));
+            apply(&mut fixture, change);
+        }
+        recorded(&mut fixture, |batch, alice, changes| {
+            forget_ended(batch, alice, 1, changes)
+        })
+        .unwrap();
+        let before = opened(&fixture);
+        assert_eq!(before.len(), 100);
+        for _ in 0..2 {
+            assert!(buckets_set(&mut fixture).into_iter().eq(0..all));
+            assert_eq!(opened(&fixture), before, "they stay");
+        }
+        for n in 0..100 {
+            let change = close(channel(&fixture, n));
+            apply(&mut fixture, change);
+        }
+        assert!(buckets_set(&mut fixture).into_iter().eq(0..all));
+        assert!(buckets_set(&mut fixture).is_empty(), "a repetition");
+        assert_eq!(opened(&fixture), []);
+    }
+}
+
 /// Nobody can read what is damaged, and an erasure removes it.
 #[test]
 fn an_erasure_does_not_wait_for_the_repair_of_closed_windows() {
