@@ -5,7 +5,7 @@
 
 use trunkline_cluster::Incarnation;
 use trunkline_cluster::chain::{Chain, Mark, Step};
-use trunkline_cluster::envelope::{Epoch, Genesis, MAX_GROUP, Received, Record};
+use trunkline_cluster::envelope::{Epoch, Genesis, Hash, MAX_GROUP, Received, Record};
 
 use crate::bytes::Bytes;
 
@@ -45,39 +45,54 @@ fn one(message: &[u8]) {
     }
 }
 
-/// A chain takes any records. Epochs and indexes never go back, and a second chain takes the same.
+/// A chain takes any records. Epochs and indexes never go back, and a chain that goes on from any mark takes the same.
 fn many(input: &mut Bytes<'_>, begun: bool) {
-    let mut chains = [Chain::new(), Chain::new()];
-    let mut last = (0, 0);
+    let mut chain = Chain::new();
     let mut records = if begun { beginning() } else { Vec::new() };
-    records.reverse();
-    for sequence in 1..=RECORDS as u64 {
-        let record = match records.pop() {
-            Some(record) => record,
-            None if input.is_empty() => return,
-            None => next(input, &chains[0]),
-        };
-        let steps = chains.each_mut().map(|chain| chain.take(sequence, &record));
-        assert_eq!(steps[0], steps[1]);
-        let Ok(step) = &steps[0] else {
-            assert_eq!(chains[0].take(sequence + 1, &record), steps[0]);
+    let mut marks: Vec<Mark> = Vec::new();
+    let mut last = (0, 0);
+    loop {
+        let at = chain.next() as usize - 1;
+        if at == records.len() {
+            if at == RECORDS || input.is_empty() {
+                break;
+            }
+            records.push(next(input, &chain, records.last()));
+        }
+        let record = &records[at];
+        let step = chain.take(chain.next(), record);
+        let Ok(step) = &step else {
+            assert_eq!(chain.take(chain.next() + 1, record), step);
             return;
         };
-        let mark = chains[0]
-            .mark()
-            .expect("a chain that goes on has its genesis");
+        let mark = *chain.mark().expect("a chain that goes on has its genesis");
         match step {
-            Step::Epoch { epoch, .. } => assert!(*epoch > last.0 && mark.index == last.1),
+            Step::Epoch { epoch, .. } => assert!(*epoch == last.0 + 1 && mark.index == last.1),
             Step::Group(group) => assert!(group.epoch == last.0 && group.index == last.1 + 1),
             _ => assert_eq!((mark.epoch, mark.index), last),
         }
         last = (mark.epoch, mark.index);
-        assert!(mark.sequence <= sequence);
+        assert!(mark.sequence as usize <= records.len());
+        if marks.last() != Some(&mark) {
+            marks.push(mark);
+        }
+    }
+    for mark in marks {
+        let mut later = Chain::resume(mark);
+        while let Some(record) = records.get(later.next() as usize - 1) {
+            let sequence = later.next();
+            later.take(sequence, record).expect("no stop");
+            if later.next() > sequence {
+                // Once more does nothing.
+                assert_eq!(later.take(sequence, record), Ok(Step::Known));
+            }
+        }
+        assert_eq!(later.mark(), chain.mark());
     }
 }
 
 /// The next record of the input. Its link may be mended, so that it is not refused for it.
-fn next(input: &mut Bytes<'_>, chain: &Chain) -> bytes::Bytes {
+fn next(input: &mut Bytes<'_>, chain: &Chain, last: Option<&bytes::Bytes>) -> bytes::Bytes {
     let len = input.short();
     let mend = input.byte() & 1 != 0;
     let record = bytes::Bytes::copy_from_slice(input.take(len));
@@ -87,9 +102,11 @@ fn next(input: &mut Bytes<'_>, chain: &Chain) -> bytes::Bytes {
     match Record::read(&record) {
         Ok(Record::Epoch(epoch)) => Record::Epoch(Epoch { link, ..epoch }).write(),
         Ok(Record::Part(mut part)) => {
-            part.link.log = link.log;
-            if part.part == 0 {
-                part.link = link;
+            part.link = link;
+            if part.part > 0
+                && let Some(last) = last
+            {
+                part.link.before = Hash::of(last);
             }
             Record::Part(part).write()
         }

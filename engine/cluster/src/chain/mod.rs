@@ -3,19 +3,27 @@
 //! A chain looks at every record of the stream once, in order. What it takes depends on nothing but the records, so
 //! the chains of all nodes take the same ones:
 //!
-//! 1. **The log decides.** An epoch record counts if its epoch is greater than the current one. A group counts if its
+//! 1. **The log decides.** An epoch record counts if its epoch is the one after the current. A group counts if its
 //!    epoch is the current one and its index the next. Everything else is skipped, whatever its author was told when it
 //!    published.
 //! 2. A record links to the one before it by hash, so what counts was decided by somebody who had taken the same records.
 //!    An epoch record whose link does not fit is skipped: its author tries again.
 //! 3. A group counts with its last part, when all parts are there in order. A new epoch drops parts without an end.
-//! 4. A chain stops for good where its node has another history than the stream ([`Stop`]): nothing that it would take
-//!    from then on could be trusted.
+//! 4. Some records show that their author and this node have different histories. Such a record does not say which of
+//!    the two is wrong. So the chain goes back to its mark, and compares it with the stream ([`Step::Prove`]). If the
+//!    stream has another record there, this node is wrong, and its chain stops for good ([`Stop`]). Otherwise the
+//!    author is wrong, and its record is skipped, as it is by all other nodes.
+//!
+//! A record of rule 4 is one of another log; an epoch record in its place whose link does not fit; the next group with
+//! another link; or one whose author has taken an epoch or a group that this node has not seen. Of those that follow
+//! each other without a record that counts between them, the chain proves itself at the first, second, fourth, eighth and
+//! so on: many of them cost no more than reading the stream a few times.
 //!
 //! Invariants, which hold between two calls:
 //!
-//! - `mark.sequence <= seen`: the last record that counts is one of those looked at. Between them there are only
-//!   skipped records and parts of one group without an end.
+//! - `mark.sequence <= seen + 1`, and only where the mark is not compared yet it is `seen + 1`. Between them there are
+//!   only skipped records and parts of one group without an end.
+//! - `seen <= furthest`, and `seen < furthest` only in a chain that went back to its mark.
 //! - Within an epoch all groups have one author, since an epoch has one record that counts.
 //! - Parts that wait are of the group `mark.index + 1` of the epoch `mark.epoch`, and fewer than the group has.
 //! - After a stop nothing changes.
@@ -68,6 +76,15 @@ pub enum Step {
     Skipped(Skip),
     /// The record was looked at before.
     Known,
+    /// The author of the record and this node have different histories. The record is not looked at yet: the chain went
+    /// back to its mark. Read the stream again from [`Chain::next`] on.
+    Prove,
+    /// Records before this one were not given, and nothing was done. Read the stream again from `next` on. If the
+    /// servers do not have that record any more, call [`Chain::gone`].
+    Missing {
+        /// The sequence of the record to give.
+        next: u64,
+    },
 }
 
 /// The judge of the records of a stream.
@@ -75,10 +92,18 @@ pub enum Step {
 pub struct Chain {
     /// The last record that counts; `None` before the genesis.
     mark: Option<Mark>,
-    /// The sequence of the last record looked at; 0 before the first.
+    /// The sequence of the last record looked at; 0 before the first. It goes back to before the mark when the chain
+    /// proves itself.
     seen: u64,
-    /// Whether the record at the mark has yet to be compared: the mark comes from the disk or from another node.
+    /// The greatest value that `seen` had, or the sequence of a mark from an earlier life.
+    furthest: u64,
+    /// Whether the record at the mark has yet to be compared: the mark comes from the disk or from another node, or the
+    /// chain went back to it.
     is_unproved: bool,
+    /// The sequence of the last record whose author has another history.
+    excused: u64,
+    /// The number of records since the mark whose author has another history.
+    doubts: u64,
     /// The parts of the next group; empty if there are none.
     parts: Parts,
     skips: Skips,
@@ -98,7 +123,10 @@ impl Chain {
         Self {
             mark: None,
             seen: 0,
+            furthest: 0,
             is_unproved: false,
+            excused: 0,
+            doubts: 0,
             parts: Parts::default(),
             skips: Skips::default(),
             stop: None,
@@ -107,11 +135,14 @@ impl Chain {
 
     /// Returns the chain of a node whose store has everything up to a mark. First give it the record at the mark.
     ///
-    /// The store may have more than the mark says: it leaves out what it has. It must not have less.
+    /// The store must not have less than the mark says. It may have more: it leaves out what it has. But nothing compares
+    /// what it leaves out. If the stream lost its end behind the mark, and other groups came in that place, the store
+    /// keeps what it had, and differs from those of other nodes. So keep the mark close behind the store.
     #[must_use]
     pub fn resume(mark: Mark) -> Self {
         Self {
             seen: mark.sequence - 1,
+            furthest: mark.sequence,
             is_unproved: true,
             mark: Some(mark),
             ..Self::new()
@@ -131,11 +162,37 @@ impl Chain {
         self.mark.as_ref()
     }
 
-    /// Returns what a record to publish now says of the stream; `None` before the genesis, and before the record at a
-    /// mark was compared. Publish it with [`Link::after`] as the expected last sequence.
+    /// Returns the sequence of the last record that was looked at, in this life or, for a mark, in an earlier one. It
+    /// does not go back. Remember it when you ask the servers for the ends of the stream, for
+    /// [`compare_ends`](Self::compare_ends).
+    #[must_use]
+    pub const fn furthest(&self) -> u64 {
+        self.furthest
+    }
+
+    /// Goes back to the mark, to compare the record there with the stream again. Read the stream again from
+    /// [`next`](Self::next) on. Call it after each new connection to the servers, and before this node publishes an epoch
+    /// record ([`Act::Prove`](crate::lease::Act::Prove)): the stream may have lost its end meanwhile.
+    pub fn prove(&mut self) {
+        if let Some(mark) = &self.mark {
+            self.seen = mark.sequence - 1;
+            self.is_unproved = true;
+            self.parts.clear();
+        }
+    }
+
+    /// Returns whether the record at the mark was compared, and all records that were looked at before it went back to
+    /// the mark were looked at again. `false` before the genesis.
+    #[must_use]
+    pub const fn is_proved(&self) -> bool {
+        self.mark.is_some() && !self.is_unproved && self.seen >= self.furthest
+    }
+
+    /// Returns what a record to publish now says of the stream; `None` while the chain is not
+    /// [proved](Self::is_proved). Publish it with [`Link::after`] as the expected last sequence.
     #[must_use]
     pub fn link(&self) -> Option<Link> {
-        let mark = self.mark.as_ref().filter(|_| !self.is_unproved)?;
+        let mark = self.mark.as_ref().filter(|_| self.is_proved())?;
         Some(Link {
             log: mark.log,
             after: self.seen,
@@ -150,17 +207,18 @@ impl Chain {
     }
 
     /// Compares the ends of the stream, as the servers say them, with what this chain has seen. An empty stream has
-    /// `last < first`. `last` must be no older than the last record that was taken.
+    /// `last < first`. `seen` is what [`furthest`](Self::furthest) was when the servers were asked: an answer may be older than
+    /// the last record.
+    ///
+    /// A stream that lost its end may have grown again since. So at each new connection [`prove`](Self::prove) too.
     ///
     /// # Errors
     /// The stream is shorter than what was seen, or no longer has what is to be seen next. The chain has stopped.
-    pub fn compare_ends(&mut self, first: u64, last: u64) -> Result<(), Stop> {
+    pub fn compare_ends(&mut self, first: u64, last: u64, seen: u64) -> Result<(), Stop> {
         if let Some(stop) = self.stop {
             return Err(stop);
         }
-        // A mark that is not compared yet was seen in an earlier life.
-        let seen = self.mark.as_ref().map_or(0, |mark| mark.sequence);
-        let seen = seen.max(self.seen);
+        let seen = seen.min(self.furthest);
         if last < seen {
             return self.halt(Stop::Shorter { last, seen });
         }
@@ -171,8 +229,20 @@ impl Chain {
         Ok(())
     }
 
+    /// Notes that the servers do not have the record [`next`](Self::next), but later ones.
+    ///
+    /// # Errors
+    /// This is always an error: the node cannot follow the stream any more.
+    pub fn gone(&mut self) -> Result<(), Stop> {
+        if let Some(stop) = self.stop {
+            return Err(stop);
+        }
+        let next = self.next();
+        self.halt(Stop::Missing { next })
+    }
+
     /// Looks at a record of the stream. Give records in the order of their sequences; those that were given before
-    /// do nothing.
+    /// do nothing, and those behind a gap neither ([`Step::Missing`]).
     ///
     /// # Errors
     /// This node cannot follow the stream any more: the error says why. All later calls return the same.
@@ -185,7 +255,7 @@ impl Chain {
         }
         if sequence != self.next() {
             let next = self.next();
-            return self.halt(Stop::Missing { next, sequence });
+            return Ok(Step::Missing { next });
         }
         if self.is_unproved {
             self.seen = sequence;
@@ -195,16 +265,32 @@ impl Chain {
         }
         let step = match Record::read(message) {
             Ok(record) => self.judge(sequence, record, message),
-            Err(Malformed::Version(version)) => self.halt(Stop::Version { sequence, version }),
+            Err(Malformed::Version(version)) if self.is_of_this_log(message) => {
+                self.halt(Stop::Version { sequence, version })
+            }
             Err(_) if self.mark.is_some() => Ok(Step::Skipped(Skip::Form)),
             Err(_) => self.halt(Stop::NoGenesis),
         }?;
+        if step == Step::Prove {
+            return Ok(step);
+        }
         self.seen = sequence;
-        if let Step::Skipped(skip) = step {
+        if let Step::Skipped(skip) = step
+            && sequence > self.furthest
+        {
             self.skips.count(skip);
         }
+        self.furthest = self.furthest.max(sequence);
         self.check();
         Ok(step)
+    }
+
+    /// Returns whether a record of a later version is one of this log, or may be the first of a log: all versions have
+    /// the log in the same place.
+    fn is_of_this_log(&self, message: &Bytes) -> bool {
+        let log = message.get(4..12);
+        self.mark
+            .is_none_or(|mark| log == Some(&mark.log.0.to_le_bytes()[..]))
     }
 
     /// Compares a record that was looked at before with what is known of it: the hash of the one at the mark.
@@ -235,27 +321,32 @@ impl Chain {
             }
             (_, None) => self.halt(Stop::NoGenesis),
             (Record::Genesis(_), Some(_)) => Ok(Step::Skipped(Skip::Genesis)),
-            (Record::Epoch(epoch), Some(mark)) => self.judge_epoch(sequence, &epoch, mark, message),
-            (Record::Part(part), Some(mark)) => self.judge_part(sequence, part, mark, message),
+            (Record::Epoch(epoch), Some(mark)) => {
+                Ok(self.judge_epoch(sequence, &epoch, mark, message))
+            }
+            (Record::Part(part), Some(mark)) => Ok(self.judge_part(sequence, part, mark, message)),
         }
     }
 
-    fn judge_epoch(
-        &mut self,
-        sequence: u64,
-        record: &Epoch,
-        mark: Mark,
-        message: &Bytes,
-    ) -> Result<Step, Stop> {
+    fn judge_epoch(&mut self, sequence: u64, record: &Epoch, mark: Mark, message: &Bytes) -> Step {
+        if record.link.log != mark.log {
+            return self.doubt(sequence, Skip::OtherLog);
+        }
         // Where its author expected it: the author had looked at the same records as this node has now. One that lies
         // elsewhere came late, and may have any link.
         let is_in_place = record.link.after.checked_add(1) == Some(sequence);
-        self.check_link(sequence, &record.link, &mark, is_in_place)?;
+        if is_in_place && record.link.before != mark.hash {
+            return self.doubt(sequence, Skip::Fork);
+        }
         if record.epoch <= mark.epoch {
-            return Ok(Step::Skipped(Skip::OldEpoch));
+            return Step::Skipped(Skip::OldEpoch);
+        }
+        if record.epoch - 1 != mark.epoch {
+            // Its author has taken the epoch before.
+            return self.doubt(sequence, Skip::NoEpoch);
         }
         if record.link.before != mark.hash || record.index != mark.index {
-            return Ok(Step::Skipped(Skip::Late));
+            return Step::Skipped(Skip::Late);
         }
         self.parts.clear();
         self.mark = Some(Mark {
@@ -265,41 +356,41 @@ impl Chain {
             author: Some(record.author),
             ..mark
         });
-        Ok(Step::Epoch {
+        self.doubts = 0;
+        Step::Epoch {
             epoch: record.epoch,
             author: record.author,
-        })
+        }
     }
 
-    fn judge_part(
-        &mut self,
-        sequence: u64,
-        part: Part,
-        mark: Mark,
-        message: &Bytes,
-    ) -> Result<Step, Stop> {
-        let is_next = part.epoch == mark.epoch && part.index == mark.index + 1;
-        // The author of the epoch has taken all groups before this one. Where the record lies says nothing: of records
-        // that are published without waiting, one can lie in its place behind another one that does not.
-        let must_fit = is_next && part.part == 0;
-        self.check_link(sequence, &part.link, &mark, must_fit)?;
-        if part.epoch != mark.epoch {
-            let is_old = part.epoch < mark.epoch;
-            let skip = if is_old {
-                Skip::OldEpoch
-            } else {
-                Skip::NoEpoch
-            };
-            return Ok(Step::Skipped(skip));
+    fn judge_part(&mut self, sequence: u64, part: Part, mark: Mark, message: &Bytes) -> Step {
+        if part.link.log != mark.log {
+            return self.doubt(sequence, Skip::OtherLog);
         }
-        if !is_next {
-            return Ok(Step::Skipped(Skip::Index));
+        if part.epoch < mark.epoch {
+            return Step::Skipped(Skip::OldEpoch);
+        }
+        if part.epoch > mark.epoch {
+            // Its author publishes in an epoch whose record it has taken from the stream.
+            return self.doubt(sequence, Skip::NoEpoch);
+        }
+        if part.index <= mark.index {
+            return Step::Skipped(Skip::Index);
+        }
+        if part.index - 1 > mark.index {
+            // Its author publishes a group when it has taken the one before from the stream.
+            return self.doubt(sequence, Skip::Index);
+        }
+        // Where the record lies says nothing: of records that are published without waiting, one can lie in its place
+        // behind another one that does not.
+        if part.part == 0 && part.link.before != mark.hash {
+            return self.doubt(sequence, Skip::Fork);
         }
         let index = part.index;
         let hash = Hash::of(message);
         match self.parts.add(part, hash) {
-            parts::Added::Waits => Ok(Step::Part),
-            parts::Added::No => Ok(Step::Skipped(Skip::Part)),
+            parts::Added::Waits => Step::Part,
+            parts::Added::No => Step::Skipped(Skip::Part),
             parts::Added::All {
                 ahead,
                 transcript,
@@ -311,33 +402,30 @@ impl Chain {
                     index,
                     ..mark
                 });
-                Ok(Step::Group(Group {
+                self.doubts = 0;
+                Step::Group(Group {
                     epoch: mark.epoch,
                     index,
                     ahead,
                     transcript,
                     told,
-                }))
+                })
             }
         }
     }
 
-    /// Stops at a record of another log, or if the record `must_fit` and does not link to the last one that counts:
-    /// its author and this node have different histories.
-    fn check_link(
-        &mut self,
-        sequence: u64,
-        link: &Link,
-        mark: &Mark,
-        must_fit: bool,
-    ) -> Result<(), Stop> {
-        if link.log != mark.log {
-            return self.halt(Stop::OtherLog { sequence });
+    /// Skips a record that contradicts this node's history, or first proves that history.
+    fn doubt(&mut self, sequence: u64, skip: Skip) -> Step {
+        if sequence <= self.excused {
+            return Step::Skipped(skip);
         }
-        if must_fit && link.before != mark.hash {
-            return self.halt(Stop::Fork { sequence });
+        self.excused = sequence;
+        self.doubts += 1;
+        if !self.doubts.is_power_of_two() {
+            return Step::Skipped(skip);
         }
-        Ok(())
+        self.prove();
+        Step::Prove
     }
 
     fn halt<T>(&mut self, stop: Stop) -> Result<T, Stop> {
@@ -353,6 +441,7 @@ impl Chain {
                 .is_none_or(|mark| mark.sequence <= self.seen)
         );
         debug_assert!(self.mark.is_some() || self.seen == 0);
+        debug_assert!(self.seen <= self.furthest);
         self.parts.check();
     }
 }

@@ -34,7 +34,7 @@ pub(super) enum Added {
 }
 
 impl Parts {
-    /// Gives up what waits.
+    /// Drops the parts that wait for others.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -11,12 +11,16 @@ pub enum Skip {
     Genesis,
     /// The record is of an epoch that is over, or begins one that has begun.
     OldEpoch,
-    /// The group is of an epoch that has not begun.
+    /// The record is of an epoch that has not begun, or begins one that is not the next.
     NoEpoch,
     /// The epoch record came too late: groups came before it that its author had not taken.
     Late,
     /// The group is not the next one.
     Index,
+    /// The record is of another log: a node of another cluster publishes to this stream.
+    OtherLog,
+    /// The author of the record has another history than the stream.
+    Fork,
     /// The part is not the next one of its group, or the group is not as long as it says.
     Part,
 }
@@ -27,13 +31,15 @@ pub struct Skips([u64; Skip::ALL.len()]);
 
 impl Skip {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Form,
         Self::Genesis,
         Self::OldEpoch,
         Self::NoEpoch,
         Self::Late,
         Self::Index,
+        Self::OtherLog,
+        Self::Fork,
         Self::Part,
     ];
 }
@@ -86,35 +92,17 @@ pub enum Stop {
     },
     /// A record of the stream is missing.
     #[error(
-        "the stream has no record {next}, and goes on with {sequence}: a record was deleted. Let this node join from another node that has it (trunkline cluster join-from)"
+        "the stream no longer has record {next}, and has later ones: the record was deleted. Let this node join from another node that has it (trunkline cluster join-from)"
     )]
     Missing {
         /// The sequence that is missing.
         next: u64,
-        /// The sequence of the record that came instead.
-        sequence: u64,
     },
     /// The stream has another record than the one that this node remembers.
     #[error(
-        "record {sequence} of the stream is not the one that this node took: the stream or this node's folder was replaced. Restore the one that was; or remove this node's folder, to follow the stream as it is"
+        "record {sequence} of the stream is not the one that this node took: the stream lost its end, was restored from an old copy or made anew, or this node's folder was replaced. Restore the one that was; or remove this node's folder, to follow the stream as it is"
     )]
     Other {
-        /// The sequence of the record.
-        sequence: u64,
-    },
-    /// A record belongs to another log.
-    #[error(
-        "record {sequence} of the stream is of another log: the stream was made anew, or a node of another cluster publishes to it. Restore the stream; or remove this node's folder, to follow the stream as it is"
-    )]
-    OtherLog {
-        /// The sequence of the record.
-        sequence: u64,
-    },
-    /// The author of a record has another history than this node.
-    #[error(
-        "record {sequence} of the stream follows another history than that of this node: the stream or a node's folder was replaced. Compare `trunkline cluster status` of all nodes, and remove the folder of the one that differs"
-    )]
-    Fork {
         /// The sequence of the record.
         sequence: u64,
     },

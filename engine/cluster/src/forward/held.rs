@@ -32,7 +32,7 @@ impl Held {
         };
     }
 
-    /// Takes answers of the leader of `epoch`. Those of another epoch and those that are not next are dropped; the
+    /// Takes answers that the leader of `epoch` itself sent. Those of another epoch and those that are not next are dropped; the
     /// leader sends them again. Returns the receipt to send if they are known: the number of the last that were handed
     /// out.
     pub fn add(&mut self, epoch: u64, answers: &Answers) -> Option<u64> {

@@ -118,7 +118,8 @@ impl Waiting {
         self.check();
     }
 
-    /// Notes that the leader of an epoch has the batches up to a number.
+    /// Notes that the leader of an epoch has the batches up to a number. Call it only for what that leader itself says: a
+    /// stream that lost an epoch can have another one with the same number.
     pub fn confirm(&mut self, epoch: u64, number: u64) {
         if self.epoch == Some(epoch) {
             self.batches.confirm(number);

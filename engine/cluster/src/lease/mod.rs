@@ -2,21 +2,23 @@
 //!
 //! Each node sends heartbeats, and hears those of all, its own too. The lease of a node says when the node tries to
 //! lead and when it stops. It never decides who leads: **an epoch record in the log does**, so two nodes that both
-//! believe that they lead harm nothing, and a wrong decision here costs time alone. What it promises:
+//! believe that they lead change nothing that the log has, and a wrong decision here costs time alone. Answers that are in
+//! no group are the exception: see [`Lease::may_answer`]. What the lease promises:
 //!
 //! - A node leads from the moment when it takes its own epoch record ([`Lease::begins`]) until it takes another one,
 //!   or until its lease stops it. A node that was stopped leads again only in a new epoch.
 //! - A leader stops when no heartbeat of its own that it sent in the last [`Timing::silence`] has come back: it is
 //!   cut off, and the others begin without it after [`Timing::life`], which is longer.
-//! - A leader takes over from itself when a record that it published was refused, was not acknowledged within
-//!   [`Timing::silence`], or was not seen in the stream within [`Timing::sight`]. What became of the record is open, and
-//!   a new epoch decides it.
+//! - A leader takes over from itself when a record that it published was refused, when nothing more of its group was
+//!   acknowledged for [`Timing::silence`], or when its acknowledged group was not seen in the stream within
+//!   [`Timing::sight`]. What became of the record is open, and a new epoch decides it.
 //! - A follower takes over when the leader is silent for [`Timing::life`] and a random time. It tries again, after
 //!   random times, until an epoch record comes or the leader is heard again.
 //!
 //! # Use
-//! Tell the lease what happens, with the time. Then call [`Lease::poll`] until it returns nothing, and again at
-//! [`Lease::wake`]. Ask [`Lease::leads`] before each decision.
+//! Tell the lease what happens, with the time, which never goes back. Then call [`Lease::poll`] until it returns nothing,
+//! and again at [`Lease::wake`]. Ask [`Lease::leads`] before each decision. Once that is `false` it stays so until
+//! [`Lease::begins`].
 
 mod timing;
 
@@ -33,8 +35,12 @@ use crate::node::Incarnation;
 pub enum Act {
     /// Send this heartbeat to all nodes. The index of the last group is still 0 in it.
     Beat(Beat),
-    /// Publish an epoch record of this epoch, behind what the node has looked at of the stream. If it is refused, look
-    /// at more of the stream and call [`Lease::refused`].
+    /// Compare the record at the mark with the stream ([`Chain::prove`](crate::chain::Chain::prove)), so that no node
+    /// leads whose history is another one. Then, and whenever
+    /// [`Chain::is_proved`](crate::chain::Chain::is_proved) after looking at the stream, call [`Lease::proved`].
+    Prove,
+    /// Publish an epoch record of this epoch, with [`Chain::link`](crate::chain::Chain::link). If it is refused, look at
+    /// more of the stream and call [`Lease::epoch_refused`].
     TakeOver {
         /// The epoch that the record begins.
         epoch: u64,
@@ -47,15 +53,29 @@ enum State {
     /// The node takes over at this time, unless the leader is heard before.
     Follows { until: Duration },
     /// The node tries to take over, and tries again at this time.
-    Seeks { again: Duration },
+    Seeks { again: Duration, proof: Proof },
     /// The node leads.
     Leads,
 }
 
-/// A record of the leader whose place in the stream is not known yet.
+/// What a node that tries to take over knows of its history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The next attempt has to ask for it.
+    Open,
+    /// The record at the mark is being compared.
+    Awaited,
+    /// The record at the mark was compared: an epoch record may be published.
+    Given,
+}
+
+/// A group of the leader whose place in the stream is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Published {
+    /// When its last record was published.
     at: Duration,
+    /// When it was last heard that a part of it has come into the stream, or `at`.
+    progressed: Duration,
     is_acknowledged: bool,
 }
 
@@ -82,6 +102,10 @@ pub struct Lease {
     /// When the latest of the own heartbeats that came back was sent.
     returned: Duration,
     published: Option<Published>,
+    /// When the last record was published that showed, by its place in the stream, that this node still led.
+    confirmed: Option<Duration>,
+    /// When the current epoch began here.
+    began: Duration,
     /// Until when the node does not try to lead.
     abstains: Duration,
     /// The time of the last call of [`Lease::poll`].
@@ -89,8 +113,9 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Returns the lease of a node that begins to follow the stream. `mark` is the epoch with its author that the node
-    /// remembers; it gives the author time to be heard. `seed` decides the random times: give each node another one.
+    /// Returns the lease of a node that begins to follow the stream. `mark` is the epoch that the node remembers, with the
+    /// node that led in it: (0, `None`) at a node without a mark. That leader has [`Timing::life`] to be heard before this
+    /// node tries to take over. `seed` decides the random times: give each node another one.
     #[must_use]
     pub fn new(
         me: Incarnation,
@@ -111,6 +136,8 @@ impl Lease {
             sent: VecDeque::with_capacity(AWAITED),
             returned: now,
             published: None,
+            confirmed: None,
+            began: now,
             abstains: now,
             polled: now,
         };
@@ -118,10 +145,22 @@ impl Lease {
         lease
     }
 
-    /// Returns whether the node may decide commands now.
+    /// Returns whether the node may decide commands now. Once it may not, it may not until a later epoch.
     #[must_use]
     pub fn leads(&self, now: Duration) -> bool {
         self.state == State::Leads && !self.is_cut_off(now) && !self.is_silent(now)
+    }
+
+    /// Returns whether the node may answer commands outside of groups now ([`Taking::answer`]). A leader whose servers are
+    /// cut off from the others hears itself, and does not know that another one leads. So it answers only for
+    /// [`Timing::silence`] after it published a group that was then [`seen`](Self::seen). After that, let a group have the
+    /// answers, if need be one that stores nothing.
+    ///
+    /// [`Taking::answer`]: crate::forward::Taking::answer
+    #[must_use]
+    pub fn may_answer(&self, now: Duration) -> bool {
+        let is_recent = |at: Duration| now.saturating_sub(at) < self.timing.silence;
+        self.leads(now) && self.confirmed.is_some_and(is_recent)
     }
 
     /// Returns the current epoch, and its author: the leader to follow.
@@ -135,6 +174,8 @@ impl Lease {
         self.epoch = epoch;
         self.leader = Some(author);
         self.published = None;
+        self.confirmed = None;
+        self.began = now;
         if author == self.me && !self.abstains(now) {
             self.state = State::Leads;
             self.returned = now;
@@ -146,6 +187,7 @@ impl Lease {
 
     /// Notes a heartbeat that came, the own ones too. `epoch` is that of its sender.
     pub fn heard(&mut self, from: Incarnation, epoch: u64, beat: &Beat, now: Duration) {
+        self.settle(now);
         if from == self.me {
             while let Some(&(number, at)) = self.sent.front() {
                 if number > beat.number {
@@ -175,46 +217,81 @@ impl Lease {
         }
     }
 
-    /// Notes that the leader published a record. Where the parts of a group are published one after another, each is a
-    /// record of its own here.
+    /// Notes that the leader published a group, or the next part of one.
     pub fn published(&mut self, now: Duration) {
-        self.published.get_or_insert(Published {
+        self.settle(now);
+        self.published = Some(Published {
             at: now,
+            progressed: now,
             is_acknowledged: false,
         });
     }
 
-    /// Notes that the servers acknowledged all that was published. That the record counts is only known once it is
+    /// Notes that a part of the published group has come into the stream: the servers acknowledged it, or the node has
+    /// looked at it. A long group takes longer than [`Timing::silence`], and does not stop the leader while this goes on.
+    pub fn progressed(&mut self, now: Duration) {
+        self.settle(now);
+        if let Some(published) = &mut self.published {
+            published.progressed = now;
+        }
+    }
+
+    /// Notes that the servers acknowledged all parts of the published group. That it counts is only known once it is
     /// [`seen`](Self::seen).
-    pub fn acknowledged(&mut self) {
+    pub fn acknowledged(&mut self, now: Duration) {
+        self.progressed(now);
         if let Some(published) = &mut self.published {
             published.is_acknowledged = true;
         }
     }
 
-    /// Notes that all that was published has been taken from the stream.
-    pub fn seen(&mut self) {
-        self.published = None;
+    /// Notes that the node has taken the published group from the stream, where it counts.
+    pub fn seen(&mut self, now: Duration) {
+        self.settle(now);
+        if let Some(published) = self.published.take() {
+            self.confirmed = Some(published.at);
+        }
     }
 
-    /// Notes that the servers refused a record of this node, or that it was skipped.
-    pub fn refused(&mut self, now: Duration) {
-        match self.state {
-            State::Leads => self.doubt(now),
-            State::Seeks { again } => {
-                let soon = now + self.timing.pause + self.random_up_to(self.timing.pause);
-                self.state = State::Seeks {
-                    again: soon.min(again),
-                };
-            }
-            State::Follows { .. } => {}
+    /// Notes that the servers refused a group of this node, or a part of one, or that it was skipped.
+    pub fn group_refused(&mut self, now: Duration) {
+        if self.state == State::Leads {
+            self.doubt(now);
+        }
+    }
+
+    /// Notes that the servers refused this node's record of an epoch, or that it was skipped. Does nothing if that epoch or
+    /// a later one has begun: of two attempts, the second may be refused because of the first.
+    pub fn epoch_refused(&mut self, epoch: u64, now: Duration) {
+        if let State::Seeks {
+            again,
+            proof: Proof::Open,
+        } = self.state
+            && epoch > self.epoch
+        {
+            let soon = now + self.timing.pause + self.random_up_to(self.timing.pause);
+            self.state = State::Seeks {
+                again: soon.min(again),
+                proof: Proof::Open,
+            };
+        }
+    }
+
+    /// Notes that the record at the mark was compared, and is the one in the stream. Does nothing if that is not awaited.
+    pub fn proved(&mut self, now: Duration) {
+        self.settle(now);
+        if let State::Seeks { proof, .. } = &mut self.state
+            && *proof == Proof::Awaited
+        {
+            *proof = Proof::Given;
         }
     }
 
     /// Ends a lead that needs a new epoch to go on, such as one with too many incarnations of nodes
-    /// ([`Taking`](crate::forward::Taking)). Does nothing at a node that does not lead.
+    /// ([`Taking`](crate::forward::Taking)). Does nothing at a node that does not lead, and in the first
+    /// [`Timing::life`] of an epoch: a node that cannot be served at all must not take the lead's time from all others.
     pub fn renew(&mut self, now: Duration) {
-        if self.state == State::Leads {
+        if self.state == State::Leads && now >= self.began + self.timing.life {
             self.doubt(now);
         }
     }
@@ -236,14 +313,7 @@ impl Lease {
             // This node did not run. What the leader sent meanwhile may wait to be heard.
             self.follow(now);
         }
-        if self.state == State::Leads {
-            if self.is_cut_off(now) {
-                // Others that are not cut off come first.
-                self.follow(now);
-            } else if self.is_silent(now) {
-                self.doubt(now);
-            }
-        }
+        self.settle(now);
         if now >= self.next_beat {
             let standing = match self.state {
                 State::Leads => Standing::Leads,
@@ -251,26 +321,45 @@ impl Lease {
             };
             return Some(self.make_beat(standing, now));
         }
-        let is_due = match self.state {
-            State::Follows { until: at } | State::Seeks { again: at } => now >= at,
-            State::Leads => false,
+        let (is_due, is_proved) = match self.state {
+            State::Follows { until } => (now >= until, false),
+            State::Seeks {
+                proof: Proof::Given,
+                ..
+            } => (true, true),
+            // A comparison goes on until the stream is there again.
+            State::Seeks { again, proof } => (proof == Proof::Open && now >= again, false),
+            State::Leads => (false, false),
         };
         if !is_due || self.abstains(now) {
             return None;
         }
+        let proof = if is_proved {
+            Proof::Open
+        } else {
+            Proof::Awaited
+        };
         self.state = State::Seeks {
             again: now + self.timing.silence + self.random_up_to(self.timing.silence),
+            proof,
         };
-        Some(Act::TakeOver {
-            epoch: self.epoch.saturating_add(1),
-        })
+        if !is_proved {
+            return Some(Act::Prove);
+        }
+        let epoch = self.epoch.checked_add(1)?;
+        Some(Act::TakeOver { epoch })
     }
 
     /// Returns the time at which [`poll`](Self::poll) has to be called next at the latest.
     #[must_use]
     pub fn wake(&self) -> Duration {
         let next = match self.state {
-            State::Follows { until: at } | State::Seeks { again: at } => at.max(self.abstains),
+            State::Follows { until: at } => at.max(self.abstains),
+            State::Seeks { again, proof } => match proof {
+                Proof::Open => again.max(self.abstains),
+                Proof::Awaited => self.next_beat,
+                Proof::Given => self.abstains,
+            },
             State::Leads => {
                 let cut_off = self.returned + self.timing.silence;
                 match self.published {
@@ -296,7 +385,20 @@ impl Lease {
         })
     }
 
-    /// Follows the leader, whoever it is, from now on.
+    /// Stops leading if the time for it has come.
+    fn settle(&mut self, now: Duration) {
+        if self.state != State::Leads {
+            return;
+        }
+        if self.is_cut_off(now) {
+            // Others that are not cut off come first.
+            self.follow(now);
+        } else if self.is_silent(now) {
+            self.doubt(now);
+        }
+    }
+
+    /// Follows the leader of the current epoch or of a later one from now on.
     fn follow(&mut self, now: Duration) {
         self.published = None;
         self.state = State::Follows {
@@ -307,7 +409,10 @@ impl Lease {
     /// Stops leading, and takes over at the next poll.
     fn doubt(&mut self, now: Duration) {
         self.published = None;
-        self.state = State::Seeks { again: now };
+        self.state = State::Seeks {
+            again: now,
+            proof: Proof::Open,
+        };
     }
 
     fn abstains(&self, now: Duration) -> bool {
@@ -315,7 +420,7 @@ impl Lease {
     }
 
     fn is_cut_off(&self, now: Duration) -> bool {
-        now.saturating_sub(self.returned) > self.timing.silence
+        now.saturating_sub(self.returned) >= self.timing.silence
     }
 
     fn silent_at(&self, published: Published) -> Duration {
@@ -324,12 +429,12 @@ impl Lease {
         } else {
             self.timing.silence
         };
-        published.at + wait
+        published.progressed + wait
     }
 
     fn is_silent(&self, now: Duration) -> bool {
         self.published
-            .is_some_and(|published| now > self.silent_at(published))
+            .is_some_and(|published| now >= self.silent_at(published))
     }
 
     /// Returns a random time from 0 to `most`.

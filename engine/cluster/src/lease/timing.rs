@@ -8,9 +8,9 @@ pub struct Timing {
     /// The time between two heartbeats of a node.
     pub beat: Duration,
     /// The time without a returned heartbeat after which a leader stops, and without an acknowledgement after which it
-    /// takes over from itself. Also the shortest time between two attempts to lead.
+    /// takes over from itself. Also the shortest time between two attempts to lead of which the first got no answer.
     pub silence: Duration,
-    /// The time in which a leader has to see an acknowledged record in the stream.
+    /// The time after its acknowledgement in which a leader has to see a group in the stream.
     pub sight: Duration,
     /// The time without a heartbeat of the leader after which followers take over.
     pub life: Duration,
@@ -18,7 +18,8 @@ pub struct Timing {
     pub spread: Duration,
     /// The longest random time that followers wait after a leader has stepped down.
     pub hurry: Duration,
-    /// The time before an attempt after a refused one, with a random time as long on top.
+    /// The time before an attempt after a refused one, with a random time of up to as much on top. A node that is behind
+    /// the stream tries that often.
     pub pause: Duration,
     /// The time for which a node that stepped down does not try to lead.
     pub abstention: Duration,
@@ -41,7 +42,8 @@ impl Timing {
 const USUAL: Timing = Timing::USUAL;
 // One lost heartbeat stops no leader, and two do not either.
 const _: () = assert!(USUAL.beat.as_micros() * 3 < USUAL.silence.as_micros());
-// A leader that is cut off stops before others begin: its last returned heartbeat is older than what they heard.
+// A leader whose heartbeats reach nobody, itself included, stops before others begin: its last returned heartbeat is older
+// than what they heard. One that only hears itself does not stop here: see `Lease::may_answer`.
 const _: () = assert!(USUAL.silence.as_micros() + USUAL.beat.as_micros() < USUAL.life.as_micros());
 // A leader that stepped down is replaced before it tries again.
 const _: () =

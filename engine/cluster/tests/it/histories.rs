@@ -23,6 +23,8 @@ fn play(seeds: std::ops::Range<u64>) -> Tally {
         sum.restarts += tally.restarts;
         sum.renewed += tally.renewed;
         sum.again += tally.again;
+        sum.proved += tally.proved;
+        sum.stops += tally.stops;
     }
     println!("{sum:?}");
     if only.is_none() {
@@ -36,7 +38,13 @@ fn play(seeds: std::ops::Range<u64>) -> Tally {
             sum.again,
         ];
         assert!(least.into_iter().min() > Some(1000), "{sum:?}");
-        let rare = [sum.skipped, sum.restarts, sum.renewed];
+        let rare = [
+            sum.skipped,
+            sum.restarts,
+            sum.renewed,
+            sum.proved,
+            sum.stops,
+        ];
         assert!(
             rare.into_iter().min() > Some(150) && sum.late > 20,
             "{sum:?}"

@@ -69,6 +69,7 @@ impl Author {
         let step = self.chain.take(self.chain.next(), record).expect("no stop");
         match step {
             Step::Epoch { .. } => self.flying = None,
+            Step::Prove | Step::Missing { .. } => panic!("{step:?}"),
             Step::Group(group) => {
                 take(&mut self.taken, &group);
                 if self.flying == Some(group.epoch) {

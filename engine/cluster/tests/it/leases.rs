@@ -24,6 +24,7 @@ fn poll(lease: &mut Lease, now: Duration) -> Wanted {
     while let Some(act) = lease.poll(now) {
         match act {
             Act::Beat(beat) => wanted.beats.push(beat),
+            Act::Prove => lease.proved(now),
             Act::TakeOver { epoch } => wanted.epochs.push(epoch),
         }
     }
@@ -132,8 +133,8 @@ fn a_leader_leads_while_its_heartbeats_return() {
     assert_eq!(pass(&mut lease, ms(0), ms(5000), true), None);
     assert!(lease.leads(ms(5000)));
     // Two are lost.
-    assert_eq!(pass(&mut lease, ms(5010), ms(5330), false), None);
-    assert!(lease.leads(ms(5330)));
+    assert_eq!(pass(&mut lease, ms(5010), ms(5310), false), None);
+    assert!(lease.leads(ms(5310)));
     assert_eq!(pass(&mut lease, ms(5340), ms(6000), true), None);
     assert!(lease.leads(ms(6000)));
 }
@@ -141,8 +142,8 @@ fn a_leader_leads_while_its_heartbeats_return() {
 #[test]
 fn a_leader_that_is_cut_off_stops_before_others_begin() {
     let mut lease = leader(ms(0));
-    assert!(lease.leads(ms(500)));
-    assert!(!lease.leads(ms(501)));
+    assert!(lease.leads(ms(499)));
+    assert!(!lease.leads(ms(500)));
     let next = pass(&mut lease, ms(0), ms(5000), false);
     // It stopped at about 500 ms, and waits like everybody else from then on.
     let (at, epoch) = next.expect("an attempt");
@@ -163,7 +164,7 @@ fn a_leader_that_is_cut_off_stops_before_others_begin() {
 fn late_heartbeats_do_not_keep_a_leader() {
     let mut lease = leader(ms(0));
     let mut sent = Vec::new();
-    for now in (0..=950).step_by(5) {
+    for now in (0..=945).step_by(5) {
         let beats = poll(&mut lease, ms(now)).beats;
         sent.extend(beats.into_iter().map(|beat| (now, beat)));
         // Each takes longer than the one before: one comes back every 240 ms, and each is older.
@@ -174,8 +175,8 @@ fn late_heartbeats_do_not_keep_a_leader() {
         }
     }
     // The last one came at 720 ms, and was sent at 450 ms.
-    assert!(lease.leads(ms(950)));
-    assert!(!lease.leads(ms(955)));
+    assert!(lease.leads(ms(949)));
+    assert!(!lease.leads(ms(950)));
 }
 
 #[test]
@@ -184,29 +185,29 @@ fn a_leader_takes_over_from_itself_when_a_publish_is_open() {
     let mut lease = leader(ms(0));
     lease.published(ms(0));
     let (at, epoch) = pass(&mut lease, ms(0), ms(900), true).expect("an attempt");
-    assert_eq!((at, epoch), (ms(510), 6));
+    assert_eq!((at, epoch), (ms(500), 6));
     assert!(!lease.leads(at));
     // Acknowledged, and not seen.
     let mut lease = leader(ms(0));
     lease.published(ms(0));
-    lease.acknowledged();
-    assert_eq!(pass(&mut lease, ms(0), ms(2000), true), Some((ms(1010), 6)));
+    lease.acknowledged(ms(0));
+    assert_eq!(pass(&mut lease, ms(0), ms(2000), true), Some((ms(1000), 6)));
     // Refused.
     let mut lease = leader(ms(0));
     lease.published(ms(0));
-    lease.refused(ms(40));
+    lease.group_refused(ms(40));
     assert!(!lease.leads(ms(40)));
     assert_eq!(poll(&mut lease, ms(40)).epochs, [6]);
     // Seen.
     let mut lease = leader(ms(0));
     for now in (0..4000).step_by(20) {
         lease.published(ms(now));
-        lease.acknowledged();
+        lease.acknowledged(ms(now));
         assert_eq!(pass(&mut lease, ms(now), ms(now + 10), true), None);
-        lease.seen();
+        lease.seen(ms(now + 10));
     }
     assert!(lease.leads(ms(4000)));
-    // The stream ran into trouble that only a new epoch mends.
+    // Only a new epoch has room for more nodes.
     lease.renew(ms(4000));
     assert_eq!(poll(&mut lease, ms(4000)).epochs, [6]);
 }
@@ -214,7 +215,7 @@ fn a_leader_takes_over_from_itself_when_a_publish_is_open() {
 #[test]
 fn a_leader_in_doubt_says_that_it_does_not_lead() {
     let mut lease = leader(ms(0));
-    lease.refused(ms(100));
+    lease.group_refused(ms(100));
     let wanted = poll(&mut lease, ms(160));
     assert_eq!(wanted.epochs, [6]);
     let standings: Vec<_> = wanted.beats.iter().map(|beat| beat.standing).collect();
@@ -228,9 +229,12 @@ fn a_leader_in_doubt_says_that_it_does_not_lead() {
     }
     assert!((9..=20).contains(&attempts.len()), "{attempts:?}");
     // A refused attempt is repeated soon, a bit later each time than the same moment.
-    lease.refused(ms(10_000));
-    let (at, _) = pass(&mut lease, ms(10_010), ms(10_100), true).expect("an attempt");
-    assert!(at >= ms(10_020) && at <= ms(10_050), "{at:?}");
+    let (refused, epoch) = pass(&mut lease, ms(10_010), ms(11_100), true).expect("an attempt");
+    lease.epoch_refused(epoch, refused);
+    let next = refused + ms(10);
+    let (at, _) = pass(&mut lease, next, next + ms(90), true).expect("an attempt");
+    let waited = at - refused;
+    assert!(waited >= ms(20) && waited <= ms(50), "{waited:?}");
     lease.begins(6, other(), at);
     assert_eq!(pass(&mut lease, at, at + ms(900), true), None);
 }
@@ -294,4 +298,131 @@ fn the_next_poll_is_told() {
             now = lease.wake();
         }
     }
+}
+
+#[test]
+fn a_node_proves_its_history_before_it_takes_over() {
+    let mut lease = lease(1);
+    let attempts = |lease: &mut Lease, now| {
+        let mut acts = Vec::new();
+        while let Some(act) = lease.poll(ms(now)) {
+            acts.extend((!matches!(act, Act::Beat(_))).then_some(act));
+        }
+        acts
+    };
+    // Nobody asked for it.
+    lease.proved(ms(10));
+    assert_eq!(attempts(&mut lease, 10), []);
+    for now in (100..=1300).step_by(100) {
+        attempts(&mut lease, now);
+    }
+    // It was asked for once, and nothing else happens until it is there.
+    for now in (1400..5000).step_by(100) {
+        assert_eq!(attempts(&mut lease, now), []);
+    }
+    lease.proved(ms(5000));
+    assert!(lease.wake() <= ms(5000));
+    assert_eq!(attempts(&mut lease, 5000), [Act::TakeOver { epoch: 5 }]);
+    // The next attempt needs another proof.
+    lease.proved(ms(5010));
+    lease.epoch_refused(5, ms(5010));
+    assert_eq!(attempts(&mut lease, 5060), [Act::Prove]);
+    // The leader is heard again: the attempt is off.
+    lease.heard(other(), 4, &LEADS, ms(5070));
+    lease.proved(ms(5080));
+    assert_eq!(attempts(&mut lease, 5090), []);
+}
+
+#[test]
+fn a_leader_that_has_stopped_does_not_go_on_in_its_epoch() {
+    // The heartbeat comes back, or the outcome of a publish, when the time is over and nobody has polled.
+    let mut cut_off = leader(ms(0));
+    let beat = poll(&mut cut_off, ms(450)).beats[0];
+    assert!(!cut_off.leads(ms(510)));
+    cut_off.heard(me(), 5, &beat, ms(511));
+    assert!(!cut_off.leads(ms(512)));
+    for outcome in [
+        Lease::acknowledged,
+        Lease::seen,
+        Lease::progressed,
+        Lease::published,
+    ] {
+        let mut lease = leader(ms(0));
+        let beat = poll(&mut lease, ms(300)).beats[0];
+        lease.heard(me(), 5, &beat, ms(300));
+        lease.published(ms(0));
+        assert!(lease.leads(ms(499)) && !lease.leads(ms(500)));
+        outcome(&mut lease, ms(501));
+        assert!(!lease.leads(ms(502)));
+    }
+}
+
+#[test]
+fn a_group_of_many_parts_takes_its_time() {
+    // Parts that are acknowledged one after the other.
+    let mut lease = leader(ms(0));
+    lease.published(ms(0));
+    for now in (30..=1200).step_by(30) {
+        lease.progressed(ms(now));
+        assert_eq!(pass(&mut lease, ms(now), ms(now + 20), true), None);
+    }
+    // The time to see it begins with the last of them.
+    lease.acknowledged(ms(1230));
+    assert_eq!(
+        pass(&mut lease, ms(1230), ms(9000), true),
+        Some((ms(2230), 6))
+    );
+    // Parts that are published one after the other. The last one is not acknowledged.
+    let mut lease = leader(ms(0));
+    for now in (0..=1200).step_by(30) {
+        lease.published(ms(now));
+        assert_eq!(pass(&mut lease, ms(now), ms(now + 20), true), None);
+        lease.acknowledged(ms(now + 20));
+    }
+    lease.published(ms(1230));
+    assert_eq!(
+        pass(&mut lease, ms(1230), ms(9000), true),
+        Some((ms(1730), 6))
+    );
+}
+
+#[test]
+fn the_refusal_of_a_late_attempt_ends_no_epoch() {
+    let mut lease = leader(ms(0));
+    lease.epoch_refused(5, ms(40));
+    lease.epoch_refused(4, ms(40));
+    assert!(lease.leads(ms(40)));
+    assert_eq!(poll(&mut lease, ms(40)).epochs, [0_u64; 0]);
+}
+
+#[test]
+fn an_epoch_is_not_renewed_at_once() {
+    let mut lease = leader(ms(0));
+    assert_eq!(pass(&mut lease, ms(0), ms(980), true), None);
+    lease.renew(ms(990));
+    assert!(lease.leads(ms(990)));
+    lease.renew(ms(1000));
+    assert!(!lease.leads(ms(1000)));
+}
+
+#[test]
+fn the_next_poll_of_a_leader_is_told() {
+    let mut cut_off = leader(ms(0));
+    let mut silent = leader(ms(0));
+    silent.published(ms(0));
+    let mut now = ms(0);
+    while cut_off.leads(now) {
+        now = cut_off.wake();
+        poll(&mut cut_off, now);
+        assert!(cut_off.wake() > now, "{now:?}");
+    }
+    assert_eq!(now, ms(500));
+    now = ms(0);
+    while silent.leads(now) {
+        now = silent.wake();
+        for beat in poll(&mut silent, now).beats {
+            silent.heard(me(), 5, &beat, now);
+        }
+    }
+    assert_eq!(now, ms(500));
 }

@@ -69,19 +69,32 @@ pub(crate) struct Stream {
 impl Stream {
     /// Returns a stream with its genesis.
     pub(crate) fn new() -> Self {
+        Self::of(genesis(1))
+    }
+
+    /// Returns a stream with this genesis.
+    pub(crate) fn of(genesis: Bytes) -> Self {
         let mut stream = Self {
             records: Vec::new(),
             chain: Chain::new(),
         };
-        stream.store(genesis(1));
+        stream.store(genesis);
         stream
     }
 
-    /// Stores a record, and lets the node look at it.
+    /// Stores a record, and lets the node look at it. Returns what it is, after the node has proved itself if the record
+    /// gives reason to.
     pub(crate) fn store(&mut self, record: Bytes) -> Step {
-        self.records.push(record.clone());
-        let sequence = self.records.len() as u64;
-        self.chain.take(sequence, &record).expect("no stop")
+        self.records.push(record);
+        loop {
+            let sequence = self.chain.next();
+            let step = self
+                .chain
+                .take(sequence, &self.records[sequence as usize - 1]);
+            if self.chain.next() > self.records.len() as u64 {
+                return step.expect("no stop");
+            }
+        }
     }
 
     /// Stores an epoch record of a node that has looked at all.

@@ -1,7 +1,7 @@
 //! When a node stops: its history and the stream's differ.
 
 use bytes::Bytes;
-use trunkline_cluster::chain::{Chain, Stop};
+use trunkline_cluster::chain::{Chain, Skip, Step, Stop};
 use trunkline_cluster::envelope::{Hash, Record};
 
 use crate::made::{Stream, epoch_after, genesis, group_after, life};
@@ -41,7 +41,7 @@ fn a_stream_begins_with_a_genesis() {
         assert_eq!(chain.take(1, first), Err(Stop::NoGenesis), "{first:?}");
         // A stop is for good.
         assert_eq!(chain.take(1, &records[0]), Err(Stop::NoGenesis));
-        assert_eq!(chain.compare_ends(1, 1), Err(Stop::NoGenesis));
+        assert_eq!(chain.compare_ends(1, 1, 0), Err(Stop::NoGenesis));
     }
 }
 
@@ -51,7 +51,7 @@ fn a_shorter_stream_stops_a_node() {
     let last = stream.records.len() as u64;
     let check = |chain: &Chain, first, last, wanted: Result<(), Stop>| {
         let mut chain = chain.clone();
-        assert_eq!(chain.compare_ends(first, last), wanted);
+        assert_eq!(chain.compare_ends(first, last, chain.furthest()), wanted);
         assert_eq!(
             chain.take(chain.next(), &stream.records[0]).is_err(),
             wanted.is_err()
@@ -63,7 +63,12 @@ fn a_shorter_stream_stops_a_node() {
     // What was skipped was seen too.
     let seen = last + 1;
     check(&live, 1, last, Err(Stop::Shorter { last, seen }));
-    assert_eq!(live.compare_ends(1, seen), Ok(()));
+    assert_eq!(live.compare_ends(1, seen, seen), Ok(()));
+    // An answer that is older than the last record says nothing of that record.
+    assert_eq!(live.compare_ends(1, last, last), Ok(()));
+    // A node that reads again from its mark remembers how far it was.
+    live.prove();
+    check(&live, 1, last, Err(Stop::Shorter { last, seen }));
     let resumed = Chain::resume(*stream.chain.mark().expect("a mark"));
     let last = last - 1;
     let seen = last + 1;
@@ -71,7 +76,7 @@ fn a_shorter_stream_stops_a_node() {
     // An empty stream.
     check(&resumed, 1, 0, Err(Stop::Shorter { last: 0, seen }));
     let mut new = Chain::new();
-    assert_eq!(new.compare_ends(1, 0), Ok(()));
+    assert_eq!(new.compare_ends(1, 0, 0), Ok(()));
 }
 
 #[test]
@@ -81,29 +86,34 @@ fn a_stream_that_begins_too_late_stops_a_node() {
     let last = stream.records.len() as u64;
     let mut resumed = Chain::resume(*live.mark().expect("a mark"));
     assert_eq!(
-        new.compare_ends(2, 9),
+        new.compare_ends(2, 9, 0),
         Err(Stop::Gone { first: 2, next: 1 })
     );
     // The node compares the record that it remembers, so the stream must have it.
     let next = last;
     let first = last + 1;
     assert_eq!(
-        resumed.compare_ends(first, 20),
+        resumed.compare_ends(first, 20, next),
         Err(Stop::Gone { first, next })
     );
-    assert_eq!(live.compare_ends(first, 20), Ok(()));
+    assert_eq!(live.compare_ends(first, 20, next), Ok(()));
 }
 
 #[test]
-fn a_missing_record_stops_a_node() {
+fn a_record_that_was_not_given_is_asked_for() {
     let stream = usual();
     let mut chain = Chain::new();
     chain.take(1, &stream.records[0]).expect("a genesis");
-    let stop = Stop::Missing {
-        next: 2,
-        sequence: 3,
-    };
-    assert_eq!(chain.take(3, &stream.records[2]), Err(stop));
+    let missing = Ok(Step::Missing { next: 2 });
+    assert_eq!(chain.take(3, &stream.records[2]), missing);
+    assert_eq!(chain.take(9, &stream.records[2]), missing);
+    let mut followed = chain.clone();
+    assert_eq!(follow(&mut followed, &stream.records), None);
+    assert_eq!(followed.mark(), stream.chain.mark());
+    // The servers say that they do not have it.
+    let stop = Err(Stop::Missing { next: 2 });
+    assert_eq!(chain.gone(), stop);
+    assert_eq!(chain.compare_ends(1, 9, 1), stop);
 }
 
 #[test]
@@ -129,52 +139,54 @@ fn another_record_than_the_one_remembered_stops_a_node() {
 #[test]
 fn a_stream_that_was_made_anew_stops_a_node() {
     let stream = usual();
-    let mut anew = Chain::new();
-    let mut records = vec![genesis(2)];
-    anew.take(1, &records[0]).expect("a genesis");
+    let mut anew = Stream::of(genesis(2));
     for epoch in 1..20 {
-        let record = epoch_after(&anew, epoch, life("a", 2));
-        anew.take(anew.next(), &record).expect("no stop");
-        records.push(record);
+        anew.begin(epoch, life("a", 2));
     }
     // The node did not notice that the stream was shorter for a while.
-    let mut live = stream.chain.clone();
-    let sequence = live.next();
-    let stop = Some(Stop::OtherLog { sequence });
-    assert_eq!(follow(&mut live, &records), stop);
+    let sequence = stream.chain.mark().expect("a mark").sequence;
+    let stop = Some(Stop::Other { sequence });
+    assert_eq!(follow(&mut stream.chain.clone(), &anew.records), stop);
     // A later part of a group says it too.
-    let mut other = Stream {
-        records: records.clone(),
-        chain: anew,
-    };
-    let parts = other.parts(&[1; 900]);
-    other.store(parts[0].clone());
-    let mut live = stream.chain.clone();
-    assert_eq!(
-        live.take(sequence, &parts[1]),
-        Err(Stop::OtherLog { sequence })
-    );
+    let parts = anew.parts(&[1; 900]);
+    anew.records[sequence as usize] = parts[1].clone();
+    assert_eq!(follow(&mut stream.chain.clone(), &anew.records), stop);
+}
+
+/// Returns the stream of `usual` as an old copy of it has it: the first epoch with one group.
+fn old_copy() -> Stream {
+    let mut copy = Stream::new();
+    for record in &usual().records[1..3] {
+        copy.store(record.clone());
+    }
+    copy
 }
 
 #[test]
 fn a_stream_that_was_restored_from_an_old_copy_stops_a_node() {
-    let stream = usual();
-    // The copy has the first epoch with one group. Another node goes on from there, and the stream grows beyond what
-    // this node has seen, with the same epochs and indexes.
-    let mut other = Stream::new();
-    for record in &stream.records[1..3] {
-        other.store(record.clone());
+    // Another node goes on from the copy, and the stream grows beyond what this node has seen. What lies at the sequence
+    // that this node reads next is of the same epoch, of a later one, or begins one.
+    for (epochs, before) in [(1, 6), (1, 1), (2, 6), (3, 1), (4, 0), (7, 0)] {
+        let stream = usual();
+        let mut other = old_copy();
+        for epoch in 2..2 + epochs {
+            other.begin(epoch, life("c", 1));
+        }
+        for _ in 0..before {
+            other.group(b"other");
+        }
+        other.begin(2 + epochs, life("d", 1));
+        for _ in 0..6 {
+            other.group(b"other");
+        }
+        let mut live = stream.chain.clone();
+        let sequence = live.mark().expect("a mark").sequence;
+        assert_eq!(
+            follow(&mut live, &other.records),
+            Some(Stop::Other { sequence }),
+            "{epochs} {before}"
+        );
     }
-    other.begin(2, life("c", 1));
-    for _ in 0..6 {
-        other.group(b"other");
-    }
-    let mut live = stream.chain.clone();
-    let sequence = live.next();
-    assert_eq!(
-        follow(&mut live, &other.records),
-        Some(Stop::Fork { sequence })
-    );
 }
 
 #[test]
@@ -188,15 +200,97 @@ fn an_epoch_of_another_history_stops_a_node() {
     }
     other.begin(7, life("c", 1));
     let mut live = stream.chain.clone();
-    let sequence = live.next();
+    let sequence = live.mark().expect("a mark").sequence;
     assert_eq!(
         follow(&mut live, &other.records),
-        Some(Stop::Fork { sequence })
+        Some(Stop::Other { sequence })
     );
 }
 
 #[test]
-fn the_next_group_with_another_link_stops_a_node() {
+fn a_node_with_another_history_stops_and_no_other_does() {
+    for old in [false, true] {
+        let mut stream = usual();
+        let mut wrong = old_copy();
+        wrong.begin(if old { 2 } else { 3 }, life("x", 1));
+        while wrong.chain.next() < stream.chain.next() {
+            wrong.group(b"wrong");
+        }
+        if !old {
+            // It was never seen by the others, so the epoch that it begins next can be any.
+            wrong.chain = Chain::resume(*wrong.chain.mark().expect("a mark"));
+            let last = wrong.records.len() as u64;
+            wrong
+                .chain
+                .take(last, wrong.records.last().expect("a record"))
+                .expect("the mark");
+        }
+        let epoch = wrong.chain.mark().expect("a mark").epoch + 1;
+        let record = epoch_after(&wrong.chain, epoch, life("x", 1));
+        let sequence = stream.chain.next();
+        stream.records.push(record.clone());
+        // It published where it expected to, and the others have seen as much.
+        assert_eq!(stream.chain.take(sequence, &record), Ok(Step::Prove));
+        assert!(!stream.chain.is_proved());
+        assert_eq!(stream.chain.link(), None);
+        assert_eq!(follow(&mut stream.chain, &stream.records), None);
+        assert_eq!(stream.chain.skips().of(Skip::Fork), 1);
+        assert!(matches!(stream.group(b"five"), Step::Group(_)));
+        let mut new = Chain::new();
+        assert_eq!(follow(&mut new, &stream.records), None);
+        assert_eq!(new.mark(), stream.chain.mark());
+        // Before it publishes an epoch record, it compares its mark.
+        let mark = *wrong.chain.mark().expect("a mark");
+        wrong.chain.prove();
+        let sequence = mark.sequence;
+        assert_eq!(
+            follow(&mut wrong.chain, &stream.records),
+            Some(Stop::Other { sequence })
+        );
+    }
+}
+
+#[test]
+fn a_record_that_was_seen_and_lost_is_read_anew() {
+    // This node has looked at a record that does not count, and the stream lost it. An epoch record lies there now.
+    let mut stream = usual();
+    let mut live = stream.chain.clone();
+    live.take(live.next(), &Bytes::from_static(b"lost"))
+        .expect("no stop");
+    stream.begin(3, life("c", 1));
+    stream.group(b"five");
+    assert_eq!(follow(&mut live, &stream.records), None);
+    assert_eq!(live.mark(), stream.chain.mark());
+}
+
+#[test]
+fn records_of_others_stop_no_node_and_cost_little() {
+    let mut stream = usual();
+    let mut foreign = Stream::of(genesis(2));
+    for epoch in 1..400 {
+        foreign.begin(epoch, life("a", 2));
+    }
+    let (mut reads, mut steps) = (0, 0);
+    for record in &foreign.records[1..] {
+        stream.records.push(record.clone());
+        while let Some(record) = stream.records.get(stream.chain.next() as usize - 1) {
+            reads += 1;
+            let step = stream
+                .chain
+                .take(stream.chain.next(), record)
+                .expect("no stop");
+            steps += usize::from(step == Step::Prove);
+        }
+    }
+    assert_eq!(stream.chain.skips().of(Skip::OtherLog), 399);
+    // At the first, second, fourth, and so on.
+    assert_eq!(steps, 9);
+    assert!(reads < 4 * 399, "{reads}");
+    assert!(matches!(stream.group(b"five"), Step::Group(_)));
+}
+
+#[test]
+fn the_next_group_with_another_link_does_not_count() {
     // The group came late, so nobody can say what its author had seen: but nobody else is the author of this epoch.
     let mut stream = usual();
     let late = group_after(&stream.chain, b"five", b"", 4096).remove(0);
@@ -205,9 +299,9 @@ fn the_next_group_with_another_link_stops_a_node() {
     };
     late.link.before = Hash([1; 16]);
     stream.store(b"foreign".to_vec().into());
-    let sequence = stream.chain.next();
-    let stop = stream.chain.take(sequence, &late.write());
-    assert_eq!(stop, Err(Stop::Fork { sequence }));
+    stream.records.push(late.write());
+    assert_eq!(follow(&mut stream.chain, &stream.records), None);
+    assert_eq!(stream.chain.skips().of(Skip::Fork), 1);
 }
 
 #[test]
@@ -224,7 +318,27 @@ fn a_node_that_was_restored_from_an_old_copy_follows() {
 fn a_record_of_a_later_version_stops_a_node() {
     let mut stream = usual();
     let sequence = stream.chain.next();
-    let later = Bytes::from_static(b"TL\x02\x03what nobody here knows");
+    let log = stream.chain.mark().expect("a mark").log.0;
+    let later = |log: u64| {
+        Bytes::from(
+            [
+                &b"TL\x02\x03"[..],
+                &log.to_le_bytes(),
+                b"what nobody here knows",
+            ]
+            .concat(),
+        )
+    };
+    // Messages of others may begin with the same letters.
+    for other in [
+        Bytes::from_static(b"TLS"),
+        Bytes::from_static(b"TL\x02\x03"),
+        later(log ^ 1),
+    ] {
+        let mut chain = stream.chain.clone();
+        assert_eq!(chain.take(sequence, &other), Ok(Step::Skipped(Skip::Form)));
+    }
+    let later = later(log);
     let stop = stream.chain.take(sequence, &later).expect_err("a stop");
     assert_eq!(
         stop,

@@ -2,7 +2,8 @@
 //!
 //! What happens follows from a seed. Until the faults end, publishes are lost, late, doubled, or land although another
 //! record was expected last; acknowledgements are lost, late, or lie; messages between nodes are lost, doubled and late; nodes are cut
-//! off, paused, asked to step down, and killed, and begin again with what they had on the disk some time ago.
+//! off, paused, asked to step down, and killed, and begin again with what they had on the disk some time ago. Somebody
+//! whose history is another one publishes too, and the stream loses its last records, as if an old copy were restored.
 
 mod content;
 mod node;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use trunkline_cluster::Incarnation;
+use trunkline_cluster::chain::Chain;
+use trunkline_cluster::envelope::Epoch;
 
 use crate::made;
 use content::Content;
@@ -53,6 +56,8 @@ enum Event {
     Client { node: usize },
     /// Something breaks.
     Break,
+    /// Somebody with another history publishes.
+    Stray,
 }
 
 impl Event {
@@ -61,7 +66,7 @@ impl Event {
         match *self {
             Self::Ack { to, .. } | Self::Comes { to, .. } => Some(to),
             Self::Look { node } | Self::Tick { node } | Self::Client { node } => Some(node),
-            Self::Land { .. } | Self::Break => None,
+            Self::Land { .. } | Self::Break | Self::Stray => None,
         }
     }
 }
@@ -120,6 +125,8 @@ pub(crate) struct Tally {
     pub(crate) restarts: u64,
     pub(crate) renewed: u64,
     pub(crate) again: u64,
+    pub(crate) proved: u64,
+    pub(crate) stops: u64,
 }
 
 /// What all nodes share.
@@ -136,6 +143,8 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// Until when each node is cut off: what it sends, and what it gets.
     cut: Vec<(Duration, Duration)>,
+    /// Whether the stream lost its end once.
+    pub(crate) lost_its_end: bool,
 }
 
 impl Shared {
@@ -246,6 +255,63 @@ impl Shared {
         );
     }
 
+    /// Forgets what the stream does not have any more.
+    fn forget(&mut self) {
+        let chain = replay(&self.stream);
+        let groups = chain.mark().expect("a mark").index as usize;
+        self.truth.groups.truncate(groups);
+        self.truth.digests.truncate(groups);
+        let decided = self.truth.groups.iter().map(Content::read);
+        self.truth.decided = decided.flat_map(|content| content.commands).collect();
+    }
+
+    /// Stores an epoch record that was published some time ago.
+    fn late(&mut self) {
+        let age = 1 + self.random.below(6) as usize;
+        let chain = replay(&self.stream[..1.max(self.stream.len().saturating_sub(age))]);
+        let epoch = chain.mark().expect("a mark").epoch + 1;
+        let record = made::epoch_after(&chain, epoch, made::life("b", 1));
+        self.stream.push(record);
+    }
+
+    /// Stores a record of somebody whose history is another one.
+    fn stray(&mut self) {
+        let mut other = Chain::new();
+        let is_foreign = self.random.chance(40);
+        let first = if is_foreign {
+            made::genesis(9)
+        } else {
+            self.stream[0].clone()
+        };
+        other.take(1, &first).expect("a genesis");
+        let me = made::life("z", 1);
+        for epoch in 1..=1 + self.random.below(12) {
+            let record = made::epoch_after(&other, epoch, me);
+            other.take(other.next(), &record).expect("no stop");
+        }
+        let mut link = other.link().expect("a link");
+        link.after = self.stream.len() as u64;
+        let mark = *other.mark().expect("a mark");
+        let epoch = mark.epoch + self.random.below(2);
+        let record = match self.random.below(4) {
+            0 => b"TLS 1.3 is not for this port".to_vec().into(),
+            1 => {
+                let (index, author) = (mark.index, me);
+                let record = Epoch {
+                    link,
+                    epoch,
+                    index,
+                    author,
+                };
+                record.write()
+            }
+            _ => {
+                made::group_after(&other, &[3; 600], b"", 512).remove(self.random.below(2) as usize)
+            }
+        };
+        self.stream.push(record);
+    }
+
     /// Notes that a node took a group in an epoch. Checks that every node takes the same ones, each command once, each
     /// decided on the state that it changes, and none of an epoch that was over.
     fn take(&mut self, index: u64, epoch: u64, transcript: &Bytes) -> u64 {
@@ -271,6 +337,15 @@ impl Shared {
         }
         self.truth.digest(index)
     }
+}
+
+/// Returns the chain of a node that has looked at a whole stream.
+fn replay(stream: &[Bytes]) -> Chain {
+    let mut chain = Chain::new();
+    while let Some(record) = stream.get(chain.next() as usize - 1) {
+        chain.take(chain.next(), record).expect("no stop");
+    }
+    chain
 }
 
 /// A cluster.
@@ -299,6 +374,7 @@ impl World {
             truth: Truth::default(),
             tally: Tally::default(),
             cut: vec![(Duration::ZERO, Duration::ZERO); 3],
+            lost_its_end: false,
         };
         let nodes = (0..3).map(|at| Node::start(at, &mut shared)).collect();
         for node in 0..3 {
@@ -308,6 +384,9 @@ impl World {
         }
         for _ in 0..shared.random.below(10) {
             shared.after(0, 3000, Event::Break);
+        }
+        if shared.random.chance(30) {
+            shared.after(0, 3000, Event::Stray);
         }
         Self { shared, nodes }
     }
@@ -386,10 +465,39 @@ impl World {
                 }
             }
             Event::Break => self.break_something(),
+            Event::Stray => {
+                if shared.breaks {
+                    if shared.random.chance(25) {
+                        shared.late();
+                    } else {
+                        shared.stray();
+                    }
+                    shared.after(1, 900, Event::Stray);
+                }
+            }
+        }
+    }
+
+    /// Lets the stream lose its last records, as if an old copy were restored. Connections end with it.
+    fn lose_the_end(&mut self) {
+        let shared = &mut self.shared;
+        let lost = 1 + shared.random.below(4) as usize;
+        shared
+            .stream
+            .truncate(1.max(shared.stream.len().saturating_sub(lost)));
+        shared.lost_its_end = true;
+        shared.forget();
+        for node in &mut self.nodes {
+            if node.is_publishing() || shared.random.chance(30) {
+                node.is_new_connection = true;
+            }
         }
     }
 
     fn break_something(&mut self) {
+        if self.shared.random.chance(8) {
+            return self.lose_the_end();
+        }
         let shared = &mut self.shared;
         let node = shared.random.below(3) as usize;
         let end = shared.now + ms(100 + shared.random.below(1800));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use trunkline_cluster::Incarnation;
-use trunkline_cluster::chain::{Chain, Mark, Skip, Step};
+use trunkline_cluster::chain::{Chain, Mark, Skip, Step, Stop};
 use trunkline_cluster::envelope::{
     Answers, Batch, Beat, Draft, Epoch, Message, Receipt, Received, Sender,
 };
@@ -50,6 +50,9 @@ pub(super) struct Node {
     flight: Option<Flight>,
     /// The publish of an epoch record.
     epoch_ticket: u64,
+    epoch_sought: u64,
+    /// The last answer of the servers to the question where the stream ends, with what this node had seen before it asked.
+    asked_ends: (u64, u64),
     tickets: u64,
     digest: u64,
     index: u64,
@@ -58,6 +61,8 @@ pub(super) struct Node {
     /// The commands of this life that are not answered.
     asked: HashSet<u64>,
     leaves: bool,
+    /// Whether the connection to the servers is a new one.
+    pub(super) is_new_connection: bool,
     pub(super) paused: Duration,
 }
 
@@ -77,12 +82,15 @@ impl Node {
             intake: VecDeque::new(),
             flight: None,
             epoch_ticket: 0,
+            epoch_sought: 0,
+            asked_ends: (0, 0),
             tickets: 0,
             digest: 0,
             index: 0,
             disks: VecDeque::new(),
             asked: HashSet::new(),
             leaves: false,
+            is_new_connection: false,
             paused: Duration::ZERO,
         }
     }
@@ -92,6 +100,7 @@ impl Node {
         let mut next = Self::start(self.at, shared);
         next.paused = shared.now + super::ms(shared.random.below(1500));
         next.disks.clone_from(&self.disks);
+        next.is_new_connection = true;
         let back = shared.random.below(4) as usize;
         next.disks.truncate(self.disks.len().saturating_sub(back));
         if let Some(disk) = next.disks.back().copied() {
@@ -113,6 +122,23 @@ impl Node {
             (next.digest, next.index) = (disk.digest, disk.index);
         }
         *self = next;
+    }
+
+    /// Begins again without anything on the disk: the node's history is not the stream's.
+    fn stop(&mut self, stop: Stop, shared: &mut Shared) {
+        assert!(shared.lost_its_end, "{}: {stop}", self.me);
+        assert!(
+            matches!(stop, Stop::Other { .. } | Stop::Shorter { .. }),
+            "{stop}"
+        );
+        shared.tally.stops += 1;
+        self.disks.clear();
+        self.restart(shared);
+    }
+
+    /// Whether something that this node published may still land.
+    pub(super) fn is_publishing(&self) -> bool {
+        self.taking.is_some() || self.flight.is_some() || self.epoch_ticket != 0
     }
 
     pub(super) fn step_down(&mut self, shared: &mut Shared) {
@@ -137,18 +163,32 @@ impl Node {
     /// Looks at a few records of the stream.
     pub(super) fn look(&mut self, shared: &mut Shared) {
         let last = shared.stream.len() as u64;
-        self.chain.compare_ends(1, last).expect("the same stream");
+        let (asked, seen) = std::mem::replace(&mut self.asked_ends, (last, self.chain.furthest()));
+        if self.is_new_connection {
+            self.is_new_connection = false;
+            self.chain.prove();
+        } else if let Err(stop) = self.chain.compare_ends(1, asked, seen) {
+            return self.stop(stop, shared);
+        }
         for _ in 0..=shared.random.below(12) {
             // Sometimes a record comes that was looked at before.
             let sequence = self.chain.next() - u64::from(shared.random.chance(5));
             let Some(record) = shared.stream.get(sequence.max(1) as usize - 1) else {
-                return;
+                break;
             };
             let record = record.clone();
-            let step = self.chain.take(sequence.max(1), &record);
-            match step.unwrap_or_else(|stop| panic!("{}: {stop}", self.me)) {
+            let step = match self.chain.take(sequence.max(1), &record) {
+                Ok(step) => step,
+                Err(stop) => return self.stop(stop, shared),
+            };
+            match step {
                 Step::Genesis(_) | Step::Known => {}
-                Step::Part => shared.tally.parted += 1,
+                Step::Prove => shared.tally.proved += 1,
+                Step::Missing { next } => panic!("{next} was not given"),
+                Step::Part => {
+                    shared.tally.parted += 1;
+                    self.lease.progressed(shared.now);
+                }
                 Step::Skipped(skip) => {
                     shared.tally.skipped += 1;
                     shared.tally.late += u64::from(skip == Skip::Late);
@@ -168,13 +208,16 @@ impl Node {
                         .take_if(|flight| flight.index == group.index)
                         .is_some()
                     {
-                        self.lease.seen();
+                        self.lease.seen(shared.now);
                     }
                 }
             }
             if shared.random.chance(30) {
                 self.save();
             }
+        }
+        if self.chain.is_proved() {
+            self.lease.proved(shared.now);
         }
     }
 
@@ -219,7 +262,7 @@ impl Node {
         }
         if self.epoch_ticket == ticket {
             if !stored {
-                self.lease.refused(shared.now);
+                self.lease.epoch_refused(self.epoch_sought, shared.now);
             }
             return;
         }
@@ -230,9 +273,11 @@ impl Node {
             return;
         }
         if !stored {
-            self.lease.refused(shared.now);
+            self.lease.group_refused(shared.now);
         } else if flight.tickets.is_empty() {
-            self.lease.acknowledged();
+            self.lease.acknowledged(shared.now);
+        } else {
+            self.lease.progressed(shared.now);
         }
     }
 
@@ -288,9 +333,9 @@ impl Node {
             "answers of another epoch"
         );
         assert!(after <= self.index, "an answer came before its group");
-        assert_eq!(
-            content.digest,
-            shared.truth.digest(after),
+        // A leader whose history the stream lost stops with its next look, and may answer until then.
+        assert!(
+            shared.lost_its_end || content.digest == shared.truth.digest(after),
             "an answer of another history"
         );
         shared.tally.refused += content.commands.len() as u64;
@@ -308,7 +353,9 @@ impl Node {
                     self.send(life(name, 0), Message::Beat(beat), shared);
                 }
             }
+            Act::Prove => self.chain.prove(),
             Act::TakeOver { epoch } => {
+                self.epoch_sought = epoch;
                 let (Some(link), Some(mark)) = (self.chain.link(), self.chain.mark()) else {
                     return;
                 };
@@ -334,7 +381,7 @@ impl Node {
     /// Decides what waits, if this node leads and nothing is on its way.
     fn decide(&mut self, shared: &mut Shared) {
         let leads = self.lease.leads(shared.now) && self.flight.is_none() && !self.leaves;
-        if !leads || self.intake.is_empty() {
+        if !leads || self.intake.is_empty() || !self.chain.is_proved() {
             return;
         }
         let count = 1 + shared.random.below(60) as usize;
@@ -420,6 +467,8 @@ impl Node {
     pub(super) fn comes(&mut self, message: &Bytes, shared: &mut Shared) {
         let Received { from, message } = Received::read(message).expect("a message");
         let to_me = |to: u64| to == self.me.number;
+        // The stream may have lost an epoch, and another node began one with the same number.
+        let leads = self.lease.epoch() == (from.epoch, Some(from.node));
         match message {
             Message::Beat(beat) => {
                 self.lease.heard(from.node, from.epoch, &beat, shared.now);
@@ -434,8 +483,10 @@ impl Node {
                 }
             }
             Message::Batch(batch) => self.batch(from, batch, shared),
-            Message::Answers(answers) if to_me(answers.to) => self.answers(from, &answers, shared),
-            Message::BatchesCame(receipt) if to_me(receipt.to) => {
+            Message::Answers(answers) if to_me(answers.to) && leads => {
+                self.answers(from, &answers, shared)
+            }
+            Message::BatchesCame(receipt) if to_me(receipt.to) && leads => {
                 self.waiting.confirm(from.epoch, receipt.number);
             }
             Message::AnswersCame(receipt) if to_me(receipt.to) => {
@@ -484,7 +535,8 @@ impl Node {
     }
 
     pub(super) fn is_settled(&self, last: u64) -> bool {
-        self.waiting.is_empty() && self.chain.next() == last + 1 && self.flight.is_none()
+        let has_all = self.chain.is_proved() && self.chain.next() == last + 1;
+        self.waiting.is_empty() && has_all && self.flight.is_none()
     }
 
     /// Checks that everything that clients of this life asked is answered, and the node has all groups.
