@@ -1,8 +1,8 @@
 //! The time of a node that follows: that of the leader's records.
 //!
 //! A record comes some milliseconds after the time that it has. So the node goes on from the latest time that it
-//! heard, runs on with its own monotonic clock, and runs at half speed while it is ahead of what it hears. The clock of
-//! its machine does not matter.
+//! heard, runs on with its own monotonic clock, and runs at half speed while it is ahead of what it hears. Before the
+//! first record it shows the time of its clock, and the store gets none.
 
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(super) struct LogTime {
     passed: Duration,
     /// The time that the store got last, in milliseconds since 1970 UTC.
     ticked: u64,
+    /// Whether a commit has told the time. The clock of the machine may be wrong, so it removes nothing before.
+    is_heard: bool,
 }
 
 impl LogTime {
@@ -38,6 +40,7 @@ impl LogTime {
             ahead: clock.now().wrapping_sub(steady),
             passed: clock.passed(),
             ticked: 0,
+            is_heard: false,
         }
     }
 
@@ -51,7 +54,7 @@ impl LogTime {
     pub(super) fn hear(&mut self, steady: u64, ahead: u64, passed: Duration) {
         let since = passed.saturating_sub(self.passed);
         self.go_on(passed);
-        self.ahead = ahead;
+        (self.ahead, self.is_heard) = (ahead, true);
         let heard = Duration::from_millis(steady);
         let early = self.steady.saturating_sub(heard);
         self.steady = if early > TOLERANCE {
@@ -67,10 +70,20 @@ impl LogTime {
         let wire = steady.wrapping_add(self.ahead);
         clock.set_steady(Duration::from_millis(steady), self.passed);
         clock.set(Duration::from_millis(wire), self.passed);
-        if steady.saturating_sub(self.ticked) >= TICK {
-            self.ticked = steady;
+        if self.is_due(steady) {
             writer.tick(steady);
         }
+    }
+
+    /// Returns whether the store gets the time `steady`, and notes that.
+    fn is_due(&mut self, steady: u64) -> bool {
+        // A time that was too late would keep the store waiting until then.
+        self.ticked = self.ticked.min(steady);
+        let is_due = self.is_heard && steady - self.ticked >= TICK;
+        if is_due {
+            self.ticked = steady;
+        }
+        is_due
     }
 
     /// Returns the steady time.
@@ -94,6 +107,7 @@ mod tests {
             ahead: 0,
             passed: ms(0),
             ticked: 0,
+            is_heard: false,
         };
         // A record that was fast is followed at once.
         time.hear(1_000_120, 7, ms(100));
@@ -111,12 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn the_store_gets_no_time_of_the_clock_and_goes_back_with_the_log() {
+        let mut time = LogTime::of(&Clock::new(ms(9_000_000)));
+        assert!(!time.is_due(9_000_000), "nothing is heard");
+        time.hear(9_000_000, 0, time.passed);
+        assert!(time.is_due(9_000_000) && !time.is_due(9_000_999));
+        time.hear(1_000_000, 0, time.passed);
+        assert!(!time.is_due(1_000_000));
+        assert!(time.is_due(1_001_000));
+    }
+
+    #[test]
     fn another_time_of_the_log_is_taken_at_once() {
         let mut time = LogTime {
             steady: ms(1_000_000),
             ahead: 0,
             passed: ms(0),
             ticked: 0,
+            is_heard: false,
         };
         for heard in [400_000, 2_000_000] {
             time.hear(heard, 0, ms(10));
