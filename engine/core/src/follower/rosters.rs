@@ -17,6 +17,9 @@ use crate::state::{self, Head, Member, Roster as Stored};
 /// The number of members of all groups together above which groups that were not used lately are forgotten.
 const MOST_SEATS: usize = 1 << 20;
 
+/// The room that a group without members takes, in members: one that does not exist is kept too.
+const EMPTY: usize = 64;
+
 /// The number of chunks of a roster that are read together.
 const CHUNKS: u32 = 512;
 
@@ -223,8 +226,9 @@ impl Roster {
         Ok(())
     }
 
+    /// Returns the room that the group takes, in members.
     fn len(&self) -> usize {
-        self.chunks.iter().map(Vec::len).sum()
+        EMPTY + self.chunks.iter().map(Vec::len).sum::<usize>()
     }
 
     fn listed(&mut self) -> &Listed {

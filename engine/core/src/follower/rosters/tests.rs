@@ -160,12 +160,15 @@ fn groups_that_were_not_used_lately_are_forgotten() {
     set(&mut opened, &[(0, &[("bob", 1), ("cleo", 1)])], 1);
     commit(&mut opened);
     let mut rosters = load(&opened);
-    rosters.most = 2;
+    rosters.most = EMPTY + 2;
     rosters.trim();
     assert_eq!(rosters.groups.len(), 1);
     let others: Vec<_> = (0..5).map(|n| (TimelineId(n), ACME)).collect();
     assert!(rosters.prepare(&opened.reader, &others).is_ok());
     prepare(&mut rosters, &opened);
+    rosters.most = 4 * EMPTY;
+    rosters.trim();
+    assert_eq!(rosters.groups.len(), 1, "those without members go too");
     rosters.most = 1;
     rosters.trim();
     assert_eq!(rosters.groups.len(), 0, "the last one alone is too large");
