@@ -48,6 +48,9 @@ impl Remote {
     /// second.
     pub const NUMBERS: u64 = 1 << 48;
 
+    /// The number that this process gives to itself, for the commands that it forwards. Other nodes have others.
+    pub const OWN: u16 = 0;
+
     /// Returns the name of a command. `node` is the number that this process gives to the other node, and `number` that
     /// which the other node gives to the command, modulo [`NUMBERS`](Self::NUMBERS).
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::exchange::{CommandBatch, Remote, ReplyTo};
+use crate::exchange::{Action, CommandBatch, Outcome, Remote, ReplyTo};
 use crate::told::Device;
 
 /// The maximum number of commands that wait for their answers. The leader keeps as many acknowledgements as a fourth
@@ -34,43 +34,85 @@ pub(super) struct Waits {
     pub(super) reply_to: ReplyTo,
     /// The time at which the shard read the command, as in [`Command::read_at`](crate::exchange::Command::read_at).
     pub(super) read_at: u32,
+    /// Whether the command is an acknowledgement: the shards count its failures apart.
+    pub(super) is_ack: bool,
+}
+
+impl Waits {
+    /// Returns an outcome as the receiver takes it, and the time that goes with it.
+    pub(super) fn taking(&self, outcome: Outcome) -> (Outcome, u32) {
+        match self.is_ack {
+            true => (outcome.of_ack(), 0),
+            false => (outcome, self.read_at),
+        }
+    }
 }
 
 impl Forwarded {
+    /// Returns no commands. The first one gets the number `next`.
+    pub(super) fn from(next: u64) -> Self {
+        Self {
+            next,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the number of the next command.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Gives each command of a batch a number, and keeps its receiver. Returns whether there was room; without room
-    /// nothing changes. A command that has a number already keeps it.
+    /// nothing changes. A command that has a number already keeps it. Commands of other nodes, and those that have been
+    /// answered, are no longer in the batch.
     pub(super) fn enter(&mut self, batch: &mut CommandBatch) -> bool {
-        if self.waiting.len() + batch.commands.len() > self.most {
+        let has_name = |reply_to: &ReplyTo| matches!(reply_to, ReplyTo::Remote(_));
+        let all = batch.commands.iter();
+        let new = all.filter(|command| !has_name(&command.reply_to)).count();
+        // A batch without new commands always has room: it may go to the next leader when this is full.
+        if new > 0 && self.waiting.len() + new > self.most {
             return false;
         }
+        batch.commands.retain(|command| match command.reply_to {
+            ReplyTo::Remote(name) => self.is_own(name),
+            ReplyTo::Conn(_) | ReplyTo::Call(_) => true,
+        });
         for command in &mut batch.commands {
             if matches!(command.reply_to, ReplyTo::Remote(_)) {
                 continue;
             }
             let number = self.next;
             self.next = (number + 1) % Remote::NUMBERS;
-            let name = ReplyTo::Remote(Remote::new(0, number));
+            let name = ReplyTo::Remote(Remote::new(Remote::OWN, number));
             let waits = Waits {
                 reply_to: std::mem::replace(&mut command.reply_to, name),
                 read_at: std::mem::take(&mut command.read_at),
+                is_ack: matches!(command.action, Action::Ack { .. }),
             };
             self.waiting.insert(number, waits);
         }
         true
     }
 
-    /// Gives the commands of a batch their receivers back. Removes those that have been answered from the batch.
+    /// Gives the commands of a batch their receivers back. Removes those that have been answered from
+    /// the batch, and those of other nodes.
     pub(super) fn take_back(&mut self, batch: &mut CommandBatch) {
         batch.commands.retain_mut(|command| {
             let ReplyTo::Remote(name) = command.reply_to else {
                 return true;
             };
-            let Some(waits) = self.waiting.remove(&name.number()) else {
+            let own = self.is_own(name).then_some(name.number());
+            let Some(waits) = own.and_then(|own| self.waiting.remove(&own)) else {
                 return false;
             };
             (command.reply_to, command.read_at) = (waits.reply_to, waits.read_at);
             true
         });
+    }
+
+    /// Returns whether a name is that of a command of this node that has no answer yet.
+    fn is_own(&self, name: Remote) -> bool {
+        name.node() == Remote::OWN && self.is_waiting(name.number())
     }
 
     /// Removes the receiver of the answer to a command; `None` if it has its answer.
@@ -153,6 +195,42 @@ mod tests {
         assert_eq!(numbers(&first), [Some(0), Some(1)]);
         assert_eq!(numbers(&second), [Some(2), Some(3)]);
         assert!(!forwarded.is_waiting(0) && forwarded.is_waiting(3));
+    }
+
+    #[test]
+    fn what_has_a_name_takes_no_room_again() {
+        let mut forwarded = Forwarded {
+            most: 2,
+            ..Forwarded::default()
+        };
+        let mut first = batch(2);
+        assert!(forwarded.enter(&mut first));
+        assert!(forwarded.enter(&mut first), "the next leader gets it too");
+        assert_eq!(numbers(&first), [Some(0), Some(1)]);
+        assert!(!forwarded.enter(&mut batch(1)));
+        forwarded.take(0);
+        assert!(forwarded.enter(&mut first));
+        assert_eq!(numbers(&first), [Some(1)], "the other one has its answer");
+    }
+
+    #[test]
+    fn commands_of_other_nodes_are_not_taken_for_own_ones() {
+        let mut forwarded = Forwarded::default();
+        let mut own = batch(1);
+        assert!(forwarded.enter(&mut own));
+        let foreign = || {
+            let mut foreign = batch(1);
+            foreign.commands[0].reply_to = ReplyTo::Remote(Remote::new(2, 0));
+            foreign
+        };
+        let mut others = foreign();
+        assert!(forwarded.enter(&mut others));
+        assert!(others.commands.is_empty());
+        let mut others = foreign();
+        forwarded.take_back(&mut others);
+        assert!(others.commands.is_empty() && forwarded.is_waiting(0));
+        forwarded.take_back(&mut own);
+        assert_eq!(numbers(&own), [None]);
     }
 
     #[test]

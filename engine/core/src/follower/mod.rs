@@ -13,7 +13,8 @@
 //! A node changes its role with the same writer, directory and mailboxes: [`Follower::new`] takes what a sequencer has
 //! left, and [`Follower::lead`] gives it back to become one.
 //!
-//! Not here: presence and last-seen times of users at other nodes, and topics. Each node knows its own.
+//! Not here: presence and last-seen times of users at other nodes, and topics. Each node knows its own. While it follows it
+//! does not store the last-seen times of its own users either: those that do not fit into `Unsaved` are lost.
 
 mod forwarded;
 mod rosters;
@@ -25,6 +26,7 @@ mod walk;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use trunkline_proto::ErrorCode;
@@ -53,6 +55,9 @@ pub enum FollowError {
     Told(HeardError),
     /// The store could not be read. Nothing of the commit is in the store: take it again later.
     Read(ReadError),
+    /// A value in the store has a form that this version does not know. Nothing of the commit is in the store: start the
+    /// version of the gateway that the leader has.
+    Unknown,
     /// The store did not take the records. [`Writer::apply`] says what may be in the store.
     Apply(ApplyError),
     /// The records are in the store, but what the commit told does not fit to them. The users of the node may miss
@@ -65,6 +70,9 @@ impl fmt::Display for FollowError {
         match self {
             Self::Told(error) => error.fmt(f),
             Self::Read(error) => write!(f, "the members of a group could not be read: {error}"),
+            Self::Unknown => f.write_str(
+                "a later version of the gateway wrote the members of a group: start the version that the leader has on this node",
+            ),
             Self::Apply(error) => write!(f, "the store did not take a commit of the leader: {error}"),
             Self::Misfit => f.write_str(
                 "what a commit of the leader told does not fit to its records: run the same version of the gateway on all nodes",
@@ -91,7 +99,7 @@ impl From<LoadError> for FollowError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Read(error) => Self::Read(error),
-            LoadError::Unknown => Self::Misfit,
+            LoadError::Unknown => Self::Unknown,
         }
     }
 }
@@ -129,7 +137,7 @@ impl Follower {
             node,
             time: LogTime::of(&hub.clock),
             rosters: Rosters::new(ids),
-            forwarded: Forwarded::default(),
+            forwarded: Forwarded::from(hub.next_forwarded.load(Ordering::Relaxed)),
             texts: Texts::default(),
             left,
             writer,
@@ -139,11 +147,14 @@ impl Follower {
     }
 
     /// Returns what a sequencer needs to go on: this node decides from now on. Take the commands that were forwarded
-    /// and not answered back before ([`take_back`](Self::take_back)), and let the sequencer decide them; those that are
+    /// and not answered back before ([`take_back`](Self::take_back)), take the [`undecided`](Self::undecided) ones too, and let the sequencer decide them; those that are
     /// not taken back are answered with 115.
     #[must_use]
     pub fn lead(mut self) -> HandedOver {
         self.give_up();
+        let hub = self.left.hub();
+        hub.next_forwarded
+            .store(self.forwarded.next(), Ordering::Relaxed);
         let steady = self.time.steady();
         HandedOver::from_left((self.left, self.writer, self.store, self.outbox), steady)
     }
@@ -158,7 +169,8 @@ impl Follower {
     }
 
     /// Names the commands of a batch for the leader: each has the number of [`Remote::number`] from now on, and the
-    /// follower keeps who waits for its answer. A command that was named before keeps its name.
+    /// follower keeps who waits for its answer. A command that was named before keeps its name. Commands of
+    /// other nodes and those that have been answered are no longer in the batch: other nodes forward theirs themselves.
     ///
     /// Returns whether there was room. Without room nothing changes: forward the batch later.
     #[must_use]
@@ -167,7 +179,7 @@ impl Follower {
     }
 
     /// Takes a batch back that was forwarded, because this node will decide it itself. Commands that have been answered
-    /// are no longer in it.
+    /// are no longer in it, nor are those of other nodes.
     pub fn take_back(&mut self, batch: &mut CommandBatch) {
         self.forwarded.take_back(batch);
     }
@@ -187,10 +199,7 @@ impl Follower {
     /// Answers all forwarded commands with 115: their outcome is not known.
     pub fn give_up(&mut self) {
         for waits in self.forwarded.drain() {
-            // Only connections and calls wait here, and neither needs the user of a failed command.
-            let decision = Decision::private(Outcome::Failed(UNKNOWN.0, UNKNOWN.1));
-            self.outbox
-                .answer(waits.reply_to, UserId::default(), waits.read_at, decision);
+            self.outbox.answer_unknown(waits);
         }
         self.publish(&Arc::default(), 0);
     }
@@ -221,10 +230,12 @@ impl Follower {
     ///
     /// # Errors
     /// [`FollowError`] says why, and what to do. No record of the commit is told then. After [`FollowError::Misfit`] the
-    /// commands of this node that the commit answered are answered with 115.
+    /// commands of this node that the commit answered are answered with 115, and the head is that of the store: sessions
+    /// that begin later miss nothing.
     pub fn take(&mut self, transcript: &[u8], told: &[u8]) -> Result<(), FollowError> {
         let heard = Heard::read(told)?;
         self.rosters.prepare(&self.store, &heard.groups)?;
+        let before = self.writer.next_position();
         let batch = match transcript {
             [] => Arc::default(),
             transcript => self.writer.apply(transcript)?,
@@ -237,10 +248,12 @@ impl Follower {
             hub.blocks.sync(&self.store, &Ids(self.store.key()), change);
             hub.block_changed(change);
         }
-        if let Err(misfit) = self.hear(&heard, &batch) {
+        if let Err(misfit) = self.hear(&heard, &batch, before) {
+            self.answer_rest(&heard);
             self.outbox.fail(UNKNOWN);
             self.rosters.forget();
-            self.publish(&Arc::default(), 0);
+            // The head rises with the batch, so that sessions that begin now read its records.
+            self.publish(&batch, heard.ahead);
             return Err(misfit);
         }
         self.rosters.trim();
@@ -248,9 +261,26 @@ impl Follower {
         Ok(())
     }
 
-    /// Puts all that a commit told into the outbox.
-    fn hear(&mut self, heard: &Heard<'_>, batch: &Batch) -> Result<(), FollowError> {
-        let mut walk = Walk::new(batch);
+    /// Answers the commands of this node among the decided ones that have no answer yet, because nobody knows what became
+    /// of them.
+    fn answer_rest(&mut self, heard: &Heard<'_>) {
+        for entry in heard.entries() {
+            if let Entry::Command { by, .. } = entry
+                && let Some(waits) = self.receiver(by)
+            {
+                self.outbox.answer_unknown(waits);
+            }
+        }
+    }
+
+    /// Puts all that a commit told into the outbox. `before` is the position of the first record that the store did not have.
+    fn hear(
+        &mut self,
+        heard: &Heard<'_>,
+        batch: &Batch,
+        before: Position,
+    ) -> Result<(), FollowError> {
+        let mut walk = Walk::new(batch, before);
         for entry in heard.entries() {
             match entry {
                 Entry::Command {
@@ -262,24 +292,22 @@ impl Follower {
                 } => {
                     let record = self.record(&mut walk, position)?;
                     let outcome = self.outcome(outcome, record.as_ref(), position.is_some());
+                    // What does not fit leaves the receiver where it is, for another answer.
+                    let user = resolve(user, record.as_ref())?;
+                    let audience = match &record {
+                        Some(record) => self.audience(&audience, heard, record)?,
+                        None => Audience::Nobody,
+                    };
                     let to = self.receiver(by);
                     let Some(waits) = to.or_else(|| record.map(|_| nobody())) else {
                         continue;
                     };
+                    let (outcome, read_at) = waits.taking(outcome);
                     let decision = Decision {
                         outcome,
-                        audience: match &record {
-                            Some(record) => self.audience(&audience, heard, record)?,
-                            None => Audience::Nobody,
-                        },
+                        audience,
                         cost: by.map_or(Cost::NONE, |by| by.cost),
                         bytes: by.map_or(0, |by| by.bytes),
-                    };
-                    let user = resolve(user, record.as_ref())?;
-                    let read_at = if outcome.is_of_ack() {
-                        0
-                    } else {
-                        waits.read_at
                     };
                     self.outbox.answer(waits.reply_to, user, read_at, decision);
                 }
@@ -309,8 +337,7 @@ impl Follower {
             }
         }
         // What comes behind may change groups too.
-        self.record(&mut walk, Some(Position(u64::MAX)))?;
-        Ok(())
+        self.note_until(&mut walk, Position(u64::MAX))
     }
 
     /// Goes to a record of the batch, and notes what all records up to it change. Returns `None` if the store had the
@@ -323,11 +350,17 @@ impl Follower {
         let Some(position) = position else {
             return Ok(None);
         };
+        self.note_until(walk, position)?;
+        walk.at(position).ok_or(FollowError::Misfit)
+    }
+
+    /// Notes what the records up to a position change.
+    fn note_until(&mut self, walk: &mut Walk<'_>, position: Position) -> Result<(), FollowError> {
         while let Some(record) = walk.next_until(position) {
             let noted = self.rosters.note(&self.store, &record);
             noted.map_err(|_| FollowError::Misfit)?;
         }
-        Ok(walk.at(position))
+        Ok(())
     }
 
     /// Returns who waits here for the answer to a command.
@@ -398,11 +431,23 @@ impl Follower {
     }
 }
 
+impl Outbox {
+    /// Answers a command with 115: what became of it is not known.
+    fn answer_unknown(&mut self, waits: Waits) {
+        let failed = Outcome::Failed(UNKNOWN.0, UNKNOWN.1);
+        let (outcome, read_at) = waits.taking(failed);
+        // Only connections and calls wait, and neither needs the user of a failed command.
+        let decision = Decision::private(outcome);
+        self.answer(waits.reply_to, UserId::default(), read_at, decision);
+    }
+}
+
 /// Returns the receiver of an answer that another node gives.
 const fn nobody() -> Waits {
     Waits {
-        reply_to: ReplyTo::Remote(Remote::new(0, 0)),
+        reply_to: ReplyTo::Remote(Remote::new(Remote::OWN, 0)),
         read_at: 0,
+        is_ack: false,
     }
 }
 

@@ -9,14 +9,17 @@ pub(super) struct Walk<'b> {
     records: Peekable<Records<'b>>,
     /// The last record that was reached.
     last: Option<Record<'b>>,
+    /// The position up to which the store had all records before the batch.
+    before: Position,
 }
 
 impl<'b> Walk<'b> {
-    /// Begins before the first record.
-    pub(super) fn new(batch: &'b Batch) -> Self {
+    /// Begins before the first record. The store had all records before the position `before` already.
+    pub(super) fn new(batch: &'b Batch, before: Position) -> Self {
         Self {
             records: batch.records().peekable(),
             last: None,
+            before,
         }
     }
 
@@ -27,8 +30,17 @@ impl<'b> Walk<'b> {
         Some(next)
     }
 
-    /// Returns the last record, if it is the one at `position`.
-    pub(super) fn at(&self, position: Position) -> Option<Record<'b>> {
-        self.last.filter(|record| record.position == position)
+    /// Returns the last record if it is the one at `position`, and `Some(None)` if the store had that record before. `None`
+    /// if no record begins there, or the walk is beyond it.
+    #[allow(
+        clippy::option_option,
+        reason = "the outer one says that the position does not fit"
+    )]
+    pub(super) fn at(&self, position: Position) -> Option<Option<Record<'b>>> {
+        if position < self.before {
+            return Some(None);
+        }
+        let last = self.last.filter(|record| record.position == position);
+        last.map(Some)
     }
 }

@@ -14,6 +14,7 @@ pub mod price;
 mod topics;
 mod unsaved;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ pub struct Hub {
     pub unsaved: Unsaved,
     /// Says which users certainly do not block another one.
     pub blocks: Arc<BlockFilter>,
+    /// The number of the next command that this process forwards, as of the last time that it followed another node. No
+    /// number comes twice: an answer may come late.
+    pub(crate) next_forwarded: AtomicU64,
     presence: Presence,
     /// Where sessions that begin and end are noted; nowhere if nobody asks for them.
     news: OnceLock<Arc<News>>,
@@ -96,6 +100,7 @@ impl Hub {
             presence: Presence::new(limits.last_seen_cache),
             news: OnceLock::new(),
             blocks: Arc::default(),
+            next_forwarded: AtomicU64::new(0),
             directory,
             grace: limits.presence_grace,
         }

@@ -168,7 +168,7 @@ impl Sequencer {
     }
 
     /// Ends without another commit. Refuses the acknowledgements that wait to become receipts: their clients send
-    /// them again. Keeps the commands that were not decided.
+    /// them again. Keeps the commands that were not decided; those of other nodes are gone before.
     pub(super) fn hand_over(mut self) -> Ended {
         self.others_wait = false;
         self.receipts.hurry();

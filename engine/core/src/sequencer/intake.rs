@@ -138,6 +138,22 @@ impl Intake {
         Some((batch, bytes))
     }
 
+    /// Removes the commands of other nodes: each node gives them to the one who decides next. Returns the memory that they
+    /// took here in bytes.
+    pub(super) fn drop_foreign(&mut self) -> usize {
+        let before = self.waiting.bytes();
+        let mut kept = Vec::new();
+        while let Some(entry) = self.waiting.pop() {
+            if !matches!(entry.item.command.reply_to, ReplyTo::Remote(_)) {
+                kept.push(entry);
+            }
+        }
+        for entry in kept {
+            self.waiting.push(entry);
+        }
+        before - self.waiting.bytes()
+    }
+
     /// Lets a user pay what a command cost beyond its estimate.
     pub(super) fn charge(&mut self, user: UserId, cost: Cost) {
         self.waiting.charge(user, cost);
@@ -164,7 +180,7 @@ mod tests {
     use super::super::fixture::{AB, Caller, Fixture, push_command};
     use super::*;
     use crate::event::Body;
-    use crate::exchange::Action;
+    use crate::exchange::{Action, Remote};
 
     fn intake(fixture: &Fixture) -> Intake {
         Intake::new(fixture.ids(), Arc::default())
@@ -213,6 +229,28 @@ mod tests {
         let bob = ("bob".to_owned(), Some(10_000));
         assert_eq!(texts, [alice.clone(), alice.clone(), alice, bob]);
         assert!(intake.is_empty());
+    }
+
+    #[test]
+    fn commands_of_other_nodes_go_and_own_ones_keep_their_order() {
+        let fixture = Fixture::new();
+        let mut intake = intake(&fixture);
+        let mut batch = CommandBatch::default();
+        for number in 0..6 {
+            ask(&fixture, &mut batch, "alice", &format!("{number}"));
+        }
+        for number in [0, 3, 4] {
+            let name = Remote::new(1, number);
+            batch.commands[number as usize].reply_to = ReplyTo::Remote(name);
+        }
+        let bytes = intake.queue(&mut batch, 0);
+        assert_eq!(intake.drop_foreign(), bytes / 2);
+        let mut texts = Vec::new();
+        while let Some(entry) = intake.next() {
+            let body = Body::read(entry.item.asked().body).unwrap();
+            texts.push(body.text.unwrap().to_owned());
+        }
+        assert_eq!(texts, ["1", "2", "5"]);
     }
 
     #[test]

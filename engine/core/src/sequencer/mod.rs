@@ -195,6 +195,7 @@ impl Sequencer {
     pub fn run(mut self, commands: &Commands) -> Result<Ended, CommitError> {
         loop {
             if self.batch.is_handed_over() {
+                commands.release(self.intake.drop_foreign());
                 return Ok(self.hand_over());
             }
             let next = commands.next(self.rest());

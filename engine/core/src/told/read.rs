@@ -10,6 +10,7 @@ use super::write::{WITH_READER, audience, kind};
 use super::{Incarnation, MOST_BYTES, VERSION};
 use crate::bytes::Input;
 use crate::cost::Cost;
+use crate::event::MOST_TOLD;
 use crate::exchange::Done;
 use crate::hub::BlockChange;
 use crate::ids::UserId;
@@ -226,6 +227,10 @@ impl<'a> Entries<'a> {
             _ => return None,
         };
         let count = self.input.count(1)?;
+        // Nobody writes more, and each takes more memory than bytes here.
+        if count > MOST_TOLD {
+            return None;
+        }
         let mut others = SmallVec::with_capacity(count);
         for _ in 0..count {
             others.push(self.user()?);
@@ -249,7 +254,7 @@ impl<'a> Entries<'a> {
             return Some(None);
         };
         let count = self.input.count(1)?;
-        let mut numbers = SmallVec::with_capacity(count);
+        let mut numbers = SmallVec::new();
         for _ in 0..count {
             numbers.push(self.number(place)?);
         }

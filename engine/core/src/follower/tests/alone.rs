@@ -10,13 +10,17 @@ use trunkline_storage::{Draft, Position, TimelineId};
 use super::watch::conn;
 use super::world::{Node, incarnation, node};
 use crate::event::Body;
+use crate::event::MOST_TOLD;
 use crate::exchange::{
     Action, Call, CallAnswer, CommandBatch, Done, Item, Mail, Outcome, Remote, ReplyConn, ReplyTo,
 };
+use crate::follower::rosters::LoadError;
 use crate::follower::{FollowError, Follower};
 use crate::log::Local;
 use crate::sequencer::{Caller, HandedOver, push_command};
-use crate::told::{Audience, Decided, Decision, HeardError, Told, VERSION};
+use crate::told::{
+    Audience, Decided, Decision, HeardError, PartRecipients, QueuedPart, Told, VERSION,
+};
 
 fn follower() -> (Node, Follower) {
     let (node, parts) = node(1, Box::new(Local));
@@ -30,12 +34,19 @@ const TOMORROW: u64 = 4_000_000_000_000;
 /// Returns the transcript of a batch with one record, and what it told: the record answers these commands of the
 /// follower.
 fn commit(answers: &[u64]) -> (Vec<u8>, Vec<u8>) {
+    commit_with(answers, 0, 0)
+}
+
+/// Returns such a commit whose commands have a position that lies `off` bytes behind the record, and a part of a receipt
+/// for `readers` other users.
+fn commit_with(answers: &[u64], off: u64, readers: u128) -> (Vec<u8>, Vec<u8>) {
     let (_, mut parts) = node(1, Box::new(Local));
     let draft = Draft {
         timeline: TimelineId(9),
         ..Draft::default()
     };
-    let position = parts.writer.append_next(&draft).unwrap();
+    let record = parts.writer.append_next(&draft).unwrap();
+    let position = Position(record.0 + off);
     let (mut transcript, mut bytes) = (Vec::new(), Vec::new());
     parts.writer.transcribe(&mut transcript);
     let decided = answers.iter().map(|&number| Decided {
@@ -44,7 +55,20 @@ fn commit(answers: &[u64]) -> (Vec<u8>, Vec<u8>) {
         read_at: 0,
         decision: Decision::done(Done::Pin, position, Audience::Nobody),
     });
+    let part = |readers| QueuedPart {
+        after: 0,
+        recipients: PartRecipients {
+            position: record,
+            part: 0,
+            reader: None,
+            device: None,
+            others: (0..readers).map(TimelineId).collect(),
+            acks: 0..0,
+        },
+    };
+    let parts_told: Vec<_> = (readers > 0).then(|| part(readers)).into_iter().collect();
     let told = Told {
+        parts: &parts_told,
         decided: &decided.collect::<Vec<_>>(),
         steady: TOMORROW,
         ahead: 5,
@@ -142,9 +166,74 @@ fn what_does_not_fit_to_the_records_is_said_and_nobody_waits_for_ever() {
 }
 
 #[test]
+fn a_misfit_leaves_nobody_without_an_answer_and_raises_the_head() {
+    let (node, mut follower) = follower();
+    let (mut first, first_call) = batch(&node);
+    let (mut second, second_call) = batch(&node);
+    assert!(follower.forward(&mut first) && follower.forward(&mut second));
+    let (transcript, mut told) = commit(&[0, 1, 3]);
+    // The user of the second of three commands becomes a place in a fan-out that has none.
+    let id = [&[0][..], &7_u128.to_le_bytes()].concat();
+    let windows = told.windows(id.len()).enumerate();
+    let at = windows.filter(|(_, window)| *window == id).nth(1);
+    let (at, _) = at.expect("the id of the user");
+    told.splice(at..at + id.len(), [9]);
+    let misfit = follower.take(&transcript, &told).unwrap_err();
+    assert!(matches!(misfit, FollowError::Misfit), "{misfit}");
+    for call in [first_call, second_call] {
+        let answered = call.wait(Duration::ZERO).unwrap();
+        assert!(matches!(answered.answer, CallAnswer::Failed(_)));
+    }
+    assert!(follower.is_waiting(2) && follower.waiting() == 1);
+    let next = follower.next_position();
+    let head = follower.lead().parts.directory.head();
+    assert!(head > Position::ZERO && head < next, "{head:?}");
+}
+
+#[test]
+fn a_position_without_a_record_does_not_fit() {
+    let (_node, mut follower) = follower();
+    let (transcript, told) = commit_with(&[5], 8, 0);
+    let misfit = follower.take(&transcript, &told).unwrap_err();
+    assert!(matches!(misfit, FollowError::Misfit), "{misfit}");
+}
+
+#[test]
+fn a_part_has_no_more_users_than_a_receipt() {
+    let (_node, mut follower) = follower();
+    let (transcript, told) = commit_with(&[], 0, MOST_TOLD as u128 + 1);
+    let damaged = follower.take(&transcript, &told).unwrap_err();
+    let is_form = matches!(damaged, FollowError::Told(HeardError::Form));
+    assert!(is_form, "{damaged}");
+    let (transcript, told) = commit_with(&[], 0, MOST_TOLD as u128);
+    follower.take(&transcript, &told).unwrap();
+}
+
+#[test]
+fn a_value_of_a_later_version_is_no_misfit() {
+    let error = FollowError::from(LoadError::Unknown);
+    assert!(matches!(error, FollowError::Unknown));
+}
+
+#[test]
+fn numbers_go_on_when_the_role_changes() {
+    let (node, mut follower) = follower();
+    assert!(follower.forward(&mut batch(&node).0));
+    let mut follower = Follower::new(follower.lead(), incarnation(1));
+    assert!(follower.forward(&mut batch(&node).0));
+    assert!(!follower.is_waiting(0) && !follower.is_waiting(1));
+    assert!(follower.is_waiting(2) && follower.is_waiting(3));
+}
+
+#[test]
 fn what_nobody_will_answer_is_answered() {
     let (node, mut follower) = follower();
     let (mut batch, pending) = batch(&node);
+    let marks = Action::Ack {
+        delivered: 1,
+        read: 0,
+    };
+    (batch.commands[0].action, batch.commands[0].read_at) = (marks, 55);
     assert!(follower.forward(&mut batch));
     assert_eq!(follower.waiting(), 2);
     // The same batch goes to the next leader under the same names.
@@ -171,13 +260,19 @@ fn what_nobody_will_answer_is_answered() {
     let Some(Mail::Committed(committed)) = node.mailboxes[0].take() else {
         panic!("the connection has an answer");
     };
-    let [Item::Reply { outcome, .. }] = committed.items.list[..] else {
+    let [
+        Item::Reply {
+            outcome, read_at, ..
+        },
+    ] = committed.items.list[..]
+    else {
         panic!("{committed:?}");
     };
     assert!(matches!(
         outcome,
-        Outcome::Failed(ErrorCode::StorageUnavailable, _)
+        Outcome::NotAcked(ErrorCode::StorageUnavailable, _)
     ));
+    assert_eq!(read_at, 0, "acknowledgements are not timed");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::random::{Dice, history};
 use super::world::{
     Followed, Node, Seat, Taken, batches, enter, give_number, incarnation, node, received,
 };
-use crate::exchange::{Command, CommandBatch, ReplyTo, queue};
+use crate::exchange::{Command, CommandBatch, queue};
 use crate::follower::Follower;
 use crate::log::Local;
 use crate::sequencer::{Ended, HandedOver, Sequencer};
@@ -150,9 +150,7 @@ fn play(number: u64) {
     while let Some(batch) = follower.undecided(&commands) {
         rest.push(batch);
     }
-    while let Some(mut batch) = commands.waiting() {
-        let is_own = |command: &Command| !matches!(command.reply_to, ReplyTo::Remote(_));
-        batch.commands.retain(is_own);
+    while let Some(batch) = commands.waiting() {
         rest.push(batch);
     }
     for mut batch in rest {
