@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     (
         "trunkline",
         &[
+            "trunkline-cluster",
             "trunkline-core",
             "trunkline-gateway",
             "trunkline-http",

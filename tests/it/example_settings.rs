@@ -31,6 +31,25 @@ fn in_force(folder: &Path, without: &[&str]) -> String {
         .replace("/var/lib/trunkline", folder)
 }
 
+/// The keys of a node of a cluster.
+const CLUSTER: [&str; 5] = [
+    "cluster",
+    "node",
+    "nats",
+    "nats_credentials",
+    "nats_ca_file",
+];
+
+/// The keys that a node of a cluster cannot have, or not with the values of the example.
+const NOT_IN_A_CLUSTER: [&str; 6] = [
+    "search",
+    "message_bytes",
+    "offline",
+    "presence",
+    "give_up",
+    "groups_up_to",
+];
+
 /// Makes the files that the example names.
 fn make_files(folder: &Path) {
     let authority = Authority::new();
@@ -84,12 +103,15 @@ fn every_key_can_be_in_force() {
         .collect();
     assert!(all.len() > 90, "{}", all.len());
     // Keys of tokens come from one of two files, and a set says its algorithms itself.
-    let with_key = taken(folder.path(), &in_force(folder.path(), &["jwks"]));
-    let with_set = taken(
-        folder.path(),
-        &in_force(folder.path(), &["jwt_key", "jwt_algorithm"]),
-    );
-    let both: BTreeSet<_> = with_key.union(&with_set).cloned().collect();
+    let taken =
+        |without: &[&[&str]]| taken(folder.path(), &in_force(folder.path(), &without.concat()));
+    let with_key = taken(&[&["jwks"], &CLUSTER]);
+    let with_set = taken(&[&["jwt_key", "jwt_algorithm"], &CLUSTER]);
+    let in_cluster = taken(&[&["jwks"], &NOT_IN_A_CLUSTER]);
+    let both: BTreeSet<_> = [with_key, with_set, in_cluster]
+        .into_iter()
+        .flatten()
+        .collect();
     for missing in ["jwt_key", "jwt_algorithm", "jwks"] {
         assert!(both.contains(missing), "{missing}");
     }

@@ -22,6 +22,7 @@ mod certificates;
 mod chat;
 mod clients;
 mod clock;
+mod cluster;
 mod cluster_nats;
 mod command_costs;
 mod command_order;

@@ -6,7 +6,8 @@ use toml::Table;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::{Process, workspace};
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 19] = [
+    "docs/cluster.md",
     "README.md",
     "docs/getting-started.md",
     "docs/installing.md",

@@ -9,16 +9,20 @@
 //! - [`lease`]: who leads;
 //! - [`forward`]: commands on their way from their node to the leader, and the answers on their way back.
 //!
-//! Apart from the rules, [`nats`] carries the bytes of records and messages. Neither knows the other.
+//! Apart from the rules, [`nats`] carries the bytes of records and messages. Neither knows the other. [`member`] has both: it
+//! is what a gateway runs. [`setup`] makes clusters, and looks at them.
 //!
 //! Times are durations since any fixed moment of a monotonic clock. The clocks of two nodes are never compared.
 
 pub mod chain;
+mod draw;
 pub mod envelope;
 pub mod forward;
 pub mod lease;
+pub mod member;
 pub mod nats;
 mod node;
+pub mod setup;
 
 pub use node::{BadName, Incarnation, NodeName};
 

@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `check-config`, `settings`, `health`, `doctor`, `admin-token`, `store`, `completions`, `man`.
+//! The command line: `trunkline serve`, `check-config`, `settings`, `health`, `doctor`, `admin-token`, `cluster`, `store`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -12,6 +12,7 @@ use trunkline_gateway::{auth, tls};
 use trunkline_http::back::Secret;
 
 use crate::admin::{self, AdminTokenArgs};
+use crate::cluster_command::ClusterCommand;
 use crate::config::{self, Config, ConfigError, Given};
 use crate::doctor::{self, DoctorArgs};
 use crate::file_sizes;
@@ -67,6 +68,9 @@ enum Command {
     Doctor(DoctorArgs),
     /// Make a token for the admin API, and its line for the file of --admin-tokens
     AdminToken(AdminTokenArgs),
+    /// Make a cluster of gateways, or show one
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Inspect, verify, print, back up or repair a store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -133,6 +137,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>, maker: Option<&dyn IndexMa
             done(print_settings(markdown, toml).map_err(Into::into))
         }
         Command::Health { ready, source } => ask_health(&source, ready),
+        Command::Cluster(command) => done(command.run()),
         Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),
         Command::AdminToken(args) => done(args.print()),
         Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
@@ -245,13 +250,29 @@ fn serve(
     let http = gateway
         .http()
         .map(|address| format!(" http={http}://{address}"));
+    let node = gateway.node().map(|node| {
+        let role = match node.numbers().leads {
+            true => "leader",
+            false => "follower",
+        };
+        format!(
+            " cluster={} node={} role={role}",
+            node.cluster(),
+            node.node()
+        )
+    });
+    let durability = match &node {
+        Some(_) => "cluster".to_owned(),
+        None => config.durability.to_string(),
+    };
     say_ready(format!(
-        "ready ws={ws}://{}/v1/ws control=http://{}{} shards={} durability={}\n",
+        "ready ws={ws}://{}/v1/ws control=http://{}{} shards={} durability={}{}\n",
         gateway.listen(),
         gateway.control(),
         http.unwrap_or_default(),
         config.shards,
-        config.durability
+        durability,
+        node.unwrap_or_default()
     ))?;
     service::tell(State::Ready);
     let bound = config.limits.drain_timeout + LAST_SYNC;

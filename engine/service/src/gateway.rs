@@ -1,6 +1,7 @@
 //! A running gateway: its threads, and the order in which they start and stop.
 
 mod back_ends;
+mod deciding;
 mod followers;
 mod readers;
 mod search;
@@ -14,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
+use trunkline_cluster::member::Status;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Commands, Mail, Mailbox, queue_with};
+use trunkline_core::exchange::{Mail, Mailbox, queue_with};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::indexing::IndexMaker;
-use trunkline_core::log::Local;
-use trunkline_core::sequencer::{Departures, Ended, Sequencer, SequencerParts};
+use trunkline_core::sequencer::{Departures, SequencerParts};
 use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_gateway::auth::{Authority, Tokens};
 use trunkline_gateway::limits::Limits;
@@ -29,12 +30,13 @@ use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_http::Http;
 use trunkline_http::back::{Back, Secret};
 use trunkline_http::waiting::Post;
-use trunkline_storage::{CommitError, Reader};
+use trunkline_storage::Reader;
 
+use self::deciding::Deciding;
 use self::followers::Followers;
 use self::readers::{end_readers, job_queue};
 use self::shards::{Seed, seed_shards};
-use self::store::{open_store, watch_store};
+use self::store::watch_store;
 use crate::admin::{self, Bell, Exports, Program, Stats};
 use crate::backup::Backups;
 use crate::config::Config;
@@ -44,7 +46,7 @@ use crate::http::{self, Serving};
 use crate::metrics::{Measured, Metrics};
 use crate::ports::Ports;
 use crate::store_watch::StoreWatch;
-use crate::threads::{join, spawn};
+use crate::threads::join;
 
 /// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
 pub struct Gateway {
@@ -61,7 +63,7 @@ pub struct Gateway {
     ready: Arc<AtomicBool>,
     mailboxes: Vec<Arc<Mailbox>>,
     shards: Vec<JoinHandle<std::io::Result<()>>>,
-    sequencer: JoinHandle<Result<(), CommitError>>,
+    deciding: Deciding,
     readers: Vec<JoinHandle<()>>,
     store: Reader,
     watch: StoreWatch,
@@ -104,7 +106,7 @@ impl Gateway {
         mailboxes.extend(post.iter().map(|post| Arc::clone(post.mailbox())));
         let listen = ports.listen.address;
 
-        let opened = open_store(config)?;
+        let (mut candidate, opened) = deciding::open(config)?;
         let (writer, store) = (opened.writer, opened.reader);
         let watch = watch_store(config, &store)?;
         let revoked = admin::revocations(config, &store, authority.as_deref())?;
@@ -119,9 +121,9 @@ impl Gateway {
         let (to_sequencer, commands) = queue_with(Arc::clone(&counters.waiting_bytes));
         let weights = Arc::new(config.weights.resolve(&Ids(store.key())));
         let (to_readers, jobs) = job_queue(Arc::clone(&weights));
-        let sequencer = Sequencer::new(SequencerParts {
+        let parts = SequencerParts {
             writer,
-            log: Box::new(Local),
+            log: deciding::log(candidate.as_mut()),
             store: store.clone(),
             conversation_cache: config.conversation_cache,
             rules: config.messaging,
@@ -130,8 +132,8 @@ impl Gateway {
             mailboxes: mailboxes.clone(),
             weights,
             metrics: counters,
-        });
-        let sequencer = spawn("sequencer", move || decide(sequencer, &commands))?;
+        };
+        let deciding = Deciding::start(candidate, parts, (&to_sequencer, commands), &metrics)?;
         let readers = indexing.readers(config, &store, &jobs, &mailboxes, &hub.clock)?;
         let serving = Serving {
             config,
@@ -180,7 +182,7 @@ impl Gateway {
             ready,
             mailboxes,
             shards,
-            sequencer,
+            deciding,
             readers,
             store,
             watch,
@@ -191,6 +193,11 @@ impl Gateway {
     /// Returns the address that takes WebSockets.
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Returns what is known of the gateway as a node of a cluster; `None` if it works alone.
+    pub(crate) fn node(&self) -> Option<&Status> {
+        self.deciding.status()
     }
 
     /// Returns whether WebSockets connect with TLS.
@@ -319,6 +326,7 @@ impl Gateway {
     /// are safe. Find the reason before the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
+        self.deciding.leave();
         self.admin.admin.close();
         let erasures = self.admin.erasures.end();
         if let Some(http) = self.http {
@@ -335,7 +343,7 @@ impl Gateway {
         erasures.join();
         // The shards and the erasures held the last senders. These threads finish what is queued, and then
         // end.
-        let synced = join(self.sequencer)?;
+        let synced = self.deciding.end()?;
         // After the last message is stored.
         self.followers.stop()?;
         if let Some(back) = self.back {
@@ -359,17 +367,6 @@ impl Gateway {
         })?;
         tracing::info!("stopped");
         Ok(())
-    }
-}
-
-/// Decides commands until the last sender is gone. When the log is handed over, another sequencer goes on with the
-/// parts; the log of a gateway that works alone never is.
-fn decide(mut sequencer: Sequencer, commands: &Commands) -> Result<(), CommitError> {
-    loop {
-        match sequencer.run(commands)? {
-            Ended::Closed => return Ok(()),
-            Ended::HandedOver(left) => sequencer = left.go_on(),
-        }
     }
 }
 
@@ -398,6 +395,7 @@ fn make_admin(
         exports: Exports::new(serving),
         store: serving.store.clone(),
         bell,
+        is_node: serving.config.cluster.is_some(),
     };
     admin::of(serving, program, owners, erasures)
 }

@@ -10,6 +10,7 @@ mod admin;
 mod backup;
 mod causes;
 pub mod cli;
+mod cluster_command;
 pub mod config;
 mod control;
 pub mod doctor;

@@ -3,9 +3,10 @@
 //! Each counter has one writing thread, so counting is a plain load and store. The text has
 //! the sums over the shards.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::utils::CachePadded;
+use trunkline_cluster::member::Status;
 use trunkline_core::clock::system_ms;
 use trunkline_core::indexing::IndexMetrics;
 use trunkline_core::metrics::{Counter, SequencerMetrics};
@@ -20,6 +21,7 @@ use trunkline_http::server::ServerMetrics;
 mod admin;
 mod back;
 mod backup;
+mod cluster;
 mod families;
 mod form;
 mod http;
@@ -52,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) search: Arc<IndexMetrics>,
     pub(crate) backups: Arc<BackupMetrics>,
     pub(crate) config: ConfigMetrics,
+    /// What is known of the gateway as a node of a cluster; empty if it works alone.
+    pub(crate) node: OnceLock<Arc<Status>>,
     /// The free space of the disk of the store, in bytes: by the thread that watches the store.
     pub(crate) free: Arc<Counter>,
     /// The time at which the gateway started, in seconds since 1970.
@@ -133,6 +137,7 @@ impl Metrics {
             search: Arc::default(),
             backups: Arc::default(),
             config: ConfigMetrics::default(),
+            node: OnceLock::new(),
         }
     }
 

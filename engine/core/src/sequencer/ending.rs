@@ -9,7 +9,7 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use super::{Departures, Sequencer, SequencerParts};
 use crate::clock::Clock;
-use crate::exchange::CommandBatch;
+use crate::exchange::{CommandBatch, Commands};
 use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::log::Log;
@@ -85,6 +85,13 @@ impl HandedOver {
             next.time.reach(steady);
         }
         next
+    }
+
+    /// Adds commands that are decided before those in the queue, behind the ones that waited. `commands` is the queue: they
+    /// take room in it until they are decided.
+    pub fn decide_first(&mut self, mut batch: Box<CommandBatch>, commands: &Commands) {
+        self.waiting.add_positions(&mut batch.positions);
+        commands.hold(self.waiting.queue(&mut batch, 0));
     }
 
     /// Takes the parts apart for a follower.

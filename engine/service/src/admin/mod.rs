@@ -44,6 +44,8 @@ pub(crate) struct Program {
     pub(crate) store: Reader,
     /// Wakes the thread of the erasures.
     pub(crate) bell: Arc<Bell>,
+    /// Whether the gateway is a node of a cluster, each node of which would carry out an erasure.
+    pub(crate) is_node: bool,
 }
 
 /// Starts the thread of the erasures.
@@ -226,6 +228,11 @@ impl Hands for Program {
     }
 
     fn begin_erasure(&self, person: &Person, service: &Service) -> Result<(), NotErased> {
+        if self.is_node {
+            const NOT_YET: &str =
+                "erasures are not possible in a cluster yet: each node would carry them out";
+            return Err(NotErased::Failed(NOT_YET.to_owned()));
+        }
         let Person { namespace, user } = person;
         // A gateway in development mode has no tokens to revoke.
         if let Some(revoked) = &self.revoked {

@@ -7,6 +7,7 @@
 
 mod auth;
 mod back_ends;
+pub(crate) mod cluster;
 mod example;
 mod form;
 mod given;
@@ -38,6 +39,7 @@ use trunkline_http::back::{Callbacks, Hooks};
 use trunkline_http::server::ServerLimits;
 use trunkline_http::{HttpLimits, MediaLimits, MediaPlace};
 
+pub use cluster::Cluster;
 pub use example::as_toml;
 pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
@@ -124,6 +126,8 @@ pub struct Config {
     pub search: bool,
     /// The time after which the words of messages that are gone are gone from the index.
     pub search_purge: std::time::Duration,
+    /// The cluster that the gateway is a node of; `None` if it works alone.
+    pub cluster: Option<Cluster>,
     /// The most conversations whose state is kept in memory.
     pub conversation_cache: usize,
     /// The shares of namespaces in the work of the sequencer and the readers.

@@ -18,7 +18,7 @@ use super::row::Row;
 use super::table::{ROWS, Settings};
 use super::units::{ByteSize, Duration, Life};
 use super::written::Written;
-use super::{AllowedOrigins, Config, TrustedProxies, auth, back_ends, rules};
+use super::{AllowedOrigins, Config, TrustedProxies, auth, back_ends, cluster, rules};
 
 /// The default of `delivered_delay` as a multiple of `receipt_delay`. Most users who are online
 /// when a message arrives read it within two seconds, and then one receipt tells both.
@@ -61,6 +61,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     let auth = auth::resolve(&mut layers);
     check_ranges(&mut layers);
     rules::check(&mut layers, is_development);
+    cluster::check(&mut layers);
     back_ends::check(&mut layers);
     let Layers {
         mut settings,
@@ -114,6 +115,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         store_reserve: size(settings.store_reserve),
         search: settings.search == Some(true),
         search_purge: time(settings.search_purge),
+        cluster: cluster::resolve(&settings),
         conversation_cache: number(settings.conversation_cache),
         weights: settings.namespace_weights.clone().unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),

@@ -349,6 +349,21 @@ settings! {
     /// The time after which the words of messages that were recalled, edited or erased are gone from the files
     /// of the index.
     search_purge: Duration { default("1h"), range("1s", "7d") }
+    /// The cluster that the gateway is a node of, as `trunkline cluster init` has made it. Without it the
+    /// gateway works alone.
+    cluster: Text { example("\"chat\"") }
+    /// The name of the gateway in its cluster: 1 to 32 letters, digits, `-` and `_`. Each node has another
+    /// one.
+    node: Text { example("\"a\"") }
+    /// The NATS servers of the cluster: one to sixteen URLs with commas between them, such as
+    /// `nats://10.0.0.1:4222,nats://10.0.0.2:4222`. A URL may have a user and a password, the same in all:
+    /// `nats://USER:PASSWORD@HOST`.
+    nats: Text { example("\"nats://10.0.0.1:4222\"") }
+    /// The file with the JWT of the NATS user and the seed that signs (a `.creds` file).
+    nats_credentials: FilePath { example("\"/etc/trunkline/nats.creds\"") }
+    /// The file with the certificates of the authorities that sign the certificates of the NATS servers, in PEM.
+    /// With it connections to them are encrypted.
+    nats_ca_file: FilePath { example("\"/etc/trunkline/nats-ca.pem\"") }
     /// The most conversations whose state is kept in memory, about 100 bytes each.
     conversation_cache: usize { default("500000"), least("32768") }
     /// The shares of namespaces in the work of the gateway, while several have work waiting: a list

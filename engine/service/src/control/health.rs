@@ -53,8 +53,12 @@ pub(super) fn healthz(store: &Condition) -> (StatusCode, String) {
 }
 
 /// Answers /readyz: 503 while the gateway starts or stops (not `open`), and while the store takes
-/// no messages.
-pub(super) fn readyz(open: bool, store: &Condition) -> (StatusCode, String) {
+/// no messages. `of_node` is what keeps a node of a cluster from taking them.
+pub(super) fn readyz(
+    open: bool,
+    store: &Condition,
+    of_node: Option<String>,
+) -> (StatusCode, String) {
     const NO: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match &store.health {
         _ if !open => (NO, "starting or stopping\n".into()),
@@ -65,7 +69,10 @@ pub(super) fn readyz(open: bool, store: &Condition) -> (StatusCode, String) {
             NO,
             format!("the store cannot write for now and tries again: {reason}\n"),
         ),
-        Health::Ok => (StatusCode::OK, with_warnings("ready", store)),
+        Health::Ok => match of_node {
+            Some(trouble) => (NO, format!("{trouble}\n")),
+            None => (StatusCode::OK, with_warnings("ready", store)),
+        },
     }
 }
 
@@ -139,18 +146,19 @@ mod tests {
                 ["failed", "cannot do x"],
             ),
         ] {
-            for ((status, text), expected) in
-                [(healthz(&store), health), (readyz(true, &store), ready)]
-            {
+            for ((status, text), expected) in [
+                (healthz(&store), health),
+                (readyz(true, &store, None), ready),
+            ] {
                 assert_eq!(status.as_u16(), expected, "{text}");
                 assert!(words.iter().all(|word| text.contains(word)), "{text}");
                 assert!(text.ends_with('\n'), "{text}");
             }
-            let (status, text) = readyz(false, &store);
+            let (status, text) = readyz(false, &store, None);
             assert_eq!((status.as_u16(), &*text), (503, "starting or stopping\n"));
         }
         let well = condition(Health::Ok, None, None);
         assert_eq!(healthz(&well).1, "ok\n");
-        assert_eq!(readyz(true, &well).1, "ready\n");
+        assert_eq!(readyz(true, &well, None).1, "ready\n");
     }
 }

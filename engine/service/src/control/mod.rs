@@ -188,6 +188,7 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     health::readyz(
         shown.ready.load(Ordering::SeqCst),
         &Condition::of(&shown.store),
+        shown.metrics.node.get().and_then(|node| node.trouble()),
     )
 }
 

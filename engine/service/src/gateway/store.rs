@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
+use trunkline_cluster::member::Candidate;
 use trunkline_core::clock::utc;
 use trunkline_core::ephemeral::{self, Lost};
 use trunkline_storage::{
@@ -13,9 +14,12 @@ use trunkline_storage::{
 use crate::config::{Config, Durability};
 use crate::store_watch::StoreWatch;
 
-pub(super) fn open_store(config: &Config) -> anyhow::Result<Opened> {
+/// Opens the store. `node` is the cluster that the gateway is a node of: its log is the durable one, and the store starts
+/// again from what it has of it.
+pub(super) fn open_store(config: &Config, node: Option<&Candidate>) -> anyhow::Result<Opened> {
     let options = Options {
         durability: match config.durability {
+            _ if node.is_some() => StoreDurability::Os,
             Durability::Sync => StoreDurability::Sync,
             Durability::Interval(every) => StoreDurability::Interval(every),
             Durability::Os => StoreDurability::Os,
@@ -28,6 +32,7 @@ pub(super) fn open_store(config: &Config) -> anyhow::Result<Opened> {
         segment_bytes: config.segment_bytes as u64,
         reserve_bytes: config.store_reserve as u64,
         max_record_bytes: config.max_record_bytes(),
+        origin: node.map(Candidate::origin),
         ..Options::default()
     };
     // The gateway keeps all its state in the store, so it replays nothing.

@@ -61,6 +61,7 @@ impl Collector for Exporter {
         self.back(&mut families)?;
         self.search(&mut families)?;
         self.backups(&mut families)?;
+        self.cluster(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, self.metrics.free.get(), &mut families)?;

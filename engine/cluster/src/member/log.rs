@@ -1,0 +1,127 @@
+//! The log of a leader's sequencer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use trunkline_core::log::{Log, LogError};
+use trunkline_core::told::{Incarnation, Told};
+use trunkline_storage::{Batch, CommitError, Writer};
+
+use super::disk::Disk;
+use super::sequencing::FromSequencer;
+use super::wake::Knock;
+use crate::chain::Mark;
+
+/// The time between two syncs of the leader's store, after which the mark is kept. A node that starts again takes the
+/// groups after its mark once more.
+pub(super) const SAVE: Duration = Duration::from_secs(5);
+
+/// The shortest time between two groups: what comes in it goes together.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A batch on its way into the log.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) transcript: Vec<u8>,
+    pub(super) told: Vec<u8>,
+    /// How far the wire time is ahead of the time in the records, in milliseconds.
+    pub(super) ahead: i64,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The batch is the next group of the log.
+    Counts(Mark),
+    /// The batch is not in the log, and never will be.
+    HandedOver,
+}
+
+/// The log that all nodes follow, as the sequencer of the leader sees it.
+#[derive(Debug)]
+pub(super) struct Replicated {
+    pub(super) shared: Arc<Shared>,
+    pub(super) to_node: Sender<FromSequencer>,
+    pub(super) verdicts: Receiver<Verdict>,
+    pub(super) knock: Arc<Knock>,
+    pub(super) disk: Disk,
+    pub(super) committed: Instant,
+    pub(super) saved: Instant,
+}
+
+/// What the log and the thread of the node share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Whether the sequencer has to end.
+    pub(super) is_over: AtomicBool,
+    /// The other nodes by the numbers that this process gives them.
+    pub(super) nodes: Mutex<Vec<Incarnation>>,
+}
+
+impl Log for Replicated {
+    fn commit(&mut self, writer: &mut Writer, told: Told<'_>) -> Result<Arc<Batch>, LogError> {
+        let mut offer = Offer {
+            transcript: Vec::new(),
+            told: Vec::new(),
+            ahead: told.ahead().cast_signed(),
+        };
+        writer.transcribe(&mut offer.transcript);
+        if offer.transcript.is_empty() && told.remote().next().is_none() {
+            // It stores nothing, and answers commands of this node alone.
+            return Ok(writer.commit()?);
+        }
+        told.write(writer, &self.shared.nodes.lock(), &mut offer.told);
+        let since = self.committed.elapsed();
+        if since < PAUSE {
+            std::thread::park_timeout(PAUSE - since);
+        }
+        if self.to_node.send(FromSequencer::Offers(offer)).is_err() {
+            return Err(LogError::HandedOver);
+        }
+        self.knock.ring();
+        let verdict = self.verdicts.recv();
+        self.committed = now();
+        match verdict {
+            Ok(Verdict::Counts(mark)) => {
+                let batch = writer.commit()?;
+                self.save(writer, &mark)?;
+                Ok(batch)
+            }
+            Ok(Verdict::HandedOver) | Err(_) => Err(LogError::HandedOver),
+        }
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.shared.is_over.load(Ordering::SeqCst)
+    }
+
+    fn close(&mut self, writer: &mut Writer) -> Result<(), CommitError> {
+        writer.sync()
+    }
+}
+
+impl Replicated {
+    /// Makes the store durable now and then, and keeps the mark of what it has.
+    fn save(&mut self, writer: &mut Writer, mark: &Mark) -> Result<(), CommitError> {
+        if self.saved.elapsed() < SAVE {
+            return Ok(());
+        }
+        writer.sync()?;
+        self.saved = now();
+        if let Err(error) = self.disk.keep_mark(mark) {
+            tracing::warn!(%error, "cannot keep how far the store has the log: the next start takes more of the log again");
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of a node looks at the clock here"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}

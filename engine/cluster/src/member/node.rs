@@ -1,0 +1,578 @@
+//! The thread of a node: what it does when something comes, and when it is time.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use trunkline_core::exchange::{CommandBatch, Commands, ToSequencer};
+use trunkline_core::follower::Follower;
+use trunkline_core::sequencer::{Ended, HandedOver};
+use trunkline_core::told;
+use trunkline_storage::CommitError;
+
+use super::begin::Joined;
+use super::disk::Disk;
+use super::log::{Offer, SAVE, Verdict, now};
+use super::sequencing::{FromSequencer, Sequencing};
+use super::status::{Numbers, Status};
+use super::units::Units;
+use super::wake::Knock;
+use crate::chain::{Chain, Mark};
+use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender};
+use crate::forward::Taking;
+use crate::lease::{Act, Lease, Timing};
+use crate::nats::{Lane, Lanes, Nats, Publisher, Tail, To};
+use crate::node::Incarnation;
+
+/// The time between two looks at what has no time of its own.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The time between two looks at commands that had no room.
+const SOON: Duration = Duration::from_millis(5);
+
+/// The time for which a node counts as there after a heartbeat.
+const THERE: Duration = Duration::from_secs(1);
+
+/// The most lives of nodes whose heartbeats are remembered.
+const HEARD: usize = 1_024;
+
+/// The batches that the queue of commands holds at most.
+const QUEUE: usize = 1_024;
+
+/// A group that the leader has published, and not taken from the stream yet.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) index: u64,
+    /// The parts that are not published yet, and the sequence after which the next one has to be.
+    pub(super) parts: VecDeque<Bytes>,
+    pub(super) after: u64,
+    /// The number of the part that is on its way.
+    pub(super) ticket: u64,
+}
+
+/// What a node does.
+pub(super) enum Role {
+    Follows(Box<Follower>, Commands),
+    Leads,
+    /// Between two roles, within one call.
+    Changes,
+}
+
+/// A node of a cluster.
+pub(super) struct Node {
+    pub(super) me: Incarnation,
+    began: Instant,
+    pub(super) disk: Disk,
+    pub(super) genesis: Genesis,
+    knock: Arc<Knock>,
+    pub(super) status: Arc<Status>,
+    pub(super) publisher: Publisher,
+    pub(super) tail: Tail,
+    pub(super) lanes: Lanes,
+    pub(super) to: ToSequencer,
+    pub(super) chain: Chain,
+    pub(super) lease: Lease,
+    pub(super) role: Role,
+    pub(super) sequencing: Sequencing,
+    /// A batch of the own sequencer that is not published yet.
+    offer: Option<Offer>,
+    pub(super) flight: Option<Flight>,
+    /// The creation of the stream, which tells it from others of its name.
+    created: String,
+    /// How often messages may have been lost on the connection to the servers.
+    breaks: u64,
+    /// The epoch and the number of the own epoch record that is on its way.
+    pub(super) epoch_ticket: Option<(u64, u64)>,
+    /// What this node leads with; `None` if it does not.
+    pub(super) taking: Option<Taking>,
+    /// The numbers of the lives of nodes, in this epoch.
+    pub(super) lives: HashMap<Incarnation, u16>,
+    /// Batches of other nodes that the queue had no room for.
+    pub(super) overflow: VecDeque<Box<CommandBatch>>,
+    pub(super) units: Units,
+    /// When a heartbeat of each life of a node was heard last.
+    pub(super) heard: HashMap<Incarnation, Duration>,
+    pub(super) numbers: Numbers,
+    pub(super) is_stopped: bool,
+    ticked: Duration,
+    saved: (Duration, Option<Mark>),
+}
+
+impl Node {
+    /// Makes a node from what it has found, and from the parts with which it would decide alone.
+    pub(super) fn new(
+        joined: Joined,
+        (knock, status): (Arc<Knock>, Arc<Status>),
+        sequencing: Sequencing,
+        (parts, to, commands): (HandedOver, ToSequencer, Commands),
+    ) -> (Nats, Self) {
+        let Joined {
+            nats,
+            ends,
+            genesis,
+            mark,
+            disk,
+            me,
+            stream,
+        } = joined;
+        let mut chain = mark.map_or_else(Chain::new, Chain::resume);
+        let began = chain
+            .mark()
+            .map_or((0, None), |mark| (mark.epoch, mark.author));
+        let lease = Lease::new(me, began, Timing::USUAL, me.number, Duration::ZERO);
+        let follower = Follower::new(parts, told::Incarnation(me.number));
+        let mut units = Units::new();
+        if began.0 > 0 {
+            units.begin(began.0, &follower);
+        }
+        let mut tail = ends.tail;
+        let ends_fit = chain.compare_ends(stream.first, stream.last, chain.furthest());
+        tail.follow(chain.next(), Some(stream.created.clone()));
+        let mut node = Self {
+            me,
+            began: now(),
+            disk,
+            genesis,
+            knock,
+            status,
+            publisher: ends.publisher,
+            tail,
+            lanes: ends.lanes,
+            to,
+            chain,
+            lease,
+            role: Role::Follows(Box::new(follower), commands),
+            sequencing,
+            offer: None,
+            flight: None,
+            created: stream.created,
+            breaks: 0,
+            epoch_ticket: None,
+            taking: None,
+            lives: HashMap::new(),
+            overflow: VecDeque::new(),
+            units,
+            heard: HashMap::new(),
+            numbers: Numbers::default(),
+            is_stopped: false,
+            ticked: Duration::ZERO,
+            saved: (Duration::ZERO, mark),
+        };
+        if let Err(stop) = ends_fit {
+            node.stop(&stop.to_string());
+        }
+        (nats, node)
+    }
+
+    /// Works until the node ends.
+    pub(super) fn run(mut self, nats: &Nats) -> Result<(), CommitError> {
+        loop {
+            self.wait();
+            let now = self.now();
+            self.look_at_connection(nats)?;
+            self.look_at_stream(now)?;
+            self.look_at_outcomes(now);
+            self.look_at_lanes(now);
+            self.look_at_sequencer(now)?;
+            if !self.is_stopped {
+                self.act(now)?;
+            }
+            self.forward(now);
+            self.tell(now);
+            self.save(now)?;
+            if self.status.is_ending() {
+                return self.end();
+            }
+        }
+    }
+
+    /// Comes back at once: there may be more to do.
+    pub(super) fn rest(&self) {
+        self.knock.ring();
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Waits for something to do.
+    fn wait(&mut self) {
+        let now = self.now();
+        let mut wake = self.ticked + TICK;
+        if !self.is_stopped {
+            wake = wake.min(self.lease.wake());
+        }
+        if let Some(again) = self.units.wake() {
+            wake = wake.min(again);
+        }
+        let mut within = wake.saturating_sub(now);
+        let is_short = !self.overflow.is_empty() || self.units.len() > 0 && !self.units.has_room();
+        if is_short {
+            within = within.min(SOON);
+        }
+        match &mut self.role {
+            Role::Follows(follower, commands) if self.units.has_room() => {
+                let knock = &self.knock;
+                let came = knock.wait_at_queue(within, |within| commands.next(within));
+                if let Ok(mut batch) = came {
+                    drop_foreign(&mut batch);
+                    self.units.add(batch, follower);
+                }
+            }
+            Role::Follows(..) | Role::Leads | Role::Changes => {
+                self.knock.wait(within);
+            }
+        }
+    }
+
+    /// Looks whether the connection to the servers is another one: the stream may have lost its end meanwhile.
+    fn look_at_connection(&mut self, nats: &Nats) -> Result<(), CommitError> {
+        if self.is_stopped {
+            return Ok(());
+        }
+        if self.lanes.is_ended() {
+            return self.halt("the thread that speaks NATS has ended: start the gateway again");
+        }
+        let breaks = nats.condition().breaks;
+        if breaks != self.breaks {
+            self.breaks = breaks;
+            self.prove();
+        }
+        Ok(())
+    }
+
+    /// Compares the mark with the stream again.
+    fn prove(&mut self) {
+        self.chain.prove();
+        self.read_again();
+    }
+
+    /// Reads the stream from the record on that the chain needs next.
+    pub(super) fn read_again(&mut self) {
+        let created = self.created.clone();
+        self.tail.follow(self.chain.next(), Some(created));
+    }
+
+    /// Does what is due for the lease, and changes the role if the lease says so.
+    fn act(&mut self, now: Duration) -> Result<(), CommitError> {
+        let is_open = self.flight.is_some() || self.offer.is_some();
+        if self.status.is_leaving() && !is_open && self.has_others(now) {
+            let led = matches!(self.role, Role::Leads);
+            if led && let Some(act) = self.lease.step_down(now) {
+                tracing::info!("another node leads from now on");
+                self.carry_out(act);
+            }
+        }
+        while let Some(act) = self.lease.poll(now) {
+            self.carry_out(act);
+        }
+        // Nothing is decided in an epoch that this node has stopped leading. What is on its way counts or does not, and the
+        // stream says which.
+        if matches!(self.role, Role::Leads) && !self.lease.leads(now) && self.flight.is_none() {
+            self.give_back();
+            self.follow()?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether another node is there.
+    fn has_others(&self, now: Duration) -> bool {
+        let is_there = |heard: &Duration| now.saturating_sub(*heard) < THERE;
+        let mut others = self.heard.iter().filter(|(node, _)| **node != self.me);
+        others.any(|(_, heard)| is_there(heard))
+    }
+
+    fn carry_out(&mut self, act: Act) {
+        match act {
+            Act::Beat(beat) => {
+                let index = self.chain.mark().map_or(0, |mark| mark.index);
+                self.say(Lane::Heartbeat, None, Message::Beat(Beat { index, ..beat }));
+            }
+            Act::Prove => self.prove(),
+            Act::TakeOver { epoch } => {
+                let (Some(link), Some(mark)) = (self.chain.link(), self.chain.mark()) else {
+                    return;
+                };
+                let record = Epoch {
+                    link,
+                    epoch,
+                    index: mark.index,
+                    author: self.me,
+                };
+                let sent = self.publisher.publish(link.after, record.write());
+                self.epoch_ticket = sent.ok().map(|ticket| (epoch, ticket));
+            }
+        }
+    }
+
+    /// Sends a message to all nodes, or to one.
+    pub(super) fn say(&mut self, lane: Lane, to: Option<Incarnation>, message: Message) {
+        let Some(mark) = self.chain.mark() else {
+            return;
+        };
+        let received = Received {
+            from: Sender {
+                log: mark.log,
+                epoch: self.lease.epoch().0,
+                node: self.me,
+            },
+            message,
+        };
+        let to = to.as_ref().map(|to| to.node);
+        let to = to.as_ref().map_or(To::All, |name| To::Node(name.as_str()));
+        // What is lost goes again.
+        let _ = self.lanes.say(lane, to, received.write());
+    }
+
+    /// Notes that a node is there.
+    pub(super) fn note(&mut self, node: Incarnation, now: Duration) {
+        if self.heard.len() >= HEARD {
+            self.heard
+                .retain(|_, heard| now.saturating_sub(*heard) < THERE);
+        }
+        if self.heard.len() < HEARD {
+            self.heard.insert(node, now);
+        }
+    }
+
+    /// Ends the own sequencer, and follows.
+    pub(super) fn follow(&mut self) -> Result<(), CommitError> {
+        let (ended, commands) = match self.role {
+            Role::Leads => self.sequencing.end(&self.to),
+            Role::Follows(..) | Role::Changes => return Ok(()),
+        };
+        self.follow_after(ended, commands)
+    }
+
+    fn follow_after(
+        &mut self,
+        ended: Result<Ended, CommitError>,
+        commands: Commands,
+    ) -> Result<(), CommitError> {
+        self.taking = None;
+        self.lives.clear();
+        self.overflow.clear();
+        let left = match ended? {
+            Ended::HandedOver(left) => left,
+            Ended::Closed => unreachable!("the node keeps a sender of the queue"),
+        };
+        let mut follower = Follower::new(*left, told::Incarnation(self.me.number));
+        while let Some(batch) = follower.undecided(&commands) {
+            self.units.add(batch, &mut follower);
+        }
+        // What waits in the queue from other nodes comes again from them.
+        while self.units.has_room()
+            && let Some(mut batch) = commands.waiting()
+        {
+            drop_foreign(&mut batch);
+            self.units.add(batch, &mut follower);
+        }
+        self.role = Role::Follows(Box::new(follower), commands);
+        tracing::info!("this node follows");
+        Ok(())
+    }
+
+    /// Lets the own sequencer decide from now on.
+    pub(super) fn lead(&mut self, epoch: u64) {
+        let Role::Follows(mut follower, commands) =
+            std::mem::replace(&mut self.role, Role::Changes)
+        else {
+            unreachable!("a node follows before it leads");
+        };
+        let batches = self.units.take_back(&mut follower);
+        let mut parts = follower.lead();
+        for batch in batches {
+            parts.decide_first(batch, &commands);
+        }
+        // Commands of other nodes that have waited since this node led before come again from them.
+        for _ in 0..QUEUE {
+            let Some(mut batch) = commands.waiting() else {
+                break;
+            };
+            drop_foreign(&mut batch);
+            parts.decide_first(batch, &commands);
+        }
+        self.lives.clear();
+        {
+            // The first number is that of this node.
+            let mut nodes = self.sequencing.shared.nodes.lock();
+            nodes.clear();
+            nodes.push(told::Incarnation(self.me.number));
+        }
+        self.taking = Some(Taking::new(epoch));
+        self.sequencing.begin(parts, commands);
+        self.role = Role::Leads;
+        self.numbers.takeovers += 1;
+        tracing::info!(epoch, "this node leads");
+    }
+
+    /// Looks at what the own sequencer offers.
+    fn look_at_sequencer(&mut self, now: Duration) -> Result<(), CommitError> {
+        while let Some(from) = self.sequencing.take() {
+            match from {
+                FromSequencer::Offers(offer) => self.offer = Some(offer),
+                FromSequencer::Ended(ended, commands) => {
+                    self.follow_after(ended, commands)?;
+                    // It ended by itself: another epoch is needed to lead again.
+                    self.lease.group_refused(now);
+                }
+            }
+        }
+        let leads = self.lease.leads(now) && !self.is_stopped;
+        // A chain that is being compared with the stream again says nothing of what comes next.
+        let is_possible = self.chain.is_proved() || !leads;
+        if let Some(offer) = self.offer.take_if(|_| is_possible)
+            && !(leads && self.publish(&offer, now))
+        {
+            self.sequencing.tell(Verdict::HandedOver);
+            self.lease.group_refused(now);
+        }
+        Ok(())
+    }
+
+    /// Gives the own sequencer its batch back: it is not in the log, or nobody will know.
+    pub(super) fn give_back(&mut self) {
+        if self.flight.take().is_some() || self.offer.take().is_some() {
+            self.sequencing.tell(Verdict::HandedOver);
+        }
+    }
+
+    /// Forwards the commands of the own clients, and lets the queue have those of others.
+    fn forward(&mut self, now: Duration) {
+        self.fill_queue();
+        let Role::Follows(follower, commands) = &mut self.role else {
+            return;
+        };
+        self.units.go_on(follower);
+        while self.units.has_room()
+            && let Some(mut batch) = commands.waiting()
+        {
+            drop_foreign(&mut batch);
+            self.units.add(batch, follower);
+        }
+        if self.is_stopped {
+            self.units.give_up(follower);
+            return;
+        }
+        let leader = self.lease.epoch().1;
+        while let Some((_, batch)) = self.units.poll(now) {
+            let bytes = batch.commands.iter().map(|it| it.bytes.len() as u64);
+            self.numbers.forwarded_bytes += bytes.sum::<u64>();
+            if leader.is_some() {
+                self.say(Lane::Forward, leader, Message::Batch(batch));
+            }
+        }
+        if let Role::Follows(follower, _) = &self.role {
+            self.units.settle_positions(follower);
+        }
+    }
+
+    /// Gives the own sequencer as many commands of other nodes as its queue has room for.
+    pub(super) fn fill_queue(&mut self) {
+        while let Some(batch) = self.overflow.pop_front() {
+            if let Err(batch) = self.to.try_send(batch) {
+                self.overflow.push_front(batch);
+                return;
+            }
+        }
+    }
+
+    /// Tells other threads about the node, and lets time pass.
+    fn tell(&mut self, now: Duration) {
+        let mark = self.chain.mark();
+        let (epoch, leader) = self.lease.epoch();
+        let sequence = self.chain.next() - 1;
+        let condition = self.tail.condition();
+        let leads = matches!(self.role, Role::Leads) && self.lease.leads(now);
+        self.numbers = Numbers {
+            leads,
+            epoch,
+            applied: mark.map_or(0, |mark| mark.index),
+            sequence,
+            lag: condition.end.saturating_sub(sequence),
+            waiting: self.units.len() as u64,
+            skips: *self.chain.skips(),
+            ..self.numbers
+        };
+        let has_end = condition.checked.is_some() && sequence >= condition.end;
+        let is_there = |node| {
+            let heard = self.heard.get(&node);
+            heard.is_some_and(|heard| now.saturating_sub(*heard) < 2 * THERE)
+        };
+        let was_ready = self.status.trouble().is_none();
+        // A node that is a little behind is ready all the same.
+        let is_ready = has_end || was_ready && self.numbers.lag < 10_000;
+        let is_led = leads || leader.is_some_and(is_there);
+        self.status
+            .set(self.numbers, is_ready && is_led && !self.is_stopped);
+        if now >= self.ticked + TICK {
+            self.ticked = now;
+            if let Role::Follows(follower, _) = &mut self.role {
+                follower.tick();
+            }
+        }
+    }
+
+    /// Makes the store of a follower durable now and then, and keeps the mark of what it has.
+    fn save(&mut self, now: Duration) -> Result<(), CommitError> {
+        if now < self.saved.0 + SAVE || self.is_stopped {
+            return Ok(());
+        }
+        self.save_now(now)
+    }
+
+    fn save_now(&mut self, now: Duration) -> Result<(), CommitError> {
+        let mark = self.chain.mark().copied();
+        let Role::Follows(follower, _) = &mut self.role else {
+            return Ok(());
+        };
+        if let Some(mark) = mark
+            && Some(mark) != self.saved.1
+            && self.chain.link().is_some()
+        {
+            follower.close()?;
+            if let Err(error) = self.disk.keep_mark(&mark) {
+                tracing::warn!(%error, "cannot keep how far the store has the log: the next start takes more of the log again");
+            }
+            self.saved.1 = Some(mark);
+        }
+        self.saved.0 = now;
+        Ok(())
+    }
+
+    /// Stops for good: the node cannot follow the log any more. Reads go on; commands get 115.
+    pub(super) fn stop(&mut self, why: &str) {
+        if !self.is_stopped {
+            tracing::error!(
+                why,
+                "the node has stopped: it takes no commands, and acknowledges nothing"
+            );
+            self.is_stopped = true;
+            self.status.stop(why.to_owned());
+        }
+    }
+
+    fn end(mut self) -> Result<(), CommitError> {
+        self.give_back();
+        self.follow()?;
+        let now = self.now();
+        if !self.is_stopped {
+            self.save_now(now)?;
+        }
+        if let Role::Follows(mut follower, _) = self.role {
+            follower.give_up();
+            follower.close()?;
+        }
+        self.sequencing.close();
+        Ok(())
+    }
+}
+
+/// Removes the commands of other nodes, which will give them to the next leader.
+fn drop_foreign(batch: &mut CommandBatch) {
+    use trunkline_core::exchange::ReplyTo;
+    let is_own = |reply_to: &ReplyTo| !matches!(reply_to, ReplyTo::Remote(_));
+    batch.commands.retain(|command| is_own(&command.reply_to));
+}

@@ -1,0 +1,287 @@
+//! What a node does with the records of the stream, with outcomes of its own, and with messages of other nodes.
+
+use std::time::Duration;
+
+use trunkline_core::exchange::CommandBatch;
+use trunkline_core::told;
+use trunkline_storage::CommitError;
+
+use super::log::{Offer, Verdict};
+use super::node::{Flight, Node, Role};
+use crate::chain::{Group, Step};
+use crate::envelope::{Batch, Draft, Message, Receipt, Received, Sender};
+use crate::forward::Verdict as Taken;
+use crate::nats::{Heard, Lane, Outcome, RECORD_MAX, Said};
+use crate::node::Incarnation;
+
+/// The most records that a node looks at in a turn.
+const RECORDS: usize = 256;
+
+/// The batches beyond the queue of commands at which a leader takes no more.
+const OVERFLOW: usize = 256;
+
+/// The most messages that a node takes in a turn.
+const MESSAGES: usize = 1_024;
+
+impl Node {
+    /// Looks at the records that have come.
+    pub(super) fn look_at_stream(&mut self, now: Duration) -> Result<(), CommitError> {
+        for _ in 0..RECORDS {
+            let Some(heard) = self.tail.take() else {
+                if self.chain.is_proved() {
+                    self.lease.proved(now);
+                }
+                return Ok(());
+            };
+            if self.is_stopped {
+                continue;
+            }
+            let (sequence, bytes) = match heard {
+                Heard::Record { sequence, bytes } => (sequence, bytes),
+                Heard::Stopped(stop) => {
+                    self.halt(&stop.to_string())?;
+                    continue;
+                }
+            };
+            match self.chain.take(sequence, &bytes) {
+                Ok(Step::Genesis(genesis)) => {
+                    if genesis != self.genesis {
+                        self.halt("the stream begins with another record than the file cluster-genesis: the stream was made anew. Restore it; or remove this node's folder, to follow the stream as it is")?;
+                    }
+                }
+                Ok(Step::Epoch { epoch, author }) => self.begin(epoch, author, now)?,
+                Ok(Step::Group(group)) => self.take_group(&group, now)?,
+                Ok(Step::Part) => self.lease.progressed(now),
+                Ok(Step::Known) => {}
+                Ok(Step::Prove | Step::Missing { .. }) => self.read_again(),
+                Ok(Step::Skipped(skip)) => {
+                    tracing::debug!(sequence, ?skip, "a record of the stream does not count");
+                }
+                Err(stop) => self.halt(&stop.to_string())?,
+            }
+        }
+        // There may be more.
+        self.rest();
+        Ok(())
+    }
+
+    /// Stops for good. What is on its way is given up: whether it is in the log is not known.
+    pub(super) fn halt(&mut self, why: &str) -> Result<(), CommitError> {
+        self.stop(why);
+        self.give_back();
+        self.follow()
+    }
+
+    /// Begins an epoch.
+    fn begin(&mut self, epoch: u64, author: Incarnation, now: Duration) -> Result<(), CommitError> {
+        // Nothing that was published before and has not come is in the log, or ever will be.
+        self.give_back();
+        self.follow()?;
+        self.lease.begins(epoch, author, now);
+        self.epoch_ticket = None;
+        let Role::Follows(follower, _) = &self.role else {
+            return Ok(());
+        };
+        self.units.begin(epoch, follower);
+        if author == self.me && self.lease.leads(now) {
+            self.lead(epoch);
+        }
+        Ok(())
+    }
+
+    fn take_group(&mut self, group: &Group, now: Duration) -> Result<(), CommitError> {
+        self.numbers.groups += 1;
+        let mark = *self.chain.mark().expect("a group follows a genesis");
+        match &mut self.role {
+            Role::Leads => {
+                let is_own = |flight: &Flight| flight.index == group.index;
+                match self.flight.take() {
+                    Some(flight) if is_own(&flight) => {
+                        self.lease.seen(now);
+                        self.sequencing.tell(Verdict::Counts(mark));
+                    }
+                    _ => self.halt("a group of this node came that it did not wait for: start the gateway again")?,
+                }
+            }
+            Role::Follows(follower, _) => {
+                if let Err(error) = follower.take(&group.transcript, &group.told) {
+                    return self.halt(&format!(
+                        "group {} of the log cannot be taken: {error}",
+                        group.index
+                    ));
+                }
+                self.units.settle(follower);
+            }
+            Role::Changes => {}
+        }
+        Ok(())
+    }
+
+    /// Publishes a batch of the own sequencer as the next group. Returns whether it is on its way.
+    pub(super) fn publish(&mut self, offer: &Offer, now: Duration) -> bool {
+        let (Some(link), Some(mark)) = (self.chain.link(), self.chain.mark()) else {
+            return false;
+        };
+        let index = mark.index + 1;
+        let draft = Draft {
+            link,
+            epoch: mark.epoch,
+            index,
+            ahead: offer.ahead,
+            transcript: &offer.transcript,
+            told: &offer.told,
+        };
+        let parts = match draft.cut(RECORD_MAX) {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::error!(%error, "a commit is refused");
+                return false;
+            }
+        };
+        let mut flight = Flight {
+            index,
+            parts: parts.into(),
+            after: link.after,
+            ticket: 0,
+        };
+        let Some(first) = flight.parts.pop_front() else {
+            return false;
+        };
+        let Ok(ticket) = self.publisher.publish(flight.after, first) else {
+            // The answer to an earlier record is still awaited.
+            return false;
+        };
+        flight.ticket = ticket;
+        self.flight = Some(flight);
+        self.lease.published(now);
+        self.numbers.published += 1;
+        true
+    }
+
+    /// Looks at what became of the records that this node has published.
+    pub(super) fn look_at_outcomes(&mut self, now: Duration) {
+        while let Some(published) = self.publisher.take() {
+            let is_it = |(_, ticket): &mut (u64, u64)| *ticket == published.number;
+            let epoch = self.epoch_ticket.take_if(is_it);
+            let flight = self.flight.as_mut();
+            let flight = flight.filter(|flight| flight.ticket == published.number);
+            match published.outcome {
+                Outcome::Stored { .. } => {
+                    let Some(flight) = flight.filter(|_| !published.is_late) else {
+                        continue;
+                    };
+                    match flight.parts.pop_front() {
+                        None => self.lease.acknowledged(now),
+                        Some(part) => {
+                            flight.after += 1;
+                            match self.publisher.publish(flight.after, part) {
+                                Ok(ticket) => {
+                                    flight.ticket = ticket;
+                                    self.lease.progressed(now);
+                                }
+                                Err(_) => self.lease.group_refused(now),
+                            }
+                        }
+                    }
+                }
+                outcome if epoch.is_some() || flight.is_some() => {
+                    self.numbers.rejected += 1;
+                    tracing::debug!(?outcome, "a record was not taken");
+                    match epoch {
+                        // The lease knows how long it waits for an answer.
+                        _ if outcome == Outcome::Silence => {}
+                        Some((epoch, _)) => self.lease.epoch_refused(epoch, now),
+                        None => self.lease.group_refused(now),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the messages of other nodes.
+    pub(super) fn look_at_lanes(&mut self, now: Duration) {
+        for _ in 0..MESSAGES {
+            let Some(said) = self.lanes.take() else {
+                return;
+            };
+            let Said::Message { bytes, .. } = said else {
+                // What was lost goes again.
+                continue;
+            };
+            if self.is_stopped {
+                continue;
+            }
+            let Ok(Received { from, message }) = Received::read(&bytes) else {
+                continue;
+            };
+            if self.chain.mark().is_none_or(|mark| mark.log != from.log) {
+                continue;
+            }
+            match message {
+                Message::Beat(beat) => {
+                    self.lease.heard(from.node, from.epoch, &beat, now);
+                    self.note(from.node, now);
+                }
+                Message::Batch(batch) => self.take_batch(from, &batch, now),
+                Message::BatchesCame(receipt)
+                    if receipt.to == self.me.number
+                        && self.lease.epoch() == (from.epoch, Some(from.node)) =>
+                {
+                    self.units.confirm(from.epoch, receipt.number);
+                }
+                Message::BatchesCame(_) | Message::Answers(_) | Message::AnswersCame(_) => {}
+            }
+        }
+        self.rest();
+    }
+
+    /// Gives the commands of another node to the own sequencer, if this node leads.
+    fn take_batch(&mut self, from: Sender, batch: &Batch, now: Duration) {
+        // What is ignored here comes again only after a while: it takes a queue that stays full to do so.
+        let has_room = self.overflow.len() < OVERFLOW && self.to.room() > 0;
+        let leads = matches!(self.role, Role::Leads) && self.lease.leads(now);
+        let Some(taking) = self.taking.as_mut().filter(|_| has_room && leads) else {
+            return;
+        };
+        let verdict = taking.judge(from.epoch, from.node, batch.number);
+        let number = taking.taken(from.node);
+        match verdict {
+            Taken::Take => {
+                let node = self.number_of(from.node);
+                for command in &batch.commands {
+                    match CommandBatch::carried(&command.bytes, node) {
+                        Some(batch) => self.overflow.push_back(batch),
+                        None => {
+                            tracing::warn!(node = %from.node, "commands of a node cannot be read: run the same version of the gateway on all nodes");
+                        }
+                    }
+                }
+            }
+            Taken::Known => {}
+            Taken::Ignore => return,
+            Taken::Renew => return self.lease.renew(now),
+        }
+        self.fill_queue();
+        let receipt = Receipt {
+            to: from.node.number,
+            number,
+        };
+        self.say(
+            Lane::Answers,
+            Some(from.node),
+            Message::BatchesCame(receipt),
+        );
+    }
+
+    /// Returns the number of a life of a node in this epoch.
+    fn number_of(&mut self, node: Incarnation) -> u16 {
+        // `Taking` takes no more lives than numbers.
+        let next = self.lives.len() as u16 + 1;
+        *self.lives.entry(node).or_insert_with(|| {
+            let mut nodes = self.sequencing.shared.nodes.lock();
+            nodes.push(told::Incarnation(node.number));
+            next
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! `trunkline cluster`: makes a cluster of gateways, and shows one.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use trunkline_cluster::nats::{NatsSettings, StreamPlan};
+use trunkline_cluster::setup::{self, ClusterPlan, Seen};
+use trunkline_core::clock::system_ms;
+
+use crate::config::{ByteSize, cluster};
+use crate::print;
+
+/// What can be done with a cluster.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Make a cluster: its stream on the NATS servers, with the first record
+    ///
+    /// A cluster that is there already stays as it is, and the command fails.
+    Init(InitArgs),
+    /// Show the nodes of a cluster, its leader, and how far each node is
+    ///
+    /// Listens to the nodes for a second. A node that is not shown does not run, or does not reach the NATS servers.
+    Status(StatusArgs),
+}
+
+/// The NATS servers, and the cluster on them.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// NATS servers: URLs with commas between them
+    #[arg(long, env = "TRUNKLINE_NATS", value_name = "URLS")]
+    nats: String,
+    /// Name of the cluster: 1 to 32 letters, digits, - and _
+    #[arg(long, env = "TRUNKLINE_CLUSTER", value_name = "NAME")]
+    cluster: String,
+    /// File with the JWT of the NATS user and the seed that signs
+    #[arg(long, env = "TRUNKLINE_NATS_CREDENTIALS", value_name = "FILE")]
+    nats_credentials: Option<PathBuf>,
+    /// File with the certificates of the authorities of the NATS servers, in PEM
+    #[arg(long, env = "TRUNKLINE_NATS_CA_FILE", value_name = "FILE")]
+    nats_ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    place: Place,
+    /// NATS servers that have the log: 1, 3 or 5. With 3 the cluster outlives one of them
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    replicas: u8,
+    /// Bytes of the log on each NATS server, such as 64GiB. Beyond that the oldest records go
+    #[arg(long, default_value = "64GiB", value_name = "BYTES")]
+    max_bytes: ByteSize,
+    /// Size of the log files of each node's store: their setting segment_bytes
+    #[arg(long, default_value = "64MiB", value_name = "BYTES")]
+    segment_bytes: ByteSize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Place {
+    fn nats(&self) -> NatsSettings {
+        cluster::nats(
+            &self.nats,
+            self.nats_credentials.clone(),
+            self.nats_ca_file.clone(),
+        )
+    }
+}
+
+impl ClusterCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The servers do not answer or refuse, or the result cannot be printed.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Init(args) => init(args),
+            Self::Status(args) => status(args),
+        }
+    }
+}
+
+fn init(args: &InitArgs) -> anyhow::Result<()> {
+    let plan = ClusterPlan {
+        stream: StreamPlan {
+            replicas: args.replicas,
+            max_bytes: args.max_bytes.0,
+        },
+        segment_bytes: args.segment_bytes.0,
+        now: system_ms(),
+    };
+    setup::init(&args.place.nats(), &args.place.cluster, plan)?;
+    let name = &args.place.cluster;
+    print::text(&format!(
+        "the cluster {name} is there: start its gateways with trunkline serve --cluster {name} --nats … --node NAME\n"
+    ))?;
+    Ok(())
+}
+
+/// What `status --json` prints.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    cluster: &'a str,
+    /// The name of the node that leads; `null` if none was heard.
+    leader: Option<&'a str>,
+    nodes: Vec<ShownNode<'a>>,
+    stream: ShownStream<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownNode<'a> {
+    node: &'a str,
+    role: &'static str,
+    epoch: u64,
+    /// The number of the last group that the node has taken.
+    applied: u64,
+    /// The number of groups that another node has and this one has not.
+    lag: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownStream<'a> {
+    first: u64,
+    last: u64,
+    bytes: u64,
+    max_bytes: u64,
+    replicas: u8,
+    leader: Option<&'a str>,
+    /// The names of the servers that have not all records.
+    behind: Vec<&'a str>,
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<()> {
+    let seen = setup::look(&args.place.nats(), &args.place.cluster)?;
+    let shown = shown(&args.place.cluster, &seen);
+    let text = match args.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&shown)?),
+        false => as_text(&shown),
+    };
+    print::text(&text)?;
+    Ok(())
+}
+
+fn shown<'a>(cluster: &'a str, seen: &'a Seen) -> Shown<'a> {
+    let last = seen.applied();
+    let nodes = seen.nodes.iter().map(|(name, node)| ShownNode {
+        node: name,
+        role: if node.leads { "leader" } else { "follower" },
+        epoch: node.epoch,
+        applied: node.applied,
+        lag: last - node.applied,
+    });
+    let stream = &seen.stream;
+    let behind = stream.followers.iter().filter(|server| !server.is_current);
+    Shown {
+        cluster,
+        leader: seen.leader(),
+        nodes: nodes.collect(),
+        stream: ShownStream {
+            first: stream.first,
+            last: stream.last,
+            bytes: stream.bytes,
+            max_bytes: stream.max_bytes,
+            replicas: stream.replicas,
+            leader: stream.leader.as_deref(),
+            behind: behind.map(|server| server.name.as_str()).collect(),
+        },
+    }
+}
+
+fn as_text(shown: &Shown<'_>) -> String {
+    let leader = shown.leader.unwrap_or("none was heard");
+    let mut text = format!("cluster {}, leader {leader}\n\n", shown.cluster);
+    text.push_str("node                             role      epoch      applied    lag\n");
+    for node in &shown.nodes {
+        text.push_str(&format!(
+            "{:<32} {:<9} {:>5} {:>12} {:>6}\n",
+            node.node, node.role, node.epoch, node.applied, node.lag
+        ));
+    }
+    let stream = &shown.stream;
+    text.push_str(&format!(
+        "\nstream: records {} to {}, {} of {} bytes, {} servers",
+        stream.first, stream.last, stream.bytes, stream.max_bytes, stream.replicas
+    ));
+    for server in &stream.behind {
+        text.push_str(&format!(", {server} is behind"));
+    }
+    text.push('\n');
+    text
+}

@@ -1,0 +1,83 @@
+//! The text of the counters of a node of a cluster.
+
+use super::families::{Families, Written};
+use super::text::Exporter;
+
+impl Exporter {
+    /// Writes the counters of the node. All are 0 in a gateway that works alone.
+    pub(super) fn cluster(&self, to: &mut Families<'_, '_>) -> Written {
+        let node = self.metrics.node.get();
+        let numbers = node.map(|node| node.numbers()).unwrap_or_default();
+        for (name, help, value) in [
+            (
+                "trunkline_cluster_leader",
+                "1 if this node leads its cluster, 0 if it follows or works alone",
+                numbers.leads.into(),
+            ),
+            (
+                "trunkline_cluster_epoch",
+                "The epoch of the cluster, which is another one with each leader",
+                numbers.epoch,
+            ),
+            (
+                "trunkline_cluster_applied",
+                "The number of the last group of the cluster's log that this node has taken",
+                numbers.applied,
+            ),
+            (
+                "trunkline_cluster_sequence",
+                "The sequence of the last record of the stream that this node has looked at",
+                numbers.sequence,
+            ),
+            (
+                "trunkline_cluster_lag_records",
+                "Records that are known to be in the stream and that this node has not looked at",
+                numbers.lag,
+            ),
+            (
+                "trunkline_cluster_waiting_batches",
+                "Batches of commands of this node that the leader has not answered",
+                numbers.waiting,
+            ),
+        ] {
+            to.gauge(name, help, value)?;
+        }
+        for (name, help, value) in [
+            (
+                "trunkline_cluster_groups",
+                "Groups of the cluster's log that this node has taken",
+                numbers.groups,
+            ),
+            (
+                "trunkline_cluster_published",
+                "Groups that this node has published as the leader",
+                numbers.published,
+            ),
+            (
+                "trunkline_cluster_takeovers",
+                "Times that this node began to lead",
+                numbers.takeovers,
+            ),
+            (
+                "trunkline_cluster_rejected",
+                "Records of this node that the NATS servers refused, or did not answer in time",
+                numbers.rejected,
+            ),
+            (
+                "trunkline_cluster_forwarded_bytes",
+                "Bytes of commands that this node has forwarded to the leader",
+                numbers.forwarded_bytes,
+            ),
+        ] {
+            to.counter(name, help, value)?;
+        }
+        to.labelled(
+            (
+                "trunkline_cluster_skipped",
+                "Records of the stream that do not count, by the reason",
+            ),
+            "reason",
+            numbers.skipped(),
+        )
+    }
+}

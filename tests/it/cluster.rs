@@ -1,0 +1,307 @@
+//! Three gateways with one log.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use trunkline_tests::client::Client;
+use trunkline_tests::dial::Dial;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::nats::Servers;
+use trunkline_tests::process::Process;
+use trunkline_tests::wait;
+
+/// The name of the cluster.
+const NAME: &str = "chat";
+
+/// The names of the nodes.
+const NODES: [&str; 3] = ["a", "b", "c"];
+
+/// NATS servers, and three gateways.
+struct Cluster {
+    servers: Servers,
+    nodes: Vec<Gateway>,
+}
+
+/// Runs `trunkline cluster` with more arguments, and returns what it prints.
+fn command(servers: &Servers, args: &[&str]) -> Result<String, String> {
+    let mut command = Setup::bare().command("cluster");
+    let (first, rest) = args.split_first().expect("a command");
+    let urls = servers.urls().join(",");
+    command.args([first, "--nats", &urls, "--cluster", NAME]);
+    command.args(rest);
+    let exit = Process::start(&mut command).ended();
+    match exit.status.success() {
+        true => Ok(exit.stdout),
+        false => Err(exit.stderr),
+    }
+}
+
+fn node(servers: &Servers, name: &str) -> Setup {
+    Setup::default()
+        .flag("cluster", NAME)
+        .flag("node", name)
+        .flag("nats", servers.urls().join(","))
+}
+
+impl Cluster {
+    /// Starts a cluster on this number of NATS servers; `None` if none are installed.
+    fn start(count: usize) -> Option<Self> {
+        let servers = Servers::start(count)?;
+        let replicas = count.to_string();
+        command(
+            &servers,
+            &["init", "--replicas", &replicas, "--max-bytes", "1GiB"],
+        )
+        .expect("a cluster");
+        let nodes = NODES.map(|name| node(&servers, name).start());
+        let cluster = Self {
+            servers,
+            nodes: nodes.into(),
+        };
+        for at in 0..NODES.len() {
+            cluster.is_ready(at);
+        }
+        Some(cluster)
+    }
+
+    /// Waits until a node takes messages.
+    fn is_ready(&self, at: usize) {
+        let gateway = &self.nodes[at];
+        wait::until("a node that is ready", || {
+            let (status, _) = get(gateway.control(), "/readyz");
+            (status == 200).then_some(())
+        });
+    }
+
+    /// Waits for a leader, and returns its place.
+    fn leader(&self, among: &[usize]) -> usize {
+        wait::until("a leader", || {
+            let leads = |at: &&usize| self.nodes[**at].metric("trunkline_cluster_leader") > 0.0;
+            among.iter().find(leads).copied()
+        })
+    }
+
+    fn connect(&self, at: usize, user: &str) -> Client {
+        self.nodes[at].dial().connect(user, "phone")
+    }
+
+    /// Waits until a node has all groups that another one has.
+    fn has_all_of(&self, at: usize, other: usize) {
+        let wanted = self.nodes[other].metric("trunkline_cluster_applied");
+        wait::until("groups", || {
+            let applied = self.nodes[at].metric("trunkline_cluster_applied");
+            (applied >= wanted).then_some(())
+        });
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let answer = trunkline_tests::http::get(address, path);
+    (answer.status, answer.body)
+}
+
+fn texts(page: &Value) -> Vec<String> {
+    let messages = page["messages"].as_array().expect("messages");
+    let text = |message: &Value| message["text"].as_str().unwrap_or_default().to_owned();
+    messages.iter().map(text).collect()
+}
+
+#[test]
+fn users_at_three_gateways_share_conversations() {
+    let Some(cluster) = Cluster::start(1) else {
+        return;
+    };
+    let line = cluster.nodes[0].ready_line().to_owned();
+    assert!(line.contains(" cluster=chat node=a role="), "{line}");
+    let [mut alice, mut bob, mut carol] =
+        [(0, "alice"), (1, "bob"), (2, "carol")].map(|(at, user)| cluster.connect(at, user));
+
+    // 1:1, in both directions, with receipts.
+    let sent = alice.send("bob", "from a to b");
+    let came = bob.push_of("message");
+    assert_eq!(
+        (&came["text"], &came["seq"]),
+        (&json!("from a to b"), &sent["seq"])
+    );
+    bob.ack("u:alice:bob", &json!({"read": 1}));
+    assert_eq!(alice.push_of("receipt")["read"], 1);
+    bob.send("alice", "back");
+    assert_eq!(alice.push_of("message")["text"], "back");
+
+    // A group with a member at each node. Everybody sees the same order.
+    let group = json!({"group": "eng", "members": ["bob", "carol"]});
+    alice.done("group_create", &group);
+    for member in [&mut bob, &mut carol] {
+        member.push_of("group");
+    }
+    for (client, text) in [(&mut carol, "c"), (&mut bob, "b"), (&mut alice, "a")] {
+        client.done("send", &json!({"group": "eng", "text": text}));
+    }
+    // What nobody may do is refused at a follower as at the leader.
+    let foreign = json!({"group": "ops", "text": "x"});
+    let codes = [&mut alice, &mut bob, &mut carol].map(|client| client.refused("send", &foreign));
+    assert_eq!(codes, [codes[0]; 3]);
+
+    for at in 0..NODES.len() {
+        cluster.has_all_of(at, 0);
+        let mut other = cluster.nodes[at].dial().connect("bob", "laptop");
+        let page = other.done("history", &json!({"conversation": "g:eng"}));
+        assert_eq!(texts(&page), ["c", "b", "a"], "at {}", NODES[at]);
+        let page = other.done("history", &json!({"conversation": "u:alice:bob"}));
+        assert_eq!(texts(&page), ["from a to b", "back"], "at {}", NODES[at]);
+    }
+
+    // A position of one node is good at another.
+    let since = carol.pos();
+    carol.close();
+    alice.send("carol", "while away");
+    cluster.has_all_of(1, 0);
+    let dial = cluster.nodes[1].dial().since(&since);
+    let mut carol = dial.connect("carol", "phone");
+    let (missed, _) = carol.caught_up();
+    let missed: Vec<_> = missed.iter().map(|push| &push["message"]["text"]).collect();
+    assert_eq!(missed.last(), Some(&&json!("while away")), "{missed:?}");
+
+    let shown = command(&cluster.servers, &["status", "--json"]).expect("a status");
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let leader = NODES[cluster.leader(&[0, 1, 2])];
+    assert_eq!(shown["leader"], leader, "{shown}");
+    assert_eq!(shown["nodes"].as_array().map(Vec::len), Some(3), "{shown}");
+    let again = command(&cluster.servers, &["init", "--replicas", "1"]);
+    assert!(again.expect_err("it is there").contains("is there already"));
+}
+
+/// Sends numbered messages to dora with keys, each until it is acknowledged, and goes to another gateway when one is
+/// gone. Returns the sequence of each.
+fn send_all(
+    user: &str,
+    count: usize,
+    gateways: &[SocketAddr],
+    acknowledged: &AtomicUsize,
+) -> Vec<u64> {
+    let mut at = 0;
+    let connect = |at: usize| Dial::new(gateways[at % gateways.len()]).connect(user, "phone");
+    let mut client = connect(at);
+    let mut seqs = Vec::new();
+    while seqs.len() < count {
+        let text = format!("{user} {}", seqs.len());
+        let request = json!({"user": "dora", "text": text, "key": text});
+        let reply = client
+            .try_post("send", &request)
+            .and_then(|id| client.replies().remove(&id));
+        match reply {
+            Some(reply) if reply["send"].is_object() => {
+                seqs.push(reply["send"]["seq"].as_u64().expect("a sequence"));
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            // Whether it is stored is not known: the key makes a second one harmless.
+            Some(reply) => assert_eq!(reply["error"]["code"], 115, "{reply}"),
+            None => {
+                at += 1;
+                client = connect(at);
+            }
+        }
+    }
+    seqs
+}
+
+/// Checks that a node has each message of a user to dora once, under the sequence that was acknowledged.
+fn check(gateway: &Gateway, user: &str, seqs: &[u64]) {
+    let mut dora = gateway.dial().connect("dora", "phone");
+    let mut found = BTreeMap::new();
+    let mut request = json!({"conversation": format!("u:dora:{user}"), "limit": 100});
+    loop {
+        let page = dora.done("history", &request);
+        let messages = page["messages"].as_array().expect("messages");
+        for message in messages {
+            let text = message["text"].as_str().expect("a text").to_owned();
+            let seq = message["seq"].as_u64().expect("a sequence");
+            assert!(
+                found.insert(seq, text).is_none(),
+                "twice in the pages: {seq}"
+            );
+        }
+        match messages.first().map(|first| first["seq"].as_u64()) {
+            Some(Some(first)) if first > 1 => request["before"] = first.into(),
+            _ => break,
+        }
+    }
+    let expected: BTreeMap<_, _> = { seqs.iter().enumerate() }
+        .map(|(number, seq)| (*seq, format!("{user} {number}")))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+/// Kills the node at the place that `victim` chooses while three users send, and starts it again.
+fn kill_in_the_middle(servers: usize, victim: impl Fn(&Cluster) -> usize) {
+    const EACH: usize = 170;
+    let Some(mut cluster) = Cluster::start(servers) else {
+        return;
+    };
+    let victim = victim(&cluster);
+    let addresses: Vec<_> = cluster.nodes.iter().map(Gateway::ws).collect();
+    let acknowledged = AtomicUsize::new(0);
+    let users = ["una", "vic", "wim"];
+    let sent = std::thread::scope(|scope| {
+        let senders = users.map(|user| {
+            let first = users
+                .iter()
+                .position(|it| *it == user)
+                .expect("one of them");
+            // Each begins at another node, and nobody comes to the dead one a second time.
+            let mut order = vec![addresses[first]];
+            let others = (1..NODES.len()).map(|step| (first + step) % NODES.len());
+            order.extend(others.filter(|at| *at != victim).map(|at| addresses[at]));
+            let acknowledged = &acknowledged;
+            scope.spawn(move || send_all(user, EACH, &order, acknowledged))
+        });
+        wait::until("messages", || {
+            (acknowledged.load(Ordering::Relaxed) > 100).then_some(())
+        });
+        cluster.nodes[victim].kill();
+        senders.map(|sender| sender.join().expect("all are sent"))
+    });
+    cluster.nodes[victim].start_again();
+    cluster.is_ready(victim);
+    let others: Vec<_> = (0..NODES.len()).filter(|at| *at != victim).collect();
+    let leader = cluster.leader(&others);
+    for at in 0..NODES.len() {
+        cluster.has_all_of(at, leader);
+        for (user, seqs) in users.iter().zip(&sent) {
+            check(&cluster.nodes[at], user, seqs);
+        }
+    }
+}
+
+#[test]
+fn no_acknowledged_message_is_lost_with_the_leader() {
+    kill_in_the_middle(1, |cluster| cluster.leader(&[0, 1, 2]));
+}
+
+#[test]
+fn no_acknowledged_message_is_lost_with_a_follower() {
+    kill_in_the_middle(3, |cluster| (cluster.leader(&[0, 1, 2]) + 1) % NODES.len());
+}
+
+#[test]
+fn a_leader_that_stops_in_order_hands_over() {
+    let Some(mut cluster) = Cluster::start(1) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    let other = (leader + 1) % NODES.len();
+    let mut alice = cluster.connect(other, "alice");
+    alice.send("bob", "before");
+    cluster.nodes[leader].stop();
+    alice.send("bob", "after");
+    let page = alice.done("history", &json!({"conversation": "u:alice:bob"}));
+    assert_eq!(texts(&page), ["before", "after"]);
+    cluster.nodes[leader].start_again();
+    cluster.is_ready(leader);
+    cluster.has_all_of(leader, other);
+    let mut bob = cluster.connect(leader, "bob");
+    let page = bob.done("history", &json!({"conversation": "u:alice:bob"}));
+    assert_eq!(texts(&page), ["before", "after"]);
+}
