@@ -80,6 +80,34 @@ fn messages_reach_those_they_are_for_and_in_order() {
 }
 
 #[test]
+fn the_last_messages_of_a_node_leave_when_it_ends() {
+    let Some(servers) = Servers::start(1) else {
+        return;
+    };
+    let (a, b) = (Node::start(&servers, "a"), Node::start(&servers, "b"));
+    meet(&a, &b);
+    let Node { nats, ends, .. } = a;
+    for number in 0..500 {
+        let text = format!("{number} {}", "x".repeat(4_000));
+        let said = ends.lanes.say(Lane::Digest, To::Node("b"), text.into());
+        said.expect("room");
+    }
+    let say_last = || ends.lanes.say(Lane::Answers, To::All, "last".into());
+    say_last().expect("room");
+    drop(nats);
+    let after = say_last();
+    assert_eq!(after, Err(NotSaid::Ended));
+    let (mut came, mut is_last_there) = (0, false);
+    while came < 500 || !is_last_there {
+        match next(&b) {
+            Said::Message { bytes, .. } if bytes[..] == *b"last" => is_last_there = true,
+            Said::Message { .. } => came += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn losses_are_said() {
     let Some(mut servers) = Servers::start(1) else {
         return;

@@ -1,7 +1,7 @@
 //! Messages to other nodes that nobody stores.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use thiserror::Error;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use trunkline_core::exchange::Wake;
 
 use super::fetch::alone;
@@ -26,16 +26,21 @@ const ROOM: Room = Room {
     bytes: 8 << 20,
 };
 
-/// The messages that wait to leave.
-const LEAVING: usize = 1_024;
-
-/// The bytes of the messages that wait to leave.
-const LEAVING_BYTES: usize = 8 << 20;
+/// The messages of a lane that wait to leave.
+const LEAVING: Room = Room {
+    items: 1_024,
+    bytes: 8 << 20,
+};
 
 /// The time in which the connection must take what leaves.
 const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 
-/// A kind of messages between nodes. Each lane has queues of its own: a flood on one takes no room of another.
+/// The age from which on a sign of life does not leave: the next one is there, and a late one would prolong what
+/// has ended.
+const BEAT_MAX: Duration = Duration::from_millis(300);
+
+/// A kind of messages between nodes. Each lane has queues of its own, in and out: a flood on one takes no room of another,
+/// and the more urgent leave first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Signs of life. The servers send them back to their node too.
@@ -117,7 +122,6 @@ pub enum NotSaid {
 #[derive(Debug)]
 pub struct Lanes {
     names: ClusterNames,
-    leaving: mpsc::Sender<(String, Bytes)>,
     shared: Arc<Shared>,
 }
 
@@ -125,8 +129,14 @@ pub struct Lanes {
 struct Shared {
     /// In the order of [`Lane::ALL`].
     lanes: [Arrivals; Lane::ALL.len()],
-    /// The bytes that wait to leave.
-    leaving: AtomicUsize,
+    /// What waits to leave, in the order of [`Lane::ALL`].
+    leaving: [Queue<Departure>; Lane::ALL.len()],
+    /// Told of what is to leave.
+    said: Arc<ToSend>,
+    /// No more is taken.
+    is_closed: AtomicBool,
+    /// Told when all has left that was taken.
+    drained: Notify,
     /// The messages that left in vain, and the times that it is not known.
     unsent: AtomicU64,
     unsure: AtomicU64,
@@ -140,44 +150,93 @@ struct Arrivals {
     breaks: AtomicU64,
 }
 
+/// A message that waits to leave.
+#[derive(Debug)]
+struct Departure {
+    subject: String,
+    bytes: Bytes,
+    since: Instant,
+}
+
+/// A wake-up for the task that sends.
+#[derive(Debug, Default)]
+struct ToSend(Notify);
+
+impl Wake for ToSend {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Shared {
+    /// Takes the most urgent message that waits to leave.
+    fn next_to_leave(&self) -> Option<(Lane, Departure)> {
+        let mut lanes = Lane::ALL.into_iter().zip(&self.leaving);
+        lanes.find_map(|(lane, leaving)| Some((lane, leaving.take()?)))
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.said.wake();
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// The end of what leaves.
+#[derive(Debug)]
+pub(crate) struct LastMessages(Arc<Shared>);
+
+impl LastMessages {
+    /// Takes no more messages, and waits until those that were taken have left.
+    pub(crate) async fn leave(&self) {
+        self.0.close();
+        self.0.drained.notified().await;
+    }
+}
+
 impl Lanes {
     /// Sends a message.
     ///
     /// # Errors
-    /// The message is longer than [`RECORD_MAX`], or too much waits already: the caller keeps the message, or
-    /// does without it.
+    /// The message is longer than [`RECORD_MAX`], too much of its lane waits already, or the thread has ended: the
+    /// caller keeps the message, or does without it.
     pub fn say(&self, lane: Lane, to: To<'_>, bytes: Bytes) -> Result<(), NotSaid> {
         let length = bytes.len();
         if length > RECORD_MAX {
             return Err(NotSaid::TooLong(length));
         }
-        let leaving = &self.shared.leaving;
-        if leaving.fetch_add(length, Ordering::Relaxed) + length > LEAVING_BYTES {
-            leaving.fetch_sub(length, Ordering::Relaxed);
-            return Err(NotSaid::Full);
+        if self.is_ended() {
+            return Err(NotSaid::Ended);
         }
-        let subject = match to {
-            To::All => self.names.to_all(lane.name()),
-            To::Node(node) => self.names.to_node(lane.name(), node),
+        let departure = Departure {
+            subject: match to {
+                To::All => self.names.to_all(lane.name()),
+                To::Node(node) => self.names.to_node(lane.name(), node),
+            },
+            bytes,
+            since: Instant::now(),
         };
-        self.leaving.try_send((subject, bytes)).map_err(|why| {
-            leaving.fetch_sub(length, Ordering::Relaxed);
-            match why {
-                mpsc::error::TrySendError::Full(_) => NotSaid::Full,
-                mpsc::error::TrySendError::Closed(_) => NotSaid::Ended,
-            }
-        })
+        let leaving = &self.shared.leaving[lane as usize];
+        leaving.push(length, departure).map_err(|_| NotSaid::Full)
     }
 
-    /// Returns whether the thread that speaks NATS has ended: nothing comes any more, apart from what waits.
+    /// Returns whether the thread that speaks NATS ends: nothing is taken any more, and little comes.
     pub fn is_ended(&self) -> bool {
-        self.leaving.is_closed()
+        self.shared.is_closed.load(Ordering::Acquire)
     }
 
     /// Returns what tells the owner that the thread has ended.
     pub(crate) fn at_end(&self) -> AtEnd {
         let shared = Arc::clone(&self.shared);
-        Box::new(move || shared.wake.wake())
+        Box::new(move || {
+            shared.close();
+            shared.wake.wake();
+        })
     }
 
     /// Takes what came, if anything did: losses first, then the most urgent lane.
@@ -214,33 +273,33 @@ impl Lanes {
 pub(crate) struct Carrying {
     names: ClusterNames,
     line: Line,
-    leaving: mpsc::Receiver<(String, Bytes)>,
     shared: Arc<Shared>,
 }
 
 /// Makes both parts of the lanes.
 pub(crate) fn lanes(names: &ClusterNames, line: &Line, wake: &Arc<dyn Wake>) -> (Lanes, Carrying) {
-    let (leaving, taken) = mpsc::channel(LEAVING);
+    let said = Arc::new(ToSend::default());
     let arrivals = |_| Arrivals {
         messages: Queue::new(ROOM, Arc::clone(wake)),
         breaks: AtomicU64::new(0),
     };
     let shared = Arc::new(Shared {
         lanes: Lane::ALL.map(arrivals),
-        leaving: AtomicUsize::new(0),
+        leaving: Lane::ALL.map(|_| Queue::new(LEAVING, Arc::clone(&said) as Arc<dyn Wake>)),
+        said,
+        is_closed: AtomicBool::new(false),
+        drained: Notify::new(),
         unsent: AtomicU64::new(0),
         unsure: AtomicU64::new(0),
         wake: Arc::clone(wake),
     });
     let lanes = Lanes {
         names: names.clone(),
-        leaving,
         shared: Arc::clone(&shared),
     };
     let carrying = Carrying {
         names: names.clone(),
         line: line.clone(),
-        leaving: taken,
         shared,
     };
     (lanes, carrying)
@@ -250,17 +309,21 @@ pub(crate) fn lanes(names: &ClusterNames, line: &Line, wake: &Arc<dyn Wake>) -> 
 type Arrived = (usize, bool, Bytes);
 
 impl Carrying {
+    /// Returns what lets the last messages leave.
+    pub(crate) fn last_messages(&self) -> LastMessages {
+        LastMessages(Arc::clone(&self.shared))
+    }
+
     /// Carries messages until the lanes are dropped.
     pub(crate) async fn run(self, client: Client) -> Result<(), String> {
         let Self {
             names,
             line,
-            leaving,
             shared,
         } = self;
         let arrivals = subscribe(&names, &client).await?;
         let receive = receive(arrivals, line.clone(), Arc::clone(&shared));
-        let send = send(client, leaving, line, shared);
+        let send = send(client, line, shared);
         tokio::select! {
             () = receive => Err(LIBRARY_ENDED.into()),
             () = send => Ok(()),
@@ -319,37 +382,53 @@ fn is_break(before: Moment, now: Moment) -> bool {
     now.breaks != before.breaks || now.connects != before.connects && !is_first
 }
 
-async fn send(
-    client: Client,
-    mut leaving: mpsc::Receiver<(String, Bytes)>,
-    line: Line,
-    shared: Arc<Shared>,
-) {
+/// Hands messages to the library, the most urgent first, until no more can come.
+async fn send(client: Client, line: Line, shared: Arc<Shared>) {
     let mut unflushed = 0;
-    while let Some((subject, bytes)) = leaving.recv().await {
-        let length = bytes.len();
+    loop {
+        // Looked at first: what was said before the end leaves.
+        let is_closed = shared.is_closed.load(Ordering::Acquire);
+        let Some((lane, departure)) = shared.next_to_leave() else {
+            if unflushed > 0 {
+                // When no more waits, the messages must have left for the socket.
+                unflushed = 0;
+                let flushed = timeout(TAKEN_WITHIN, client.flush()).await;
+                if !matches!(flushed, Ok(Ok(()))) {
+                    shared.unsure.fetch_add(1, Ordering::Relaxed);
+                    shared.wake.wake();
+                }
+                continue;
+            }
+            if is_closed {
+                shared.drained.notify_one();
+                return;
+            }
+            shared.said.0.notified().await;
+            continue;
+        };
+        let Departure {
+            subject,
+            bytes,
+            since,
+        } = departure;
         let is_taken = line.is_connected()
+            && !is_stale(lane, since.elapsed())
             && matches!(
                 timeout(TAKEN_WITHIN, client.publish(subject, bytes)).await,
                 Ok(Ok(()))
             );
-        shared.leaving.fetch_sub(length, Ordering::Relaxed);
         if is_taken {
             unflushed += 1;
         } else {
             shared.unsent.fetch_add(1, Ordering::Relaxed);
             shared.wake.wake();
         }
-        // When no more waits, the messages must have left for the socket.
-        if leaving.is_empty() && unflushed > 0 {
-            unflushed = 0;
-            let flushed = timeout(TAKEN_WITHIN, client.flush()).await;
-            if !matches!(flushed, Ok(Ok(()))) {
-                shared.unsure.fetch_add(1, Ordering::Relaxed);
-                shared.wake.wake();
-            }
-        }
     }
+}
+
+/// Returns whether a message has waited for so long that it would say what is not so any more.
+fn is_stale(lane: Lane, waited: Duration) -> bool {
+    lane == Lane::Heartbeat && waited > BEAT_MAX
 }
 
 #[cfg(test)]
@@ -367,23 +446,38 @@ mod tests {
 
     #[test]
     fn what_leaves_is_bounded_in_number_and_bytes() {
-        let (lanes, carrying, _) = made();
+        let (lanes, ..) = made();
         let say = |length: usize| lanes.say(Lane::Heartbeat, To::All, vec![0; length].into());
         assert_eq!(say(RECORD_MAX + 1), Err(NotSaid::TooLong(RECORD_MAX + 1)));
-        let many = LEAVING_BYTES / RECORD_MAX;
+        let many = LEAVING.bytes / RECORD_MAX;
         for _ in 0..many {
             assert_eq!(say(RECORD_MAX), Ok(()));
         }
         assert_eq!(say(RECORD_MAX), Err(NotSaid::Full));
-        let (lanes, ..) = (&lanes, ());
-        for _ in many..LEAVING {
+        for _ in many..LEAVING.items {
             assert_eq!(say(1), Ok(()));
         }
         assert_eq!(say(1), Err(NotSaid::Full));
-        let bytes = lanes.shared.leaving.load(Ordering::Relaxed);
-        assert_eq!(bytes, many * RECORD_MAX + LEAVING - many);
-        drop(carrying);
+        lanes.at_end()();
         assert_eq!(say(1), Err(NotSaid::Ended));
+    }
+
+    #[test]
+    fn a_flood_on_one_lane_leaves_after_signs_of_life() {
+        let (lanes, carrying, _) = made();
+        let say = |lane| lanes.say(lane, To::All, Bytes::new());
+        while say(Lane::Digest) == Ok(()) {}
+        assert_eq!(say(Lane::Digest), Err(NotSaid::Full));
+        assert_eq!(say(Lane::Forward), Ok(()));
+        assert_eq!(say(Lane::Heartbeat), Ok(()));
+        let leaves = || carrying.shared.next_to_leave().map(|it| it.0);
+        for lane in [Lane::Heartbeat, Lane::Forward, Lane::Digest] {
+            assert_eq!(leaves(), Some(lane));
+        }
+        assert_eq!(std::iter::from_fn(leaves).count(), LEAVING.items - 1);
+        assert!(is_stale(Lane::Heartbeat, Duration::from_millis(301)));
+        assert!(!is_stale(Lane::Heartbeat, Duration::from_millis(300)));
+        assert!(!is_stale(Lane::Forward, Duration::from_secs(9)));
     }
 
     #[test]

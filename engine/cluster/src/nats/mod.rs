@@ -112,7 +112,8 @@ pub enum NotStarted {
     System(#[from] std::io::Error),
 }
 
-/// The thread that speaks NATS. Dropping it lets the last messages leave and ends it; its ends then say so.
+/// The thread that speaks NATS. Dropping it lets the last messages leave, also those that
+/// [`Lanes`] took and did not hand over yet, for at most half a second, and ends it; its ends then say so.
 #[derive(Debug)]
 pub struct Nats {
     line: Line,
@@ -243,6 +244,7 @@ async fn work(
     });
     let client = options.connect(servers).await;
     let client = client.map_err(|why| why.to_string())?;
+    let last_messages = inside.carrying.last_messages();
     let mut tasks = JoinSet::new();
     start(&mut tasks, &client, &line, inside).await?;
     let result = tokio::select! {
@@ -250,7 +252,13 @@ async fn work(
         // An end that was dropped is no reason to end the others.
         failed = first_failure(&mut tasks) => Err(failed),
     };
-    let _ = tokio::time::timeout(LAST_WORDS, client.flush()).await;
+    let last_words = async {
+        if result.is_ok() {
+            last_messages.leave().await;
+        }
+        client.flush().await
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     result
 }
 
