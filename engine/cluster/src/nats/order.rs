@@ -10,6 +10,10 @@ const AHEAD: usize = 4_096;
 /// The most bytes of the records that wait for earlier ones.
 const AHEAD_BYTES: usize = 8 << 20;
 
+/// The records that can lie between the next one and one that is said to exist: more is a mistake, and would
+/// have what never comes asked for without end. At 1,000 groups a second it is 34 years.
+const DISTANCE: u64 = 1 << 40;
+
 /// Puts records in the order of their sequences, each once.
 ///
 /// Invariants: every key of `ahead` is at least `next` and at most `highest`; `bytes` is the sum of their
@@ -30,7 +34,7 @@ pub(crate) struct Order {
 pub(crate) enum Offered {
     /// It is kept.
     Kept,
-    /// It was there already, or has been passed on.
+    /// It was there already, has been passed on, or cannot be.
     Known,
     /// There is no room for it: it has to be fetched again.
     Dropped,
@@ -64,15 +68,21 @@ impl Order {
         self.highest
     }
 
-    /// Learns that a record exists.
+    /// Learns that a record exists. A sequence that cannot be is passed over.
     pub(crate) fn exists(&mut self, sequence: u64) {
-        self.highest = self.highest.max(sequence);
+        if self.can_be(sequence) {
+            self.highest = self.highest.max(sequence);
+        }
+    }
+
+    fn can_be(&self, sequence: u64) -> bool {
+        sequence.saturating_sub(self.next) <= DISTANCE
     }
 
     /// Takes a record. Records nearer to the next one displace those farther away.
     pub(crate) fn offer(&mut self, sequence: u64, record: Bytes) -> Offered {
         self.exists(sequence);
-        if sequence < self.next || self.ahead.contains_key(&sequence) {
+        if sequence < self.next || !self.can_be(sequence) || self.ahead.contains_key(&sequence) {
             return Offered::Known;
         }
         while sequence != self.next && !self.has_room(record.len()) {
@@ -106,6 +116,13 @@ impl Order {
         Some((sequence, record))
     }
 
+    /// Returns the first sequence from the next one on whose record is not here.
+    pub(crate) fn needs(&self) -> u64 {
+        let here = (self.next..).zip(self.ahead.keys());
+        let here = here.take_while(|(wanted, sequence)| wanted == *sequence);
+        self.next + here.count() as u64
+    }
+
     /// Returns the first stretch of records that exist and are not here.
     pub(crate) fn missing(&self) -> Option<Missing> {
         let mut from = self.next;
@@ -115,7 +132,7 @@ impl Order {
             match ahead.next() {
                 Some(sequence) if *sequence == from => from += 1,
                 Some(sequence) => break *sequence,
-                None => break self.highest + 1,
+                None => break self.highest.saturating_add(1),
             }
         };
         let count = end.saturating_sub(from);
@@ -156,6 +173,35 @@ mod tests {
         assert_eq!((order.missing(), order.ready()), (missing(6, 3), None));
         order.exists(7);
         assert_eq!(order.missing(), missing(6, 3));
+    }
+
+    #[test]
+    fn a_sequence_that_cannot_be_is_passed_over() {
+        let mut order = Order::new(3);
+        for sequence in [u64::MAX, 3 + DISTANCE + 1] {
+            order.exists(sequence);
+            assert_eq!(order.offer(sequence, record(1)), Offered::Known);
+            assert_eq!((order.missing(), order.highest()), (None, 0));
+        }
+        order.exists(3 + DISTANCE);
+        let count = DISTANCE + 1;
+        assert_eq!(order.missing(), Some(Missing { from: 3, count }));
+        // At the end of all numbers nothing overflows.
+        let mut order = Order::new(u64::MAX - 1);
+        order.exists(u64::MAX);
+        assert_eq!(order.missing().map(|it| it.from), Some(u64::MAX - 1));
+    }
+
+    #[test]
+    fn what_is_in_hand_is_not_needed() {
+        let mut order = Order::new(3);
+        assert_eq!(order.needs(), 3);
+        for (sequence, needs) in [(4, 3), (6, 3), (3, 5), (5, 7)] {
+            order.offer(sequence, record(1));
+            assert_eq!(order.needs(), needs, "{sequence}");
+        }
+        order.pop();
+        assert_eq!((order.next(), order.needs()), (4, 7));
     }
 
     #[test]

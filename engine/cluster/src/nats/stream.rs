@@ -261,6 +261,10 @@ pub(crate) fn read_any(
     let (Some(config), Some(state)) = (answer.config, answer.state) else {
         return Err(unclear("no config or no state"));
     };
+    // Its birth tells a stream from another of the same name: none is not another one.
+    if answer.created.is_empty() {
+        return Err(unclear("no time of creation"));
+    }
     let number = |name: &str| config.get(name).and_then(Value::as_i64).unwrap_or_default();
     let (leader, followers) = match answer.cluster {
         Some(cluster) => (cluster.leader, cluster.replicas),
@@ -366,7 +370,9 @@ mod tests {
             text: "why".into(),
         };
         assert_eq!(said(10_008), refused);
-        for bytes in [&b"{}"[..], b"", b"[]", b"\xff"] {
+        let unborn = String::from_utf8(answer(|_| ())).unwrap();
+        let unborn = unborn.replace("\"created\"", "\"x\"").into_bytes();
+        for bytes in [&unborn[..], b"{}", b"", b"[]", b"\xff"] {
             let unclear = read(&names(), bytes);
             assert!(matches!(unclear, Err(StreamError::Unclear(_))), "{bytes:?}");
         }

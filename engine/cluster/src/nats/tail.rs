@@ -477,7 +477,7 @@ impl Following<'_> {
         }
         let now = Instant::now();
         let answer = read_check(&self.parts.names, message);
-        self.check = match self.watch.judge(&answer, self.order.next(), now) {
+        self.check = match self.watch.judge(&answer, self.order.needs(), now) {
             Verdict::Fine { last } => {
                 self.order.exists(last);
                 self.last = last;

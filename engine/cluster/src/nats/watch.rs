@@ -133,7 +133,7 @@ impl Watch {
         }
     }
 
-    /// Judges an answer about the stream. The record `next` is the first that has not been passed on.
+    /// Judges an answer about the stream. The record `next` is the first that is not in hand.
     pub(crate) fn judge(
         &mut self,
         answer: &Result<StreamInfo, StreamError>,
@@ -160,7 +160,7 @@ impl Watch {
         if first > next {
             return Verdict::Stop(Stop::CutOff { first, next });
         }
-        if last + 1 < next {
+        if last.saturating_add(1) < next {
             return match self.shorter.again(now) {
                 true => Verdict::Stop(Stop::Shorter { last, next }),
                 false => Verdict::Unclear,
@@ -209,6 +209,7 @@ mod tests {
         assert_eq!(judge(None, info("a", 0, 0), 1), fine(0));
         assert_eq!(judge(Some("a"), info("a", 3, 9), 3), fine(9));
         assert_eq!(judge(Some("a"), info("a", 3, 9), 10), fine(9));
+        assert_eq!(judge(None, info("a", 3, u64::MAX), 9), fine(u64::MAX));
         let recreated = Stop::Recreated {
             was: "a".into(),
             is: "b".into(),
