@@ -144,13 +144,13 @@ fn users_at_three_gateways_share_conversations() {
     let codes = [&mut alice, &mut bob, &mut carol].map(|client| client.refused("send", &foreign));
     assert_eq!(codes, [codes[0]; 3]);
 
-    for at in 0..NODES.len() {
+    for (at, node) in NODES.into_iter().enumerate() {
         cluster.has_all_of(at, 0);
         let mut other = cluster.nodes[at].dial().connect("bob", "laptop");
         let page = other.done("history", &json!({"conversation": "g:eng"}));
-        assert_eq!(texts(&page), ["c", "b", "a"], "at {}", NODES[at]);
+        assert_eq!(texts(&page), ["c", "b", "a"], "at {node}");
         let page = other.done("history", &json!({"conversation": "u:alice:bob"}));
-        assert_eq!(texts(&page), ["from a to b", "back"], "at {}", NODES[at]);
+        assert_eq!(texts(&page), ["from a to b", "back"], "at {node}");
     }
 
     // A position of one node is good at another.
