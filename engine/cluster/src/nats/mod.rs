@@ -17,11 +17,11 @@
 //!   a record says which must be the last before it.
 //! - A subscription without room loses messages. Records have sequences, and the servers are asked every
 //!   second where the log ends; for other messages the loss is said.
-//! - Its own requests keep an entry each that never goes if no answer comes. [`asker`] does it with one
+//! - Its own requests keep an entry each that never goes if no answer comes. `asker` does it with one
 //!   subscription.
 //!
-//! The servers too have habits: a request for records may go to a server that is behind ([`fetch`] then asks the
-//! leader of the stream), a server that has just started may not know a stream for a moment ([`watch`] believes
+//! The servers too have habits: a request for records may go to a server that is behind (`fetch` then asks the
+//! leader of the stream), a server that has just started may not know a stream for a moment (`watch` believes
 //! it after a second), and the one that repeats a record does so just before it acknowledges it.
 
 mod asker;
