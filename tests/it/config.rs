@@ -295,6 +295,29 @@ fn names_can_be_listened_on() {
     );
 }
 
+/// Values of settings are printed and logged, so none of them may be a secret.
+#[test]
+fn addresses_of_nats_have_no_password() {
+    let node = |urls| {
+        Setup::bare()
+            .flag("dev-auth", "true")
+            .flag("cluster", "chat")
+            .flag("node", "a")
+            .flag("nats", urls)
+    };
+    let good = node("nats://127.0.0.1:4222,nats://127.0.0.1:4223").run("check-config");
+    assert!(good.status.success(), "{good:?}");
+    for urls in [
+        "nats://ann:hidden@127.0.0.1:4222",
+        "nats://127.0.0.1:4222,tls://hidden@127.0.0.1:4223",
+    ] {
+        let setup = node(urls);
+        check_refused(&setup, &["nats", "nats_credentials FILE"]);
+        let exit = setup.run("check-config");
+        assert!(!exit.stderr.contains("hidden"), "{}", exit.stderr);
+    }
+}
+
 #[test]
 fn empty_values_are_refused() {
     let base = Setup::bare().flag("dev-auth", "true");

@@ -86,8 +86,8 @@ impl Log for Replicated {
         self.committed = now();
         match verdict {
             Ok(Verdict::Counts(mark)) => {
-                let batch = writer.commit()?;
-                self.save(writer, &mark)?;
+                let batch = writer.commit().unwrap_or_else(|error| cannot_go_on(&error));
+                self.save(writer, &mark);
                 Ok(batch)
             }
             Ok(Verdict::HandedOver) | Err(_) => Err(LogError::HandedOver),
@@ -104,18 +104,31 @@ impl Log for Replicated {
 }
 
 impl Replicated {
-    /// Makes the store durable now and then, and keeps the mark of what it has.
-    fn save(&mut self, writer: &mut Writer, mark: &Mark) -> Result<(), CommitError> {
+    /// Makes the store durable now and then, and keeps the mark of what it has. What fails here says nothing about the
+    /// last commit: the log has it.
+    fn save(&mut self, writer: &mut Writer, mark: &Mark) {
         if self.saved.elapsed() < SAVE {
-            return Ok(());
+            return;
         }
-        writer.sync()?;
         self.saved = now();
-        if let Err(error) = self.disk.keep_mark(mark) {
+        if let Err(error) = writer.sync() {
+            tracing::warn!(%error, "cannot make the store durable: the next start takes more of the log again");
+        } else if let Err(error) = self.disk.keep_mark(mark) {
             tracing::warn!(%error, "cannot keep how far the store has the log: the next start takes more of the log again");
         }
-        Ok(())
     }
+}
+
+/// Ends the process: the log has a group that the store of the node that decided it did not take.
+///
+/// The next group of this node would begin where this one did, and the stores of the nodes would differ. After a start
+/// the node takes the group from the log.
+#[cold]
+fn cannot_go_on(error: &CommitError) -> ! {
+    tracing::error!(%error, "the store did not take what the log has");
+    panic!(
+        "the store did not take what the log has, so this gateway ends and another one leads: mend what the store lacks, and start it again ({error})"
+    );
 }
 
 #[expect(

@@ -532,7 +532,20 @@ impl Node {
             && Some(mark) != self.saved.1
             && self.chain.link().is_some()
         {
-            follower.close()?;
+            match follower.close() {
+                Err(error) if error.is_final() => {
+                    return self.halt(&format!(
+                        "the store has failed: start the gateway again ({error})"
+                    ));
+                }
+                // The mark stays behind the store, and is kept the next time.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot make the store durable for now");
+                    self.saved.0 = now;
+                    return Ok(());
+                }
+                Ok(()) => {}
+            }
             if let Err(error) = self.disk.keep_mark(&mark) {
                 tracing::warn!(%error, "cannot keep how far the store has the log: the next start takes more of the log again");
             }

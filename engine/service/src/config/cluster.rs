@@ -51,6 +51,14 @@ pub(super) fn check(layers: &mut Layers) {
         }
         return;
     }
+    let urls = layers.settings.nats.as_ref();
+    if urls.is_some_and(|urls| urls.0.contains('@')) {
+        // Values of settings are printed, and logged when they change.
+        layers.refuse(
+            "nats",
+            "must not have a user or a password: give them with nats_credentials FILE",
+        );
+    }
     const NOT_YET: &str =
         "not with --cluster yet: each node would do it for all, or know only its own users";
     if back_ends::tells(&layers.settings) {
