@@ -56,7 +56,7 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
     Ok(config.or_else(|why| Config::of_text(&settings).map_err(|_| why))?)
 }
 
-/// The same for commits that lack `Config::of_text`.
+/// Returns the configuration of the counted gateway, for commits that lack `Config::of_text`.
 #[cfg(feature = "settings-file")]
 fn config(folder: &Path) -> anyhow::Result<Config> {
     use trunkline::config::Settings;

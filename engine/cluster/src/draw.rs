@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-/// Returns random bytes that nobody can guess.
+/// Returns random bytes for secrets.
 ///
 /// # Errors
 /// The system has no `/dev/urandom`.
@@ -19,7 +19,7 @@ pub(crate) fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
 /// Returns a random number.
 ///
 /// # Errors
-/// Those of [`bytes`].
+/// The system has no `/dev/urandom`.
 pub(crate) fn number() -> std::io::Result<u64> {
     bytes().map(u64::from_le_bytes)
 }

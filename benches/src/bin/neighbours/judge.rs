@@ -174,8 +174,8 @@ pub(crate) mod tests {
         own_cores: 0.5,
     };
 
-    /// Latencies of a turn in microseconds on a machine that pauses: most are 200 to 600, and `slow` of a thousand
-    /// up to 4,000 more. `more` is added to each.
+    /// Latencies of a turn in microseconds, on a machine that pauses. Most latencies are 200 to 600. `slow` of a thousand
+    /// take up to 4,000 more. `more` is added to each latency.
     pub(crate) fn turn(draw: &mut Draw, slow: usize, more: u32) -> Vec<u32> {
         let mut latency = || {
             let quick = 200 + draw.below(400);

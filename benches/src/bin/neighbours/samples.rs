@@ -44,7 +44,7 @@ impl Samples {
         });
     }
 
-    /// Returns the rounds. There are none if the honest users had no processor for a whole turn: then nobody knows
+    /// Returns the rounds: none if the honest users had no processor for a whole turn, because it is not known then
     /// which turns belong together.
     pub(crate) fn rounds(&self) -> Vec<Round> {
         let of = |parts: &[Part]| -> Vec<_> {

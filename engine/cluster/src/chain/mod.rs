@@ -15,9 +15,9 @@
 //!    author is wrong, and its record is skipped, as it is by all other nodes.
 //!
 //! A record of rule 4 is one of another log; an epoch record in its place whose link does not fit; the next group with
-//! another link; or one whose author has taken an epoch or a group that this node has not seen. Of those that follow
-//! each other without a record that counts between them, the chain proves itself at the first, second, fourth, eighth and
-//! so on: many of them cost no more than reading the stream a few times.
+//! another link; or one whose author has taken an epoch or a group that this node has not seen. Such records may follow
+//! each other without a record that counts between them. The chain then proves itself at the first, second, fourth and
+//! eighth, and at each power of two. So a thousand such records cost ten readings of the stream behind the mark.
 //!
 //! Invariants, which hold between two calls:
 //!
@@ -44,9 +44,9 @@ use crate::node::Incarnation;
 /// A group that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// The epoch in which it was decided.
+    /// The epoch in which the group was decided.
     pub epoch: u64,
-    /// Its index in the log, from 1.
+    /// The index of the group in the log, from 1.
     pub index: u64,
     /// Wire time minus steady time of its author, in milliseconds.
     pub ahead: i64,

@@ -52,7 +52,7 @@
 //!
 //! # Messages between nodes
 //!
-//! They are not stored. Each begins with its sender ([`Sender`]):
+//! Messages between nodes are not stored. Each message begins with its sender ([`Sender`]):
 //!
 //! | bytes | what |
 //! |---|---|
