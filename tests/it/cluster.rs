@@ -295,6 +295,8 @@ fn a_leader_that_stops_in_order_hands_over() {
     let mut alice = cluster.connect(other, "alice");
     alice.send("bob", "before");
     cluster.nodes[leader].stop();
+    // Without that, another node leads as well, once the lease is over.
+    cluster.nodes[leader].logged("another node leads from now on");
     alice.send("bob", "after");
     let page = alice.done("history", &json!({"conversation": "u:alice:bob"}));
     assert_eq!(texts(&page), ["before", "after"]);
