@@ -15,8 +15,10 @@
 
 mod begin;
 mod disk;
+mod forwarding;
 mod log;
 mod node;
+mod roles;
 mod sequencing;
 mod status;
 mod stream;

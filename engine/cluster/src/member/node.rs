@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use trunkline_core::exchange::{CommandBatch, Commands, ToSequencer};
+use trunkline_core::exchange::{Commands, ToSequencer};
 use trunkline_core::follower::Follower;
-use trunkline_core::sequencer::{Ended, HandedOver};
+use trunkline_core::sequencer::HandedOver;
 use trunkline_core::told;
 use trunkline_storage::CommitError;
 
 use super::begin::Joined;
 use super::disk::Disk;
+use super::forwarding::{Intake, drop_foreign};
 use super::log::{Offer, SAVE, Verdict, now};
+use super::roles::Role;
 use super::sequencing::{FromSequencer, Sequencing};
 use super::status::{Numbers, Status};
 use super::units::Units;
 use super::wake::Knock;
 use crate::chain::{Chain, Mark};
 use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender};
-use crate::forward::Taking;
 use crate::lease::{Act, Lease, Timing};
 use crate::nats::{Lane, Lanes, Nats, Publisher, Tail, To};
 use crate::node::Incarnation;
@@ -38,9 +39,6 @@ const THERE: Duration = Duration::from_secs(1);
 /// The most lives of nodes whose heartbeats are remembered.
 const HEARD: usize = 1_024;
 
-/// The batches that the queue of commands holds at most.
-const QUEUE: usize = 1_024;
-
 /// A group that the leader has published, and not taken from the stream yet.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -50,14 +48,6 @@ pub(super) struct Flight {
     pub(super) after: u64,
     /// The number of the part that is on its way.
     pub(super) ticket: u64,
-}
-
-/// What a node does.
-pub(super) enum Role {
-    Follows(Box<Follower>, Commands),
-    Leads,
-    /// Between two roles, within one call.
-    Changes,
 }
 
 /// A node of a cluster.
@@ -77,7 +67,7 @@ pub(super) struct Node {
     pub(super) role: Role,
     pub(super) sequencing: Sequencing,
     /// A batch of the own sequencer that is not published yet.
-    offer: Option<Offer>,
+    pub(super) offer: Option<Offer>,
     pub(super) flight: Option<Flight>,
     /// The creation of the stream, which tells it from others of its name.
     created: String,
@@ -85,12 +75,8 @@ pub(super) struct Node {
     breaks: u64,
     /// The epoch and the number of the own epoch record that is on its way.
     pub(super) epoch_ticket: Option<(u64, u64)>,
-    /// What this node leads with; `None` if it does not.
-    pub(super) taking: Option<Taking>,
-    /// The numbers of the lives of nodes, in this epoch.
-    pub(super) lives: HashMap<Incarnation, u16>,
-    /// Batches of other nodes that the queue had no room for.
-    pub(super) overflow: VecDeque<Box<CommandBatch>>,
+    /// The commands of other nodes; `None` at a node that does not lead.
+    pub(super) intake: Option<Intake>,
     pub(super) units: Units,
     /// When a heartbeat of each life of a node was heard last.
     pub(super) heard: HashMap<Incarnation, Duration>,
@@ -150,9 +136,7 @@ impl Node {
             created: stream.created,
             breaks: 0,
             epoch_ticket: None,
-            taking: None,
-            lives: HashMap::new(),
-            overflow: VecDeque::new(),
+            intake: None,
             units,
             heard: HashMap::new(),
             numbers: Numbers::default(),
@@ -208,7 +192,8 @@ impl Node {
             wake = wake.min(again);
         }
         let mut within = wake.saturating_sub(now);
-        let is_short = !self.overflow.is_empty() || self.units.len() > 0 && !self.units.has_room();
+        let is_short = self.intake.as_ref().is_some_and(Intake::is_waiting)
+            || self.units.len() > 0 && !self.units.has_room();
         if is_short {
             within = within.min(SOON);
         }
@@ -255,36 +240,14 @@ impl Node {
         self.tail.follow(self.chain.next(), Some(created));
     }
 
-    /// Does what is due for the lease, and changes the role if the lease says so.
-    fn act(&mut self, now: Duration) -> Result<(), CommitError> {
-        let is_open = self.flight.is_some() || self.offer.is_some();
-        if self.status.is_leaving() && !is_open && self.has_others(now) {
-            let led = matches!(self.role, Role::Leads);
-            if led && let Some(act) = self.lease.step_down(now) {
-                tracing::info!("another node leads from now on");
-                self.carry_out(act);
-            }
-        }
-        while let Some(act) = self.lease.poll(now) {
-            self.carry_out(act);
-        }
-        // Nothing is decided in an epoch that this node has stopped leading. What is on its way counts or does not, and the
-        // stream says which.
-        if matches!(self.role, Role::Leads) && !self.lease.leads(now) && self.flight.is_none() {
-            self.give_back();
-            self.follow()?;
-        }
-        Ok(())
-    }
-
     /// Returns whether another node is there.
-    fn has_others(&self, now: Duration) -> bool {
+    pub(super) fn has_others(&self, now: Duration) -> bool {
         let is_there = |heard: &Duration| now.saturating_sub(*heard) < THERE;
         let mut others = self.heard.iter().filter(|(node, _)| **node != self.me);
         others.any(|(_, heard)| is_there(heard))
     }
 
-    fn carry_out(&mut self, act: Act) {
+    pub(super) fn carry_out(&mut self, act: Act) {
         match act {
             Act::Beat(beat) => {
                 let index = self.chain.mark().map_or(0, |mark| mark.index);
@@ -337,77 +300,6 @@ impl Node {
         }
     }
 
-    /// Ends the own sequencer, and follows.
-    pub(super) fn follow(&mut self) -> Result<(), CommitError> {
-        let (ended, commands) = match self.role {
-            Role::Leads => self.sequencing.end(&self.to),
-            Role::Follows(..) | Role::Changes => return Ok(()),
-        };
-        self.follow_after(ended, commands)
-    }
-
-    fn follow_after(
-        &mut self,
-        ended: Result<Ended, CommitError>,
-        commands: Commands,
-    ) -> Result<(), CommitError> {
-        self.taking = None;
-        self.lives.clear();
-        self.overflow.clear();
-        let left = match ended? {
-            Ended::HandedOver(left) => left,
-            Ended::Closed => unreachable!("the node keeps a sender of the queue"),
-        };
-        let mut follower = Follower::new(*left, told::Incarnation(self.me.number));
-        while let Some(batch) = follower.undecided(&commands) {
-            self.units.add(batch, &mut follower);
-        }
-        // What waits in the queue from other nodes comes again from them.
-        while self.units.has_room()
-            && let Some(mut batch) = commands.waiting()
-        {
-            drop_foreign(&mut batch);
-            self.units.add(batch, &mut follower);
-        }
-        self.role = Role::Follows(Box::new(follower), commands);
-        tracing::info!("this node follows");
-        Ok(())
-    }
-
-    /// Lets the own sequencer decide from now on.
-    pub(super) fn lead(&mut self, epoch: u64) {
-        let Role::Follows(mut follower, commands) =
-            std::mem::replace(&mut self.role, Role::Changes)
-        else {
-            unreachable!("a node follows before it leads");
-        };
-        let batches = self.units.take_back(&mut follower);
-        let mut parts = follower.lead();
-        for batch in batches {
-            parts.decide_first(batch, &commands);
-        }
-        // Commands of other nodes that have waited since this node led before come again from them.
-        for _ in 0..QUEUE {
-            let Some(mut batch) = commands.waiting() else {
-                break;
-            };
-            drop_foreign(&mut batch);
-            parts.decide_first(batch, &commands);
-        }
-        self.lives.clear();
-        {
-            // The first number is that of this node.
-            let mut nodes = self.sequencing.shared.nodes.lock();
-            nodes.clear();
-            nodes.push(told::Incarnation(self.me.number));
-        }
-        self.taking = Some(Taking::new(epoch));
-        self.sequencing.begin(parts, commands);
-        self.role = Role::Leads;
-        self.numbers.takeovers += 1;
-        tracing::info!(epoch, "this node leads");
-    }
-
     /// Looks at what the own sequencer offers.
     fn look_at_sequencer(&mut self, now: Duration) -> Result<(), CommitError> {
         while let Some(from) = self.sequencing.take() {
@@ -430,53 +322,6 @@ impl Node {
             self.lease.group_refused(now);
         }
         Ok(())
-    }
-
-    /// Gives the own sequencer its batch back: it is not in the log, or nobody will know.
-    pub(super) fn give_back(&mut self) {
-        if self.flight.take().is_some() || self.offer.take().is_some() {
-            self.sequencing.tell(Verdict::HandedOver);
-        }
-    }
-
-    /// Forwards the commands of the own clients, and lets the queue have those of others.
-    fn forward(&mut self, now: Duration) {
-        self.fill_queue();
-        let Role::Follows(follower, commands) = &mut self.role else {
-            return;
-        };
-        self.units.go_on(follower);
-        while self.units.has_room()
-            && let Some(mut batch) = commands.waiting()
-        {
-            drop_foreign(&mut batch);
-            self.units.add(batch, follower);
-        }
-        if self.is_stopped {
-            self.units.give_up(follower);
-            return;
-        }
-        let leader = self.lease.epoch().1;
-        while let Some((_, batch)) = self.units.poll(now) {
-            let bytes = batch.commands.iter().map(|it| it.bytes.len() as u64);
-            self.numbers.forwarded_bytes += bytes.sum::<u64>();
-            if leader.is_some() {
-                self.say(Lane::Forward, leader, Message::Batch(batch));
-            }
-        }
-        if let Role::Follows(follower, _) = &self.role {
-            self.units.settle_positions(follower);
-        }
-    }
-
-    /// Gives the own sequencer as many commands of other nodes as its queue has room for.
-    pub(super) fn fill_queue(&mut self) {
-        while let Some(batch) = self.overflow.pop_front() {
-            if let Err(batch) = self.to.try_send(batch) {
-                self.overflow.push_front(batch);
-                return;
-            }
-        }
     }
 
     /// Tells other threads about the node, and lets time pass.
@@ -581,11 +426,4 @@ impl Node {
         self.sequencing.close();
         Ok(())
     }
-}
-
-/// Removes the commands of other nodes, which will give them to the next leader.
-fn drop_foreign(batch: &mut CommandBatch) {
-    use trunkline_core::exchange::ReplyTo;
-    let is_own = |reply_to: &ReplyTo| !matches!(reply_to, ReplyTo::Remote(_));
-    batch.commands.retain(|command| is_own(&command.reply_to));
 }

@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use trunkline_core::exchange::CommandBatch;
-use trunkline_core::told;
 use trunkline_storage::CommitError;
 
 use super::log::{Offer, Verdict};
-use super::node::{Flight, Node, Role};
+use super::node::{Flight, Node};
+use super::roles::Role;
 use crate::chain::{Group, Step};
-use crate::envelope::{Batch, Draft, Message, Receipt, Received, Sender};
-use crate::forward::Verdict as Taken;
-use crate::nats::{Heard, Lane, Outcome, RECORD_MAX, Said};
+use crate::envelope::{Draft, Message, Received};
+use crate::nats::{Heard, Outcome, RECORD_MAX, Said};
 use crate::node::Incarnation;
 
 /// The most records that a node looks at in a turn.
 const RECORDS: usize = 256;
-
-/// The batches beyond the queue of commands at which a leader takes no more.
-const OVERFLOW: usize = 256;
 
 /// The most messages that a node takes in a turn.
 const MESSAGES: usize = 1_024;
@@ -234,54 +229,5 @@ impl Node {
             }
         }
         self.rest();
-    }
-
-    /// Gives the commands of another node to the own sequencer, if this node leads.
-    fn take_batch(&mut self, from: Sender, batch: &Batch, now: Duration) {
-        // What is ignored here comes again only after a while: it takes a queue that stays full to do so.
-        let has_room = self.overflow.len() < OVERFLOW && self.to.room() > 0;
-        let leads = matches!(self.role, Role::Leads) && self.lease.leads(now);
-        let Some(taking) = self.taking.as_mut().filter(|_| has_room && leads) else {
-            return;
-        };
-        let verdict = taking.judge(from.epoch, from.node, batch.number);
-        let number = taking.taken(from.node);
-        match verdict {
-            Taken::Take => {
-                let node = self.number_of(from.node);
-                for command in &batch.commands {
-                    match CommandBatch::carried(&command.bytes, node) {
-                        Some(batch) => self.overflow.push_back(batch),
-                        None => {
-                            tracing::warn!(node = %from.node, "commands of a node cannot be read: run the same version of the gateway on all nodes");
-                        }
-                    }
-                }
-            }
-            Taken::Known => {}
-            Taken::Ignore => return,
-            Taken::Renew => return self.lease.renew(now),
-        }
-        self.fill_queue();
-        let receipt = Receipt {
-            to: from.node.number,
-            number,
-        };
-        self.say(
-            Lane::Answers,
-            Some(from.node),
-            Message::BatchesCame(receipt),
-        );
-    }
-
-    /// Returns the number of a life of a node in this epoch.
-    fn number_of(&mut self, node: Incarnation) -> u16 {
-        // `Taking` takes no more lives than numbers.
-        let next = self.lives.len() as u16 + 1;
-        *self.lives.entry(node).or_insert_with(|| {
-            let mut nodes = self.sequencing.shared.nodes.lock();
-            nodes.push(told::Incarnation(node.number));
-            next
-        })
     }
 }

@@ -1,0 +1,117 @@
+//! The roles of a node: from one to the other, and when.
+
+use std::time::Duration;
+
+use trunkline_core::exchange::Commands;
+use trunkline_core::follower::Follower;
+use trunkline_core::sequencer::Ended;
+use trunkline_core::told;
+use trunkline_storage::CommitError;
+
+use super::forwarding::{Intake, drop_foreign};
+use super::log::Verdict;
+use super::node::Node;
+
+/// The batches that the queue of commands holds at most.
+const QUEUE: usize = 1_024;
+
+/// What a node does.
+pub(super) enum Role {
+    Follows(Box<Follower>, Commands),
+    Leads,
+    /// Between two roles, within one call.
+    Changes,
+}
+
+impl Node {
+    /// Ends the own sequencer, and follows.
+    pub(super) fn follow(&mut self) -> Result<(), CommitError> {
+        let (ended, commands) = match self.role {
+            Role::Leads => self.sequencing.end(&self.to),
+            Role::Follows(..) | Role::Changes => return Ok(()),
+        };
+        self.follow_after(ended, commands)
+    }
+
+    pub(super) fn follow_after(
+        &mut self,
+        ended: Result<Ended, CommitError>,
+        commands: Commands,
+    ) -> Result<(), CommitError> {
+        self.intake = None;
+        let left = match ended? {
+            Ended::HandedOver(left) => left,
+            Ended::Closed => unreachable!("the node keeps a sender of the queue"),
+        };
+        let mut follower = Follower::new(*left, told::Incarnation(self.me.number));
+        while let Some(batch) = follower.undecided(&commands) {
+            self.units.add(batch, &mut follower);
+        }
+        // What waits in the queue from other nodes comes again from them.
+        while self.units.has_room()
+            && let Some(mut batch) = commands.waiting()
+        {
+            drop_foreign(&mut batch);
+            self.units.add(batch, &mut follower);
+        }
+        self.role = Role::Follows(Box::new(follower), commands);
+        tracing::info!("this node follows");
+        Ok(())
+    }
+
+    /// Lets the own sequencer decide from now on.
+    pub(super) fn lead(&mut self, epoch: u64) {
+        let Role::Follows(mut follower, commands) =
+            std::mem::replace(&mut self.role, Role::Changes)
+        else {
+            unreachable!("a node follows before it leads");
+        };
+        let batches = self.units.take_back(&mut follower);
+        let mut parts = follower.lead();
+        for batch in batches {
+            parts.decide_first(batch, &commands);
+        }
+        // Commands of other nodes that have waited since this node led before come again from them.
+        for _ in 0..QUEUE {
+            let Some(mut batch) = commands.waiting() else {
+                break;
+            };
+            drop_foreign(&mut batch);
+            parts.decide_first(batch, &commands);
+        }
+        self.intake = Some(Intake::new(epoch, self.me, &self.sequencing));
+        self.sequencing.begin(parts, commands);
+        self.role = Role::Leads;
+        self.numbers.takeovers += 1;
+        tracing::info!(epoch, "this node leads");
+    }
+
+    /// Gives the own sequencer its batch back: it is not in the log, or nobody will know.
+    pub(super) fn give_back(&mut self) {
+        if self.flight.take().is_some() || self.offer.take().is_some() {
+            self.sequencing.tell(Verdict::HandedOver);
+        }
+    }
+
+    /// Does what is due for the lease, and changes the role if the lease says so.
+    pub(super) fn act(&mut self, now: Duration) -> Result<(), CommitError> {
+        let is_open = self.flight.is_some() || self.offer.is_some();
+        if self.status.is_leaving() && !is_open && self.has_others(now) {
+            let led = matches!(self.role, Role::Leads);
+            if led && let Some(act) = self.lease.step_down(now) {
+                tracing::info!("another node leads from now on");
+                self.carry_out(act);
+            }
+        }
+        while let Some(act) = self.lease.poll(now) {
+            self.carry_out(act);
+        }
+        // Nothing is decided in an epoch that this node has stopped leading. What is on its way counts or does not, and the
+        // stream says which.
+        if matches!(self.role, Role::Leads) && !self.lease.leads(now) && self.flight.is_none() {
+            self.give_back();
+            self.follow()?;
+        }
+        Ok(())
+    }
+}
