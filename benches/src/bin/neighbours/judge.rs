@@ -93,10 +93,6 @@ impl Beyond {
 pub(crate) struct Judged {
     pub(crate) rounds: usize,
     pub(crate) control_p99_ms: f64,
-    /// The control before the first attack.
-    pub(crate) first_control_p99_ms: f64,
-    /// The controls after attacks. What an attack leaves for seconds is in them.
-    pub(crate) later_control_p99_ms: f64,
     pub(crate) beside_p99_ms: f64,
     pub(crate) sink_p99_ms: Option<f64>,
     /// Against the control.
@@ -127,21 +123,18 @@ impl Judged {
 /// Judges rounds. Fewer than six decide nothing.
 pub(crate) fn judge(rounds: &[Round], rules: Rules) -> Judged {
     let outside = OUTSIDE / rules.looks().len() as f64;
-    let pool = |of: fn(&Round) -> &[u32], skipped| Pool::new(rounds.iter().skip(skipped).map(of));
-    let control = pool(|round| &round.control, 0);
-    let beside = pool(|round| &round.beside, 0);
-    let sink = pool(|round| round.sink.as_deref().unwrap_or_default(), 0);
+    let pool = |of: fn(&Round) -> &[u32]| Pool::new(rounds.iter().map(of));
+    let control = pool(|round| &round.control);
+    let beside = pool(|round| &round.beside);
+    let sink = pool(|round| round.sink.as_deref().unwrap_or_default());
     let has_sinks = !rounds.is_empty() && rounds.iter().all(|round| round.sink.is_some());
     let against = |alone| Beyond::of(&beside, alone, rounds.len(), outside);
     let beyond_control = against(&control);
     let beyond_sink = has_sinks.then(|| against(&sink));
     let sink_counts = has_sinks && rules.own_cores >= OWN_CORES;
-    let first = rounds.first().map(|round| round.control.as_slice());
     Judged {
         rounds: rounds.len(),
         control_p99_ms: control.millis_of_all(QUANTILE),
-        first_control_p99_ms: Pool::new(first).millis_of_all(QUANTILE),
-        later_control_p99_ms: pool(|round| &round.control, 1).millis_of_all(QUANTILE),
         beside_p99_ms: beside.millis_of_all(QUANTILE),
         sink_p99_ms: has_sinks.then(|| sink.millis_of_all(QUANTILE)),
         beyond_control,

@@ -15,6 +15,7 @@ mod gateway;
 mod honest;
 mod judge;
 mod latencies;
+mod lingering;
 mod measure;
 mod pen;
 mod power;

@@ -16,6 +16,7 @@ use crate::crew::{Crew, Tally};
 use crate::gateway::Gateway;
 use crate::honest::{Honest, Ledger};
 use crate::judge::{Judged, Round, Rules, judge};
+use crate::lingering::{Lingering, TURNS};
 use crate::samples::Samples;
 use crate::stage::Stage;
 use crate::turns::{Board, Turn};
@@ -48,10 +49,9 @@ pub(crate) fn measure(args: &Args, listed: &Listed) -> anyhow::Result<(Figures, 
         let (ledger, seen) = (joined(honest)?, seen?);
         let rounds = samples.rounds();
         let rules = seen.rules(args);
-        Ok((
-            figures(listed, &ledger, seen, judge(&rounds, rules)),
-            rounds,
-        ))
+        let (first, last) = (samples.of(Turn::First), samples.of(Turn::After));
+        let judged = (judge(&rounds, rules), Lingering::of(&first, &rounds, &last));
+        Ok((figures(listed, &ledger, seen, judged), rounds))
     })
 }
 
@@ -109,8 +109,8 @@ impl Seen {
     }
 }
 
-/// Rounds of control, attack, and the attacker's load elsewhere if the command line says so, until a look at them
-/// decides; then the memory, and a last control.
+/// Controls; then rounds of control, attack, and the attacker's load elsewhere if the command line says so, until a look
+/// at them decides; then the memory, and controls again.
 fn take_turns<'scope>(
     scope: &'scope Scope<'scope, '_>,
     args: &Args,
@@ -121,6 +121,7 @@ fn take_turns<'scope>(
     let time = Duration::from_secs_f64(args.seconds);
     let (mut seen, mut index) = (Seen::default(), 0.0);
     let looks = seen.rules(args).looks();
+    controls(board, Turn::First, time);
     for round in 1..=args.rounds {
         std::thread::sleep(WARM);
         board.begin(Turn::Before);
@@ -165,10 +166,18 @@ fn take_turns<'scope>(
         }
         std::thread::sleep(LOOK);
     }
-    board.begin(Turn::After);
-    std::thread::sleep(time);
-    board.begin(Turn::Between);
+    controls(board, Turn::After, time);
     Ok(seen)
+}
+
+/// Turns without an attacker, before the first attack or after the last one.
+fn controls(board: &Board, turn: Turn, time: Duration) {
+    for _ in 0..TURNS {
+        std::thread::sleep(WARM);
+        board.begin(turn);
+        std::thread::sleep(time);
+        board.begin(Turn::Between);
+    }
 }
 
 /// What the measuring thread sees of one attack.
@@ -249,8 +258,13 @@ fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<
     ended.map_err(|_| anyhow::anyhow!("a thread panicked"))?
 }
 
-fn figures(listed: &Listed, ledger: &Ledger, seen: Seen, judged: Judged) -> Figures {
-    let [before, attack, after, sink] = &ledger.turns;
+fn figures(
+    listed: &Listed,
+    ledger: &Ledger,
+    seen: Seen,
+    (judged, lingering): (Judged, Lingering),
+) -> Figures {
+    let [_, before, attack, after, sink] = &ledger.turns;
     Figures {
         attack: listed.name,
         about: listed.about,
@@ -258,6 +272,7 @@ fn figures(listed: &Listed, ledger: &Ledger, seen: Seen, judged: Judged) -> Figu
         after: Percentiles::of(after),
         beside: Percentiles::of(attack),
         judged,
+        lingering,
         sink: (sink.count() > 0).then(|| Percentiles::of(sink)),
         worst_second_ms: attack.worst_second(),
         in_time: attack.share_in_time(),

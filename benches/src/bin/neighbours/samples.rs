@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::judge::Round;
-use crate::turns::COUNTED;
+use crate::turns::{COUNTED, Turn};
 
 /// Nanoseconds of a microsecond.
 const MICROSECOND: u64 = 1_000;
@@ -47,12 +47,8 @@ impl Samples {
     /// Returns the rounds: none if the honest users had no processor for a whole turn, because it is not known then
     /// which turns belong together.
     pub(crate) fn rounds(&self) -> Vec<Round> {
-        let of = |parts: &[Part]| -> Vec<_> {
-            let parts = parts.iter().map(|part| part.latencies.clone());
-            parts.collect()
-        };
         let [controls, beside, sinks] =
-            self.with(|[before, attack, _, sink]| [of(before), of(attack), of(sink)]);
+            [Turn::Before, Turn::Attack, Turn::Sink].map(|turn| self.of(turn));
         let has_sinks = !sinks.is_empty();
         if controls.len() != beside.len() || has_sinks && sinks.len() != beside.len() {
             return Vec::new();
@@ -67,6 +63,15 @@ impl Samples {
         rounds.map(round).collect()
     }
 
+    /// Returns the latencies of a turn, each time that it came.
+    pub(crate) fn of(&self, turn: Turn) -> Vec<Vec<u32>> {
+        let Some(at) = turn.counted() else {
+            return Vec::new();
+        };
+        let of = |part: &Part| part.latencies.clone();
+        self.with(|turns| turns[at].iter().map(of).collect())
+    }
+
     fn with<T>(&self, look: impl FnOnce(&mut [Vec<Part>; COUNTED.len()]) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -75,7 +80,6 @@ impl Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turns::Turn;
 
     const MILLISECOND: u64 = 1_000_000;
 

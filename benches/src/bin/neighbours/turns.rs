@@ -7,18 +7,26 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 pub(crate) enum Turn {
     /// Nothing is counted.
     Between,
+    /// A control before the first attack.
+    First,
     /// The control of a round, before its attack.
     Before,
     /// The attack.
     Attack,
-    /// The control after all rounds.
+    /// A control after all rounds.
     After,
     /// The attacker's load goes to a server that does nothing.
     Sink,
 }
 
 /// The turns that are counted, in their order.
-pub(crate) const COUNTED: [Turn; 4] = [Turn::Before, Turn::Attack, Turn::After, Turn::Sink];
+pub(crate) const COUNTED: [Turn; 5] = [
+    Turn::First,
+    Turn::Before,
+    Turn::Attack,
+    Turn::After,
+    Turn::Sink,
+];
 
 impl Turn {
     /// Returns the digit of the turn in the text of messages.

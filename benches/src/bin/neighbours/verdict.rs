@@ -7,13 +7,10 @@ use crate::crew::Tally;
 use crate::honest::Harm;
 use crate::judge::Judged;
 use crate::latencies::Latencies;
+use crate::lingering::Lingering;
 
-/// How many milliseconds longer than before the control after the attacks may be at least.
-const MORE_MS: f64 = 0.3;
-
-/// How much slower the control after the attack may be than the one before it. Both take turns with
-/// the rest of the machine, so less than that is noise.
-const LINGERING: f64 = 2.0;
+/// How many milliseconds longer than before controls after attacks may be at least.
+pub(crate) const MORE_MS: f64 = 0.3;
 
 /// How much more memory than before is returned memory.
 const RETURNED: f64 = 1.2;
@@ -70,12 +67,14 @@ pub(crate) struct Figures {
     pub(crate) about: &'static str,
     /// The controls of all rounds.
     pub(crate) before: Percentiles,
-    /// The control after all rounds.
+    /// The controls after all rounds.
     pub(crate) after: Percentiles,
     /// The attacks of all rounds.
     pub(crate) beside: Percentiles,
     /// What the rounds say.
     pub(crate) judged: Judged,
+    /// What is left of the attack when it is over.
+    pub(crate) lingering: Lingering,
     /// While the attacker's load went to a server that does nothing, if that was asked for.
     pub(crate) sink: Option<Percentiles>,
     /// The largest 99th percentile of a second beside the attack.
@@ -110,15 +109,6 @@ impl Figures {
         self.judged.beside_p99_ms / self.judged.control_p99_ms
     }
 
-    /// Whether the honest users notice an attack when it is over: in the controls of later rounds, or in the
-    /// last one.
-    fn lingers(&self) -> bool {
-        let quiet = self.judged.first_control_p99_ms;
-        let most = (quiet * LINGERING).max(quiet + MORE_MS);
-        let later = self.after.p99_ms.max(self.judged.later_control_p99_ms);
-        self.judged.rounds > 0 && later > most
-    }
-
     /// Whether nothing is missed, and what the honest users noticed is not decided.
     pub(crate) fn is_undecided(&self, bounds: Bounds) -> bool {
         let is_open = bounds.attackers == 1 && self.judged.verdict == Verdict::Undecided;
@@ -138,7 +128,7 @@ impl Figures {
         let checks = [
             (is_alone && slow, "p99"),
             (!is_alone && self.in_time < SHARE, "share"),
-            (is_alone && self.lingers(), "lingers"),
+            (is_alone && self.lingering.is_felt(), "lingers"),
             (lost > 0, "lost"),
             (disordered > 0, "order"),
             (self.harm.unanswered > 0, "unanswered"),
@@ -196,6 +186,7 @@ pub(crate) mod tests {
             after: percentiles(1.0),
             beside: percentiles(1.2),
             judged: judged(1_200),
+            lingering: Lingering::default(),
             sink: None,
             worst_second_ms: 1.4,
             in_time: 1.0,
@@ -228,12 +219,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_attack_that_is_felt_in_the_next_control_lingers() {
+    fn an_attack_that_is_felt_in_later_controls_lingers() {
         let mut figures = whole();
-        figures.judged = judged_of([1, 5, 5, 5, 5, 5], 5_100);
+        figures.lingering.last_control_p99_ms = 5.0;
         assert_eq!(figures.misses(ALONE), ["lingers"]);
-        figures.judged = judged_of([1, 2, 1, 2, 1, 2], 2_100);
-        assert_eq!(figures.misses(ALONE), [""; 0]);
     }
 
     #[test]
@@ -244,14 +233,6 @@ pub(crate) mod tests {
         assert!(figures.is_undecided(ALONE));
         figures.harm.lost = 1;
         assert!(!figures.is_undecided(ALONE));
-    }
-
-    #[test]
-    fn an_attack_that_is_felt_later_lingers() {
-        let mut figures = whole();
-        figures.after = percentiles(500.0);
-        figures.judged = judged(300_000);
-        assert_eq!(figures.misses(ALONE), ["p99", "lingers"]);
     }
 
     #[test]

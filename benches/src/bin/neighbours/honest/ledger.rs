@@ -49,6 +49,7 @@ impl Ledger {
                 Latencies::new()?,
                 Latencies::new()?,
                 Latencies::new()?,
+                Latencies::new()?,
             ],
             samples: Samples::default(),
             harm: Harm::default(),
@@ -165,7 +166,7 @@ mod tests {
         }
         ledger.close(&mut person, 10).unwrap();
         assert_eq!((ledger.harm, ledger.waiting), (Harm::default(), 0));
-        assert_eq!(ledger.turns[1].count(), 3);
+        assert_eq!(ledger.turns[2].count(), 3);
     }
 
     #[test]
@@ -185,7 +186,7 @@ mod tests {
         person.answered = 2;
         ledger.close(&mut person, 1_000_000_005).unwrap();
         assert_eq!((ledger.harm.lost, ledger.harm.unanswered), (2, 1));
-        assert!(ledger.turns[1].millis(1.0) > 999.0);
+        assert!(ledger.turns[2].millis(1.0) > 999.0);
     }
 
     #[test]
