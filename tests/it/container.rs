@@ -115,20 +115,8 @@ fn copy(debian: &Debian, rest: &str) {
 const SECRET: &str = "/run/secrets/token_key";
 
 /// Returns what `deploy/compose.yaml` says; `None` where Python has nothing that reads YAML.
-#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
 fn composed() -> Option<Value> {
-    let mut python = scripts::python()?;
-    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
-    let file = std::fs::File::open(workspace().join("deploy/compose.yaml"));
-    python.args(["-c", script]).stdin(file.expect("the file"));
-    let output = python.output().expect("Python can be started");
-    let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("No module named 'yaml'") {
-        println!("skipped: no PyYAML (pip has it; tests/run installs it)");
-        return None;
-    }
-    assert!(output.status.success(), "{error}");
-    Some(serde_json::from_slice(&output.stdout).expect("JSON"))
+    scripts::yaml(&workspace().join("deploy/compose.yaml"))
 }
 
 /// Returns the settings that the compose file gives the gateway, as environment variables.

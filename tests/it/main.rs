@@ -23,6 +23,7 @@ mod chat;
 mod clients;
 mod clock;
 mod cluster;
+mod cluster_deploy;
 mod cluster_nats;
 mod command_costs;
 mod command_order;
