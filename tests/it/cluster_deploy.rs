@@ -19,7 +19,7 @@ const PORTS: u16 = 50;
 struct Local {
     script: Process,
     first: u16,
-    /// The gateways' processes.
+    /// The gateways' processes; none once the script has ended.
     gateways: Vec<Pid>,
 }
 
@@ -62,10 +62,11 @@ impl Local {
 
     /// Ends the script as Ctrl-C does, and looks that no gateway is left.
     fn stop(mut self) {
+        let gateways = std::mem::take(&mut self.gateways);
         self.script.signal(Signal::SIGINT);
         let exit = self.script.ended();
         assert!(exit.status.success(), "{}", exit.stderr);
-        for gateway in std::mem::take(&mut self.gateways) {
+        for gateway in gateways {
             assert!(kill(gateway, None).is_err(), "{gateway} is left");
         }
     }
@@ -74,7 +75,7 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         // A script that is killed would leave its servers.
-        if std::thread::panicking() {
+        if !self.gateways.is_empty() {
             self.script.signal(Signal::SIGTERM);
             self.script.ended();
         }
