@@ -191,10 +191,11 @@ impl ToldArgs {
 pub(crate) struct RunArgs {
     /// The name of a preset (see `loadgen presets`), a TOML file, or - for standard input
     pub(crate) scenario: String,
-    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without this option, a local gateway
-    /// is started for the run and stopped after it
-    #[arg(long, value_name = "URL")]
-    pub(crate) target: Option<String>,
+    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; or the nodes of a cluster with commas
+    /// between them, over which users are spread; without this option, a local gateway is started for
+    /// the run and stopped after it
+    #[arg(long, value_delimiter = ',', value_name = "URL")]
+    pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
     /// The protocol of a target that is another server: a peer (bun-chat, ws-chat, nats, jetstream,
@@ -202,9 +203,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PEER|FILE", requires = "target")]
     pub(crate) protocol: Option<String>,
     /// The control port of the target, http://HOST:PORT: its /metrics are compared with the counts of
-    /// this program
-    #[arg(long, value_name = "URL", requires = "target")]
-    pub(crate) control: Option<String>,
+    /// this program; with several targets, that of each of them
+    #[arg(long, value_delimiter = ',', value_name = "URL", requires = "target")]
+    pub(crate) control: Vec<String>,
     /// Metrics at --control whose sum is the work that the target puts off [default: those of the
     /// gateway]
     #[arg(

@@ -1,12 +1,12 @@
 //! The settings of a run: the command line over the scenario, checked against this machine.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+mod gateway;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
-use crate::control_port;
 use crate::debt;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::{self, Setup};
@@ -15,9 +15,9 @@ use crate::scenario::network::Network;
 use crate::scenario::protocol::{self, ProtocolKind};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{ExecutorKind, Scenario, WireEncoding, limits};
-use crate::tls::Trust;
 use crate::tokens::Signer;
 use crate::units::{Share, Span};
+pub(crate) use gateway::{Gateway, NamedTarget, Target, gateway, parse_target};
 
 /// The settings of a run.
 #[derive(Debug)]
@@ -37,75 +37,6 @@ pub(crate) struct RunSettings {
     pub(crate) debt: Vec<String>,
     /// With `--steady`, the least time of sending, after which it ends as soon as the server keeps up.
     pub(crate) steady: Option<Duration>,
-}
-
-/// The gateway that a run drives.
-#[derive(Debug)]
-pub(crate) enum Gateway {
-    /// A gateway that runs already.
-    Target {
-        url: String,
-        control: Option<SocketAddr>,
-        /// The trusted certificates; with them, connections use TLS.
-        tls: Option<Trust>,
-    },
-    /// A gateway that is started for the run.
-    Local(Setup),
-}
-
-impl Gateway {
-    /// Returns the address of the gateway. The port of a gateway that is not started yet is 0.
-    ///
-    /// # Errors
-    /// The host of the target is not found any more.
-    pub(crate) fn address(&self) -> Outcome<SocketAddr> {
-        match self {
-            Self::Target { url, .. } => Ok(parse_target(url).map_err(Failure::scenario)?.address),
-            Self::Local(_) => Ok(SocketAddr::from(([127, 0, 0, 1], 0))),
-        }
-    }
-
-    /// Returns whether connections to the gateway use TLS.
-    pub(crate) const fn has_tls(&self) -> bool {
-        match self {
-            Self::Target { tls, .. } => tls.is_some(),
-            Self::Local(setup) => setup.tls,
-        }
-    }
-}
-
-/// The parts of a WebSocket URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    pub(crate) host: String,
-    /// The path, if the URL has one.
-    path: Option<String>,
-    /// The URL begins with wss:// or mqtts://.
-    pub(crate) tls: bool,
-    /// The URL begins with ws:// or wss://.
-    pub(crate) websocket: bool,
-}
-
-/// The schemes of targets: whether there is TLS, and whether there is WebSocket.
-const SCHEMES: [(&str, bool, bool); 4] = [
-    ("ws://", false, true),
-    ("wss://", true, true),
-    ("mqtt://", false, false),
-    ("mqtts://", true, false),
-];
-
-impl Target {
-    /// Returns the path of the URL, or else this one.
-    pub(crate) fn path_or<'a>(&'a self, default: &'a str) -> &'a str {
-        self.path.as_deref().unwrap_or(default)
-    }
-
-    /// Returns the host without its port, as certificates name it.
-    pub(crate) fn name(&self) -> &str {
-        let name = self.host.rsplit_once(':').map_or(&*self.host, |it| it.0);
-        name.trim_start_matches('[').trim_end_matches(']')
-    }
 }
 
 /// Applies the options of a command line to a scenario that was read.
@@ -135,9 +66,8 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
     if let Some(program) = &setup.program {
         local_gateway::flags_of(program)?;
     }
-    let target = (args.target.as_deref(), &args.tls);
-    let gateway = gateway(target, args.control.as_deref(), setup)?;
-    if let (Gateway::Target { .. }, Some(fault)) = (&gateway, scenario.chaos.actions.first()) {
+    let gateway = gateway((&args.target, &args.tls), &args.control, setup)?;
+    if let (Gateway::Targets { .. }, Some(fault)) = (&gateway, scenario.chaos.actions.first()) {
         return Err(Failure::scenario(format!(
             "{fault}: loadgen can break only a gateway that it started: leave --target out, or the chaos"
         )));
@@ -170,7 +100,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
 /// Returns the metrics of the work that the server owes, where they can be asked for.
 fn debt(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Vec<String> {
     let control = match gateway {
-        Gateway::Target { control, .. } => control.is_some(),
+        Gateway::Targets { controls, .. } => !controls.is_empty(),
         Gateway::Local(_) => true,
     };
     match (control, scenario.protocol.kind) {
@@ -189,7 +119,7 @@ fn debt(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Vec<String> {
 /// The scenario has other executors than one of a constant rate, or nothing tells what the server owes.
 fn until_steady(loaded: &mut Loaded, args: &RunArgs, most: Span) -> Outcome<Duration> {
     let kind = loaded.scenario.protocol.kind;
-    if args.target.is_some() && args.control.is_none() {
+    if !args.target.is_empty() && args.control.is_empty() {
         return Err(Failure::scenario(
             "--steady: what the target puts off is not known: name its control port with --control",
         ));
@@ -230,11 +160,13 @@ fn until_steady(loaded: &mut Loaded, args: &RunArgs, most: Span) -> Outcome<Dura
 fn fits(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Outcome<()> {
     use ProtocolKind::{Mqtt, Trunkline};
     let kind = scenario.protocol.kind;
-    let websocket = match gateway {
-        Gateway::Target { url, .. } => {
-            Some(parse_target(url).map_err(Failure::scenario)?.websocket)
+    let (websocket, several) = match gateway {
+        Gateway::Targets { all, .. } => {
+            let first = all.first().map(|it| parse_target(&it.url));
+            let first = first.transpose().map_err(Failure::scenario)?;
+            (first.map(|it| it.websocket), all.len() > 1)
         }
-        Gateway::Local(_) => None,
+        Gateway::Local(_) => (None, false),
     };
     let why = match (kind, websocket) {
         (Trunkline, None | Some(true)) => return Ok(()),
@@ -250,36 +182,17 @@ fn fits(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Outcome<()> {
         _ if args.tls.token_key.is_some() => {
             format!("--token-key: kind = \"{kind}\" takes no tokens of the gateway: leave it out")
         }
+        _ if several => {
+            format!(
+                "--target: several targets are nodes of a cluster, and kind = \"{kind}\" has none: name one"
+            )
+        }
         _ if args.encoding.is_some() => {
             format!("--encoding: kind = \"{kind}\" has a form of its own: leave it out")
         }
         _ => return Ok(()),
     };
     Err(Failure::scenario(why))
-}
-
-/// Returns the gateway that the options name, or a local gateway to start.
-pub(crate) fn gateway(
-    (target, tls): (Option<&str>, &TlsArgs),
-    control: Option<&str>,
-    setup: Setup,
-) -> Outcome<Gateway> {
-    let Some(url) = target else {
-        return Ok(Gateway::Local(setup));
-    };
-    let target = parse_target(url).map_err(Failure::scenario)?;
-    if tls.tls_ca.is_some() && !target.tls {
-        let why = format!("--tls-ca: {url} does not use TLS: write wss://, or leave --tls-ca out");
-        return Err(Failure::scenario(why));
-    }
-    let trust = || Trust::new(tls.tls_ca.as_deref(), target.name());
-    let tls = target.tls.then(trust).transpose();
-    let control = control.map(control_port::address).transpose();
-    Ok(Gateway::Target {
-        url: url.to_owned(),
-        control: control.map_err(Failure::scenario)?,
-        tls: tls.map_err(Failure::scenario)?,
-    })
 }
 
 /// Reads what signs the tokens of users, if the options name it.
@@ -343,32 +256,6 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     client.source = args.source.clone().or(client.source.take());
     client.threads = args.threads.or(client.threads);
     Ok(())
-}
-
-/// Parses `ws://HOST:PORT/PATH`, `wss://HOST:PORT/PATH`, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
-///
-/// # Errors
-/// The URL has another form, or its host is not found.
-pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
-    let form = || format!("`{url}` is not a gateway: write ws://HOST:PORT/v1/ws, or wss://");
-    let mut schemes = SCHEMES.iter();
-    let found = schemes.find_map(|it| Some((it, url.strip_prefix(it.0)?)));
-    let (&(_, tls, websocket), rest) = found.ok_or_else(form)?;
-    let (host, path) = match rest.split_once('/') {
-        Some((host, path)) => (host, Some(format!("/{path}"))),
-        None => (rest, None),
-    };
-    let mut found = host
-        .to_socket_addrs()
-        .map_err(|why| format!("{}: {why}", form()))?;
-    let address = found.next().ok_or_else(form)?;
-    Ok(Target {
-        address,
-        host: host.to_owned(),
-        path,
-        tls,
-        websocket,
-    })
 }
 
 /// Returns the default folder of results: under `target/loadgen` if there is a `target` folder,
@@ -452,10 +339,18 @@ mod tests {
     fn what_cannot_work_is_refused() {
         let refused = |args| resolved(args).unwrap_err().exit.code();
         let target = |url: &str| RunArgs {
-            target: Some(url.into()),
+            target: url.split(',').map(str::to_owned).collect(),
             ..RunArgs::default()
         };
         assert_eq!(refused(target("http://127.0.0.1:1/")), 104);
+        for several in [
+            "ws://127.0.0.1:1,wss://127.0.0.1:2",
+            "ws://127.0.0.1:1/a,ws://127.0.0.1:2/b",
+            "ws://127.0.0.1:1,ws://127.0.0.1:1",
+            "ws://127.0.0.1:1,",
+        ] {
+            assert_eq!(refused(target(several)), 104, "{several}");
+        }
         assert_eq!(refused(target("ws://127.0.0.1")), 104);
         assert_eq!(
             refused(RunArgs {
@@ -499,26 +394,5 @@ mod tests {
             }),
             104
         );
-    }
-
-    #[test]
-    fn targets() {
-        let target = parse_target("ws://127.0.0.1:7700/v1/ws").unwrap();
-        assert_eq!(
-            (target.address.port(), target.path_or("/x")),
-            (7700, "/v1/ws")
-        );
-        let bare = parse_target("ws://127.0.0.1:7700").unwrap();
-        assert_eq!(bare.path_or("/v1/ws"), "/v1/ws");
-        assert_eq!(
-            parse_target("ws://[::1]:7700/x").unwrap().path_or("/"),
-            "/x"
-        );
-        let mqtt = parse_target("mqtts://127.0.0.1:8883").unwrap();
-        assert!(mqtt.tls && !mqtt.websocket && target.websocket);
-        let tls = |url| parse_target(url).unwrap();
-        assert!(!tls("ws://127.0.0.1:7700").tls && tls("wss://127.0.0.1:7700").tls);
-        assert_eq!(tls("wss://[::1]:7700").name(), "::1");
-        assert_eq!(tls("wss://localhost:7700").name(), "localhost");
     }
 }

@@ -121,6 +121,7 @@ impl<D: Dialogue> Client<D> {
         self.storms.record(device, StormLatency::Ack, took);
         let in_time = now <= self.phases.sending().until;
         self.count().acknowledged_in_time += u64::from(in_time);
+        self.connections.acknowledged(device);
     }
 
     /// Records that a message, which was due at `intended`, reached a device; `pushed` if the server

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SendWindow, Storm};
+use super::{SendWindow, Storm, TargetTally};
 use crate::check::Findings;
 use crate::clock::Nanos;
 use crate::stats::Latencies;
@@ -28,6 +28,8 @@ pub(crate) struct Measured {
     pub(crate) troubles: Vec<String>,
     /// The duration of making the groups.
     pub(crate) making: Nanos,
+    /// The use of each target, in the order of the command line.
+    pub(crate) targets: Vec<TargetTally>,
 }
 
 impl Measured {
@@ -42,6 +44,7 @@ impl Measured {
             storms: Vec::new(),
             troubles: Vec::new(),
             making: 0,
+            targets: Vec::new(),
         }
     }
 
@@ -63,6 +66,13 @@ impl Measured {
         self.making = self.making.max(other.making);
         self.troubles.extend(other.troubles);
         self.troubles.truncate(TROUBLES);
+        if self.targets.len() < other.targets.len() {
+            self.targets
+                .resize_with(other.targets.len(), TargetTally::default);
+        }
+        for (own, more) in self.targets.iter_mut().zip(other.targets) {
+            own.add(more);
+        }
         for storm in other.storms {
             let mut known = self.storms.iter_mut();
             match known.find(|it| it.number() == storm.number()) {

@@ -36,7 +36,6 @@ mod stages;
 mod storms;
 mod timer;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -51,11 +50,11 @@ use crate::exit::{Failure, Outcome};
 use crate::random::mix;
 use crate::scenario::network::Network;
 use crate::stats::{Counters, Latencies};
-use crate::tls::Trust;
 
 pub(crate) use board::Board;
 use busy::Busy;
-use connections::{Connections, Route};
+use connections::{Connections, Route, Spread};
+pub(crate) use connections::{Destination, TARGETS_MAX, TargetTally};
 pub(crate) use courier::{CourierJob, Speech, run as run_courier};
 use dialogue::Dialogue;
 use full::Full;
@@ -108,9 +107,8 @@ pub(crate) struct Job {
     pub(crate) steps: Vec<Step>,
     /// The board that all threads share.
     pub(crate) board: Arc<Board>,
-    pub(crate) target: SocketAddr,
-    /// The trusted certificates; with them, connections use TLS.
-    pub(crate) tls: Option<Trust>,
+    /// The gateways, one at least. Users are spread over them.
+    pub(crate) targets: Vec<Destination>,
     /// The addresses to connect from; the kernel chooses without.
     pub(crate) source: Option<Network>,
     /// Connections being opened at one time, at most.
@@ -228,9 +226,10 @@ impl<D: Dialogue> Client<D> {
     ) -> Outcome<Self> {
         let registry = event_loop.registry()?;
         // The place behind those of the users is for a helper of the dialogue.
-        let places = checker.roster().part().devices() as usize + 1;
+        let part = checker.roster().part();
+        let places = part.devices() as usize + 1;
+        let spread = Spread::new(job.targets, part);
         let route = Route {
-            target: job.target,
             source: job.source,
             thread: job.thread,
             threads: job.threads,
@@ -247,7 +246,7 @@ impl<D: Dialogue> Client<D> {
             },
             poll: event_loop.poll,
             timer: event_loop.timer,
-            connections: Connections::new(route, driver, registry, places, job.tls),
+            connections: Connections::new(route, driver, registry, places, spread),
             phases: Phases::new(job.steps),
             sends: Sends::default(),
             reconnects: Reconnects::new(mix(job.seed ^ RECONNECTS), job.reconnect_timeout),
@@ -280,6 +279,7 @@ impl<D: Dialogue> Client<D> {
             },
             troubles: self.reporter.into_first_trouble().into_iter().collect(),
             making: self.dialogue.prepared_in(),
+            targets: self.connections.into_tallies(),
         })
     }
 

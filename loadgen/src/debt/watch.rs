@@ -56,21 +56,24 @@ impl Shared {
 }
 
 impl DebtWatch {
-    /// Begins to ask for the sum of the metrics.
+    /// Begins to ask for the sum of the metrics, over all these control ports.
     ///
     /// # Errors
     /// No thread can be started.
-    pub(crate) fn start(control: SocketAddr, metrics: &[String], clock: Clock) -> Outcome<Self> {
+    pub(crate) fn start(
+        controls: Vec<SocketAddr>,
+        metrics: &[String],
+        clock: Clock,
+    ) -> Outcome<Self> {
         let shared = Arc::new(Shared::default());
         let (own, names) = (Arc::clone(&shared), metrics.to_vec());
         let ask = move || {
             let mut every = EVERY;
             while !own.over.load(Ordering::SeqCst) {
                 // A control port that does not answer now answers later, or the run fails anyway.
-                if let Some(owed) = control_port::exposed(control)
-                    .ok()
-                    .and_then(|it| it.sum_of(&names))
-                {
+                let owed =
+                    |control: &SocketAddr| control_port::exposed(*control).ok()?.sum_of(&names);
+                if let Some(owed) = controls.iter().map(owed).sum::<Option<f64>>() {
                     let at = clock.now();
                     every = own.push(Sample { at, owed }, every);
                 }

@@ -102,8 +102,8 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
         threads: scenario.client.threads.unwrap_or(cores),
         sizing: Sizing::of(&scenario),
         gateway: gateway(
-            (args.target.as_deref(), &args.tls),
-            args.control.as_deref(),
+            (args.target.as_slice(), &args.tls),
+            args.control.as_slice(),
             setup,
         )?,
         view: ViewArgs {

@@ -181,7 +181,7 @@ pub(super) fn text(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<St
 fn memory(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<String> {
     let ends = match run.gateway {
         Gateway::Local(_) => "both ends",
-        Gateway::Target { .. } => "what is on this machine",
+        Gateway::Targets { .. } => "what is on this machine",
     };
     let sessions = judged.counters.sessions_opened;
     let idle = seen.idle.map(|it| it.1);

@@ -56,7 +56,7 @@ impl About {
             title,
             gateway: match &run.gateway {
                 Gateway::Local(_) => format!("{url} (local)"),
-                Gateway::Target { .. } => url.to_owned(),
+                Gateway::Targets { .. } => url.to_owned(),
             },
             sessions: run.sizing.sessions,
             stages: stages.collect(),

@@ -85,7 +85,7 @@ impl About {
                 env("build"),
                 env("generator_threads")
             ),
-            self.gateway(),
+            self.gateway(summary),
             format!(
                 "{} (schema {}, seed {})",
                 shown(&summary["scenario"]),
@@ -101,13 +101,21 @@ impl About {
         ]
     }
 
-    fn gateway(&self) -> String {
+    fn gateway(&self, summary: &Value) -> String {
         let gateway = shown(&self.env["gateway"]);
         // Nothing in the page looks like a reference to elsewhere.
-        let gateway = gateway
-            .split_once("://")
-            .map_or(&*gateway, |(_, at)| at)
-            .to_owned();
+        let each = gateway.split(',');
+        let each = each.map(|url| url.split_once("://").map_or(url, |(_, at)| at));
+        let gateway = each.collect::<Vec<_>>().join(", ");
+        let used = summary["targets"].as_array().into_iter().flatten();
+        let used = used.map(|it| {
+            format!(
+                "{} sessions and {} acknowledged",
+                count(&it["sessions"]),
+                count(&it["acknowledged"])
+            )
+        });
+        let used = used.collect::<Vec<_>>().join(", ");
         let more = [
             ("gateway_shards", "shards"),
             ("gateway_durability", "durability"),
@@ -120,7 +128,11 @@ impl About {
                 Value::Bool(_) => format!(", {word}"),
                 value => format!(", {word} {}", shown(value)),
             });
-        gateway + &more.collect::<String>()
+        let gateway = gateway + &more.collect::<String>();
+        match used.is_empty() {
+            true => gateway,
+            false => format!("{gateway}; in this order {used}"),
+        }
     }
 
     /// Returns the executors, one after another.

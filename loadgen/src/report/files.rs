@@ -108,7 +108,7 @@ fn environment(run: &RunSettings, judged: &JudgedRun) -> Value {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     // The settings of the local gateway, given or chosen by it.
     let setup = match &run.gateway {
-        Gateway::Target { .. } => None,
+        Gateway::Targets { .. } => None,
         Gateway::Local(setup) => Some(setup),
     };
     json!({
@@ -125,10 +125,7 @@ fn environment(run: &RunSettings, judged: &JudgedRun) -> Value {
             true => run.threads,
             false => judged.agents.iter().map(|it| it.threads).sum(),
         },
-        "gateway": match &run.gateway {
-            Gateway::Target { url, .. } => url.clone(),
-            Gateway::Local(_) => "local".to_owned(),
-        },
+        "gateway": run.gateway.name(),
         "gateway_shards": setup.and_then(|setup| setup.shards),
         "gateway_durability": setup.and_then(|setup| setup.durability.as_deref()),
         "tls": run.gateway.has_tls(),

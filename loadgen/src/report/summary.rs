@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{broke, sessions};
 use crate::debt::Debt;
 use crate::health::Process;
-use crate::settings::{Gateway, RunSettings};
+use crate::settings::RunSettings;
 use crate::stats::{Counters, Metric, Percentiles};
 use crate::verdict::{JudgedRun, Sides};
 
@@ -110,10 +110,8 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         "schema": SCHEMA,
         "scenario": run.name,
         "seed": run.scenario.seed,
-        "target": match &run.gateway {
-            Gateway::Target { url, .. } => url,
-            Gateway::Local(_) => "local",
-        },
+        "target": run.gateway.name(),
+        "targets": judged.targets,
         "verdict": judged.exit.verdict(),
         "exit_code": judged.exit.code(),
         "counts": counts(c),

@@ -65,6 +65,7 @@ pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     }
     lines.push("              ack, e2e and send_lag count from the intended send time".into());
     lines.push(String::new());
+    lines.extend(targets(judged));
     lines.extend(sides(judged));
     lines.extend(agents::lines(judged));
     lines.push(String::new());
@@ -162,6 +163,19 @@ fn known(count: u64, us: u64) -> String {
         0 => NONE.to_owned(),
         _ => micros(us),
     }
+}
+
+/// Returns a line for each gateway, if there were several.
+fn targets(judged: &JudgedRun) -> Vec<String> {
+    let each = judged.targets.iter().map(|it| {
+        format!(
+            "target        {}: {} sessions opened, {} sends acknowledged",
+            it.target,
+            grouped(it.tally.sessions),
+            grouped(it.tally.acknowledged)
+        )
+    });
+    each.collect()
 }
 
 fn sides(judged: &JudgedRun) -> Vec<String> {

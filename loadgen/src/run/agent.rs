@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::conduct::{self, DrivenGateway, LOOK};
+use super::conduct::{self, LOOK};
 use super::couriers::Courier;
+use super::driven::DrivenGateway;
 use super::jobs::{Crew, Surroundings};
 use super::preflight::Fit;
 use super::signals;
@@ -215,7 +216,7 @@ impl Agent<'_> {
         let wss = plan.target.starts_with("wss://") || plan.target.starts_with("mqtts://");
         let args = RunArgs {
             scenario: plan.name.clone(),
-            target: Some(plan.target.clone()),
+            target: plan.target.split(',').map(str::to_owned).collect(),
             threads: Some(plan.threads.count),
             tls: TlsArgs {
                 tls_ca: self.args.tls_ca.clone().filter(|_| wss),
@@ -289,8 +290,7 @@ impl<'a> Playing<'a> {
         let board = Arc::new(part.crew.board());
         let surroundings = Surroundings {
             fit: part.fit,
-            target: &part.gateway.target,
-            tls: part.gateway.tls.as_ref(),
+            ends: &part.gateway.ends,
             clock: Clock::start(),
             board: &board,
         };

@@ -1,11 +1,12 @@
 //! One run, from the gateway's start to the verdict.
 
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::chaos::ChaosRunner;
+use super::driven::DrivenGateway;
+pub(crate) use super::driven::GatewayAccess;
 use super::groups;
 use super::jobs::{Crew, Surroundings};
 use super::preflight::{self, Fit, Need};
@@ -15,9 +16,8 @@ use super::workers::Workers;
 use crate::args::ToldArgs;
 use crate::client::{Board, Measured, SendWindow};
 use crate::clock::{Clock, Nanos, to_nanos};
-use crate::control_port::{self, Metrics};
 use crate::course::Course;
-use crate::debt::{self, Debt, DebtWatch};
+use crate::debt::{Debt, DebtWatch};
 use crate::events::Events;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
@@ -25,31 +25,15 @@ use crate::foreign;
 use crate::health::Cpu;
 use crate::live::Live;
 use crate::live::about::About;
-use crate::local_gateway::LocalGateway;
 use crate::output::say;
 use crate::prometheus::Exporter;
 use crate::report;
-use crate::scenario::protocol::ProtocolKind;
 use crate::scenario::validate::bounds;
-use crate::settings::{Gateway, RunSettings, Target, parse_target};
-use crate::suggest::similar;
-use crate::tls::Trust;
+use crate::settings::{Gateway, RunSettings};
 use crate::verdict::{self, Baseline, FaultRecord, JudgedRun, RunRecord, Sides};
 
 /// The time between two looks of the main thread at the others.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
-
-/// The time in which a target must accept the first connection.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The access to a run's gateway from outside: its process and its control port.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct GatewayAccess {
-    /// The process, if it is the run's own.
-    pub(crate) pid: Option<u32>,
-    /// The control port, where one is known.
-    pub(crate) control: Option<SocketAddr>,
-}
 
 /// Looks on while a run is conducted.
 pub(crate) trait Watch {
@@ -178,13 +162,15 @@ pub(crate) fn conduct(
     let aborted = stop.load(Ordering::Relaxed);
     let Show { course, watch, .. } = show;
     watch.end(aborted);
-    let after = driven.access().control.map(asking(run)).transpose();
-    let metrics = after.as_ref().ok().and_then(Option::as_ref);
+    let after = driven.asked(run);
+    let metrics = after.as_deref().unwrap_or_default();
     let sides = Sides::look(driven.local.as_ref(), &baseline, metrics);
+    let targets = driven.urls_of_each();
     let stopped = driven.local.map_or(Ok(()), |mut local| local.stop());
 
     let record = RunRecord {
         measured: ended.measured,
+        targets,
         agents: Vec::new(),
         between: None,
         faults: ended.faults,
@@ -225,116 +211,10 @@ pub(super) fn fit(run: &RunSettings, crew: &Crew<'_>, connections: u64) -> Outco
         target: run.gateway.address()?,
         tls: run.gateway.has_tls(),
         gateway: match &run.gateway {
-            Gateway::Target { .. } => None,
+            Gateway::Targets { .. } => None,
             Gateway::Local(setup) => Some(setup.shards),
         },
     })
-}
-
-/// The gateway that a run drives: a running one, or one that is started for the run.
-pub(super) struct DrivenGateway {
-    /// The process, if it was started for the run.
-    local: Option<LocalGateway>,
-    pub(super) url: String,
-    pub(super) target: Target,
-    /// The control port of a target, where the command line names one.
-    target_control: Option<SocketAddr>,
-    pub(super) tls: Option<Trust>,
-}
-
-impl DrivenGateway {
-    /// Starts a gateway, unless the run has a target.
-    ///
-    /// # Errors
-    /// The gateway does not start.
-    pub(super) fn start(run: &RunSettings) -> Outcome<Self> {
-        let (local, url, target_control, tls) = match &run.gateway {
-            Gateway::Target { url, control, tls } => (None, url.clone(), *control, tls.clone()),
-            Gateway::Local(setup) => {
-                let local = LocalGateway::start(room(run), setup)?;
-                let (url, trust) = (local.url.clone(), local.trust()?);
-                (Some(local), url, None, trust)
-            }
-        };
-        Ok(Self {
-            target: parse_target(&url).map_err(Failure::scenario)?,
-            local,
-            url,
-            target_control,
-            tls,
-        })
-    }
-
-    /// Returns the line that names the gateway.
-    pub(super) fn announcement(&self) -> String {
-        let how = match self.local {
-            Some(_) => " (local, started for this run)",
-            None => "",
-        };
-        format!("gateway: {}{how}", self.url)
-    }
-
-    /// Checks that something listens at the target, before anything else is tried.
-    pub(super) fn answers(&self) -> Outcome<()> {
-        if self.local.is_some() {
-            return Ok(());
-        }
-        let url = &self.url;
-        TcpStream::connect_timeout(&self.target.address, PATIENCE)
-            .map(drop)
-            .map_err(|why| {
-                Failure::preflight(format!(
-                    "nothing answers at {url}: {why}; start the gateway, or leave --target out to start a local one"
-                ))
-            })
-    }
-
-    /// Returns the access to the gateway from outside. A gateway that was started again is another
-    /// process with another control port.
-    pub(super) fn access(&self) -> GatewayAccess {
-        match &self.local {
-            Some(local) => GatewayAccess {
-                pid: Some(local.pid()),
-                control: Some(local.control),
-            },
-            None => GatewayAccess {
-                pid: None,
-                control: self.target_control,
-            },
-        }
-    }
-
-    /// Returns the gateway's counters now; `None` if its control port is unknown.
-    pub(super) fn metrics(&self, run: &RunSettings) -> Outcome<Option<Metrics>> {
-        let metrics = self.access().control.map(asking(run)).transpose();
-        let metrics = metrics.map_err(|why| {
-            Failure::preflight(format!(
-                "{why}; name the control port of the gateway at --target, or leave --control out"
-            ))
-        })?;
-        let Some(found) = metrics.as_ref().filter(|_| run.debt != debt::OURS) else {
-            return Ok(metrics);
-        };
-        let missing = |name: &&String| found.sum_of(std::slice::from_ref(*name)).is_none();
-        match run.debt.iter().find(missing) {
-            None => Ok(metrics),
-            Some(name) => {
-                let near = similar(name, found.names());
-                let near = near.map_or(String::new(), |it| format!("; did you mean `{it}`?"));
-                Err(Failure::preflight(format!(
-                    "--debt {name}: the target has no such metric{near}"
-                )))
-            }
-        }
-    }
-}
-
-/// Returns what asks a control port for its metrics: that of a gateway, or that of any server.
-pub(super) fn asking(run: &RunSettings) -> fn(SocketAddr) -> Result<Metrics, String> {
-    match run.scenario.protocol.kind {
-        ProtocolKind::Trunkline => control_port::metrics,
-        _ => control_port::exposed,
-    }
 }
 
 /// Makes the folder of the results. Removes the results of an earlier run.
@@ -356,13 +236,6 @@ pub(super) fn exporter(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<Opti
         watch.say(&[format!("metrics: {}", exporter.url())]);
     }
     Ok(exporter)
-}
-
-/// Connections that a gateway of the run's own has room for.
-fn room(run: &RunSettings) -> u64 {
-    // Sessions may reconnect before the gateway has noticed their end.
-    let twice = if run.scenario.has_returns() { 2 } else { 1 };
-    run.sizing.sessions * twice
 }
 
 /// Everything that looks on while the threads work.
@@ -437,10 +310,11 @@ pub(super) fn watch_debt(
 ) -> Outcome<Option<DebtWatch>> {
     let mut faults = run.scenario.chaos.actions.iter();
     let again = faults.any(|it| it.action.starts_again());
-    let control = gateway.access().control;
-    let control = control.filter(|_| !again && !run.debt.is_empty());
-    let start = |control| DebtWatch::start(control, &run.debt, clock);
-    control.map(start).transpose()
+    let controls = gateway.controls();
+    match again || run.debt.is_empty() || controls.is_empty() {
+        true => Ok(None),
+        false => DebtWatch::start(controls, &run.debt, clock).map(Some),
+    }
 }
 
 /// Runs the threads to their end, shows their progress, and breaks the gateway if the scenario asks
@@ -459,15 +333,14 @@ fn drive(
     let clock = Clock::start();
     let surroundings = Surroundings {
         fit,
-        target: &gateway.target,
-        tls: gateway.tls.as_ref(),
+        ends: &gateway.ends,
         clock,
         board: &board,
     };
     let about = About::of(
         run,
         show.watch.title(run),
-        &gateway.url,
+        &gateway.urls(),
         &crew.steps_of_one(),
     );
     let jobs = (0..crew.threads()).map(|thread| crew.job(thread, &surroundings));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use trunkline_proto::Encoding;
 
+use super::driven::End;
 use super::groups::{self, ThreadGroups};
 use super::preflight::Fit;
 use crate::agents::ThreadRange;
@@ -29,8 +30,7 @@ use crate::scenario::protocol::wording::Wording;
 use crate::scenario::{ABRUPT, AWAY, Executor, ExecutorKind, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
-use crate::settings::{RunSettings, Target};
-use crate::tls::Trust;
+use crate::settings::RunSettings;
 use crate::tokens::Signer;
 
 /// Connections being opened at one time, all threads together, unless the scenario has
@@ -57,8 +57,8 @@ pub(super) struct Crew<'a> {
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) fit: Fit,
-    pub(super) target: &'a Target,
-    pub(super) tls: Option<&'a Trust>,
+    /// The gateways, one at least.
+    pub(super) ends: &'a [End],
     pub(super) clock: Clock,
     pub(super) board: &'a Arc<Board>,
 }
@@ -133,16 +133,15 @@ impl<'a> Crew<'a> {
         let seed = mix(scenario.seed ^ u64::from(first + thread) << 32);
         let (client, checks) = (&scenario.client, &scenario.checks);
         let connecting_max = client.connecting_max.unwrap_or(CONNECTING_MAX) / of;
-        let Surroundings { fit, target, .. } = *surroundings;
+        let Surroundings { fit, ends, .. } = *surroundings;
         Job {
             steps: self.steps(&part, &groups, seed),
             thread,
             threads: count,
             clock: surroundings.clock,
-            play: self.play(&part, &groups, target, seed),
+            play: self.play(&part, &groups, ends, seed),
             board: Arc::clone(surroundings.board),
-            target: target.address,
-            tls: surroundings.tls.cloned(),
+            targets: ends.iter().map(End::destination).collect(),
             source: fit.source,
             connecting_max: connecting_max.max(1) as usize,
             connect_timeout: to_nanos(client.connect_timeout.0.0),
@@ -163,15 +162,14 @@ impl<'a> Crew<'a> {
     ) -> Option<CourierJob> {
         let (client, checks) = (&self.run.scenario.client, &self.run.scenario.checks);
         let seed = mix(self.run.scenario.seed ^ COURIERS ^ u64::from(seat.place) << 32);
-        let Surroundings { fit, target, .. } = *surroundings;
+        let Surroundings { fit, ends, .. } = *surroundings;
         Some(CourierJob {
             seat,
             run: self.population.run.clone(),
             clock: surroundings.clock,
-            speech: self.speech(target, seed).filter(|_| seat.has_others())?,
+            speech: self.speech(ends, seed).filter(|_| seat.has_others())?,
             board: Arc::clone(surroundings.board),
-            target: target.address,
-            tls: surroundings.tls.cloned(),
+            targets: ends.iter().map(End::destination).collect(),
             source: fit.source,
             connect_timeout: to_nanos(client.connect_timeout.0.0),
             drain: to_nanos(checks.drain.0),
@@ -182,8 +180,10 @@ impl<'a> Crew<'a> {
 
     /// Returns the driver of a session; `None` if the scenario describes none, which its validation does
     /// not let pass.
-    fn speech(&self, to: &Target, seed: u64) -> Option<Speech> {
+    fn speech(&self, ends: &[End], seed: u64) -> Option<Speech> {
         let scenario = &self.run.scenario;
+        // All have the same scheme and path, and several have the gateway's own protocol.
+        let to = &ends.first()?.target;
         let (protocol, host) = (&scenario.protocol, to.host.clone());
         let wording = match protocol.kind {
             ProtocolKind::Trunkline => {
@@ -192,7 +192,8 @@ impl<'a> Crew<'a> {
                     WireEncoding::Proto => Encoding::Proto,
                 };
                 let path = to.path_or("/v1/ws").to_owned();
-                let driver = Trunkline::new(host, path, encoding, seed);
+                let hosts = ends.iter().map(|it| it.target.host.clone()).collect();
+                let driver = Trunkline::new(hosts, path, encoding, seed);
                 return Some(Speech::Trunkline(driver, self.run.signer.clone()));
             }
             ProtocolKind::Mqtt => {
@@ -209,9 +210,9 @@ impl<'a> Crew<'a> {
     }
 
     /// Returns the protocol of a thread; `None` if the scenario describes none.
-    fn play(&self, part: &Part, groups: &ThreadGroups, to: &Target, seed: u64) -> Option<Play> {
+    fn play(&self, part: &Part, groups: &ThreadGroups, ends: &[End], seed: u64) -> Option<Play> {
         let checker = || self.plain(part, groups);
-        Some(match self.speech(to, seed)? {
+        Some(match self.speech(ends, seed)? {
             Speech::Trunkline(driver, signer) => {
                 let play = self.trunkline(part, groups, driver, signer);
                 Play::Trunkline(Box::new(play))
@@ -533,14 +534,13 @@ mod tests {
         let run = settings(EXECUTORS, 2);
         let crew = Crew::new(&run);
         let board = Arc::new(crew.board());
-        let target = crate::settings::parse_target("ws://127.0.0.1:1").unwrap();
+        let ends = [End::of("ws://127.0.0.1:1".into(), None).unwrap()];
         let surroundings = Surroundings {
             fit: Fit {
                 private_tables: false,
                 source: None,
             },
-            target: &target,
-            tls: None,
+            ends: &ends,
             clock: Clock::start(),
             board: &board,
         };

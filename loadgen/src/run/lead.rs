@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::conduct::{self, DrivenGateway, LOOK, Show, Watch, tell, unfinished};
+use super::conduct::{self, LOOK, Show, Watch, tell, unfinished};
+use super::driven::DrivenGateway;
 use super::groups;
 use super::jobs::{self, Crew};
 use super::party::{KNOWN_IN, Member, Party};
@@ -56,7 +57,7 @@ pub(crate) fn lead(
     let about = About::of(
         run,
         format!("{} on {} agents", watch.title(run), wanted.count),
-        &gateway.url,
+        &gateway.urls(),
         &steps,
     );
     let mut show = Show {
@@ -85,14 +86,11 @@ pub(crate) fn lead(
         .fold(SendWindow::NONE, SendWindow::with);
     let debt = show.debt.take();
     let debt = debt.and_then(|it| it.finish(sending, clock, &stop));
-    let after = gateway
-        .access()
-        .control
-        .map(conduct::asking(run))
-        .transpose();
-    let metrics = after.as_ref().ok().and_then(Option::as_ref);
+    let after = gateway.asked(run);
+    let metrics = after.as_deref().unwrap_or_default();
     let sides = Sides::look(None, &baseline, metrics);
     let mut record = record(run, members, sides, show.course);
+    record.targets = gateway.urls_of_each();
     record.debt = debt.filter(|_| !aborted);
     record.aborted = aborted;
     let mut judged = verdict::judge(run, record);
@@ -134,11 +132,8 @@ fn prepared(
         name: run.name.clone(),
         users: users.clone(),
         scenario,
-        target: match &run.gateway {
-            crate::settings::Gateway::Target { url, .. } => url.clone(),
-            // The command line asks for a target beside --agents.
-            crate::settings::Gateway::Local(_) => String::new(),
-        },
+        // The command line asks for targets beside --agents.
+        target: run.gateway.name(),
         threads: ThreadRange::whole(all),
         // Each agent gets its own, like its threads.
         seat: Seat { place: 0, of: 1 },
@@ -272,6 +267,7 @@ fn record(run: &RunSettings, members: Vec<Member>, mut sides: Sides, course: Cou
     sides.played_by(process, before);
     RunRecord {
         measured: Vec::new(),
+        targets: Vec::new(),
         agents,
         between: Between::of(&couriers, run.scenario.protocol.acknowledges()),
         faults: Vec::new(),

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 mod chaos;
 pub(crate) mod conduct;
 mod couriers;
+mod driven;
 mod groups;
 mod jobs;
 pub(crate) mod lead;

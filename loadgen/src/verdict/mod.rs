@@ -4,6 +4,7 @@ mod agents;
 pub(crate) mod doubts;
 mod fault_record;
 mod sides;
+mod targets;
 mod thresholds;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(crate) use agents::{AgentRecord, AgentResult};
 use doubts::Evidence;
 pub(crate) use fault_record::FaultRecord;
 pub(crate) use sides::{Agreement, Baseline, Sides};
+pub(crate) use targets::TargetResult;
 use thresholds::rate;
 
 /// The records of a run after its threads have ended.
@@ -30,6 +32,8 @@ use thresholds::rate;
 pub(crate) struct RunRecord {
     /// The measurements of each thread.
     pub(crate) measured: Vec<Measured>,
+    /// The URL of each gateway.
+    pub(crate) targets: Vec<String>,
     /// The machines that played the run, if it was not this one.
     pub(crate) agents: Vec<AgentRecord>,
     /// The messages between those machines, if there are several.
@@ -59,6 +63,8 @@ pub(crate) struct JudgedRun {
     /// The seconds before sending in which groups were made.
     pub(crate) making: f64,
     pub(crate) health: Health,
+    /// The use of each gateway, if there were several.
+    pub(crate) targets: Vec<TargetResult>,
     /// The machines that played the run, if it was not this one.
     pub(crate) agents: Vec<AgentResult>,
     /// The messages between those machines, if there are several.
@@ -96,6 +102,7 @@ pub(crate) struct JudgedRun {
 pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let RunRecord {
         mut measured,
+        targets,
         agents,
         between,
         faults,
@@ -116,6 +123,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         storms,
         troubles: mut notes,
         making,
+        targets: tallies,
     } = Measured::whole(measured);
     // A courier that was told to stop did not wait for what was under way.
     let couriers = between.as_ref().filter(|_| !aborted && !short);
@@ -168,6 +176,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         exit,
         doubts,
         not_checked: not_checked(run, between.as_ref()),
+        targets: targets::results(targets, &tallies),
         agents,
         between,
         acknowledges,
@@ -218,7 +227,7 @@ fn not_checked(run: &RunSettings, between: Option<&Between>) -> Vec<String> {
         ));
     }
     match (&run.gateway, run.debt.is_empty()) {
-        (Gateway::Target { control: None, .. }, _) if !foreign => all.push(
+        (Gateway::Targets { controls, .. }, _) if controls.is_empty() && !foreign => all.push(
             "the counters of the gateway and the work that it puts off: --control names its control port".into(),
         ),
         (_, true) if foreign => all.push(

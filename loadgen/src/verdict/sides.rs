@@ -22,13 +22,13 @@ pub(crate) struct Baseline {
     /// The process of a gateway that was started for the run.
     gateway: Option<Process>,
     generator: Process,
-    /// The gateway's counters, where its control port is known.
-    metrics: Option<Metrics>,
+    /// The counters of each gateway, where its control port is known.
+    metrics: Vec<Metrics>,
 }
 
 impl Baseline {
     /// Reads the use of both sides now.
-    pub(crate) fn look(local: Option<&LocalGateway>, metrics: Option<Metrics>) -> Self {
+    pub(crate) fn look(local: Option<&LocalGateway>, metrics: Vec<Metrics>) -> Self {
         Self {
             gateway: local.map(LocalGateway::used),
             generator: Process::look(std::process::id()),
@@ -57,9 +57,12 @@ pub(crate) struct Sides {
     pub(super) began_again: bool,
 }
 
+/// The counter that each node of a cluster has whole.
+const STORED: &str = "messages stored";
+
 /// The counters of the gateway that must agree with those of this program.
 pub(super) const COUNTED: [(&str, &str); 4] = [
-    ("messages stored", "trunkline_messages_total"),
+    (STORED, "trunkline_messages_total"),
     ("send replies", "trunkline_acks_total"),
     (
         "message pushes",
@@ -76,19 +79,25 @@ impl Sides {
     pub(crate) fn look(
         local: Option<&LocalGateway>,
         baseline: &Baseline,
-        metrics_after: Option<&Metrics>,
+        metrics_after: &[Metrics],
     ) -> Self {
-        let (before, metrics_before) = (baseline.gateway, baseline.metrics.as_ref());
-        let began_again = local.is_none()
-            && metrics_after
-                .zip(metrics_before)
-                .is_some_and(|(after, before)| after.began_again(before));
+        let (before, metrics_before) = (baseline.gateway, &*baseline.metrics);
+        let began_again = local.is_none() && { metrics_after.iter().zip(metrics_before) }
+            .any(|(after, before)| after.began_again(before));
         // Of another process than before, a difference means nothing.
-        let metrics_before = metrics_before.filter(|_| !began_again);
-        let difference = |name: &str| Some(metrics_after?.get(name)? - metrics_before?.get(name)?);
-        let memory = |metrics: Option<&Metrics>| {
-            let bytes = metrics?.get("process_resident_memory_bytes")?;
-            Some(bytes as u64)
+        let metrics_before = if began_again { &[] } else { metrics_before };
+        let differences = |name: &str| -> Option<Vec<f64>> {
+            let pairs = metrics_after.iter().zip(metrics_before);
+            let each = pairs.map(|(after, before)| Some(after.get(name)? - before.get(name)?));
+            { each.collect::<Option<Vec<_>>>() }.filter(|it| !it.is_empty())
+        };
+        let difference = |name: &str| differences(name).map(|it| it.iter().sum::<f64>());
+        let memory = |metrics: &[Metrics]| {
+            let each = metrics
+                .iter()
+                .map(|it| it.get("process_resident_memory_bytes"));
+            let bytes = each.sum::<Option<f64>>()?;
+            (!metrics.is_empty()).then_some(bytes as u64)
         };
         let gateway = match (local, before) {
             (Some(local), Some(before)) => {
@@ -103,7 +112,14 @@ impl Sides {
                 rss_bytes: memory(metrics_after).unwrap_or(0),
             }),
         };
-        let counted = COUNTED.map(|(_, name)| difference(name).map(|n| n as u64));
+        let counted = COUNTED.map(|(what, name)| {
+            let counted = match what {
+                // Each node of a cluster stores all messages, some sooner than others.
+                STORED => differences(name)?.into_iter().reduce(f64::max),
+                _ => difference(name),
+            };
+            counted.map(|n| n as u64)
+        });
         // Of a gateway that was started again the baseline is another process's.
         let one_process = local.is_none_or(|local| local.spent() == 0.0);
         Self {

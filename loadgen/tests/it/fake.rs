@@ -22,8 +22,9 @@ use crate::fake_world::World;
 #[derive(Debug)]
 pub(crate) struct Fake {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    listener: Option<JoinHandle<()>>,
+    /// The addresses at which it listens; the first is its own, the others are like further nodes.
+    addresses: Vec<SocketAddr>,
+    listeners: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -53,15 +54,31 @@ impl Shared {
 impl Fake {
     /// Starts a fake on a free port.
     pub(crate) fn start(conduct: Conduct) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a listener has an address");
+        Self::start_nodes(conduct, 1)
+    }
+
+    /// Starts a fake on this many free ports: nodes of a cluster that share everything.
+    pub(crate) fn start_nodes(conduct: Conduct, nodes: usize) -> Self {
         let shared = Arc::new(Shared {
             world: Mutex::new(World::new(conduct)),
             sockets: Mutex::default(),
             over: AtomicBool::new(false),
         });
-        let own = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
+        let listen = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listeners: Vec<_> = (0..nodes).map(listen).collect();
+        let address = |it: &TcpListener| it.local_addr().expect("a listener has an address");
+        let addresses = listeners.iter().map(address).collect();
+        let listeners = listeners.into_iter().map(|it| Self::listen(&shared, it));
+        Self {
+            listeners: listeners.collect(),
+            shared,
+            addresses,
+        }
+    }
+
+    fn listen(shared: &Arc<Shared>, listener: TcpListener) -> JoinHandle<()> {
+        let own = Arc::clone(shared);
+        std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if own.over.load(Ordering::SeqCst) {
                     return;
@@ -76,17 +93,18 @@ impl Fake {
                 // Ends with its socket.
                 std::thread::spawn(move || serve(&shared, stream));
             }
-        });
-        Self {
-            shared,
-            address,
-            listener: Some(thread),
-        }
+        })
     }
 
     /// Returns the URL at which the fake listens.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/v1/ws", self.address)
+        format!("ws://{}/v1/ws", self.addresses[0])
+    }
+
+    /// Returns the URLs of all nodes, with commas between them.
+    pub(crate) fn urls(&self) -> String {
+        let urls = self.addresses.iter().map(|it| format!("ws://{it}/v1/ws"));
+        urls.collect::<Vec<_>>().join(",")
     }
 
     /// Sends a Pong, which has no effect, on every connection, and cuts all connections.
@@ -115,9 +133,9 @@ impl Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.listener.take() {
+        for (address, thread) in self.addresses.iter().zip(self.listeners.drain(..)) {
+            // Wakes the listener.
+            let _ = TcpStream::connect(address);
             let _ = thread.join();
         }
         self.shared.cut_all();

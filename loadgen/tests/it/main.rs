@@ -36,6 +36,7 @@ mod report;
 mod sessions;
 mod side;
 mod starved;
+mod targets;
 mod tls;
 mod tokens;
 mod troubles;

@@ -6,10 +6,10 @@
 mod conn;
 mod open;
 mod socket;
+mod spread;
 mod tls;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -20,20 +20,20 @@ use crate::clock::Nanos;
 use crate::driver::text::TextDriver;
 use crate::driver::{Broken, Driver, Event, Line};
 use crate::scenario::network::Network;
-use crate::tls::Trust;
 
 use conn::Conn;
 pub(super) use conn::ConnectionState;
 pub(super) use socket::Progress;
+pub(super) use spread::Spread;
+pub(crate) use spread::{Destination, TARGETS_MAX, TargetTally};
 use tls::Sealing;
 
 /// Sessions closed per turn, so that reading never starves.
 const CLOSES: u32 = 256;
 
-/// The target of a thread's connections, and their source addresses.
+/// The source addresses of a thread's connections, and how they are opened.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
-    pub(super) target: SocketAddr,
     /// The addresses to connect from; the kernel chooses without.
     pub(super) source: Option<Network>,
     /// The number of the thread. Each thread has its own source addresses.
@@ -48,6 +48,7 @@ pub(super) struct Route {
 /// The connections of a thread, by device.
 pub(super) struct Connections<D: Driver> {
     route: Route,
+    spread: Spread,
     driver: D,
     registry: Registry,
     conns: Vec<Option<Conn<D>>>,
@@ -91,17 +92,18 @@ pub(super) struct CloseTurn {
 }
 
 impl<D: Driver> Connections<D> {
-    /// Makes a set without connections for this many devices. With `trust`, connections use TLS.
+    /// Makes a set without connections for this many devices, which go to these targets.
     pub(super) fn new(
         route: Route,
         driver: D,
         registry: Registry,
         devices: usize,
-        trust: Option<Trust>,
+        spread: Spread,
     ) -> Self {
         Self {
             conns: (0..devices).map(|_| None).collect(),
-            sealing: trust.map(|trust| Sealing::new(trust, devices)),
+            sealing: spread.has_tls().then(|| Sealing::new(devices)),
+            spread,
             route,
             driver,
             registry,
@@ -111,6 +113,21 @@ impl<D: Driver> Connections<D> {
             dirty: Vec::new(),
             unread: Vec::new(),
         }
+    }
+
+    /// Returns the place in the list of targets of the one to which a device connects.
+    pub(super) fn target_of(&self, device: u32) -> usize {
+        self.spread.place(device)
+    }
+
+    /// Notes that a send of a device was acknowledged.
+    pub(super) fn acknowledged(&mut self, device: u32) {
+        self.spread.acknowledged(device);
+    }
+
+    /// Returns the use of each target, once the connections are not needed any more.
+    pub(super) fn into_tallies(self) -> Vec<TargetTally> {
+        self.spread.into_tallies()
     }
 
     /// Returns the number of devices, with or without a connection.

@@ -26,8 +26,9 @@ impl<D: Driver> Connections<D> {
     /// # Errors
     /// No socket can be made, or the target cannot be reached.
     pub(in crate::client) fn begin(&mut self, now: Nanos, device: u32) -> io::Result<()> {
-        if let Some(sealing) = &mut self.sealing {
-            sealing.begin(device).map_err(io::Error::other)?;
+        self.spread.begin(device);
+        if let (Some(sealing), Some(trust)) = (&mut self.sealing, &self.spread.target(device).tls) {
+            sealing.begin(trust, device).map_err(io::Error::other)?;
         }
         let stream = self.open_socket(device)?;
         let halves = [
@@ -60,7 +61,7 @@ impl<D: Driver> Connections<D> {
     }
 
     fn open_socket(&self, device: u32) -> io::Result<mio::net::TcpStream> {
-        let target = self.route.target;
+        let target = self.spread.target(device).address;
         let socket = Socket::new(
             Domain::for_address(target),
             Type::STREAM,
@@ -139,6 +140,7 @@ impl<D: Driver> Connections<D> {
         conn.state = ConnectionState::Open;
         let opening = conn.opening.take()?;
         self.connecting -= 1;
+        self.spread.opened(device);
         Some(Opened {
             begun: opening.begun,
             asked: opening.since,

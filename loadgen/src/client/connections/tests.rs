@@ -1,7 +1,7 @@
 //! Connections to a listener of the test's own.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
@@ -26,10 +26,14 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
-        let route = route(listener.local_addr().unwrap());
-        let driver = Trunkline::new("here".into(), "/v1/ws".into(), Encoding::Json, 1);
+        let destination = Destination {
+            address: listener.local_addr().unwrap(),
+            tls: None,
+        };
+        let spread = Spread::of_one(vec![destination], 0);
+        let driver = Trunkline::new(vec!["here".into()], "/v1/ws".into(), Encoding::Json, 1);
         Self {
-            connections: Connections::new(route, driver, registry, devices, None),
+            connections: Connections::new(route(), driver, registry, devices, spread),
             poll,
             listener,
             counters: Counters::default(),
@@ -78,9 +82,8 @@ impl Rig {
     }
 }
 
-fn route(target: SocketAddr) -> Route {
+fn route() -> Route {
     Route {
-        target,
         source: None,
         thread: 0,
         threads: 1,
@@ -146,7 +149,8 @@ fn a_session_opens_step_by_step_and_is_closed_with_a_frame() {
     let mut rig = Rig::new(1);
     let mut peer = rig.connect(0, 5);
     assert_eq!(rig.connections.connected(7, 0), Some(5));
-    rig.connections.write(0, Trunkline::upgrade);
+    rig.connections
+        .write(0, |driver, line| driver.upgrade(line, 0));
     assert_eq!(rig.connections.take_dirty(), [0]);
     rig.connections.flush(0, &mut rig.counters).unwrap();
     let request = heard(&mut peer);
@@ -188,7 +192,8 @@ fn a_refusal_says_why_and_when_to_come_again() {
     let mut rig = Rig::new(1);
     let mut peer = rig.connect(0, 0);
     rig.connections.connected(0, 0);
-    rig.connections.write(0, Trunkline::upgrade);
+    rig.connections
+        .write(0, |driver, line| driver.upgrade(line, 0));
     peer.write_all(b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\nlater")
         .unwrap();
     let mut answer = rig.read(0);

@@ -16,7 +16,6 @@ const PIECE: usize = 64 << 10;
 
 /// The TLS state of a thread.
 pub(super) struct Sealing {
-    trust: Trust,
     /// The TLS state of each device; `None` without a connection.
     conns: Vec<Option<Box<Sealed>>>,
     /// Encrypted bytes from the gateway: first those that the connection kept, then those just
@@ -32,17 +31,16 @@ struct Sealed {
 }
 
 impl Sealing {
-    pub(super) fn new(trust: Trust, devices: usize) -> Self {
+    pub(super) fn new(devices: usize) -> Self {
         Self {
-            trust,
             conns: (0..devices).map(|_| None).collect(),
             buffer: vec![0; READ],
         }
     }
 
-    /// Begins a connection. Its first record waits for the socket.
-    pub(super) fn begin(&mut self, device: u32) -> Result<(), TlsError> {
-        let mut tls = self.trust.begin()?;
+    /// Begins a connection to a target that is trusted by `trust`. Its first record waits for the socket.
+    pub(super) fn begin(&mut self, trust: &Trust, device: u32) -> Result<(), TlsError> {
+        let mut tls = trust.begin()?;
         let mut out = Vec::new();
         tls.receive(&mut [], &mut [], &mut out)?;
         self.conns[device as usize] = Some(Box::new(Sealed { tls, out }));

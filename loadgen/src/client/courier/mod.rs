@@ -3,14 +3,13 @@
 
 mod voice;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mio::{Events, Token};
 
-use super::connections::{Connections, Progress, Route};
+use super::connections::{Connections, Destination, Progress, Route, Spread};
 use super::reports::RunStage;
 use super::{Board, Loop, READ, TIMER};
 use crate::clock::{Clock, Nanos, SECOND};
@@ -22,7 +21,6 @@ use crate::driver::template::Template;
 use crate::exit::Outcome;
 use crate::scenario::network::Network;
 use crate::stats::Counters;
-use crate::tls::Trust;
 use crate::tokens::Signer;
 use voice::{DEVICE, Own, Plain, Voice, Word};
 
@@ -46,9 +44,8 @@ pub(crate) struct CourierJob {
     pub(crate) speech: Speech,
     /// Tells what the users do.
     pub(crate) board: Arc<Board>,
-    pub(crate) target: SocketAddr,
-    /// The trusted certificates; with them, the connection uses TLS.
-    pub(crate) tls: Option<Trust>,
+    /// The gateways. The courier is at one of them, by its seat.
+    pub(crate) targets: Vec<Destination>,
     /// The addresses to connect from; the kernel chooses without.
     pub(crate) source: Option<Network>,
     /// The session must be open within this time.
@@ -86,7 +83,7 @@ struct Common {
     board: Arc<Board>,
     seat: Seat,
     route: Route,
-    tls: Option<Trust>,
+    targets: Vec<Destination>,
     connect_timeout: Nanos,
     drain: Nanos,
     acknowledges: bool,
@@ -100,14 +97,13 @@ impl Common {
             board: job.board,
             seat: job.seat,
             route: Route {
-                target: job.target,
                 source: job.source,
                 thread: 0,
                 threads: 1,
                 connecting_max: 1,
                 seed: job.seed,
             },
-            tls: job.tls,
+            targets: job.targets,
             connect_timeout: job.connect_timeout,
             drain: job.drain,
             acknowledges: job.acknowledges,
@@ -145,9 +141,10 @@ struct Courier<V: Voice> {
 impl<V: Voice> Courier<V> {
     fn new(common: Common, event_loop: Loop, voice: V, driver: V::Driver) -> Outcome<Self> {
         let registry = event_loop.registry()?;
-        let (route, tls) = (common.route.clone(), common.tls.clone());
+        let route = common.route.clone();
+        let spread = Spread::of_one(common.targets.clone(), common.seat.place as usize);
         Ok(Self {
-            connections: Connections::new(route, driver, registry, 1, tls),
+            connections: Connections::new(route, driver, registry, 1, spread),
             report: CourierReport::new(common.seat),
             common,
             event_loop,

@@ -92,7 +92,8 @@ impl Voice for Own {
     type Driver = Trunkline;
 
     fn connect(&mut self, connections: &mut Connections<Trunkline>) {
-        connections.write(DEVICE, Trunkline::upgrade);
+        let target = connections.target_of(DEVICE);
+        connections.write(DEVICE, |driver, line| driver.upgrade(line, target));
     }
 
     fn open(&mut self, connections: &mut Connections<Trunkline>) -> bool {

@@ -27,6 +27,7 @@ use super::reconnects::Return;
 use super::{Client, READ_BACK};
 use crate::check::{Checker, Departure, Judge};
 use crate::clock::{Nanos, SECOND};
+use crate::driver::Line;
 use crate::driver::gateway::Trunkline;
 use crate::driver::websocket::Payload;
 use crate::tokens::Signer;
@@ -113,7 +114,9 @@ impl Dialogue for Full {
     }
 
     fn connected(client: &mut Client<Self>, device: u32) {
-        client.connections.write(device, Trunkline::upgrade);
+        let target = client.connections.target_of(device);
+        let upgrade = |driver: &mut Trunkline, line: Line<'_, _, _>| driver.upgrade(line, target);
+        client.connections.write(device, upgrade);
     }
 
     fn ready(client: &mut Client<Self>, _now: Nanos, device: u32) {

@@ -17,8 +17,8 @@ use catch_up::CatchUp;
 /// The driver of the gateway's own protocol.
 #[derive(Debug)]
 pub(crate) struct Trunkline {
-    /// The Host header of the upgrade.
-    host: String,
+    /// The Host header of the upgrade, for each target.
+    hosts: Vec<String>,
     /// The path of the upgrade.
     path: String,
     encoding: Encoding,
@@ -37,10 +37,10 @@ pub(crate) struct Session {
 }
 
 impl Trunkline {
-    /// Makes the driver of a thread.
-    pub(crate) fn new(host: String, path: String, encoding: Encoding, seed: u64) -> Self {
+    /// Makes the driver of a thread, whose targets have these hosts.
+    pub(crate) fn new(hosts: Vec<String>, path: String, encoding: Encoding, seed: u64) -> Self {
         Self {
-            host,
+            hosts,
             path,
             encoding,
             masks: Masks::new(seed),
@@ -52,10 +52,11 @@ impl Trunkline {
         self.encoding
     }
 
-    /// Appends the request for the upgrade.
-    pub(crate) fn upgrade(&mut self, line: Line<'_, Upgrade, Session>) {
+    /// Appends the request for the upgrade to the target at this place.
+    pub(crate) fn upgrade(&mut self, line: Line<'_, Upgrade, Session>, target: usize) {
         if let Some(upgrade) = line.opening {
-            let (host, path, key) = (&self.host, &self.path, upgrade.key());
+            let host = self.hosts.get(target).map_or("", String::as_str);
+            let (path, key) = (&self.path, upgrade.key());
             handshake::write_request(line.out, host, path, &key, self.encoding);
         }
     }
