@@ -1,6 +1,7 @@
 //! The command line as typed. This module only parses; `settings` resolves the result.
 
 mod agents;
+mod faults;
 mod gate;
 mod peers;
 mod plan;
@@ -19,6 +20,7 @@ use crate::scenario::threshold::Wanted;
 use crate::scenario::variables::Variable;
 use crate::units::{Compress, Rate, Share, Span};
 pub(crate) use agents::{AgentArgs, ManyArgs, WantedAgents};
+pub(crate) use faults::FaultsArgs;
 pub(crate) use gate::GateArgs;
 pub(crate) use peers::PeersArgs;
 pub(crate) use plan::PlanArgs;
@@ -85,6 +87,8 @@ pub(crate) enum Verb {
     Run(Box<RunVerb>),
     /// Play parts of runs that another machine leads (`loadgen run --agents N --nats URL`)
     Agent(AgentArgs),
+    /// Bring random faults on a cluster under load, one after another, and print what each kind cost
+    Faults(FaultsArgs),
     /// Find the highest message rate that holds the thresholds of a scenario
     FindMax(Box<FindMaxArgs>),
     /// Open many sessions, hold them with light traffic, and measure memory and CPU per session
@@ -253,6 +257,10 @@ pub(crate) struct RunArgs {
     /// Another build of loadgen, whose gateway is the local one [default: the gateway in this program]
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     pub(crate) gateway: Option<PathBuf>,
+    /// The program of the NATS servers of a cluster that the run starts ([cluster] in the scenario)
+    /// [default: TRUNKLINE_NATS_SERVER, or nats-server in PATH]
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    pub(crate) nats_server: Option<PathBuf>,
     /// The durability of the local gateway: sync, interval:MS or os [default: that of the gateway]
     #[arg(long, value_name = "LEVEL", conflicts_with = "target", value_parser = durability)]
     pub(crate) durability: Option<String>,
@@ -266,8 +274,10 @@ pub(crate) struct RunArgs {
     /// The folder with the results of an earlier run, to which thresholds with a percentage are relative
     #[arg(long, value_name = "DIR")]
     pub(crate) baseline: Option<PathBuf>,
-    /// Break the local gateway at a time after the start of sending: kill-gateway@30s,
-    /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
+    /// Break what the run started at a time after the start of sending: kill-gateway@30s,
+    /// restart-gateway@30s or pause-gateway@30s+2s; of a cluster kill-node:b@30s, stop-node:leader@30s+5s,
+    /// restart-node:all@30s, pause-node:b@30s+2s, partition:b@30s+5s, full-disk:b@30s+5s,
+    /// kill-nats:1@30s, stop-nats:1@30s+5s or pause-nats:1@30s+2s; may be given several times
     #[arg(long, value_name = "WHAT@TIME")]
     pub(crate) chaos: Vec<Fault>,
     /// Limits of the generator's health in place of those of the scenario, such as

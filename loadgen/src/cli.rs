@@ -10,12 +10,14 @@ use clap::Parser;
 use crate::args::{Args, RunVerb, Verb};
 use crate::compare;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::faults;
 use crate::files;
 use crate::find_max;
 use crate::gate;
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::output::{self, say};
+use crate::own_process;
 use crate::peers;
 use crate::plan;
 use crate::recheck;
@@ -30,7 +32,7 @@ use crate::settings;
 /// Runs the program. The first argument is the name of the program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(code) = local_gateway::is_one(&args) {
+    if let Some(code) = local_gateway::is_one(&args).or_else(|| own_process::is_one(&args)) {
         return code;
     }
     let parsed = match Args::try_parse_from(&args) {
@@ -48,6 +50,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match parsed.verb {
         Verb::Run(args) => run_scenario(*args),
         Verb::Agent(args) => agent::run(&args),
+        Verb::Faults(args) => faults::run(&args),
         Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Compare(args) => compare::run(&args),

@@ -11,6 +11,9 @@ use crate::foreign::safe_line;
 /// The time limit for an answer of the control port.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The time limit for the answer whether a gateway is ready.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The longest answer that is read, in bytes.
 const LONGEST: u64 = 4 << 20;
 
@@ -108,19 +111,8 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
 /// # Errors
 /// The server cannot be reached, or its answer is not as expected.
 pub(crate) fn exposed(control: SocketAddr) -> Result<Metrics, String> {
-    let get = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&control, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        // HTTP/1.0: the answer ends with the connection and is not chunked.
-        let request = format!("GET /metrics HTTP/1.0\r\nHost: {control}\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.take(LONGEST).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
     let fail = |why: &str| format!("no metrics at http://{control}/metrics: {why}");
-    let answer = get().map_err(|why| fail(&in_words(&why)))?;
+    let answer = get(control, "/metrics", PATIENCE).map_err(|why| fail(&in_words(&why)))?;
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .filter(|(head, _)| head.starts_with("HTTP/"))
@@ -130,6 +122,25 @@ pub(crate) fn exposed(control: SocketAddr) -> Result<Metrics, String> {
         return Err(fail(&format!("the answer is `{line}`")));
     }
     Ok(Metrics::parse(body))
+}
+
+/// Returns whether a gateway says that it is ready.
+pub(crate) fn is_ready(control: SocketAddr) -> bool {
+    let answer = get(control, "/readyz", SOON).unwrap_or_default();
+    answer.split(' ').nth(1) == Some("200")
+}
+
+/// Asks a control port, and returns the whole answer.
+fn get(control: SocketAddr, path: &str, patience: Duration) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&control, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    // HTTP/1.0: the answer ends with the connection and is not chunked.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {control}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(LONGEST).read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Returns why there is no answer, in words. The operating system reports a timeout as "would

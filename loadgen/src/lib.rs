@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `cli` | picks the command and turns its outcome into an exit code |
 //! | `gate` | is a command of its own: counts instructions and bytes, and compares two builds by runs |
-//! | `find_max`, `hold`, `recheck`, `compare`, `peers`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compare servers, compute a plan without a run |
+//! | `find_max`, `faults`, `hold`, `recheck`, `compare`, `peers`, `plan` | are separate commands: search for a rate by many runs, break clusters in many runs, hold idle sessions, judge results again, compare results, compare servers, compute a plan without a run |
 //! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results; leads a run of several machines, or plays a part of one |
 //! | `agents` | what the machines of one run tell each other, over NATS |
 //! | `baseline` | puts figures of an earlier run in the place of relative thresholds |
@@ -39,16 +39,20 @@ mod debt;
 mod driver;
 mod events;
 mod exit;
+mod faults;
 mod files;
 mod find_max;
 mod foreign;
 mod gate;
 mod health;
 mod hold;
+mod kept_port;
 mod live;
+mod local_cluster;
 mod local_gateway;
 mod membership;
 mod output;
+mod own_process;
 mod peers;
 mod plan;
 mod population;

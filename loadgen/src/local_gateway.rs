@@ -8,20 +8,17 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use socket2::{Domain, Socket, Type};
-
 pub(crate) use trunkline::{doctor, manual};
 
+use crate::control_port;
 use crate::exit::{Failure, Outcome};
-use crate::health::Process;
+use crate::kept_port::KeptPort;
+use crate::own_process::{self, OwnProcess};
 use crate::tls::{ThrowAway, Trust, throw_away};
 use crate::units::Span;
 
@@ -46,14 +43,27 @@ pub(crate) struct Setup {
     pub(crate) tls: bool,
     /// Another build of this program, whose gateway is started.
     pub(crate) program: Option<PathBuf>,
+    /// The place of the gateway in a cluster; `None` for a gateway alone.
+    pub(crate) node: Option<Node>,
+}
+
+/// The place of a gateway in a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) cluster: &'static str,
+    pub(crate) name: String,
+    /// The URLs of the NATS servers, with commas between them.
+    pub(crate) nats: String,
 }
 
 /// A running gateway. Dropping it ends the process and removes its folder.
 #[derive(Debug)]
 pub(crate) struct LocalGateway {
-    child: Option<Child>,
+    process: OwnProcess,
     /// The channel on which the process reports that it is ready, and the time limit for that.
     ready: Option<(mpsc::Receiver<String>, Instant)>,
+    /// Whether a node that is not ready has said its addresses.
+    has_said: bool,
     folder: PathBuf,
     log: PathBuf,
     setup: Setup,
@@ -65,19 +75,7 @@ pub(crate) struct LocalGateway {
     /// The address of its control port; each start has another.
     pub(crate) control: SocketAddr,
     /// The port of the gateway, kept while no process listens on it.
-    port: Option<Port>,
-    /// The resources that its ended processes used.
-    spent: Process,
-}
-
-/// A port that no other program gets while the gateway is down.
-#[derive(Debug)]
-struct Port {
-    number: u16,
-    /// A socket that is bound and does not listen. Connections are refused, but the kernel gives
-    /// the port to no outgoing connection. The sockets of the gateway have SO_REUSEPORT and may
-    /// join.
-    _kept: Socket,
+    port: Option<KeptPort>,
 }
 
 /// Runs the gateway if this process was started to be one.
@@ -87,9 +85,7 @@ pub(crate) fn is_one(args: &[OsString]) -> Option<ExitCode> {
     }
     // The kernel ends this process with its parent, so that a killed generator leaves no gateway.
     // If the parent has ended already, this process ends too.
-    let parent = args.get(2).and_then(|pid| pid.to_str()?.parse().ok());
-    let tied = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    if tied.is_err() || parent != Some(nix::unistd::getppid().as_raw()) {
+    if !own_process::tie(args.get(2)) {
         return Some(ExitCode::FAILURE);
     }
     let program = args.iter().take(1);
@@ -115,12 +111,28 @@ impl LocalGateway {
     /// # Errors
     /// The gateway does not start; the message has the end of its log.
     pub(crate) fn start(connections: u64, setup: &Setup) -> Outcome<Self> {
+        let mut gateway = Self::begin(connections, setup)?;
+        while !gateway.is_ready(START)? {}
+        Ok(gateway)
+    }
+
+    /// Starts a gateway like [`start`](Self::start), and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// The gateway cannot be started.
+    pub(crate) fn begin(connections: u64, setup: &Setup) -> Outcome<Self> {
         let folder = fresh_folder().map_err(failed)?;
         let own = setup.tls.then(|| throw_away(&folder)).transpose();
+        let log = folder.join("gateway.log");
+        let what = match &setup.node {
+            None => "the gateway".to_owned(),
+            Some(node) => format!("gateway {}", node.name),
+        };
         let mut gateway = Self {
-            child: None,
+            process: OwnProcess::new(what, log.clone()),
             ready: None,
-            log: folder.join("gateway.log"),
+            has_said: false,
+            log,
             folder,
             setup: setup.clone(),
             connections,
@@ -128,10 +140,8 @@ impl LocalGateway {
             certificate: own.map_err(failed)?,
             control: SocketAddr::from(([127, 0, 0, 1], 0)),
             port: None,
-            spent: Process::default(),
         };
         gateway.spawn()?;
-        while !gateway.is_ready(START)? {}
         Ok(gateway)
     }
 
@@ -147,7 +157,7 @@ impl LocalGateway {
         let known = self.setup.program.as_deref().map(flags_of).transpose()?;
         let knows = |flag: &str| known.as_ref().is_none_or(|known| known.contains(flag));
         let mut command = Command::new(program);
-        let listen = self.port.as_ref().map_or(0, |port| port.number);
+        let listen = self.port.as_ref().map_or(0, |port| port.address.port());
         command
             .args([VERB, &std::process::id().to_string()])
             .args(["serve", "--dev-auth", "--control", "127.0.0.1:0"])
@@ -178,21 +188,17 @@ impl LocalGateway {
             command.arg("--tls-cert").arg(cert);
             command.arg("--tls-key").arg(key);
         }
-        // The user's environment must not change the settings of the run.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("TRUNKLINE_") {
-                command.env_remove(name);
-            }
+        if let Some(node) = &setup.node {
+            command.args(["--cluster", node.cluster, "--node", &node.name]);
+            command.args(["--nats", &node.nats]);
         }
+        without_settings(&mut command);
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
-        let mut child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log.map_err(failed)?)
-            // Ctrl-C in a terminal goes to the generator, which ends its gateway itself.
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+            .stderr(log.map_err(failed)?);
+        let child = self.process.start(&mut command).map_err(failed)?;
         let (tell, told) = mpsc::channel();
         if let Some(out) = child.stdout.take() {
             std::thread::spawn(move || {
@@ -201,8 +207,8 @@ impl LocalGateway {
                 let _ = tell.send(line);
             });
         }
-        self.child = Some(child);
         self.ready = Some((told, Instant::now() + START));
+        self.has_said = false;
         Ok(())
     }
 
@@ -214,6 +220,9 @@ impl LocalGateway {
         let Some((told, until)) = &self.ready else {
             return Ok(true);
         };
+        if self.has_said {
+            return self.is_at_the_end(*until);
+        }
         let line = match told.recv_timeout(patience) {
             Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < *until => return Ok(false),
             line => line.unwrap_or_default(),
@@ -224,14 +233,34 @@ impl LocalGateway {
         };
         let control = word("control=http://").and_then(|address| address.parse().ok());
         let (Some(url), Some(control)) = (word("ws="), control) else {
-            return Err(Failure::aborted(format!(
-                "the local gateway did not become ready; the end of its log:\n{}",
-                self.log_tail()
-            )));
+            return Err(self.not_ready());
         };
         (self.url, self.control) = (url.to_owned(), control);
+        if self.setup.node.is_some() {
+            self.has_said = true;
+            return Ok(false);
+        }
         self.ready = None;
         Ok(true)
+    }
+
+    /// Returns whether a node has the whole log and knows who leads.
+    fn is_at_the_end(&mut self, until: Instant) -> Outcome<bool> {
+        if control_port::is_ready(self.control) {
+            self.ready = None;
+            return Ok(true);
+        }
+        match self.process.has_ended()? || Instant::now() > until {
+            false => Ok(false),
+            true => Err(self.not_ready()),
+        }
+    }
+
+    fn not_ready(&self) -> Failure {
+        Failure::aborted(format!(
+            "the local gateway did not become ready; the end of its log:\n{}",
+            self.process.log_tail()
+        ))
     }
 
     /// Returns the trusted certificate of the gateway; `None` if the gateway takes no TLS
@@ -245,25 +274,14 @@ impl LocalGateway {
         trust.map_err(Failure::aborted)
     }
 
-    /// Returns the process id; 0 while there is no process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+    /// Returns its process.
+    pub(crate) fn process(&self) -> &OwnProcess {
+        &self.process
     }
 
-    /// Returns the CPU time of all its processes together, and the largest resident memory among
-    /// them.
-    pub(crate) fn used(&self) -> Process {
-        let now = self.child.as_ref().map(|child| Process::look(child.id()));
-        let now = now.unwrap_or_default();
-        Process {
-            cpu_seconds: self.spent.cpu_seconds + now.cpu_seconds,
-            rss_bytes: self.spent.rss_bytes.max(now.rss_bytes),
-        }
-    }
-
-    /// Returns the CPU seconds of its processes that have ended.
-    pub(crate) fn spent(&self) -> f64 {
-        self.spent.cpu_seconds
+    /// Returns its process, to end it or to signal it.
+    pub(crate) fn process_mut(&mut self) -> &mut OwnProcess {
+        &mut self.process
     }
 
     /// Keeps the port for the gateway from now on, so that it can be started again there.
@@ -279,96 +297,19 @@ impl LocalGateway {
         let address: Option<SocketAddr> = address.and_then(|it| it.parse().ok());
         let address =
             address.ok_or_else(|| Failure::aborted("the gateway's address is unknown"))?;
-        let keep = || -> std::io::Result<Socket> {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            socket.set_reuse_address(true)?;
-            socket.set_reuse_port(true)?;
-            socket.bind(&address.into())?;
-            Ok(socket)
-        };
-        self.port = Some(Port {
-            number: address.port(),
-            _kept: keep().map_err(failed)?,
-        });
+        self.port = Some(KeptPort::keep(address).map_err(failed)?);
         Ok(())
-    }
-
-    /// Sends a signal to the process.
-    ///
-    /// # Errors
-    /// There is no process.
-    pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
-        // The process id 0 would stand for this program's whole process group (kill(2)).
-        let Some(child) = &self.child else {
-            return Err(Failure::aborted(format!(
-                "the gateway has ended by itself; the end of its log:\n{}",
-                self.log_tail()
-            )));
-        };
-        let pid = Pid::from_raw(child.id() as i32);
-        kill(pid, signal)
-            .map_err(|why| Failure::aborted(format!("cannot signal the gateway: {why}")))
-    }
-
-    /// Returns whether the process has ended. Keeps the resources that it used.
-    ///
-    /// # Errors
-    /// The process cannot be waited for.
-    pub(crate) fn has_ended(&mut self) -> Outcome<bool> {
-        let Some(child) = &mut self.child else {
-            return Ok(true);
-        };
-        let last = Process::look(child.id());
-        // The kernel keeps the CPU time of an ended process until the parent waits for it
-        // (proc(5)), but not its memory.
-        self.spent.rss_bytes = self.spent.rss_bytes.max(last.rss_bytes);
-        let ended = is_zombie(child.id());
-        if ended {
-            self.spent.cpu_seconds += last.cpu_seconds;
-            child.wait().map_err(failed)?;
-            self.child = None;
-        }
-        Ok(ended)
-    }
-
-    /// Returns the last lines of its log.
-    pub(crate) fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
     /// Asks the gateway to stop, and waits for that. An exit status other than 0 is an error.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
-        self.signal(Signal::SIGTERM).map_err(|why| why.message)?;
-        let deadline = Instant::now() + STOP;
-        loop {
-            let status = self.child.as_mut().map(Child::try_wait);
-            match status {
-                Some(Ok(Some(status))) if status.success() => return Ok(()),
-                Some(Ok(Some(status))) => {
-                    return Err(format!(
-                        "the gateway ended with {status}\n{}",
-                        self.log_tail()
-                    ));
-                }
-                Some(Ok(None)) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                _ => return Err(format!("the gateway did not stop within {STOP:?}")),
-            }
-        }
+        self.process.stop(STOP)
     }
 }
 
 impl Drop for LocalGateway {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child
-            && !matches!(child.try_wait(), Ok(Some(_)))
-        {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -398,15 +339,38 @@ pub(crate) fn flags_of(program: &Path) -> Outcome<String> {
     }
 }
 
-/// Returns whether a process has ended and its parent has not waited for it yet (proc(5), state Z).
-fn is_zombie(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().map_or("", str::trim_start);
-    state.starts_with('Z')
+/// Runs a command of the gateway's program to its end, such as `cluster init`.
+///
+/// # Errors
+/// The command fails; the message is its own.
+pub(crate) fn command(program: Option<&Path>, args: &[&str]) -> Outcome<()> {
+    let own = std::env::current_exe().map_err(failed)?;
+    let mut command = Command::new(program.unwrap_or(&own));
+    command.args([VERB, &std::process::id().to_string()]);
+    command.args(args).stdin(Stdio::null());
+    without_settings(&mut command);
+    let done = command.output().map_err(failed)?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(Failure::aborted(format!(
+            "trunkline {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&done.stderr).trim()
+        ))),
+    }
+}
+
+/// Takes the user's settings of gateways out of a command's environment: they must not change the run.
+fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TRUNKLINE_") {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Makes a folder for this process in the temporary folder.
-fn fresh_folder() -> std::io::Result<PathBuf> {
+pub(crate) fn fresh_folder() -> std::io::Result<PathBuf> {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
 use crate::debt;
 use crate::exit::{Failure, Outcome};
+use crate::local_cluster::{ClusterSetup, find_server};
 use crate::local_gateway::{self, Setup};
+use crate::scenario::cluster::Cluster;
 use crate::scenario::load::Loaded;
 use crate::scenario::network::Network;
 use crate::scenario::protocol::{self, ProtocolKind};
@@ -62,11 +64,15 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
         ping: None,
         tls: args.tls.tls,
         program: args.gateway.clone(),
+        node: None,
     };
     if let Some(program) = &setup.program {
         local_gateway::flags_of(program)?;
     }
-    let gateway = gateway((&args.target, &args.tls), &args.control, setup)?;
+    let gateway = match scenario.cluster.filter(|_| args.target.is_empty()) {
+        Some(shape) => cluster(shape, setup, &scenario, &args)?,
+        None => gateway((&args.target, &args.tls), &args.control, setup)?,
+    };
     if let (Gateway::Targets { .. }, Some(fault)) = (&gateway, scenario.chaos.actions.first()) {
         return Err(Failure::scenario(format!(
             "{fault}: loadgen can break only a gateway that it started: leave --target out, or the chaos"
@@ -97,11 +103,26 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
     })
 }
 
+/// Returns the cluster that a scenario describes.
+fn cluster(shape: Cluster, setup: Setup, scenario: &Scenario, args: &RunArgs) -> Outcome<Gateway> {
+    if let Some(level) = &args.durability {
+        return Err(Failure::scenario(format!(
+            "--durability {level}: the log of a cluster is on its NATS servers, which always sync: leave the option out"
+        )));
+    }
+    Ok(Gateway::Cluster(Box::new(ClusterSetup {
+        shape,
+        gateway: setup,
+        nats_server: find_server(args.nats_server.as_deref())?,
+        cuts_off: scenario.chaos.cuts_off(),
+    })))
+}
+
 /// Returns the metrics of the work that the server owes, where they can be asked for.
 fn debt(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Vec<String> {
     let control = match gateway {
         Gateway::Targets { controls, .. } => !controls.is_empty(),
-        Gateway::Local(_) => true,
+        Gateway::Local(_) | Gateway::Cluster(_) => true,
     };
     match (control, scenario.protocol.kind) {
         (false, _) => Vec::new(),
@@ -166,7 +187,7 @@ fn fits(scenario: &Scenario, gateway: &Gateway, args: &RunArgs) -> Outcome<()> {
             let first = first.transpose().map_err(Failure::scenario)?;
             (first.map(|it| it.websocket), all.len() > 1)
         }
-        Gateway::Local(_) => (None, false),
+        Gateway::Local(_) | Gateway::Cluster(_) => (None, false),
     };
     let why = match (kind, websocket) {
         (Trunkline, None | Some(true)) => return Ok(()),

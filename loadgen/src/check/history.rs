@@ -70,7 +70,8 @@ impl History {
                 });
                 continue;
             };
-            if self.is_in_order(scene, reading, message, origin) {
+            let may_be_late = ledger.may_be_late(origin);
+            if self.is_there(scene, reading, message, (origin, may_be_late)) {
                 recognizer.compare(scene, message, Violation::HistoryDiffers);
                 ledger.found_in_history(scene, origin, message.seq as u32);
             }
@@ -79,13 +80,14 @@ impl History {
         reading.after > before && reading.after < page.last
     }
 
-    /// Judges where a message stands in history. Returns whether it is one of this conversation.
-    fn is_in_order(
+    /// Judges where a message stands in history, which may be behind later ones of its sender if
+    /// `may_be_late`. Returns whether it is one of this conversation.
+    fn is_there(
         &mut self,
         scene: &mut Scene<'_>,
         reading: &mut Reading,
         message: &Message<'_>,
-        origin: Origin,
+        (origin, may_be_late): (Origin, bool),
     ) -> bool {
         let conversation = reading.conversation;
         let seq = message.seq as u32;
@@ -98,7 +100,8 @@ impl History {
         scene.remember(EventKind::History, origin, seq, NOBODY);
         let streams = self.last_read.entry(conversation).or_default();
         let last = streams.entry(origin.stream).or_default();
-        if origin.counter <= *last {
+        // A second one changes the digest in any case.
+        if origin.counter <= *last && !may_be_late {
             scene.violation(Violation::HistoryDiffers, Some(conversation), || {
                 let counter = origin.counter;
                 format!("history has message {counter} a second time, or late")

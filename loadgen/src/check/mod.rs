@@ -208,6 +208,12 @@ impl Checker {
         self.ledger.refused(&mut scene!(self, now), id);
     }
 
+    /// Handles an answer that leaves open whether a send was stored. `by_run`: the run itself broke the
+    /// gateway.
+    pub(crate) fn unsure(&mut self, now: Nanos, id: u32, by_run: bool) {
+        self.ledger.unsure(&mut scene!(self, now), id, by_run);
+    }
+
     /// Handles a message that reached a device. Returns what it means for the client; `None` if the
     /// device should not have received it at all.
     pub(crate) fn pushed(

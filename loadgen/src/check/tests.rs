@@ -8,6 +8,7 @@ mod gaps;
 mod orphans;
 mod receipts;
 mod sessions;
+mod unsure;
 
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 

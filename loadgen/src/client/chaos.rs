@@ -21,6 +21,10 @@ pub(super) struct Chaos {
     away: AtomicU32,
     /// The time at which the last away session was back, or given up.
     calm: AtomicU64,
+    /// The time of the last acknowledgement in any thread.
+    acknowledged: AtomicU64,
+    /// The longest time without an acknowledgement since the last fault began.
+    silence: AtomicU64,
 }
 
 impl Default for Chaos {
@@ -31,6 +35,8 @@ impl Default for Chaos {
             until: AtomicU64::new(0),
             away: AtomicU32::new(0),
             calm: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            silence: AtomicU64::new(0),
         }
     }
 }
@@ -49,6 +55,7 @@ impl Board {
 
     /// Notes that a fault begins. Sessions that end from now on do so because of the fault.
     pub(crate) fn chaos_begins(&self, now: Nanos) {
+        self.chaos.silence.store(0, Ordering::SeqCst);
         self.chaos.until.store(NEVER, Ordering::SeqCst);
         self.chaos.from.store(now, Ordering::SeqCst);
     }
@@ -63,6 +70,28 @@ impl Board {
     pub(super) fn is_chaos(&self, now: Nanos) -> bool {
         now >= self.chaos.from.load(Ordering::SeqCst)
             && now <= self.chaos.until.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a send was acknowledged, if faults belong to the run.
+    pub(super) fn acknowledged(&self, now: Nanos) {
+        let before = self.chaos.acknowledged.fetch_max(now, Ordering::SeqCst);
+        // Before the fault everything was well.
+        let silent = now.saturating_sub(before.max(self.chaos.from.load(Ordering::SeqCst)));
+        if silent > self.chaos.silence.load(Ordering::SeqCst) {
+            self.chaos.silence.fetch_max(silent, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns when a send was acknowledged last.
+    pub(crate) fn last_acknowledged(&self) -> Nanos {
+        self.chaos.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Returns the longest time without an acknowledgement since the last fault began; `None` if there was
+    /// no acknowledgement since then.
+    pub(crate) fn longest_silence(&self) -> Option<Nanos> {
+        let some = self.last_acknowledged() > self.chaos.from.load(Ordering::SeqCst);
+        some.then(|| self.chaos.silence.load(Ordering::SeqCst))
     }
 
     /// A session broke with the gateway.

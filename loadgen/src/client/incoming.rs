@@ -122,6 +122,9 @@ impl<D: Dialogue> Client<D> {
         let in_time = now <= self.phases.sending().until;
         self.count().acknowledged_in_time += u64::from(in_time);
         self.connections.acknowledged(device);
+        if self.limits.has_faults {
+            self.board.acknowledged(now);
+        }
     }
 
     /// Records that a message, which was due at `intended`, reached a device; `pushed` if the server

@@ -120,6 +120,8 @@ pub(crate) struct Job {
     /// Whether broken sessions come back also if the gateway did not ask for it: the run breaks the
     /// gateway, or the scenario wants it.
     pub(crate) comes_back: bool,
+    /// Whether the run breaks the gateway.
+    pub(crate) has_faults: bool,
     /// The time to wait for messages under way after the executors have ended.
     pub(crate) drain: Nanos,
     /// The thread needs a descriptor table of its own.
@@ -166,6 +168,8 @@ struct Limits {
     drain: Nanos,
     /// Whether every broken session comes back.
     comes_back: bool,
+    /// Whether the run breaks the gateway.
+    has_faults: bool,
 }
 
 /// An event loop made by the main thread, before any descriptor table is unshared.
@@ -243,6 +247,7 @@ impl<D: Dialogue> Client<D> {
                 connect_timeout: job.connect_timeout,
                 drain: job.drain,
                 comes_back: job.comes_back,
+                has_faults: job.has_faults,
             },
             poll: event_loop.poll,
             timer: event_loop.timer,

@@ -52,8 +52,8 @@ impl Course {
 
     /// Notes that the gateway is another process now.
     pub(crate) fn gateway_is(&mut self, gateway: &LocalGateway) {
-        self.gateway = Some(gateway.pid());
-        self.spent = gateway.spent();
+        self.gateway = Some(gateway.process().pid());
+        self.spent = gateway.process().spent();
     }
 
     /// Takes a sample if one is due.

@@ -92,6 +92,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
         ping: Some(args.ping),
         tls: args.tls.tls,
         program: None,
+        node: None,
     };
     let scenario = loaded.scenario;
     let source = scenario.client.source.as_deref().map(str::parse);

@@ -180,7 +180,7 @@ pub(super) fn text(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<St
 
 fn memory(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<String> {
     let ends = match run.gateway {
-        Gateway::Local(_) => "both ends",
+        Gateway::Local(_) | Gateway::Cluster(_) => "both ends",
         Gateway::Targets { .. } => "what is on this machine",
     };
     let sessions = judged.counters.sessions_opened;

@@ -56,6 +56,7 @@ impl About {
             title,
             gateway: match &run.gateway {
                 Gateway::Local(_) => format!("{url} (local)"),
+                Gateway::Cluster(_) => format!("{url} (cluster)"),
                 Gateway::Targets { .. } => url.to_owned(),
             },
             sessions: run.sizing.sessions,

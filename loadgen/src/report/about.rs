@@ -227,13 +227,14 @@ fn chaos(summary: &Value) -> String {
     let faults = summary["chaos"].as_array().into_iter().flatten();
     let each = faults.map(|fault| {
         format!(
-            "{} {} into sending: ended after {}, ready after {}; {} sessions broke, all back after {}",
+            "{} {} into sending: ended after {}, ready after {}; {} sessions broke, all back after {}; {} without an acknowledgement",
             shown(&fault["action"]),
             seconds(&fault["at_s"]),
             seconds(&fault["down_s"]),
             seconds(&fault["ready_s"]),
             count(&fault["sessions_broken"]),
-            seconds(&fault["back_s"])
+            seconds(&fault["back_s"]),
+            seconds(&fault["unacknowledged_s"])
         )
     });
     each.collect::<Vec<_>>().join("; ")

@@ -110,6 +110,7 @@ fn environment(run: &RunSettings, judged: &JudgedRun) -> Value {
     let setup = match &run.gateway {
         Gateway::Targets { .. } => None,
         Gateway::Local(setup) => Some(setup),
+        Gateway::Cluster(setup) => Some(&setup.gateway),
     };
     json!({
         "loadgen": env!("CARGO_PKG_VERSION"),

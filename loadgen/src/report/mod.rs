@@ -4,6 +4,7 @@ mod about;
 mod agents;
 mod broke;
 mod chart;
+mod faults;
 mod files;
 mod html;
 mod junit;
@@ -17,6 +18,7 @@ mod text;
 mod whole;
 
 pub(crate) use agents::offset;
+pub(crate) use faults::{FaultRow, lines as fault_lines, rows as fault_rows};
 pub(crate) use files::{keep, make_room, may_make_room};
 pub(crate) use junit::junit;
 pub(crate) use page::{page_of, run};

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::faults;
 use crate::client::Storm;
 use crate::clock::{Nanos, seconds};
-use crate::scenario::chaos::FaultKind;
+use crate::scenario::chaos::{FaultKind, Whom};
 use crate::settings::RunSettings;
 use crate::stats::{Counters, Metric};
 use crate::units::{grouped, micros};
@@ -60,6 +61,7 @@ pub(super) fn count(c: &Counters, counts: &mut Value) {
         ("held", c.held),
         ("resent", c.resent),
         ("duplicates_answered", c.duplicates_answered),
+        ("unsure", c.unsure),
         ("unknown_excused", c.unknown_excused),
         ("unknown_then_delivered", c.unknown_then_delivered),
     ];
@@ -102,12 +104,16 @@ pub(super) fn chaos(judged: &JudgedRun) -> Value {
     let time = |at: Option<Nanos>| at.map(seconds);
     let all = judged.faults.iter().map(|it| {
         json!({
-            "action": it.fault.action.name(),
+            "action": it.fault.name(),
+            "victims": it.victims,
+            "led": it.led,
             "at_s": seconds(it.at),
             "down_s": time(it.down),
             "ready_s": time(it.ready),
             "back_s": time(it.back),
             "sessions_broken": it.broken,
+            "unacknowledged_s": time(it.unacknowledged),
+            "unsure": it.unsure,
         })
     });
     Value::Array(all.collect())
@@ -141,6 +147,14 @@ pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
         lines.extend(storm_lines(&name(run, storm), storm));
     }
     lines.extend(judged.faults.iter().map(chaos_line));
+    if judged
+        .faults
+        .iter()
+        .any(|it| it.fault.whom != Whom::Gateway)
+    {
+        lines.push(String::new());
+        lines.extend(faults::lines(&faults::rows(&judged.faults)));
+    }
     lines
 }
 
@@ -169,10 +183,29 @@ fn storm_lines(name: &str, storm: &Storm) -> [String; 3] {
     ]
 }
 
+/// Returns which gateways and servers of a cluster a fault was done to; an empty text for a gateway alone.
+fn done_to(it: &FaultRecord) -> String {
+    match (it.fault.whom, it.led) {
+        (Whom::Gateway, _) => String::new(),
+        (_, true) => format!(" ({}, with the leader)", it.victims.join(", ")),
+        (_, false) => format!(" ({})", it.victims.join(", ")),
+    }
+}
+
 fn chaos_line(it: &FaultRecord) -> String {
     let time = |at: Option<Nanos>| at.map_or("never".into(), |at| format!("{:.3} s", seconds(at)));
     let what = match it.fault.action {
-        FaultKind::Pause(_) => format!("continued after {}", time(it.down)),
+        FaultKind::Pause => format!("continued after {}", time(it.down)),
+        FaultKind::FullDisk => format!(
+            "had room again and ended after {}, all ready after {}",
+            time(it.down),
+            time(it.ready)
+        ),
+        action if action.cuts_off() => format!(
+            "mended after {}, all ready after {}",
+            time(it.down),
+            time(it.ready)
+        ),
         _ => format!(
             "ended after {}, ready after {}",
             time(it.down),
@@ -180,11 +213,14 @@ fn chaos_line(it: &FaultRecord) -> String {
         ),
     };
     format!(
-        "chaos         {} {:.3} s into sending: {what}; {} sessions broke, all back after {}",
-        it.fault.action.name(),
+        "chaos         {}{} {:.3} s into sending: {what}; {} sessions broke, all back after {}; {} without an \
+         acknowledgement",
+        it.fault.name(),
+        done_to(it),
         seconds(it.at),
         grouped(it.broken),
         time(it.back),
+        time(it.unacknowledged),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{broke, sessions};
+use super::{broke, faults, sessions};
 use crate::debt::Debt;
 use crate::health::Process;
 use crate::settings::RunSettings;
@@ -130,9 +130,15 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         "not_steady": Vec::from_iter(judged.debt.as_ref().and_then(Debt::complaint)),
         "latency_us": latencies,
         "gateway": sides.gateway.as_ref().map(|it| side(it, sides.gateway_before, sides.accepted)),
+        "nats": sides.servers.as_ref().map(|it| json!({
+            "cpu_seconds": it.cpu_seconds,
+            "rss_bytes": it.rss_bytes,
+            "cpu_us_per_message": per(it.cpu_seconds, c.acknowledged),
+        })),
         "generator": side(&sides.generator, sides.generator_before, Some(c.sessions_opened)),
         "storms": sessions::storms(run, judged),
         "chaos": sessions::chaos(judged),
+        "faults": faults::rows(&judged.faults).iter().map(faults::FaultRow::json).collect::<Vec<_>>(),
         "health": judged.health,
         "agents": judged.agents,
         "between_agents": judged.between,

@@ -203,6 +203,7 @@ fn sides(judged: &JudgedRun) -> Vec<String> {
         .iter()
         .map(|gateway| side("gateway", gateway, sides.gateway_before))
         .collect();
+    lines.extend(sides.servers.iter().map(|it| side("nats", it, None)));
     lines.push(side("generator", &sides.generator, sides.generator_before));
     lines.push(ABOUT_CPU.into());
     lines.extend(

@@ -147,7 +147,7 @@ pub(crate) fn conduct(
     let mut driven = DrivenGateway::start(run)?;
     watch.say(&[driven.announcement()]);
     driven.answers()?;
-    let baseline = Baseline::look(driven.local.as_ref(), driven.metrics(run)?);
+    let baseline = Baseline::look(driven.own.used(), driven.metrics(run)?);
     let cpu_before = Cpu::look();
     watch.begin(driven.access());
     let mut show = Show {
@@ -164,9 +164,9 @@ pub(crate) fn conduct(
     watch.end(aborted);
     let after = driven.asked(run);
     let metrics = after.as_deref().unwrap_or_default();
-    let sides = Sides::look(driven.local.as_ref(), &baseline, metrics);
+    let sides = Sides::look(driven.own.used(), &baseline, metrics);
     let targets = driven.urls_of_each();
-    let stopped = driven.local.map_or(Ok(()), |mut local| local.stop());
+    let stopped = driven.own.stop();
 
     let record = RunRecord {
         measured: ended.measured,
@@ -213,6 +213,7 @@ pub(super) fn fit(run: &RunSettings, crew: &Crew<'_>, connections: u64) -> Outco
         gateway: match &run.gateway {
             Gateway::Targets { .. } => None,
             Gateway::Local(setup) => Some(setup.shards),
+            Gateway::Cluster(setup) => Some(setup.gateway.shards),
         },
     })
 }
@@ -327,7 +328,7 @@ fn drive(
     show: &mut Show<'_>,
     stop: &Arc<AtomicBool>,
 ) -> Outcome<Ended> {
-    let mut chaos = ChaosRunner::new(&run.scenario.chaos, gateway.local.as_mut())?;
+    let mut chaos = ChaosRunner::new(&run.scenario.chaos, &mut gateway.own)?;
     let loops = Workers::loops(crew)?;
     let board = Arc::new(crew.board());
     let clock = Clock::start();
@@ -350,7 +351,7 @@ fn drive(
     let mut broken = Ok(None);
     while !workers.are_finished() {
         if broken.is_ok() {
-            broken = chaos.look(clock, &board, gateway.local.as_mut(), &mut show.course);
+            broken = chaos.look(clock, &board, &mut gateway.own, &mut show.course);
         }
         if broken.is_err() {
             // The gateway is no more: there is nothing left to measure.
@@ -366,7 +367,7 @@ fn drive(
     show.end(clock, &board);
     let measured = workers.join()?;
     broken?;
-    chaos.finish(clock, &board, gateway.local.as_mut(), &mut show.course)?;
+    chaos.finish(clock, &board, &mut gateway.own, &mut show.course)?;
     let sending = measured.iter().map(|it| it.sending);
     let sending = sending.fold(SendWindow::NONE, SendWindow::with);
     let debt = show.debt.take();

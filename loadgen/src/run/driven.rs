@@ -7,11 +7,14 @@ use crate::client::Destination;
 use crate::control_port::{self, Metrics};
 use crate::debt;
 use crate::exit::{Failure, Outcome};
+use crate::local_cluster::LocalCluster;
 use crate::local_gateway::LocalGateway;
+use crate::scenario::cluster::node_name;
 use crate::scenario::protocol::ProtocolKind;
 use crate::settings::{Gateway, NamedTarget, RunSettings, Target, parse_target};
 use crate::suggest::similar;
 use crate::tls::Trust;
+use crate::verdict::OwnUse;
 
 /// The time in which a target must accept the first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The access to a run's gateway from outside: its process and its control port.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct GatewayAccess {
-    /// The process, if it is the run's own.
+    /// The process, if it is the run's own and the only one.
     pub(crate) pid: Option<u32>,
     /// The control port, where one is known.
     pub(crate) control: Option<SocketAddr>,
@@ -42,6 +45,10 @@ impl End {
         })
     }
 
+    fn of_local(gateway: &LocalGateway) -> Outcome<Self> {
+        Self::of(gateway.url.clone(), gateway.trust()?)
+    }
+
     /// Returns what a thread needs to connect to the gateway.
     pub(super) fn destination(&self) -> Destination {
         Destination {
@@ -51,10 +58,56 @@ impl End {
     }
 }
 
-/// The gateways that a run drives: running ones, or one that is started for the run.
+/// What a run started itself.
+pub(super) enum Own {
+    /// Nothing: the run has targets.
+    Nothing,
+    Gateway(Box<LocalGateway>),
+    Cluster(Box<LocalCluster>),
+}
+
+impl Own {
+    /// Returns the gateways.
+    pub(super) fn gateways(&self) -> &[LocalGateway] {
+        match self {
+            Self::Nothing => &[],
+            Self::Gateway(gateway) => std::slice::from_ref(gateway),
+            Self::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    /// Returns what the gateways used; `None` without gateways.
+    pub(super) fn used(&self) -> Option<OwnUse> {
+        if matches!(self, Self::Nothing) {
+            return None;
+        }
+        let mut used = OwnUse::default();
+        for gateway in self.gateways() {
+            used.gateways.add(gateway.process().used());
+            used.spent += gateway.process().spent();
+        }
+        if let Self::Cluster(cluster) = self {
+            used.servers = Some(cluster.servers_used());
+        }
+        Some(used)
+    }
+
+    /// Stops everything in order.
+    ///
+    /// # Errors
+    /// A gateway does not stop in order.
+    pub(super) fn stop(&mut self) -> Result<(), String> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Gateway(gateway) => gateway.stop(),
+            Self::Cluster(cluster) => cluster.stop(),
+        }
+    }
+}
+
+/// The gateways that a run drives: running ones, or those that are started for the run.
 pub(super) struct DrivenGateway {
-    /// The process, if it was started for the run.
-    pub(super) local: Option<LocalGateway>,
+    pub(super) own: Own,
     /// The gateways, one at least.
     pub(super) ends: Vec<End>,
     /// The control ports of targets, where the command line names them.
@@ -62,26 +115,32 @@ pub(super) struct DrivenGateway {
 }
 
 impl DrivenGateway {
-    /// Starts a gateway, unless the run has targets.
+    /// Starts gateways, unless the run has targets.
     ///
     /// # Errors
-    /// The gateway does not start.
+    /// A gateway does not start.
     pub(super) fn start(run: &RunSettings) -> Outcome<Self> {
-        let (local, ends, target_controls) = match &run.gateway {
-            Gateway::Targets { all, controls } => {
-                let end = |it: &NamedTarget| End::of(it.url.clone(), it.tls.clone());
-                let ends: Outcome<Vec<_>> = all.iter().map(end).collect();
-                (None, ends?, controls.clone())
-            }
+        let (own, target_controls) = match &run.gateway {
+            Gateway::Targets { controls, .. } => (Own::Nothing, controls.clone()),
             Gateway::Local(setup) => {
-                let local = LocalGateway::start(room(run), setup)?;
-                let end = End::of(local.url.clone(), local.trust()?)?;
-                (Some(local), vec![end], Vec::new())
+                let gateway = LocalGateway::start(room(run), setup)?;
+                (Own::Gateway(Box::new(gateway)), Vec::new())
+            }
+            Gateway::Cluster(setup) => {
+                let cluster = LocalCluster::start(room(run), setup)?;
+                (Own::Cluster(Box::new(cluster)), Vec::new())
             }
         };
+        let ends: Outcome<Vec<_>> = match &run.gateway {
+            Gateway::Targets { all, .. } => {
+                let end = |it: &NamedTarget| End::of(it.url.clone(), it.tls.clone());
+                all.iter().map(end).collect()
+            }
+            _ => own.gateways().iter().map(End::of_local).collect(),
+        };
         Ok(Self {
-            local,
-            ends,
+            own,
+            ends: ends?,
             target_controls,
         })
     }
@@ -98,16 +157,21 @@ impl DrivenGateway {
 
     /// Returns the line that names the gateways.
     pub(super) fn announcement(&self) -> String {
-        let how = match self.local {
-            Some(_) => " (local, started for this run)",
-            None => "",
+        let how = match &self.own {
+            Own::Nothing => String::new(),
+            Own::Gateway(_) => " (local, started for this run)".to_owned(),
+            Own::Cluster(cluster) => {
+                let leader = cluster.leader().and_then(|it| u8::try_from(it).ok());
+                let leader = leader.map_or("none".to_owned(), node_name);
+                format!(" (a cluster, started for this run; {leader} leads)")
+            }
         };
         format!("gateway: {}{how}", self.urls())
     }
 
     /// Checks that something listens at each target, before anything else is tried.
     pub(super) fn answers(&self) -> Outcome<()> {
-        if self.local.is_some() {
+        if !matches!(self.own, Own::Nothing) {
             return Ok(());
         }
         for End { url, target, .. } in &self.ends {
@@ -125,23 +189,20 @@ impl DrivenGateway {
     /// Returns the access to the gateway from outside. A gateway that was started again is another
     /// process with another control port.
     pub(super) fn access(&self) -> GatewayAccess {
-        match &self.local {
-            Some(local) => GatewayAccess {
-                pid: Some(local.pid()),
-                control: Some(local.control),
+        GatewayAccess {
+            pid: match &self.own {
+                Own::Gateway(gateway) => Some(gateway.process().pid()),
+                Own::Nothing | Own::Cluster(_) => None,
             },
-            None => GatewayAccess {
-                pid: None,
-                control: self.target_controls.first().copied(),
-            },
+            control: self.controls().first().copied(),
         }
     }
 
     /// Returns the control ports of all gateways; an empty list if they are not known.
     pub(super) fn controls(&self) -> Vec<SocketAddr> {
-        match &self.local {
-            Some(local) => vec![local.control],
-            None => self.target_controls.clone(),
+        match &self.own {
+            Own::Nothing => self.target_controls.clone(),
+            own => own.gateways().iter().map(|it| it.control).collect(),
         }
     }
 
@@ -188,7 +249,8 @@ fn asking(run: &RunSettings) -> fn(SocketAddr) -> Result<Metrics, String> {
     }
 }
 
-/// Connections that a gateway of the run's own has room for.
+/// Connections that a gateway of the run's own has room for. Those of a cluster may all be at one
+/// gateway.
 fn room(run: &RunSettings) -> u64 {
     // Sessions may reconnect before the gateway has noticed their end.
     let twice = if run.scenario.has_returns() { 2 } else { 1 };

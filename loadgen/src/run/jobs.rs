@@ -147,6 +147,7 @@ impl<'a> Crew<'a> {
             connect_timeout: to_nanos(client.connect_timeout.0.0),
             reconnect_timeout: to_nanos(client.reconnect_timeout.0.0),
             comes_back: !scenario.chaos.is_empty() || client.reconnect,
+            has_faults: !scenario.chaos.is_empty(),
             drain: to_nanos(checks.drain.0),
             private_table: fit.private_tables,
             seed,

@@ -4,6 +4,7 @@
 //! an error with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
 
 pub(crate) mod chaos;
+pub(crate) mod cluster;
 mod executor;
 pub(crate) mod groups;
 pub(crate) mod limits;
@@ -76,7 +77,10 @@ pub(crate) struct Scenario {
     pub(crate) client: Client,
     /// The executors, by name.
     pub(crate) scenarios: BTreeMap<String, Executor>,
-    /// The faults that the run brings on its own gateway.
+    /// The cluster that the run starts in the place of one gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<cluster::Cluster>,
+    /// The faults that the run brings on what it started.
     #[serde(default, skip_serializing_if = "chaos::Chaos::is_empty")]
     pub(crate) chaos: chaos::Chaos,
     /// The checks of the run.

@@ -51,6 +51,10 @@ pub(crate) const PRESETS: &[Preset] = &[
         "deliveries/s of a group of 10,000 members online, or of 100,000"
     ),
     preset!("storm", "everybody reconnects at once"),
+    preset!(
+        "cluster",
+        "three gateways with one log on three NATS servers, which the run starts"
+    ),
     preset!("million", "1,000,000 connections held, with light traffic"),
 ];
 

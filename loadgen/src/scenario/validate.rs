@@ -6,6 +6,7 @@ mod groups;
 mod protocol;
 mod sessions;
 
+use super::cluster::Cluster;
 use super::payload::{MAX_TEXT, MIN_TEXT};
 use super::sizing::Sizing;
 use super::{Payload, SCHEMA, Scenario, network, threshold};
@@ -21,14 +22,14 @@ pub(super) struct Fault {
 
 type Check = Result<(), Fault>;
 
-fn fault(path: &str, message: impl Into<String>) -> Fault {
+pub(super) fn fault(path: &str, message: impl Into<String>) -> Fault {
     Fault {
         path: path.split('.').map(str::to_owned).collect(),
         message: message.into(),
     }
 }
 
-fn must(holds: bool, path: &str, message: impl Into<String>) -> Check {
+pub(super) fn must(holds: bool, path: &str, message: impl Into<String>) -> Check {
     if holds {
         Ok(())
     } else {
@@ -60,6 +61,7 @@ pub(super) fn validate(scenario: &Scenario) -> Vec<Fault> {
         client(scenario),
         plan(scenario),
         health(scenario),
+        scenario.cluster.map_or(Ok(()), Cluster::check),
     ];
     let mut faults: Vec<_> = parts.into_iter().filter_map(Result::err).collect();
     faults.extend(protocol::check(scenario));

@@ -6,6 +6,7 @@ use crate::args::TlsArgs;
 use crate::client::TARGETS_MAX;
 use crate::control_port;
 use crate::exit::{Failure, Outcome};
+use crate::local_cluster::ClusterSetup;
 use crate::local_gateway::Setup;
 use crate::tls::Trust;
 
@@ -21,6 +22,8 @@ pub(crate) enum Gateway {
     },
     /// A gateway that is started for the run.
     Local(Setup),
+    /// A cluster that is started for the run.
+    Cluster(Box<ClusterSetup>),
 }
 
 /// A gateway that runs already.
@@ -39,7 +42,7 @@ impl Gateway {
     pub(crate) fn address(&self) -> Outcome<SocketAddr> {
         let first = match self {
             Self::Targets { all, .. } => all.first(),
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Cluster(_) => None,
         };
         let address = first.map(|it| parse_target(&it.url).map(|it| it.address));
         let address = address.transpose().map_err(Failure::scenario)?;
@@ -51,10 +54,12 @@ impl Gateway {
         match self {
             Self::Targets { all, .. } => all.iter().any(|it| it.tls.is_some()),
             Self::Local(setup) => setup.tls,
+            Self::Cluster(setup) => setup.gateway.tls,
         }
     }
 
-    /// Returns the name in results: the URLs of targets with commas between them, or `local`.
+    /// Returns the name in results: the URLs of targets with commas between them, or `local`, or
+    /// `cluster`.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Targets { all, .. } => {
@@ -62,6 +67,7 @@ impl Gateway {
                 urls.join(",")
             }
             Self::Local(_) => "local".to_owned(),
+            Self::Cluster(_) => "cluster".to_owned(),
         }
     }
 }

@@ -156,6 +156,8 @@ counters! {
     no_pong,
     /// Connections whose session did not open within the connect timeout.
     timed_out,
+    /// Sends answered with an error that leaves open whether they were stored (115).
+    unsure,
     /// Sends that waited for their session to be back.
     held,
     /// Sessions open now.

@@ -17,13 +17,14 @@ use crate::course::{Course, Intervals, Worst};
 use crate::debt::Debt;
 use crate::exit::{Exit, Failure};
 use crate::health::{Cpu, Health};
+use crate::scenario::chaos::Whom;
 use crate::scenario::protocol::ProtocolKind;
 use crate::settings::{Gateway, RunSettings};
 use crate::stats::{Counters, Latencies, Metric};
 pub(crate) use agents::{AgentRecord, AgentResult};
 use doubts::Evidence;
 pub(crate) use fault_record::FaultRecord;
-pub(crate) use sides::{Agreement, Baseline, Sides};
+pub(crate) use sides::{Agreement, Baseline, OwnUse, Sides};
 pub(crate) use targets::TargetResult;
 use thresholds::rate;
 
@@ -352,6 +353,10 @@ fn comparison(counters: &Counters, faults: &[FaultRecord]) -> (usize, Option<&'s
     if faults.iter().any(|it| it.fault.action.starts_again()) {
         let why =
             "the gateway was started again, so its counters began again: /metrics is not compared";
+        return (0, Some(why));
+    }
+    if faults.iter().any(|it| it.fault.whom != Whom::Gateway) {
+        let why = "the cluster was broken: /metrics is not compared";
         return (0, Some(why));
     }
     if counters.cuts > 0 {

@@ -2,7 +2,6 @@
 
 use crate::control_port::Metrics;
 use crate::health::Process;
-use crate::local_gateway::LocalGateway;
 use crate::stats::Counters;
 
 /// A counter as both sides of a run have it.
@@ -16,11 +15,22 @@ pub(crate) struct Agreement {
     pub(crate) generator: u64,
 }
 
+/// What the gateways used that were started for a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnUse {
+    /// All gateways together.
+    pub(crate) gateways: Process,
+    /// The CPU seconds of processes that have ended.
+    pub(crate) spent: f64,
+    /// The NATS servers together, if there are any.
+    pub(crate) servers: Option<Process>,
+}
+
 /// Both sides before the first session. The run's own use is the difference to it.
 #[derive(Debug)]
 pub(crate) struct Baseline {
-    /// The process of a gateway that was started for the run.
-    gateway: Option<Process>,
+    /// What was started for the run.
+    own: Option<OwnUse>,
     generator: Process,
     /// The counters of each gateway, where its control port is known.
     metrics: Vec<Metrics>,
@@ -28,9 +38,9 @@ pub(crate) struct Baseline {
 
 impl Baseline {
     /// Reads the use of both sides now.
-    pub(crate) fn look(local: Option<&LocalGateway>, metrics: Vec<Metrics>) -> Self {
+    pub(crate) fn look(own: Option<OwnUse>, metrics: Vec<Metrics>) -> Self {
         Self {
-            gateway: local.map(LocalGateway::used),
+            own,
             generator: Process::look(std::process::id()),
             metrics,
         }
@@ -41,6 +51,8 @@ impl Baseline {
 #[derive(Debug, Default)]
 pub(crate) struct Sides {
     pub(crate) gateway: Option<Process>,
+    /// The NATS servers of a cluster that was started for the run.
+    pub(crate) servers: Option<Process>,
     pub(crate) generator: Process,
     /// Resident memory of the gateway before the first session, in bytes.
     pub(crate) gateway_before: Option<u64>,
@@ -77,12 +89,12 @@ pub(super) const COUNTED: [(&str, &str); 4] = [
 impl Sides {
     /// Looks at both sides after the run.
     pub(crate) fn look(
-        local: Option<&LocalGateway>,
+        own: Option<OwnUse>,
         baseline: &Baseline,
         metrics_after: &[Metrics],
     ) -> Self {
-        let (before, metrics_before) = (baseline.gateway, &*baseline.metrics);
-        let began_again = local.is_none() && { metrics_after.iter().zip(metrics_before) }
+        let (before, metrics_before) = (baseline.own, &*baseline.metrics);
+        let began_again = own.is_none() && { metrics_after.iter().zip(metrics_before) }
             .any(|(after, before)| after.began_again(before));
         // Of another process than before, a difference means nothing.
         let metrics_before = if began_again { &[] } else { metrics_before };
@@ -99,19 +111,19 @@ impl Sides {
             let bytes = each.sum::<Option<f64>>()?;
             (!metrics.is_empty()).then_some(bytes as u64)
         };
-        let gateway = match (local, before) {
-            (Some(local), Some(before)) => {
-                let now = local.used();
-                Some(Process {
-                    cpu_seconds: now.cpu_seconds - before.cpu_seconds,
-                    ..now
-                })
-            }
+        let since = |now: Process, before: Process| Process {
+            cpu_seconds: now.cpu_seconds - before.cpu_seconds,
+            ..now
+        };
+        let gateway = match (own, before) {
+            (Some(now), Some(before)) => Some(since(now.gateways, before.gateways)),
             _ => difference("process_cpu_seconds_total").map(|cpu_seconds| Process {
                 cpu_seconds,
                 rss_bytes: memory(metrics_after).unwrap_or(0),
             }),
         };
+        let servers = own.zip(before);
+        let servers = servers.and_then(|(now, before)| now.servers.zip(before.servers));
         let counted = COUNTED.map(|(what, name)| {
             let counted = match what {
                 // Each node of a cluster stores all messages, some sooner than others.
@@ -121,11 +133,12 @@ impl Sides {
             counted.map(|n| n as u64)
         });
         // Of a gateway that was started again the baseline is another process's.
-        let one_process = local.is_none_or(|local| local.spent() == 0.0);
+        let one_process = own.is_none_or(|own| own.spent == 0.0);
         Self {
             gateway,
+            servers: servers.map(|(now, before)| since(now, before)),
             gateway_before: before
-                .map(|before| before.rss_bytes)
+                .map(|before| before.gateways.rss_bytes)
                 .or_else(|| memory(metrics_before))
                 .filter(|_| one_process),
             generator: Process::look(std::process::id()),
@@ -136,7 +149,7 @@ impl Sides {
                 _ => None,
             },
             accepted: difference("trunkline_accepted_total").map(|n| n as u64),
-            own: local.is_some(),
+            own: own.is_some(),
             began_again,
         }
     }

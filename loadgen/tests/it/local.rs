@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Loadgen, number, scenario, until};
 
 /// Returns the children of a process.
-fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let text = text.unwrap_or_default();
     text.split_whitespace()
@@ -13,7 +13,7 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn is_there(pid: u32) -> bool {
+pub(crate) fn is_there(pid: u32) -> bool {
     // One that has ended and was not waited for yet is gone too (state Z).
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat

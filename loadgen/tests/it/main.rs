@@ -5,6 +5,7 @@ mod agents;
 mod chaos;
 mod chat;
 mod cli;
+mod cluster;
 mod compare;
 mod debt;
 mod doctor;

@@ -1,13 +1,23 @@
-//! The effect of an answer to a send: the message has a sequence, or it was refused.
+//! The effect of an answer to a send: the message has a sequence, it was refused, or neither is known.
 
 use trunkline_proto::message::SendReply;
 
 use super::super::evidence::{EventKind, Violation};
+use super::super::origin::Origin;
 use super::super::scene::{NOBODY, Scene};
 use super::Ledger;
 use crate::clock::Nanos;
 
+/// The most messages that are known to be late. With more, any message may be.
+const LATE_MAX: usize = 1 << 20;
+
 impl Ledger {
+    /// Returns whether a message may stand in history behind later ones of its sender: it was sent again
+    /// when those were on their way.
+    pub(in crate::check) fn may_be_late(&self, origin: Origin) -> bool {
+        self.late.len() == LATE_MAX || self.late.contains(&(origin.conversation, origin.counter))
+    }
+
     /// Handles the acknowledgement of a send. Returns when the message should have been sent;
     /// `None` if no such answer was due.
     pub(in crate::check) fn acknowledged(
@@ -56,6 +66,34 @@ impl Ledger {
         scene.remember(EventKind::Acknowledged, flight.origin(), seq, NOBODY);
         self.land(scene, place);
         Some(flight.intended)
+    }
+
+    /// Handles an answer that leaves open whether a send was stored. A send with a key can be sent again;
+    /// of another one, pushes and history tell. `by_run`: the run itself broke the gateway.
+    pub(in crate::check) fn unsure(&mut self, scene: &mut Scene<'_>, id: u32, by_run: bool) {
+        let Some(place) = self.flights.by_id(id) else {
+            return scene.violation(Violation::ReplyUnexpected, None, || {
+                format!("an error for send {id}, which is not under way")
+            });
+        };
+        let flight = *self.flights.get(place);
+        if flight.ack_seq != 0 {
+            return scene.violation(
+                Violation::ReplyUnexpected,
+                Some(flight.conversation),
+                || format!("send {id} was acknowledged and then answered as unknown"),
+            );
+        }
+        scene.counters.unsure += 1;
+        if flight.keyed && self.late.len() < LATE_MAX {
+            self.late.insert((flight.conversation, flight.counter));
+        }
+        if !flight.judged {
+            let flight = self.flights.at(place);
+            flight.orphaned = true;
+            flight.by_run |= by_run;
+            self.land(scene, place);
+        }
     }
 
     /// Handles the refusal of a send.

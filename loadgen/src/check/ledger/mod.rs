@@ -11,6 +11,8 @@ mod answers;
 mod closing;
 mod orphans;
 
+use fnv::FnvHashSet;
+
 use super::conversations::Conversations;
 use super::evidence::{EventKind, Violation};
 use super::flights::{Flights, Sent};
@@ -28,6 +30,8 @@ pub(super) struct Ledger {
     flights: Flights,
     attendance: Attendance,
     conversations: Conversations,
+    /// Messages that were sent again after an answer which left their fate open, by conversation and number.
+    late: FnvHashSet<(u32, u32)>,
 }
 
 /// A send that the client is to make.
@@ -46,6 +50,7 @@ impl Ledger {
             flights: Flights::new(roster.part().devices() as usize),
             attendance: Attendance::new(roster),
             conversations: Conversations::new(roster.conversations()),
+            late: FnvHashSet::default(),
         }
     }
 

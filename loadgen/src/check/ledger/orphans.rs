@@ -1,6 +1,8 @@
-//! Orphans: messages whose session broke before their answer came, until their fate is known.
+//! Orphans: messages whose session broke before their answer came, or whose answer said that it is not
+//! known whether they are stored, until their fate is known.
 //!
-//! 1. A message with an idempotency key is sent again when the session is back, and answered then.
+//! 1. A message with an idempotency key is sent again when the session is back, or some time after such an
+//!    answer, and answered then.
 //! 2. A message without a key may be stored or not. A push to any device proves that it is stored,
 //!    also a push to the sender during catching up. History proves it too.
 //! 3. A message of which no device was told and that history does not hold was never stored. It
@@ -77,7 +79,8 @@ impl Ledger {
 
     /// Returns whether a message may have come to the device that sent it.
     ///
-    /// After a reconnect, the missed messages include the user's own ones. Only the gateway knows
+    /// A gateway that did not know what became of a message may push it to its sender, too. After a
+    /// reconnect, the missed messages include the user's own ones. Only the gateway knows
     /// where they end and live pushes begin. So a client accepts its own messages, in order and
     /// once, but they are not owed. Each of them proves that its message is stored.
     pub(in crate::check) fn is_echo(
@@ -87,10 +90,12 @@ impl Ledger {
         origin: Origin,
         seq: u32,
     ) -> bool {
-        let may_be = scene.sessions.back_at(device).is_some()
+        let place = self.flights.find(origin);
+        let is_orphan = place.is_some_and(|it| self.flights.get(it).orphaned);
+        let may_be = (is_orphan || scene.sessions.back_at(device).is_some())
             && device == scene.roster.sender(origin.stream)
             && self.conversations.was_sent(origin);
-        if may_be && let Some(place) = self.flights.find(origin) {
+        if may_be && let Some(place) = place {
             self.prove(scene, place, seq);
             self.land(scene, place);
         }

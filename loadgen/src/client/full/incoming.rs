@@ -21,6 +21,12 @@ const SYNC_ID: u32 = 0x00ff_ff00;
 /// The number of events per request: the most that the protocol allows in a page.
 const PAGE: u32 = 500;
 
+/// Returns whether an error leaves open whether the command was carried out. It may be sent again, a send
+/// with its key.
+fn is_unsure(error: &ErrorReply<'_>) -> bool {
+    error.code == ErrorCode::StorageUnavailable.code()
+}
+
 impl Client<Full> {
     /// Notes why the gateway closes a session, where that is the gateway's state and not the
     /// session's.
@@ -161,9 +167,19 @@ impl Client<Full> {
                 }
                 self.failed(now, device, &why);
             }
+            // Acknowledgements have no id, and may be repeated.
+            0 if is_unsure(error) => self.dialogue.again.later(now, device),
             0 => {
                 self.count().command_errors += 1;
                 self.reporter.note_trouble(&why);
+            }
+            _ if is_unsure(error) => {
+                let by_run = self.board.is_chaos(now);
+                if !by_run {
+                    self.reporter.note_trouble(&why);
+                }
+                self.checker.unsure(now, id, by_run);
+                self.dialogue.again.later(now, device);
             }
             _ => {
                 self.reporter.note_trouble(&why);

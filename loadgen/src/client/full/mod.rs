@@ -3,11 +3,13 @@
 //! | part | what it knows |
 //! |---|---|
 //! | [`Acknowledgements`] | due acknowledgements |
+//! | [`Again`] | sends to repeat, because their answers left open whether they were stored |
 //! | [`ReadBack`] | conversations that are being read back |
 //! | [`GroupMaker`] | groups, made before the users connect |
 //! | [`Commands`] | commands, built in buffers that are used again |
 
 mod acknowledgements;
+mod again;
 mod commands;
 mod group_maker;
 mod groups;
@@ -33,6 +35,7 @@ use crate::driver::websocket::Payload;
 use crate::tokens::Signer;
 
 use acknowledgements::Acknowledgements;
+use again::Again;
 use commands::Commands;
 use group_maker::GroupMaker;
 use read_back::ReadBack;
@@ -59,6 +62,7 @@ pub(crate) struct FullPlay {
 pub(super) struct Full {
     signer: Option<Arc<Signer>>,
     acknowledgements: Acknowledgements,
+    again: Again,
     read_back: ReadBack,
     maker: GroupMaker,
     commands: Commands,
@@ -73,6 +77,7 @@ impl Full {
         let full = Self {
             signer: play.signer,
             acknowledgements: Acknowledgements::new(play.receipts, readers),
+            again: Again::default(),
             read_back: ReadBack::new(play.read_back_every, seed),
             maker: GroupMaker::new(maker),
             commands: Commands::default(),
@@ -171,10 +176,12 @@ impl Dialogue for Full {
 
     fn turn(client: &mut Client<Self>, now: Nanos) {
         client.acknowledge(now);
+        client.repeat(now);
     }
 
     fn due(&self) -> Option<Nanos> {
-        self.acknowledgements.due()
+        let due = [self.acknowledgements.due(), self.again.due()];
+        due.into_iter().flatten().min()
     }
 
     fn is_settled(client: &mut Client<Self>, now: Nanos) -> bool {
@@ -183,6 +190,7 @@ impl Dialogue for Full {
         let quiet = last == 0 || now >= last + GROUP_QUIET;
         quiet
             && client.dialogue.acknowledgements.is_empty()
+            && client.dialogue.again.is_empty()
             && (checker.settled(now) || checker.only_doubts(now))
     }
 

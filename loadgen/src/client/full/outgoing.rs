@@ -44,6 +44,22 @@ impl Client<Full> {
         });
     }
 
+    /// Repeats sends and acknowledgements whose answers left open whether they were stored.
+    pub(super) fn repeat(&mut self, now: Nanos) {
+        while let Some(device) = self.dialogue.again.next(now) {
+            // A session that is away repeats them when it is back.
+            if !self.connections.is_open(device) {
+                continue;
+            }
+            while let Some(again) = self.checker.send_again(now, device) {
+                self.write_send(device, again, true);
+            }
+            if self.dialogue.acknowledgements.is_wanted() {
+                self.acknowledge_again(now, device);
+            }
+        }
+    }
+
     /// Acknowledges new messages as delivered, and older ones as read.
     pub(super) fn acknowledge(&mut self, now: Nanos) {
         while let Some(reader) = self.dialogue.acknowledgements.next_read(now) {

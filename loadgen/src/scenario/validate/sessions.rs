@@ -42,6 +42,12 @@ fn chaos(scenario: &Scenario, sizing: &Sizing) -> Check {
     let sending = sizing.sending(scenario);
     let mut last = None;
     for fault in &scenario.chaos.actions {
+        let there = fault.check(scenario.cluster);
+        must(
+            there.is_ok(),
+            "chaos.actions",
+            there.err().unwrap_or_default(),
+        )?;
         must(
             fault.at.0.as_secs_f64() < sending,
             "chaos.actions",
