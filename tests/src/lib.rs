@@ -16,6 +16,7 @@
 //! - [`reverse_proxy`]: nginx and HAProxy in front of a gateway;
 //! - [`s3`]: a store that speaks S3;
 //! - [`nats`]: NATS servers;
+//! - [`cluster`]: three gateways with one log;
 //! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
@@ -23,6 +24,7 @@
 pub mod api;
 pub mod back_end;
 pub mod client;
+pub mod cluster;
 pub mod crowd;
 pub mod debian;
 pub mod dial;
