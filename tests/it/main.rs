@@ -25,6 +25,7 @@ mod clock;
 mod cluster;
 mod cluster_deploy;
 mod cluster_nats;
+mod cluster_orders;
 mod command_costs;
 mod command_order;
 mod commands;

@@ -61,7 +61,8 @@ pub struct ClusterPlan {
     pub now: u64,
 }
 
-/// Makes a cluster: the stream, and its first record, which says what all nodes share.
+/// Makes a cluster: the stream for what it keeps beside the log, the stream of the log, and the first record of that, which
+/// says what all nodes share. The stream beside the log is made also for a cluster that is there already and lacks it.
 ///
 /// # Errors
 /// There is such a cluster already, a name or the plan cannot be used, or the servers refuse or do not answer.
@@ -79,6 +80,8 @@ pub fn init(
         cluster: name,
     };
     let (bell, _nats, mut ends) = visit(nats, cluster, "init")?;
+    plan.stream.check()?;
+    ends.kept.create(plan.stream.replicas)?;
     let stream = match ends.streams.create(plan.stream) {
         // An earlier attempt ended between the two steps.
         Err(StreamError::Exists(name)) => match ends.streams.open()? {

@@ -44,6 +44,7 @@ use crate::control::{self, Control};
 use crate::file_sizes;
 use crate::http::{self, Serving};
 use crate::metrics::{Measured, Metrics};
+use crate::nodes::AmongNodes;
 use crate::ports::Ports;
 use crate::store_watch::StoreWatch;
 use crate::threads::join;
@@ -110,6 +111,7 @@ impl Gateway {
         let (writer, store) = (opened.writer, opened.reader);
         let watch = watch_store(config, &store)?;
         let revoked = admin::revocations(config, &store, authority.as_deref())?;
+        let among = AmongNodes::join(candidate.as_ref(), revoked.as_ref())?;
         let tls_watch = watch_certificate(tls.as_ref())?;
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
@@ -155,7 +157,7 @@ impl Gateway {
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
         let owners = &mailboxes[..config.shards + usize::from(http.is_some())];
-        let admin = make_admin(&serving, &shown, revoked, owners)?;
+        let admin = make_admin(&serving, &shown, (revoked, among), owners)?;
         let control = control::start(config, ports.control, shown, &admin)?;
 
         let place = Place {
@@ -328,6 +330,9 @@ impl Gateway {
         self.ready.store(false, Ordering::SeqCst);
         self.deciding.leave();
         self.admin.admin.close();
+        if let Some(orders) = self.admin.orders {
+            orders.stop()?;
+        }
         let erasures = self.admin.erasures.end();
         if let Some(http) = self.http {
             http.stop();
@@ -382,7 +387,7 @@ fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
 fn make_admin(
     serving: &Serving<'_>,
     shown: &control::Shown,
-    revoked: Option<Arc<Revocations>>,
+    (revoked, among): (Option<Arc<Revocations>>, Option<AmongNodes>),
     owners: &[Arc<Mailbox>],
 ) -> anyhow::Result<admin::Served> {
     let (metrics, ready) = (Arc::clone(&shown.metrics), Arc::clone(&shown.ready));
@@ -391,11 +396,11 @@ fn make_admin(
     let program = Program {
         stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
         revoked,
+        among,
         backups: Arc::clone(&shown.backups),
         exports: Exports::new(serving),
         store: serving.store.clone(),
         bell,
-        is_node: serving.config.cluster.is_some(),
     };
     admin::of(serving, program, owners, erasures)
 }

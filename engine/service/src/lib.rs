@@ -23,6 +23,7 @@ mod log;
 mod log_filter;
 pub mod manual;
 mod metrics;
+mod nodes;
 mod ports;
 mod print;
 mod record_line;

@@ -1,6 +1,7 @@
 //! The thread that speaks NATS, over real servers. Without a server the tests are skipped with a word;
 //! `tests/run` installs one.
 
+mod kept;
 mod lanes;
 mod majority;
 mod secured;

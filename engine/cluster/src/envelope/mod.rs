@@ -74,15 +74,22 @@
 //! | | n | the answers |
 //! | **receipt** of batches (19) or of answers (20) | 8 | the incarnation that it is for |
 //! | | 8 | the number up to which all have come |
+//! | **order** (32) | 8 | its number in this incarnation |
+//! | | n | the order |
+//! | **answer** to an order (33) | 8 | the incarnation that it is for |
+//! | | 8 | the number of the order |
+//! | | n | the answer |
 
 mod between;
 mod form;
 mod hash;
+mod orders;
 mod record;
 
 pub use between::{Answers, Batch, Beat, Command, Message, Receipt, Received, Sender, Standing};
 pub use form::{Malformed, VERSION};
 pub use hash::{Hash, LogId};
+pub use orders::Ordered;
 pub use record::{Draft, Epoch, Genesis, Head, Link, MAX_GROUP, MAX_PARTS, Part, Record, TooLong};
 
 /// The most bytes of a message that NATS takes, less room for its headers.

@@ -18,6 +18,7 @@ mod disk;
 mod forwarding;
 mod log;
 mod node;
+mod orders;
 mod roles;
 mod sequencing;
 mod status;
@@ -34,9 +35,10 @@ use trunkline_core::sequencer::HandedOver;
 use trunkline_storage::{CommitError, Origin};
 
 pub use begin::{JoinError, JoinSettings};
+pub use orders::{ANSWER_MAX, Answers, NotGiven, Order, Orders};
 pub use status::{Numbers, Status};
 
-use crate::nats::Nats;
+use crate::nats::{Kept, Nats};
 use begin::Joined;
 use log::Replicated;
 use wake::Knock;
@@ -50,6 +52,7 @@ pub struct Candidate {
     joined: Joined,
     knock: Arc<Knock>,
     status: Arc<Status>,
+    orders: Orders,
     log: Option<Replicated>,
     sequencing: sequencing::Ends,
 }
@@ -72,10 +75,12 @@ impl Candidate {
         let status = Arc::new(Status::new(settings));
         let joined = Joined::find(settings, &knock)?;
         let (log, sequencing) = sequencing::ends(&knock, joined.disk.clone());
+        let orders = Orders::new(joined.me, &knock);
         Ok(Self {
             joined,
             knock,
             status,
+            orders,
             log: Some(log),
             sequencing,
         })
@@ -108,6 +113,18 @@ impl Candidate {
         Arc::clone(&self.status)
     }
 
+    /// Returns the orders to other nodes, and from them.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    /// Returns what the cluster keeps beside the log.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        self.joined.ends.kept.clone()
+    }
+
     /// Starts to follow the log. `parts` have the log of [`log`](Self::log), `to` and `commands` are the ends of the queue
     /// of the node's commands.
     ///
@@ -123,6 +140,7 @@ impl Candidate {
             joined,
             knock,
             status,
+            orders,
             log: _,
             sequencing,
         } = self;
@@ -136,7 +154,7 @@ impl Candidate {
                 let node;
                 (nats, node) = node::Node::new(
                     joined,
-                    (at_work, of_thread),
+                    (at_work, of_thread, orders.shared()),
                     sequencing,
                     (parts, to, commands),
                 );

@@ -16,6 +16,7 @@ use super::begin::Joined;
 use super::disk::Disk;
 use super::forwarding::{Intake, drop_foreign};
 use super::log::{Offer, SAVE, Verdict, now};
+use super::orders::Shared;
 use super::roles::Role;
 use super::sequencing::{FromSequencer, Sequencing};
 use super::status::{Numbers, Status};
@@ -61,6 +62,7 @@ pub(super) struct Node {
     pub(super) publisher: Publisher,
     pub(super) tail: Tail,
     pub(super) lanes: Lanes,
+    pub(super) orders: Arc<Shared>,
     pub(super) to: ToSequencer,
     pub(super) chain: Chain,
     pub(super) lease: Lease,
@@ -90,7 +92,7 @@ impl Node {
     /// Makes a node from what it has found, and from the parts with which it would decide alone.
     pub(super) fn new(
         joined: Joined,
-        (knock, status): (Arc<Knock>, Arc<Status>),
+        (knock, status, orders): (Arc<Knock>, Arc<Status>, Arc<Shared>),
         sequencing: Sequencing,
         (parts, to, commands): (HandedOver, ToSequencer, Commands),
     ) -> (Nats, Self) {
@@ -126,6 +128,7 @@ impl Node {
             publisher: ends.publisher,
             tail,
             lanes: ends.lanes,
+            orders,
             to,
             chain,
             lease,
@@ -159,6 +162,7 @@ impl Node {
             self.look_at_stream(now)?;
             self.look_at_outcomes(now);
             self.look_at_lanes(now);
+            self.look_at_orders(now);
             self.look_at_sequencer(now)?;
             if !self.is_stopped {
                 self.act(now)?;

@@ -9,7 +9,7 @@ use super::node::{Flight, Node};
 use super::roles::Role;
 use crate::chain::{Group, Step};
 use crate::envelope::{Draft, Message, Received};
-use crate::nats::{Heard, Outcome, RECORD_MAX, Said};
+use crate::nats::{Heard, Lane, Outcome, RECORD_MAX, Said};
 use crate::node::Incarnation;
 
 /// The most records that a node looks at in a turn.
@@ -200,17 +200,25 @@ impl Node {
             let Some(said) = self.lanes.take() else {
                 return;
             };
-            let Said::Message { bytes, .. } = said else {
+            let Said::Message { lane, bytes, .. } = said else {
                 // What was lost goes again.
                 continue;
             };
-            if self.is_stopped {
+            if lane == Lane::Orders {
+                self.take_order(&bytes);
                 continue;
             }
             let Ok(Received { from, message }) = Received::read(&bytes) else {
                 continue;
             };
             if self.chain.mark().is_none_or(|mark| mark.log != from.log) {
+                continue;
+            }
+            if self.is_stopped {
+                // Orders reach nodes that have stopped too, and go on from there.
+                if let Message::Beat(_) = message {
+                    self.note(from.node, now);
+                }
                 continue;
             }
             match message {

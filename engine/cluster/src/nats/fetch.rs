@@ -36,10 +36,10 @@ const MISSES: u32 = 3;
 const STREAM: &str = "Nats-Stream";
 
 /// The header with the sequence of a record.
-const SEQUENCE: &str = "Nats-Sequence";
+pub(crate) const SEQUENCE: &str = "Nats-Sequence";
 
 /// The error of the JetStream API for a record that is not there.
-const NO_MESSAGE: u32 = 10_037;
+pub(crate) const NO_MESSAGE: u32 = 10_037;
 
 /// Fetches records from the stream, one request at a time.
 #[derive(Debug)]
@@ -241,16 +241,20 @@ impl Fetch {
 
 /// An answer of the stream's leader.
 #[derive(Deserialize)]
-struct OfLeader {
-    error: Option<ApiError>,
-    message: Option<Stored>,
+pub(crate) struct OfLeader {
+    pub(crate) error: Option<ApiError>,
+    pub(crate) message: Option<Stored>,
 }
 
+/// A message as the stream's leader has it.
 #[derive(Deserialize)]
-struct Stored {
-    seq: u64,
+pub(crate) struct Stored {
     #[serde(default)]
-    data: String,
+    pub(crate) subject: String,
+    pub(crate) seq: u64,
+    /// The bytes, in base 64.
+    #[serde(default)]
+    pub(crate) data: String,
 }
 
 /// Returns the sequence and the bytes of a record as the stream has it; `None` if it is of another stream.

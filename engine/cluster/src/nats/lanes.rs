@@ -49,19 +49,28 @@ pub enum Lane {
     Forward,
     /// Answers that are in no record.
     Answers,
+    /// Orders of operators that a node has got, and what became of them.
+    Orders,
     /// What ephemeral state a node has, and its changes.
     Digest,
 }
 
 impl Lane {
     /// All lanes, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Forward, Self::Answers, Self::Digest];
+    pub const ALL: [Self; 5] = [
+        Self::Heartbeat,
+        Self::Forward,
+        Self::Answers,
+        Self::Orders,
+        Self::Digest,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Heartbeat => "heartbeat",
             Self::Forward => "forward",
             Self::Answers => "answers",
+            Self::Orders => "orders",
             Self::Digest => "digest",
         }
     }
@@ -485,7 +494,9 @@ mod tests {
         let (lanes, carrying, bell) = made();
         let arrivals = &carrying.shared.lanes;
         let message = |text: &'static str| (false, Bytes::from_static(text.as_bytes()));
-        arrivals[3].messages.push_or_lose(1, message("d"));
+        arrivals[Lane::Digest as usize]
+            .messages
+            .push_or_lose(1, message("d"));
         arrivals[0].messages.push_or_lose(1, message("b"));
         arrivals[1].messages.lose(2);
         arrivals[2].breaks.fetch_add(1, Ordering::Relaxed);

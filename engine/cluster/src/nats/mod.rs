@@ -9,6 +9,7 @@
 //! | [`Publisher`] | brings one record at a time into the log, and tells what became of it |
 //! | [`Tail`] | has the records of the log from one on, in order, each once, none missing |
 //! | [`Lanes`] | has messages to other nodes and from them, which nobody stores |
+//! | [`Kept`] | stores facts beside the log, and reads them |
 //!
 //! What the library does behind one's back, and what is done here about it:
 //!
@@ -27,6 +28,7 @@
 mod asker;
 mod bell;
 mod fetch;
+mod kept;
 mod lanes;
 mod line;
 mod names;
@@ -50,6 +52,7 @@ use tokio::task::JoinSet;
 use trunkline_core::exchange::Wake;
 
 pub use bell::Bell;
+pub use kept::{FACT_MAX, Fact, Kept, is_full};
 pub use lanes::{Lane, Lanes, NotSaid, Said, To};
 pub use line::Condition;
 pub use names::{BadName, ClusterNames};
@@ -61,6 +64,7 @@ pub use tail::{Heard, Tail, TailCondition};
 pub use watch::Stop;
 
 use asker::Asker;
+use kept::Keeping;
 use lanes::Carrying;
 use line::Line;
 use publish::Sending;
@@ -132,6 +136,8 @@ pub struct Ends {
     pub tail: Tail,
     /// Messages to other nodes.
     pub lanes: Lanes,
+    /// What the cluster keeps beside the log.
+    pub kept: Kept,
 }
 
 /// Tells the owners that the thread has ended, also when it panics: nobody waits for what never comes.
@@ -155,6 +161,7 @@ struct Inside<F> {
     sending: F,
     tailing: Tailing,
     carrying: Carrying,
+    keeping: Keeping,
 }
 
 impl Nats {
@@ -174,11 +181,13 @@ impl Nats {
         let (publisher, sending) = publish::publisher(names, wakes.publisher);
         let (tail, tailing) = tail::tail(names, &line, wakes.tail);
         let (lanes, carrying) = lanes::lanes(names, &line, &wakes.lanes);
+        let (kept, keeping) = kept::kept(names, &line);
         let inside = Inside {
             answering,
             sending,
             tailing,
             carrying,
+            keeping,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -210,6 +219,7 @@ impl Nats {
             publisher,
             tail,
             lanes,
+            kept,
         };
         Ok((nats, ends))
     }
@@ -274,6 +284,11 @@ async fn start(
     tasks.spawn(sending.run());
     tasks.spawn(async move {
         inside.answering.run(api).await;
+        Ok(())
+    });
+    let asker = Asker::new(client, line).await?;
+    tasks.spawn(async move {
+        inside.keeping.run(asker).await;
         Ok(())
     });
     tasks.spawn(inside.tailing.run(client.clone()));

@@ -12,12 +12,14 @@ const NAME_MAX: usize = 32;
 /// | `TRUNKLINE_C` | the stream that has the log of the cluster C |
 /// | `trunkline.C.log` | the subject of the records of the log |
 /// | `trunkline.C.live` | the subject on which the server repeats each record as soon as it is stored |
-/// | `trunkline.C.LANE` | messages to all nodes, LANE being `heartbeat`, `forward`, `answers` or `digest` |
+/// | `TRUNKLINE-KEPT_C` | the stream that has what the cluster keeps beside the log |
+/// | `trunkline.C.kept.KEY` | the subjects of its facts |
+/// | `trunkline.C.LANE` | messages to all nodes, LANE being `heartbeat`, `forward`, `answers`, `orders` or `digest` |
 /// | `trunkline.C.LANE.N` | messages to the node N |
 /// | `trunkline.C.inbox.N.…` | answers of the servers to the node N |
 ///
-/// An account that may use `trunkline.C.>` and `$JS.API.*.*.TRUNKLINE_C` can run a node, and cannot touch
-/// another cluster. A client that may publish there is trusted as a node is.
+/// An account that may use `trunkline.C.>`, and `$JS.API.STREAM.INFO.S`, `$JS.API.DIRECT.GET.S` and
+/// `$JS.API.STREAM.MSG.GET.S` of both streams S, can run a node, and cannot touch another cluster. A client that may publish there is trusted as a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterNames {
     cluster: String,
@@ -65,6 +67,17 @@ impl ClusterNames {
     /// Returns the name of the stream.
     pub fn stream(&self) -> String {
         format!("TRUNKLINE_{}", self.cluster)
+    }
+
+    /// Returns the name of the stream with what the cluster keeps beside the log. No cluster can have a name with which
+    /// this is the stream of a log.
+    pub fn kept(&self) -> String {
+        format!("TRUNKLINE-KEPT_{}", self.cluster)
+    }
+
+    /// Returns the subject of a fact.
+    pub(crate) fn fact(&self, key: &str) -> String {
+        self.below(&format!("kept.{key}"))
     }
 
     /// Returns the subject of the records of the log.

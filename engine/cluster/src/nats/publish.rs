@@ -25,7 +25,7 @@ pub const SILENCE: Duration = Duration::from_millis(500);
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Sequence";
 
 /// The header with the stream in which a record must be stored, or not at all.
-const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+pub(crate) const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
 
 /// The outcomes that wait. The reader is behind by one and what came late.
 const OUTCOMES: Room = Room {
@@ -271,7 +271,7 @@ struct Ack {
 }
 
 /// Returns what an answer says of a record.
-fn outcome(message: &Message) -> Outcome {
+pub(crate) fn outcome(message: &Message) -> Outcome {
     if is_unserved(message) {
         return Outcome::Refused {
             code: 503,

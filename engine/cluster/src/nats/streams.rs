@@ -77,16 +77,17 @@ impl Streams {
         // A second more: the answer is a better sentence than this one.
         match answered.recv_timeout(WITHIN + Duration::from_secs(1)) {
             Ok(answer) => answer,
-            Err(_) => Err(silence(&self.line)),
+            Err(_) => Err(silence(&self.line, WITHIN)),
         }
     }
 }
 
-fn silence(line: &Line) -> StreamError {
+/// Returns the error of a question that nobody answered in time.
+pub(crate) fn silence(line: &Line, within: Duration) -> StreamError {
     let condition = line.condition();
     StreamError::Silent(
         match condition.trouble.is_empty() || condition.is_connected {
-            true => format!("nothing within {WITHIN:?}"),
+            true => format!("nothing within {within:?}"),
             false => condition.trouble,
         },
     )
@@ -167,12 +168,12 @@ impl Answering {
             let once = until.min(now + ONCE);
             match asker.ask(subject, bytes.clone(), once).await {
                 Ok(message) if !is_unserved(&message) => return Ok(message.payload),
-                Err(Unasked::Ended) => return Err(silence(&self.line)),
+                Err(Unasked::Ended) => return Err(silence(&self.line, WITHIN)),
                 // JetStream starts later than its server, and a cluster elects.
                 Ok(_) | Err(Unasked::NotSent(_) | Unasked::Silence) => {}
             }
             if Instant::now() + AGAIN >= until {
-                return Err(silence(&self.line));
+                return Err(silence(&self.line, WITHIN));
             }
             tokio::time::sleep(AGAIN).await;
         }

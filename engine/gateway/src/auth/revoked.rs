@@ -3,6 +3,10 @@
 //! A revocation is in a file of the data folder before it is in force, so that it survives every end of the
 //! process. The file has one line for each revocation and no names: the ids of users and the hashes of
 //! token ids. An opening drops what has ended and writes the file anew.
+//!
+//! In a cluster, each revocation is kept by the cluster too, as a [`Row`] that any node reads.
+
+mod rows;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -18,10 +22,14 @@ use trunkline_core::exchange::TokenMark;
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::{TimelineId, is_full};
 
+pub use self::rows::Row;
 use super::Grant;
 
 /// The name of the file in the data folder. A backup copies it.
 pub const NAME: &str = "revocations";
+
+/// The number of new revocations from which on the file is written anew for all of them.
+const MANY: usize = 16;
 
 /// The maximum number of revocations. Beyond it, those that have ended are forgotten.
 pub const MOST: usize = 100_000;
@@ -72,6 +80,19 @@ pub enum Revocation {
         /// When the revocation ends, in milliseconds since 1970; `None`: never.
         until_ms: Option<u64>,
     },
+}
+
+impl Revocation {
+    fn rule(self) -> (Tokens, Rule) {
+        match self {
+            Self::User {
+                user,
+                before_ms,
+                until_ms,
+            } => (Tokens::Of(user), Rule::new(before_ms, until_ms)),
+            Self::Token { mark, until_ms } => (Tokens::With(mark), Rule::new(u64::MAX, until_ms)),
+        }
+    }
 }
 
 /// The reason why a token could not be revoked.
@@ -191,31 +212,10 @@ impl Revocations {
     /// There are too many revocations, or the file does not take it. Then nothing has changed.
     pub fn revoke(&self, revocation: Revocation) -> Result<(), NotRevoked> {
         let mut lines = self.file.lock();
-        let (tokens, mut rule) = match revocation {
-            Revocation::User {
-                user,
-                before_ms,
-                until_ms,
-            } => (Tokens::Of(user), Rule::new(before_ms, until_ms)),
-            Revocation::Token { mark, until_ms } => {
-                (Tokens::With(mark), Rule::new(u64::MAX, until_ms))
-            }
+        let (tokens, rule) = revocation.rule();
+        let Some(rule) = self.joined(tokens, rule)? else {
+            return Ok(());
         };
-        let known = self.stripe(tokens).read().get(&tokens).copied();
-        // One that has ended does not come back with the new one.
-        let live = known.filter(|known| known.until_ms > system_ms());
-        if let Some(known) = live {
-            rule.before_ms = rule.before_ms.max(known.before_ms);
-            rule.until_ms = rule.until_ms.max(known.until_ms);
-            if rule == known {
-                return Ok(());
-            }
-        } else if known.is_none() && self.count() >= MOST {
-            self.sweep(system_ms());
-            if self.count() >= MOST {
-                return Err(NotRevoked::Full);
-            }
-        }
         self.write(&mut lines, tokens, rule)
             .map_err(|error| NotRevoked::Failed {
                 file: lines.path.clone(),

@@ -6,12 +6,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use trunkline_core::clock::system_ms;
 use trunkline_core::exchange::{Ending, Which};
 use trunkline_core::request::IN_SECONDS;
 use trunkline_proto::{CloseCode, ErrorCode};
 
+use super::nodes::Did;
 use super::{Admin, NotRevoked, Revoke, Scope, fields};
 use crate::api::head::Head;
 use crate::api::json;
@@ -90,25 +91,23 @@ pub(super) async fn disconnect(
     };
     let ending = Ending {
         code: CloseCode(code),
-        reason: "an operator ended the session",
+        reason: Why::Operator.text(),
         reconnect: asked.reconnect.unwrap_or(false),
     };
     let owner = session.map(|session| session.owner);
-    let closed = match owner {
-        Some(owner) if owner >= admin.owners() => 0,
-        owner => {
-            let ended = admin.end(&which, owner, ending).await;
-            ended.inspect_err(|_| {
-                let namespace = asked.namespace.as_deref();
-                tracing::info!(
-                    admin = who.0,
-                    namespace,
-                    user = asked.user,
-                    "an operator ended sessions, but not all shards answered"
-                );
-            })?
-        }
-    };
+    let why = Why::Operator;
+    let ended = admin
+        .end_everywhere(&which, owner, (ending, why), None)
+        .await;
+    let (closed, nodes) = ended.inspect_err(|_| {
+        let namespace = asked.namespace.as_deref();
+        tracing::info!(
+            admin = who.0,
+            namespace,
+            user = asked.user,
+            "an operator ended sessions, but not all shards answered"
+        );
+    })?;
     tracing::info!(
         admin = who.0,
         namespace = asked.namespace,
@@ -119,11 +118,55 @@ pub(super) async fn disconnect(
         closed,
         "an operator ended sessions"
     );
-    Ok(closed_answer(closed))
+    Ok(closed_answer(closed, nodes))
 }
 
-fn closed_answer(closed: usize) -> Response {
-    json::response(format!("{{\"closed\":{closed}}}"))
+/// What an order to end sessions did.
+#[derive(Debug, Serialize)]
+struct Closed {
+    /// The number of sessions.
+    closed: usize,
+    /// In a cluster: which nodes did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Did>,
+}
+
+fn closed_answer(closed: usize, nodes: Option<Did>) -> Response {
+    let closed = Closed { closed, nodes };
+    // Texts and numbers: this does not fail.
+    json::response(serde_json::to_vec(&closed).unwrap_or_default())
+}
+
+/// Why an operator ends sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Why {
+    /// The operator says so.
+    Operator,
+    /// The token is revoked.
+    Revoked,
+    /// The user is being erased.
+    Erased,
+}
+
+impl Why {
+    /// Returns the reason that clients are told.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Operator => "an operator ended the session",
+            Self::Revoked => "the token has been revoked: use a new one",
+            Self::Erased => "the user is being erased",
+        }
+    }
+
+    /// Returns what clients are told whose token is not good any more.
+    pub(super) const fn ending(self) -> Ending {
+        Ending {
+            code: CloseCode::INVALID_TOKEN,
+            reason: self.text(),
+            reconnect: CloseCode::INVALID_TOKEN.reconnect(),
+        }
+    }
 }
 
 /// The body of a request to revoke tokens.
@@ -147,7 +190,7 @@ pub(super) async fn revoke(
     let body = admin.read(&head.headers, body).await?;
     let asked: Revoked = fields(&body)?;
     let (revoke, which) = admin.revocation(&asked)?;
-    admin.revoke(revoke).await?;
+    let revoked = admin.revoke(revoke).await?;
     tracing::info!(
         admin = who.0,
         namespace = asked.namespace,
@@ -157,19 +200,24 @@ pub(super) async fn revoke(
         "an operator revoked tokens"
     );
     // After the revocation is in force: a session that opens meanwhile is among those that end.
-    let ending = Ending {
-        code: CloseCode::INVALID_TOKEN,
-        reason: "the token has been revoked: use a new one",
-        reconnect: CloseCode::INVALID_TOKEN.reconnect(),
-    };
-    let closed = admin.end(&which, None, ending).await?;
+    let why = Why::Revoked;
+    let ended = admin.end_everywhere(&which, None, (why.ending(), why), revoked);
+    let (closed, nodes) = ended.await?;
     tracing::info!(admin = who.0, closed, "sessions with revoked tokens ended");
-    Ok(closed_answer(closed))
+    Ok(closed_answer(closed, nodes))
 }
 
 impl Admin {
-    /// Makes durable that tokens are revoked.
-    pub(super) async fn revoke(&self, revoke: Revoke) -> Result<(), Problem> {
+    /// Ends the sessions of this node whose tokens another node has revoked.
+    ///
+    /// # Errors
+    /// A shard does not answer in time. Some sessions may be ended.
+    pub async fn end_revoked(&self, which: &Which) -> Result<usize, Problem> {
+        self.end(which, None, Why::Revoked.ending()).await
+    }
+
+    /// Makes durable that tokens are revoked. Returns what other nodes take.
+    pub(super) async fn revoke(&self, revoke: Revoke) -> Result<Option<String>, Problem> {
         let hands = Arc::clone(&self.hands);
         // The disk may be slow: other requests go on.
         let revoked = tokio::task::spawn_blocking(move || hands.revoke(&revoke)).await;

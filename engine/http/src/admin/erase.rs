@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hyper::header::HeaderMap;
 use hyper::{StatusCode, Uri};
-use trunkline_core::exchange::{Ending, Which};
-use trunkline_proto::{CloseCode, ErrorCode};
+use trunkline_core::exchange::Which;
+use trunkline_proto::ErrorCode;
 
+use super::end::Why;
 use super::look::InNamespace;
 use super::{Admin, At, Erasure, NotErased, Person, Scope};
 use crate::api::json;
@@ -40,12 +41,9 @@ pub(super) async fn handle(
         user: Some(id),
         ..Which::default()
     };
-    let ending = Ending {
-        code: CloseCode::INVALID_TOKEN,
-        reason: "the user is being erased",
-        reconnect: CloseCode::INVALID_TOKEN.reconnect(),
-    };
-    let closed = admin.end(&which, None, ending).await?;
+    let why = Why::Erased;
+    let ended = admin.end_everywhere(&which, None, (why.ending(), why), None);
+    let (closed, _) = ended.await?;
     tracing::info!(admin = who.0, closed, "sessions of an erased user ended");
     let erasure = admin.erasure(person).await?;
     let text = serde_json::to_vec(&erasure).unwrap_or_default();

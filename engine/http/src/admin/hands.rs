@@ -113,11 +113,19 @@ pub trait Hands: Send + Sync + 'static {
     fn stats(&self) -> Value;
 
     /// Revokes tokens: when it returns, the revocation is durable and in force. It may block its thread for
-    /// a write to the disk.
+    /// a write to the disk, and in a cluster for the NATS servers. Returns in a cluster what the other nodes
+    /// [take](Self::take_revocation).
+    ///
+    /// # Errors
+    /// Nothing was revoked at this node.
+    fn revoke(&self, revoke: &Revoke) -> Result<Option<String>, NotRevoked>;
+
+    /// Takes what another node has revoked: when it returns, it is durable and in force. It may block its thread for a
+    /// write to the disk.
     ///
     /// # Errors
     /// Nothing was revoked.
-    fn revoke(&self, revoke: &Revoke) -> Result<(), NotRevoked>;
+    fn take_revocation(&self, revoked: &str) -> Result<(), NotRevoked>;
 
     /// Returns the mark by which sessions know the id of their token.
     fn token_mark(&self, id: &str) -> u64;

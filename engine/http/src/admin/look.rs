@@ -1,5 +1,6 @@
 //! What operators see: `stats`, `sessions`, `users`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -14,6 +15,7 @@ use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
 
 use super::act::{DEVICE, carry_out};
+use super::nodes::Did;
 use super::{Admin, At, Erasure, Person, Scope};
 use crate::api::head::query;
 use crate::api::json;
@@ -48,22 +50,28 @@ struct Asked {
 }
 
 /// A page of sessions.
-#[derive(Debug, Serialize)]
-struct Page {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Page {
     sessions: Vec<Shown>,
     /// What the next page begins after; `null` at the end.
     after: Option<String>,
+    /// In a cluster: which nodes were asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
+    nodes: Option<Did>,
 }
 
 /// A session, as an answer shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Shown {
     session: String,
+    /// In a cluster: the node to which the client is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     namespace: String,
     user: String,
     device: String,
     address: Option<String>,
-    form: &'static str,
+    form: Cow<'static, str>,
     catching_up: bool,
     waiting_bytes: usize,
 }
@@ -72,37 +80,42 @@ impl Shown {
     fn of(owner: usize, seen: Seen) -> Self {
         Self {
             session: format!("{owner}-{:x}", seen.number),
+            node: None,
             namespace: seen.namespace,
             user: seen.user,
             device: seen.device,
             address: seen.address,
-            form: seen.form,
+            form: seen.form.into(),
             catching_up: seen.is_catching_up,
             waiting_bytes: seen.waiting,
         }
     }
 }
 
-/// The place at which a page begins: an owner, and a place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The place at which a page begins: in a cluster a node, an owner of sessions, and a place there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Place {
+    node: Option<String>,
     owner: usize,
     from: u32,
 }
 
 impl Place {
-    const BEGIN: Self = Self { owner: 0, from: 0 };
-
     fn parse(text: &str) -> Option<Self> {
-        let (owner, from) = text.split_once('.')?;
+        let mut parts = text.rsplitn(3, '.');
+        let (from, owner, node) = (parts.next()?, parts.next()?, parts.next());
         Some(Self {
+            node: node.map(str::to_owned),
             owner: owner.parse().ok()?,
             from: u32::from_str_radix(from, 16).ok()?,
         })
     }
 
-    fn text(self) -> String {
-        format!("{}.{:x}", self.owner, self.from)
+    fn text(&self) -> String {
+        let Self { node, owner, from } = self;
+        let node = node.as_deref();
+        let (node, dot) = node.map_or(("", ""), |node| (node, "."));
+        format!("{node}{dot}{owner}.{from:x}")
     }
 }
 
@@ -115,10 +128,10 @@ pub(super) async fn sessions(
     admin.admit(&headers, Scope::Read)?;
     let asked = query::<Asked>(&uri)?;
     let begin = match asked.after.as_deref() {
-        None | Some("") => Place::BEGIN,
-        Some(after) => Place::parse(after).ok_or_else(|| {
+        None | Some("") => None,
+        Some(after) => Some(Place::parse(after).ok_or_else(|| {
             Problem::bad("after is not the one of an earlier page: begin without it")
-        })?,
+        })?),
     };
     let limit = match asked.limit.as_deref() {
         None | Some("") => PAGE,
@@ -158,6 +171,8 @@ struct User {
     erasure: Option<Erasure>,
     sessions: Vec<Shown>,
     after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Did>,
 }
 
 /// The namespace of a request about a user.
@@ -201,7 +216,11 @@ pub(super) async fn user(
         user: Some(id),
         ..Which::default()
     };
-    let Page { sessions, after } = admin.page(&which, Place::BEGIN, PAGE).await?;
+    let Page {
+        sessions,
+        after,
+        nodes,
+    } = admin.page(&which, None, PAGE).await?;
     let person = Person {
         namespace: namespace.clone(),
         user: user.clone(),
@@ -217,6 +236,7 @@ pub(super) async fn user(
         user,
         sessions,
         after,
+        nodes,
     };
     Ok(json::response(
         serde_json::to_vec(&shown).unwrap_or_default(),
@@ -237,33 +257,100 @@ impl Admin {
         Ok(self.ids.user(namespace, user))
     }
 
-    /// Gathers a page of sessions, owner by owner.
-    async fn page(&self, which: &Which, begin: Place, limit: usize) -> Result<Page, Problem> {
-        let mut sessions = Vec::new();
-        let mut next = Some(begin);
+    /// Gathers a page of sessions, in a cluster node by node in the order of their names.
+    ///
+    /// # Errors
+    /// A shard of this node does not answer, or nobody knows the other nodes.
+    async fn page(
+        &self,
+        which: &Which,
+        begin: Option<Place>,
+        limit: usize,
+    ) -> Result<Page, Problem> {
+        let Some(nodes) = self.nodes.clone() else {
+            let begin = begin.unwrap_or_default();
+            return self.own_page(which, (begin.owner, begin.from), limit).await;
+        };
+        let me = nodes.me().to_owned();
+        let others = tokio::task::spawn_blocking(move || nodes.others()).await;
+        let others = others.unwrap_or_else(|_| Err("the thread failed".to_owned()));
+        let mut names = others.map_err(|text| Problem::new(ErrorCode::StorageUnavailable, text))?;
+        names.push(me.clone());
+        names.sort_unstable();
+        let begin = begin.unwrap_or_default();
+        let first = begin.node.unwrap_or_default();
+        names.retain(|name| *name >= first);
+        let (mut page, mut did) = (Page::default(), Did::default());
+        for name in names {
+            if page.sessions.len() >= limit {
+                let next = Place {
+                    node: Some(name),
+                    ..Place::default()
+                };
+                page.after = Some(next.text());
+                break;
+            }
+            let from = match name == first {
+                true => (begin.owner, begin.from),
+                false => (0, 0),
+            };
+            let left = limit - page.sessions.len();
+            let of_node = match name == me {
+                true => Some(self.own_page(which, from, left).await?),
+                false => self.page_of(&name, which, (from, left)).await,
+            };
+            let Some(mut of_node) = of_node else {
+                did.missing.push(name);
+                continue;
+            };
+            did.done += 1;
+            for session in &mut of_node.sessions {
+                session.node = Some(name.clone());
+            }
+            page.sessions.append(&mut of_node.sessions);
+            if let Some(after) = of_node.after {
+                page.after = Some(format!("{name}.{after}"));
+                break;
+            }
+        }
+        page.nodes = Some(did);
+        Ok(page)
+    }
+
+    /// Gathers a page of the sessions of this node, owner by owner from a place on.
+    ///
+    /// # Errors
+    /// A shard does not answer in time.
+    pub(super) async fn own_page(
+        &self,
+        which: &Which,
+        (mut owner, mut from): (usize, u32),
+        limit: usize,
+    ) -> Result<Page, Problem> {
+        let mut page = Page::default();
         let mut slices = 0;
-        while let Some(place) = next.filter(|place| place.owner < self.owners()) {
-            if sessions.len() >= limit || slices >= SLICES {
-                let after = Some(place.text());
-                return Ok(Page { sessions, after });
+        while owner < self.owners() {
+            if page.sessions.len() >= limit || slices >= SLICES {
+                let place = Place {
+                    node: None,
+                    owner,
+                    from,
+                };
+                page.after = Some(place.text());
+                return Ok(page);
             }
             slices += 1;
-            let task = Task::List(limit - sessions.len());
-            let slice = self.slice(place.owner, which, task, place.from).await?;
+            let task = Task::List(limit - page.sessions.len());
+            let slice = self.slice(owner, which, task, from).await?;
             let seen = slice.seen.into_iter();
-            sessions.extend(seen.map(|seen| Shown::of(place.owner, seen)));
-            next = Some(match slice.next {
-                Some(from) => Place { from, ..place },
-                None => Place {
-                    owner: place.owner + 1,
-                    from: 0,
-                },
-            });
+            page.sessions
+                .extend(seen.map(|seen| Shown::of(owner, seen)));
+            (owner, from) = match slice.next {
+                Some(from) => (owner, from),
+                None => (owner + 1, 0),
+            };
         }
-        Ok(Page {
-            sessions,
-            after: None,
-        })
+        Ok(page)
     }
 }
 
@@ -273,11 +360,14 @@ mod tests {
 
     #[test]
     fn places_are_texts() {
-        let place = Place {
-            owner: 12,
-            from: 0xbeef,
-        };
-        assert_eq!(Place::parse(&place.text()), Some(place));
+        for node in [None, Some("node-1".to_owned())] {
+            let place = Place {
+                node,
+                owner: 12,
+                from: 0xbeef,
+            };
+            assert_eq!(Place::parse(&place.text()), Some(place));
+        }
         for bad in ["", "1", "1-2", "x.1", "1.x", "1.100000000", "-1.0"] {
             assert_eq!(Place::parse(bad), None, "{bad}");
         }

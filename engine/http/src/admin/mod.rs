@@ -15,6 +15,7 @@ mod export;
 mod hands;
 mod look;
 mod metrics;
+mod nodes;
 mod openapi;
 mod orders;
 mod stream;
@@ -45,6 +46,7 @@ pub use self::hands::{
     BackupRefused, Erasure, ErasureState, Exported, Hands, NotErased, NotRevoked, Person, Revoke,
 };
 pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
+pub use self::nodes::{Given, Nodes};
 pub use self::tokens::{AdminTokens, NewToken, Scope, Scopes};
 use crate::api::body::{Bodies, ReadBody};
 use crate::api::visitor::bearer;
@@ -78,6 +80,8 @@ pub struct AdminParts {
     pub timeout: Duration,
     /// What the program does for the API.
     pub hands: Arc<dyn Hands>,
+    /// The other nodes; `None` if the gateway works alone.
+    pub nodes: Option<Arc<dyn Nodes>>,
     /// The counters.
     pub metrics: Arc<AdminMetrics>,
 }
@@ -95,6 +99,7 @@ pub struct Admin {
     message_bytes: usize,
     timeout: Duration,
     hands: Arc<dyn Hands>,
+    nodes: Option<Arc<dyn Nodes>>,
     metrics: Arc<AdminMetrics>,
     /// Whether an export is running.
     exporting: Arc<AtomicBool>,
@@ -122,6 +127,7 @@ impl Admin {
             message_bytes: parts.message_bytes,
             timeout: parts.timeout,
             hands: parts.hands,
+            nodes: parts.nodes,
             metrics: parts.metrics,
             exporting: Arc::default(),
             running: Arc::new(Semaphore::new(REQUESTS)),

@@ -19,7 +19,7 @@ use trunkline_core::ids::{Ids, UserId};
 use trunkline_gateway::auth::Authority;
 use trunkline_gateway::auth::revoked::{self, Revocation, Revocations};
 use trunkline_http::admin::{
-    Admin, AdminParts, AdminTokens, BackupRefused, Erasure, ErasureState, Exported, Hands,
+    Admin, AdminParts, AdminTokens, BackupRefused, Erasure, ErasureState, Exported, Hands, Nodes,
     NotErased, NotRevoked, Person, Revoke,
 };
 use trunkline_proto::ErrorCode;
@@ -29,6 +29,7 @@ use crate::backup::{Backups, NotBegun};
 use crate::causes;
 use crate::config::Config;
 use crate::http::Serving;
+use crate::nodes::{self, AmongNodes, ClusterRevocations};
 pub(crate) use command::AdminTokenArgs;
 pub(crate) use erasure::{Bell, ErasureParts, Erasures};
 pub(crate) use export::Exports;
@@ -39,13 +40,13 @@ pub(crate) struct Program {
     pub(crate) stats: Arc<Stats>,
     /// The revoked tokens; `None` without keys for tokens.
     pub(crate) revoked: Option<Arc<Revocations>>,
+    /// The other nodes; `None` if the gateway works alone.
+    pub(crate) among: Option<AmongNodes>,
     pub(crate) backups: Arc<Backups>,
     pub(crate) exports: Exports,
     pub(crate) store: Reader,
     /// Wakes the thread of the erasures.
     pub(crate) bell: Arc<Bell>,
-    /// Whether the gateway is a node of a cluster, each node of which would carry out an erasure.
-    pub(crate) is_node: bool,
 }
 
 /// Starts the thread of the erasures.
@@ -95,6 +96,8 @@ pub(crate) struct Served {
     pub(crate) admin: Arc<Admin>,
     pub(crate) erasures: Erasures,
     pub(crate) stats: Arc<Stats>,
+    /// The orders of other nodes; `None` if the gateway works alone.
+    pub(crate) orders: Option<nodes::Serving>,
 }
 
 /// Reads the file of admin tokens.
@@ -148,6 +151,8 @@ pub(crate) fn of(
         _ => {}
     }
     let stats = Arc::clone(&program.stats);
+    let ends = program.among.as_ref().map(|among| Arc::clone(&among.ends));
+    let program = Arc::new(program);
     let admin = Admin::new(AdminParts {
         tokens,
         is_loopback,
@@ -157,15 +162,35 @@ pub(crate) fn of(
         mailboxes: owners.to_vec(),
         message_bytes: config.limits.content.message_bytes,
         timeout: config.control_limits.timeout,
-        hands: Arc::new(program),
+        hands: Arc::clone(&program) as Arc<dyn Hands>,
+        nodes: ends.map(|ends| ends as Arc<dyn Nodes>),
         metrics: Arc::clone(&serving.metrics.admin),
     });
     let admin = Arc::new(admin);
+    let orders = { program.among.as_ref() }
+        .map(|among| nodes::Serving::start(among, &admin))
+        .transpose()?;
     Ok(Served {
         admin,
         erasures,
         stats,
+        orders,
     })
+}
+
+fn not_revoked(error: &dyn std::error::Error, is_for_room: bool) -> NotRevoked {
+    let text = error.to_string();
+    match is_for_room {
+        true => NotRevoked::Full(text),
+        false => NotRevoked::Failed(text),
+    }
+}
+
+impl Program {
+    /// Returns the revoked tokens of the cluster.
+    fn of_cluster(&self) -> Option<&ClusterRevocations> {
+        self.among.as_ref()?.revoked.as_deref()
+    }
 }
 
 impl Hands for Program {
@@ -173,7 +198,7 @@ impl Hands for Program {
         self.stats.value()
     }
 
-    fn revoke(&self, revoke: &Revoke) -> Result<(), NotRevoked> {
+    fn revoke(&self, revoke: &Revoke) -> Result<Option<String>, NotRevoked> {
         let revoked = self.revoked.as_ref().ok_or(NotRevoked::NoTokens)?;
         let revocation = match revoke {
             Revoke::User {
@@ -190,13 +215,22 @@ impl Hands for Program {
                 until_ms: *until_ms,
             },
         };
-        revoked.revoke(revocation).map_err(|error| {
-            let text = error.to_string();
-            match error.is_for_room() {
-                true => NotRevoked::Full(text),
-                false => NotRevoked::Failed(text),
+        match self.of_cluster() {
+            Some(revoked) => {
+                let done = revoked.revoke(revocation).map(Some);
+                done.map_err(|error| not_revoked(&error, error.is_for_room()))
             }
-        })
+            None => {
+                let done = revoked.revoke(revocation).map(|()| None);
+                done.map_err(|error| not_revoked(&error, error.is_for_room()))
+            }
+        }
+    }
+
+    fn take_revocation(&self, revoked: &str) -> Result<(), NotRevoked> {
+        let of_cluster = self.of_cluster().ok_or(NotRevoked::NoTokens)?;
+        let done = of_cluster.take(revoked);
+        done.map_err(|error| not_revoked(&error, error.is_for_room()))
     }
 
     fn token_mark(&self, id: &str) -> u64 {
@@ -228,7 +262,7 @@ impl Hands for Program {
     }
 
     fn begin_erasure(&self, person: &Person, service: &Service) -> Result<(), NotErased> {
-        if self.is_node {
+        if self.among.is_some() {
             const NOT_YET: &str =
                 "erasures are not possible in a cluster yet: each node would carry them out";
             return Err(NotErased::Failed(NOT_YET.to_owned()));
