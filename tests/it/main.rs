@@ -26,6 +26,7 @@ mod cluster;
 mod cluster_deploy;
 mod cluster_nats;
 mod cluster_orders;
+mod cluster_search;
 mod command_costs;
 mod command_order;
 mod commands;

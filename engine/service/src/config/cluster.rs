@@ -72,9 +72,6 @@ pub(super) fn check(layers: &mut Layers) {
             NOT_YET,
         );
     }
-    if layers.settings.search == Some(true) {
-        layers.refuse("search", NOT_YET);
-    }
     if layers.is_given("message_bytes") {
         if size(layers.settings.message_bytes) > MESSAGE {
             layers.refuse("message_bytes", "too large: at most 256KiB with --cluster");
