@@ -2,10 +2,9 @@
 
 use serde_json::json;
 use trunkline_tests::client::Client;
+use trunkline_tests::cluster::{Cluster, NODES};
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::wait::until;
-
-use super::cluster::{Cluster, NODES};
 
 /// Waits until a search finds these texts.
 fn finds(client: &mut Client, words: &str, wanted: &[&str], at: usize) {

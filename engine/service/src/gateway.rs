@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use trunkline_cluster::member::Status;
+use trunkline_cluster::member::{Candidate, Status};
 use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{Mail, Mailbox, queue_with};
 use trunkline_core::hub::Hub;
@@ -110,8 +110,7 @@ impl Gateway {
         let (mut candidate, opened) = deciding::open(config)?;
         let (writer, store) = (opened.writer, opened.reader);
         let watch = watch_store(config, &store)?;
-        let revoked = admin::revocations(config, &store, authority.as_deref())?;
-        let among = AmongNodes::join(candidate.as_ref(), revoked.as_ref())?;
+        let revoked = Revoked::find(config, &store, (authority.as_deref(), candidate.as_ref()))?;
         let tls_watch = watch_certificate(tls.as_ref())?;
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
@@ -157,7 +156,7 @@ impl Gateway {
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));
         let owners = &mailboxes[..config.shards + usize::from(http.is_some())];
-        let admin = make_admin(&serving, &shown, (revoked, among), owners)?;
+        let admin = make_admin(&serving, &shown, revoked, owners)?;
         let control = control::start(config, ports.control, shown, &admin)?;
 
         let place = Place {
@@ -382,20 +381,41 @@ fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
     Ok(authority.transpose()?.map(Arc::new))
 }
 
+/// Which tokens are revoked.
+struct Revoked {
+    /// Those of this gateway; `None` without keys for tokens.
+    here: Option<Arc<Revocations>>,
+    /// What a node of a cluster shares with the others.
+    among: Option<AmongNodes>,
+}
+
+impl Revoked {
+    /// Reads what is revoked, and takes what the cluster keeps of it. Clients may connect after that.
+    fn find(
+        config: &Config,
+        store: &Reader,
+        (authority, candidate): (Option<&Authority>, Option<&Candidate>),
+    ) -> anyhow::Result<Self> {
+        let here = admin::revocations(config, store, authority)?;
+        let among = AmongNodes::join(candidate, here.as_ref())?;
+        Ok(Self { here, among })
+    }
+}
+
 /// Makes the admin API, and starts the thread of the erasures. `owners` are the mailboxes of those who have
 /// sessions: the shards, and the client API if it has started.
 fn make_admin(
     serving: &Serving<'_>,
     shown: &control::Shown,
-    (revoked, among): (Option<Arc<Revocations>>, Option<AmongNodes>),
+    Revoked { here, among }: Revoked,
     owners: &[Arc<Mailbox>],
 ) -> anyhow::Result<admin::Served> {
     let (metrics, ready) = (Arc::clone(&shown.metrics), Arc::clone(&shown.ready));
     let bell = Arc::<Bell>::default();
-    let erasures = admin::start_erasures(serving, revoked.clone(), &bell)?;
+    let erasures = admin::start_erasures(serving, here.clone(), &bell)?;
     let program = Program {
         stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
-        revoked,
+        revoked: here,
         among,
         backups: Arc::clone(&shown.backups),
         exports: Exports::new(serving),
