@@ -56,7 +56,7 @@ fn any_node_lists_and_ends_the_sessions_of_all() {
     know_each_other(&cluster);
     let mut bobs: Vec<_> = (0..3).map(|at| cluster.connect(at, "bob")).collect();
     let mut alice = cluster.connect(1, "alice");
-    for at in 0..3 {
+    for (at, node) in NODES.into_iter().enumerate() {
         for limit in [1, 2, 100] {
             let listed = sessions(&cluster.nodes[at], &format!("limit={limit}"));
             let mut seen: Vec<_> = { listed.iter() }
@@ -70,7 +70,7 @@ fn any_node_lists_and_ends_the_sessions_of_all() {
                 of("b", "bob"),
                 of("c", "bob"),
             ];
-            assert_eq!(seen, wanted, "at {}, {limit} a page", NODES[at]);
+            assert_eq!(seen, wanted, "at {node}, {limit} a page");
         }
         let bob = get(&cluster.nodes[at], "users/bob");
         let nodes = bob["sessions"].as_array().map(Vec::len);

@@ -163,14 +163,11 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         missed.clear();
         doubts.clear();
     }
-    let exit = if !violations.is_empty() {
-        Exit::Violation
-    } else if unusable {
-        Exit::Aborted
-    } else if !health.healthy {
-        Exit::Invalid
-    } else {
-        of_figures(evidence, &missed, &doubts)
+    let exit = match unusable {
+        _ if !violations.is_empty() => Exit::Violation,
+        true => Exit::Aborted,
+        false if !health.healthy => Exit::Invalid,
+        false => of_figures(evidence, &missed, &doubts),
     };
     let intervals = Intervals::new(&course, latencies.timeline());
     JudgedRun {
