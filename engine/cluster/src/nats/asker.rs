@@ -87,6 +87,11 @@ impl Asker {
         }
     }
 
+    /// Returns the number of the last request; 0 before the first.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Returns the next answer with the number of its request; `None` once the client has ended.
     pub(crate) async fn next(&mut self) -> Option<(u64, Message)> {
         loop {

@@ -47,6 +47,9 @@ pub(crate) struct Fetch {
     asker: Asker,
     names: ClusterNames,
     under_way: Option<UnderWay>,
+    /// The number of the last request before [`reset`](Self::reset). Its answers, and earlier ones, may be of another
+    /// stream.
+    forgotten: u64,
     /// The fruitless requests in a row.
     misses: u32,
     /// When the next request may leave.
@@ -85,13 +88,15 @@ impl Fetch {
             asker,
             names: names.clone(),
             under_way: None,
+            forgotten: 0,
             misses: 0,
             not_before: None,
         }
     }
 
-    /// Begins anew: no request is under way, and the next one may leave at once.
+    /// Begins anew: no request is under way, the next one may leave at once, and late answers are ignored.
     pub(crate) fn reset(&mut self) {
+        self.forgotten = self.asker.number();
         (self.under_way, self.misses, self.not_before) = (None, 0, None);
     }
 
@@ -178,6 +183,9 @@ impl Fetch {
             && under_way.of_leader
         {
             return self.read_of_leader(under_way.from, message, now);
+        }
+        if number <= self.forgotten {
+            return Fetched::Other;
         }
         if message.status.is_none() {
             let Some((sequence, record)) = record(&self.names, message) else {

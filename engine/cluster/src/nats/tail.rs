@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
@@ -18,6 +18,7 @@ use super::line::Line;
 use super::names::ClusterNames;
 use super::order::{Offered, Order};
 use super::queue::{Queue, Room};
+use super::settings::SUBSCRIPTION;
 use super::stream::{self, StreamError, StreamInfo};
 use super::watch::{Stop, Verdict, Watch};
 use super::{AtEnd, LIBRARY_ENDED};
@@ -48,6 +49,9 @@ const CHECK_SOON: Duration = Duration::from_millis(200);
 const CHECK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the tail has for its reader.
+///
+/// A record may be one of another stream that took the place of the followed one: within the second until the servers are
+/// asked again, nothing but its content tells. So the reader compares each record with the one before it, by hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The next record.
@@ -201,6 +205,8 @@ pub(crate) struct Tailing {
     line: Line,
     orders: watch::Receiver<Option<Follow>>,
     shared: Arc<Shared>,
+    /// How the settings of the stream differed last from those of a log.
+    differences: Vec<String>,
 }
 
 /// Makes both parts of the tail.
@@ -224,11 +230,27 @@ pub(crate) fn tail(names: &ClusterNames, line: &Line, wake: Arc<dyn Wake>) -> (T
         line: line.clone(),
         orders: taken,
         shared,
+        differences: Vec::new(),
     };
     (tail, tailing)
 }
 
 impl Tailing {
+    /// Reads an answer about the stream. Says once in the log of the node how the stream differs from a log.
+    fn read_check(&mut self, message: &Message) -> Result<StreamInfo, StreamError> {
+        if is_unserved(message) {
+            return Err(StreamError::Silent("JetStream is not there".into()));
+        }
+        let (info, differences) = stream::read_any(&self.names, &message.payload)?;
+        if differences != self.differences {
+            if !differences.is_empty() {
+                tracing::warn!(?differences, "the stream of the log was changed");
+            }
+            self.differences = differences;
+        }
+        Ok(info)
+    }
+
     /// Returns what the publisher tells of records that it stored.
     pub(crate) fn reached(&self) -> Reached {
         self.shared.reached.clone()
@@ -240,10 +262,16 @@ impl Tailing {
         let mut checker = Asker::new(&client, &self.line).await?;
         let live = client.subscribe(self.names.live()).await;
         let mut live = live.map_err(|why| why.to_string())?;
+        let mut before = None;
         loop {
             let follow = self.orders.borrow_and_update().clone();
             if let Some(follow) = follow {
                 fetch.reset();
+                let is_same = follow.created.is_some() && follow.created == before;
+                before.clone_from(&follow.created);
+                if !is_same {
+                    forget(&mut live);
+                }
                 let following = Following {
                     generation: follow.generation,
                     order: Order::new(follow.from),
@@ -343,8 +371,12 @@ impl Following<'_> {
         matches!(self.check, Check::Never)
     }
 
-    /// Passes records on. Returns whether the reader has to take some before more are fetched.
+    /// Passes records on, unless they may be of another stream. Returns whether no more are to be fetched for now, until the
+    /// reader has taken some.
     fn deliver(&mut self) -> bool {
+        if self.watch.is_other() {
+            return true;
+        }
         let (passed, is_full) =
             pass_on(&mut self.order, &self.parts.shared.records, self.generation);
         if passed > 0 {
@@ -476,7 +508,7 @@ impl Following<'_> {
             return;
         }
         let now = Instant::now();
-        let answer = read_check(&self.parts.names, message);
+        let answer = self.parts.read_check(message);
         self.check = match self.watch.judge(&answer, self.order.needs(), now) {
             Verdict::Fine { last } => {
                 self.order.exists(last);
@@ -537,63 +569,14 @@ fn pass_on(
     (passed, records.free() < ROOM_MIN)
 }
 
-fn read_check(names: &ClusterNames, message: &Message) -> Result<StreamInfo, StreamError> {
-    if is_unserved(message) {
-        return Err(StreamError::Silent("JetStream is not there".into()));
+/// Drops the messages that wait in a subscription: those of the stream that was followed before.
+fn forget(live: &mut Subscriber) {
+    for _ in 0..SUBSCRIPTION {
+        if live.next().now_or_never().flatten().is_none() {
+            return;
+        }
     }
-    let (info, differences) = stream::read_any(names, &message.payload)?;
-    if !differences.is_empty() {
-        tracing::warn!(?differences, "the stream of the log was changed");
-    }
-    Ok(info)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::bell::Bell;
-    use super::*;
-
-    fn made() -> (Tail, Tailing, Arc<Bell>) {
-        let bell = Arc::new(Bell::default());
-        let wake = Arc::clone(&bell) as Arc<dyn Wake>;
-        let names = ClusterNames::new("c", "n").unwrap();
-        let (tail, tailing) = tail(&names, &Line::new(), wake);
-        (tail, tailing, bell)
-    }
-
-    #[test]
-    fn a_record_that_does_not_fit_waits_for_the_reader_whatever_room_is_left() {
-        let (mut tail, tailing, _) = made();
-        tail.follow(1, None);
-        let records = &tailing.shared.records;
-        let mut order = Order::new(1);
-        let long = Bytes::from(vec![0; 700 << 10]);
-        let fit = ROOM.bytes / (long.len() + RECORD);
-        for sequence in 1..=fit as u64 {
-            order.offer(sequence, long.clone());
-        }
-        assert_eq!(pass_on(&mut order, records, 1), (fit, false));
-        assert!(records.free() >= ROOM_MIN);
-        order.offer(order.next(), long.clone());
-        assert_eq!(pass_on(&mut order, records, 1), (0, true));
-        assert!(matches!(
-            tail.take(),
-            Some(Heard::Record { sequence: 1, .. })
-        ));
-        assert_eq!(pass_on(&mut order, records, 1), (1, false));
-    }
-
-    #[test]
-    fn what_was_known_of_another_log_is_forgotten() {
-        let (mut tail, tailing, _) = made();
-        tail.follow(1, None);
-        {
-            let (_, condition) = &mut *tailing.shared.condition.lock();
-            (condition.end, condition.checked) = (70, Some(Instant::now().into_std()));
-        }
-        tail.follow(5, None);
-        let condition = tail.condition();
-        assert_eq!((condition.end, condition.checked), (4, None));
-        assert_eq!(tailing.shared.condition.lock().0, 2);
-    }
-}
+mod tests;

@@ -87,6 +87,8 @@ pub(crate) struct Watch {
     /// The stream that is followed; `None` until the servers have said which it is.
     created: Option<String>,
     gone: Claim,
+    recreated: Claim,
+    cut_off: Claim,
     shorter: Claim,
     /// The record that the leader of the stream does not have.
     lost: Claim,
@@ -105,6 +107,14 @@ impl Claim {
         self.times += 1;
         let since = *self.since.get_or_insert(now);
         self.times >= AGAIN && now.duration_since(since) >= FOR
+    }
+
+    /// Counts the claim. Returns the verdict `stop` if the claim is to be believed.
+    fn verdict(&mut self, stop: Stop, now: Instant) -> Verdict {
+        match self.again(now) {
+            true => Verdict::Stop(stop),
+            false => Verdict::Unclear,
+        }
     }
 
     fn withdraw(&mut self) {
@@ -128,6 +138,8 @@ impl Watch {
         Self {
             created,
             gone: Claim::default(),
+            recreated: Claim::default(),
+            cut_off: Claim::default(),
             shorter: Claim::default(),
             lost: Claim::default(),
         }
@@ -142,12 +154,7 @@ impl Watch {
     ) -> Verdict {
         let info = match answer {
             Ok(info) => info,
-            Err(StreamError::Absent(_)) => {
-                return match self.gone.again(now) {
-                    true => Verdict::Stop(Stop::Gone),
-                    false => Verdict::Unclear,
-                };
-            }
+            Err(StreamError::Absent(_)) => return self.gone.verdict(Stop::Gone, now),
             Err(_) => return Verdict::Unclear,
         };
         self.gone.withdraw();
@@ -155,19 +162,23 @@ impl Watch {
         let was = self.created.get_or_insert_with(|| info.created.clone());
         if *was != info.created {
             let (was, is) = (was.clone(), info.created.clone());
-            return Verdict::Stop(Stop::Recreated { was, is });
+            return self.recreated.verdict(Stop::Recreated { was, is }, now);
         }
+        self.recreated.withdraw();
         if first > next {
-            return Verdict::Stop(Stop::CutOff { first, next });
+            return self.cut_off.verdict(Stop::CutOff { first, next }, now);
         }
+        self.cut_off.withdraw();
         if last.saturating_add(1) < next {
-            return match self.shorter.again(now) {
-                true => Verdict::Stop(Stop::Shorter { last, next }),
-                false => Verdict::Unclear,
-            };
+            return self.shorter.verdict(Stop::Shorter { last, next }, now);
         }
         self.shorter.withdraw();
         Verdict::Fine { last }
+    }
+
+    /// Returns whether the servers said last that there is another stream: what comes may be of that one.
+    pub(crate) const fn is_other(&self) -> bool {
+        self.recreated.times > 0
     }
 
     /// Takes that the leader of the stream does not have the record `next`, though there are later ones.
@@ -210,22 +221,21 @@ mod tests {
         assert_eq!(judge(Some("a"), info("a", 3, 9), 3), fine(9));
         assert_eq!(judge(Some("a"), info("a", 3, 9), 10), fine(9));
         assert_eq!(judge(None, info("a", 3, u64::MAX), 9), fine(u64::MAX));
-        let recreated = Stop::Recreated {
-            was: "a".into(),
-            is: "b".into(),
-        };
-        assert_eq!(
-            judge(Some("a"), info("b", 3, 9), 3),
-            Verdict::Stop(recreated)
-        );
-        let cut_off = Stop::CutOff { first: 3, next: 2 };
-        assert_eq!(judge(Some("a"), info("a", 3, 9), 2), Verdict::Stop(cut_off));
-        assert_eq!(judge(Some("a"), info("a", 3, 9), 11), Verdict::Unclear);
+        for (answer, next) in [
+            (info("b", 3, 9), 3),
+            (info("a", 3, 9), 2),
+            (info("a", 3, 9), 11),
+        ] {
+            assert_eq!(judge(Some("a"), answer, next), Verdict::Unclear);
+        }
         // The birth is learned once.
         let mut watch = Watch::new(None);
         assert_eq!(watch.judge(&info("a", 1, 1), 1, now), fine(1));
-        let verdict = watch.judge(&info("b", 1, 1), 1, now);
-        assert!(matches!(verdict, Verdict::Stop(Stop::Recreated { .. })));
+        assert!(!watch.is_other());
+        assert_eq!(watch.judge(&info("b", 1, 1), 1, now), Verdict::Unclear);
+        assert!(watch.is_other());
+        assert_eq!(watch.judge(&info("a", 1, 1), 1, now), fine(1));
+        assert!(!watch.is_other());
     }
 
     #[test]
@@ -242,10 +252,22 @@ mod tests {
         };
         let gone = Verdict::Stop(Stop::Gone);
         let shorter = Verdict::Stop(Stop::Shorter { last: 9, next: 11 });
+        let recreated = Verdict::Stop(Stop::Recreated {
+            was: "a".into(),
+            is: "b".into(),
+        });
+        let cut_off = Verdict::Stop(Stop::CutOff {
+            first: 12,
+            next: 11,
+        });
         let short = || info("a", 3, 9);
+        let other = || info("b", 3, 19);
+        let later = || info("a", 12, 19);
         for (answer, stop) in [
             (&absent as &dyn Fn() -> _, &gone),
             (&short as &dyn Fn() -> _, &shorter),
+            (&other as &dyn Fn() -> _, &recreated),
+            (&later as &dyn Fn() -> _, &cut_off),
         ] {
             assert_eq!(says(answer, &[0, 1, 999]), Verdict::Unclear);
             assert_eq!(says(answer, &[0, 1_000]), Verdict::Unclear);
