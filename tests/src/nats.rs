@@ -179,6 +179,15 @@ impl Servers {
         self.is_ready(index);
     }
 
+    /// Starts a server that was killed as [`Servers::restart`] does, with more lines of configuration.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn restart_with(&mut self, index: usize, more: &str) {
+        std::fs::write(self.file(index), self.config(index) + more).expect("a file");
+        self.restart(index);
+    }
+
     /// Stops a server (SIGSTOP).
     ///
     /// # Panics

@@ -170,3 +170,47 @@ fn a_server_that_is_stopped_for_long_loses_its_connections_and_nothing_else() {
     node.has(8);
     assert_eq!(node.records[&6], text(6));
 }
+
+/// A server with a limit below the longest record would take short groups, and refuse the first long one for ever.
+#[test]
+fn a_limit_on_the_length_of_messages_is_found_before_the_first_long_record() {
+    let of_account = "accounts { A { jetstream: enabled, limits { max_payload: 512KB }, users: [{ user: a, password: p }] } }\n\
+        no_auth_user: a\n";
+    for (more, remedy) in [
+        ("max_payload: 512KB\n", "set max_payload to 1MB"),
+        (of_account, "a payload limit of 1048576 bytes or more"),
+    ] {
+        let Some(servers) = Servers::start_with(1, more) else {
+            return;
+        };
+        let node = Node::start(&servers, "a");
+        let streams = &node.ends.streams;
+        for refused in [streams.create(plan(1)), streams.join()] {
+            let why = refused.unwrap_err().to_string();
+            assert!(why.contains(remedy), "{why}");
+        }
+        // A look at it needs no long message.
+        assert_eq!(streams.open(), Err(StreamError::Absent(STREAM.into())));
+    }
+}
+
+#[test]
+fn a_limit_on_the_length_of_messages_is_found_again_at_each_connection() {
+    let Some(mut servers) = Servers::start(1) else {
+        return;
+    };
+    let mut node = Node::start(&servers, "a");
+    node.create(1);
+    assert_eq!(node.nats.condition().shortage, None);
+    assert!(node.ends.streams.join().is_ok());
+    servers.kill(0);
+    servers.restart_with(0, "max_payload: 512KB\n");
+    let why = node.until("the limit", |it| it.nats.condition().shortage);
+    assert!(why.contains("524288"), "{why}");
+    servers.kill(0);
+    servers.restart_with(0, "");
+    node.until("another limit", |it| {
+        let condition = it.nats.condition();
+        (condition.is_connected && condition.shortage.is_none()).then_some(())
+    });
+}

@@ -145,12 +145,12 @@ impl Joined {
 }
 
 fn find_stream(ends: &Ends) -> Result<StreamInfo, StreamError> {
-    let mut found = ends.streams.open();
+    let mut found = ends.streams.join();
     for _ in 1..ATTEMPTS {
         if !matches!(found, Err(StreamError::Silent(_))) {
             break;
         }
-        found = ends.streams.open();
+        found = ends.streams.join();
     }
     found
 }

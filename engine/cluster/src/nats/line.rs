@@ -1,10 +1,20 @@
 //! What is known of the connection to the servers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use async_nats::{ClientError, Event};
+use async_nats::{Client, ClientError, Event, ServerError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::stream::MESSAGE_MAX;
+
+/// The time for which a refusal of a long message counts. The servers do not say when the limit is another one.
+const REFUSED: Duration = Duration::from_mins(1);
+
+/// The words with which a server refuses a message for its length. There is no number.
+const TOO_LONG: &str = "maximum payload";
 
 /// The condition of the connection to the NATS servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +26,9 @@ pub struct Condition {
     pub breaks: u64,
     /// The last trouble, as a sentence; empty if there was none.
     pub trouble: String,
+    /// Why the servers do not take the longest record, as a sentence that says what to set; `None` if they do, as far as
+    /// is known.
+    pub shortage: Option<String>,
 }
 
 /// The connection's condition, shared by the thread's tasks and the owner.
@@ -26,6 +39,16 @@ pub struct Condition {
 pub(crate) struct Line {
     moment: Arc<watch::Sender<Moment>>,
     trouble: Arc<Mutex<String>>,
+    length: Arc<Length>,
+}
+
+/// What is known of the length of messages that the servers take.
+#[derive(Debug, Default)]
+struct Length {
+    /// The connection, which knows the limit of its server.
+    client: OnceLock<Client>,
+    /// When a server refused a message for its length. The limit of an account shows only so.
+    refused: Mutex<Option<Instant>>,
 }
 
 /// The part of the condition that tasks wait for.
@@ -42,11 +65,40 @@ impl Line {
         Self {
             moment: Arc::new(watch::Sender::new(Moment::default())),
             trouble: Arc::default(),
+            length: Arc::default(),
         }
+    }
+
+    /// Sets the connection, which there is one of.
+    pub(crate) fn is_of(&self, client: &Client) {
+        let _ = self.length.client.set(client.clone());
+    }
+
+    /// Returns why the servers do not take the longest record; `None` if they do, as far as is known.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        if self.moment.borrow().connects == 0 {
+            return None;
+        }
+        let limit = self.length.client.get().map(Client::max_payload);
+        if let Some(limit) = limit.filter(|limit| *limit < MESSAGE_MAX) {
+            return Some(format!(
+                "the NATS server takes messages of at most {limit} bytes, and a record of the log has up to {MESSAGE_MAX}: set max_payload to 1MB in the configuration of each NATS server"
+            ));
+        }
+        let refused = *self.length.refused.lock();
+        let is_recent = refused.is_some_and(|at| at.elapsed() < REFUSED);
+        is_recent.then(|| format!(
+            "the NATS server refused a message for its length, and a record of the log has up to {MESSAGE_MAX} bytes: give the NATS account of the gateways a payload limit of {MESSAGE_MAX} bytes or more, or none"
+        ))
     }
 
     /// Takes an event of the library.
     pub(crate) fn happened(&self, event: &Event) {
+        if let Event::ServerError(ServerError::Other(why)) = event
+            && why.to_ascii_lowercase().contains(TOO_LONG)
+        {
+            *self.length.refused.lock() = Some(Instant::now());
+        }
         let (change, trouble): (fn(&mut Moment), _) = match event {
             Event::Connected => (
                 |it| {
@@ -114,6 +166,7 @@ impl Line {
             is_connected,
             breaks,
             trouble: self.trouble.lock().clone(),
+            shortage: self.shortage(),
         }
     }
 }
@@ -141,9 +194,21 @@ mod tests {
                 "{event}"
             );
         }
-        assert_eq!(
-            line.condition().trouble,
-            "the connection to the NATS server ended"
-        );
+        let condition = line.condition();
+        assert_eq!(condition.trouble, "the connection to the NATS server ended");
+        assert_eq!(condition.shortage, None);
+    }
+
+    #[test]
+    fn a_message_that_was_refused_for_its_length_is_a_shortage() {
+        let line = Line::new();
+        line.happened(&Event::Connected);
+        for (said, is_short) in [
+            ("Stale Connection", false),
+            ("Maximum Payload Violation", true),
+        ] {
+            line.happened(&Event::ServerError(ServerError::Other(said.into())));
+            assert_eq!(line.shortage().is_some(), is_short, "{said}");
+        }
     }
 }

@@ -254,6 +254,7 @@ async fn work(
     });
     let client = options.connect(servers).await;
     let client = client.map_err(|why| why.to_string())?;
+    line.is_of(&client);
     let last_messages = inside.carrying.last_messages();
     let mut tasks = JoinSet::new();
     start(&mut tasks, &client, &line, inside).await?;

@@ -92,6 +92,9 @@ pub enum StreamError {
         /// The text of the server's error.
         text: String,
     },
+    /// The servers do not take the longest record.
+    #[error("{0}")]
+    Length(String),
     /// Nobody answers.
     #[error(
         "no answer of the NATS servers: {0}; look whether they run, have JetStream, and have a majority"

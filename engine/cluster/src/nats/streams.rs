@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::asker::{Asker, Unasked, is_unserved};
 use super::line::Line;
 use super::names::ClusterNames;
-use super::stream::{self, StreamError, StreamInfo, StreamPlan};
+use super::stream::{self, MESSAGE_MAX, StreamError, StreamInfo, StreamPlan};
 
 /// The time in which a question must be answered, with the time until there is a connection.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -42,14 +42,15 @@ struct Question {
 enum What {
     Create(StreamPlan),
     Open,
+    Join,
 }
 
 impl Streams {
     /// Creates the stream. Nothing else ever does.
     ///
     /// # Errors
-    /// There is such a stream, the plan cannot be right, or the servers refuse or do not answer. After
-    /// [`StreamError::Silent`] the stream may be there all the same.
+    /// There is such a stream, the plan cannot be right, the servers do not take the longest record, or they refuse or do
+    /// not answer. After [`StreamError::Silent`] the stream may be there all the same.
     pub fn create(&self, plan: StreamPlan) -> Result<StreamInfo, StreamError> {
         plan.check()?;
         self.ask(What::Create(plan))
@@ -61,6 +62,15 @@ impl Streams {
     /// There is no such stream, it is not as it must be, or the servers refuse or do not answer.
     pub fn open(&self) -> Result<StreamInfo, StreamError> {
         self.ask(What::Open)
+    }
+
+    /// Tells about the stream as [`open`](Self::open) does, for a node that will publish. First it sends a message as long as
+    /// the longest record to nobody.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and the servers do not take the longest record.
+    pub fn join(&self) -> Result<StreamInfo, StreamError> {
+        self.ask(What::Join)
     }
 
     fn ask(&self, what: What) -> Result<StreamInfo, StreamError> {
@@ -123,6 +133,7 @@ impl Answering {
             let answer = match question.what {
                 What::Create(plan) => self.create(&mut asker, plan, question.until).await,
                 What::Open => self.info(&mut asker, question.until).await,
+                What::Join => self.join(&mut asker, question.until).await,
             };
             // Who has stopped waiting hears nothing.
             let _ = question.answer.try_send(answer);
@@ -135,12 +146,40 @@ impl Answering {
         stream::read(&self.names, &answer)
     }
 
+    async fn join(&self, asker: &mut Asker, until: Instant) -> Result<StreamInfo, StreamError> {
+        self.measure(asker, until).await?;
+        self.info(asker, until).await
+    }
+
+    /// Sends a message of the greatest length to nobody. The servers say the limit of an account in no other way.
+    async fn measure(&self, asker: &mut Asker, until: Instant) -> Result<(), StreamError> {
+        let subject = self.names.to_all("length");
+        let bytes = Bytes::from(vec![0; MESSAGE_MAX]);
+        loop {
+            let once = until.min(Instant::now() + ONCE);
+            let asked = asker.ask(&subject, bytes.clone(), once).await;
+            if let Some(why) = self.line.shortage() {
+                return Err(StreamError::Length(why));
+            }
+            match asked {
+                // The server took it, and says that nobody wants it. One that may not say it is silent.
+                Ok(_) | Err(Unasked::Silence) => return Ok(()),
+                Err(Unasked::NotSent(_)) if Instant::now() + AGAIN < until => {}
+                Err(Unasked::NotSent(_) | Unasked::Ended) => {
+                    return Err(silence(&self.line, WITHIN));
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     async fn create(
         &self,
         asker: &mut Asker,
         plan: StreamPlan,
         until: Instant,
     ) -> Result<StreamInfo, StreamError> {
+        self.measure(asker, until).await?;
         // The servers take a request for a stream that is there already as done, if it is the same.
         match self.info(asker, until).await {
             Err(StreamError::Absent(_)) => {}
