@@ -1,5 +1,7 @@
 //! Three gateways with one log.
 
+mod faults;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};

@@ -35,10 +35,20 @@ pub struct Cluster {
 /// # Panics
 /// The program does not start, or `args` is empty.
 pub fn command(servers: &Servers, args: &[&str]) -> Result<String, String> {
+    command_at(&servers.urls().join(","), args)
+}
+
+/// Runs `trunkline cluster` as [`command`] does, with the URLs of servers.
+///
+/// # Errors
+/// The command failed: what it printed on standard error.
+///
+/// # Panics
+/// The program does not start, or `args` is empty.
+pub fn command_at(urls: &str, args: &[&str]) -> Result<String, String> {
     let mut command = Setup::bare().command("cluster");
     let (first, rest) = args.split_first().expect("a command");
-    let urls = servers.urls().join(",");
-    command.args([first, "--nats", &urls, "--cluster", NAME]);
+    command.args([first, "--nats", urls, "--cluster", NAME]);
     command.args(rest);
     let exit = Process::start(&mut command).ended();
     match exit.status.success() {

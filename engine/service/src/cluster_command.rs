@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use serde::Serialize;
 use trunkline_cluster::nats::{NatsSettings, StreamPlan};
 use trunkline_cluster::setup::{self, ClusterPlan, Seen};
@@ -47,10 +48,10 @@ pub(crate) struct InitArgs {
     /// NATS servers that have the log: 1, 3 or 5. With 3 the cluster outlives one of them
     #[arg(long, default_value_t = 3, value_name = "N")]
     replicas: u8,
-    /// Bytes of the log on each NATS server, such as 64GiB. Beyond that the oldest records go
+    /// Bytes of the log on each NATS server, at least 64MiB. Beyond that the oldest records go
     #[arg(long, default_value = "64GiB", value_name = "BYTES")]
     max_bytes: ByteSize,
-    /// Size of the log files of each node's store: their setting segment_bytes
+    /// Size of the log files of each node's store, their setting segment_bytes: a multiple of 4KiB from 384KiB to 1GiB
     #[arg(long, default_value = "64MiB", value_name = "BYTES")]
     segment_bytes: ByteSize,
 }
@@ -88,6 +89,10 @@ impl ClusterCommand {
 }
 
 fn init(args: &InitArgs) -> anyhow::Result<()> {
+    // The first record says it for ever: no node could join a cluster with a length that it cannot be set to.
+    if let Some(problem) = cluster::segment_problem(args.segment_bytes) {
+        bail!("--segment-bytes: {problem}");
+    }
     let plan = ClusterPlan {
         stream: StreamPlan {
             replicas: args.replicas,
@@ -195,4 +200,28 @@ fn as_text(shown: &Shown<'_>) -> String {
     }
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_no_node_can_be_set_to_is_refused() {
+        for (text, problem) in [
+            ("4KiB", Some("too small: at least 393216B")),
+            ("64MB", Some("not a multiple of 4KiB")),
+            ("2GiB", Some("2GiB is too large")),
+            ("384KiB", None),
+            ("64MiB", None),
+            ("1GiB", None),
+        ] {
+            let found = cluster::segment_problem(text.parse().unwrap());
+            let fits = match (&found, problem) {
+                (Some(found), Some(problem)) => found.starts_with(problem),
+                (found, problem) => found.is_none() && problem.is_none(),
+            };
+            assert!(fits, "{text}: {found:?}");
+        }
+    }
 }

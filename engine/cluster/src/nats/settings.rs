@@ -76,6 +76,18 @@ impl fmt::Debug for NatsSettings {
 }
 
 impl NatsSettings {
+    /// Checks the URLs, without a look at any file.
+    ///
+    /// # Errors
+    /// There are none or too many, one is not the URL of a NATS server, or two name different users.
+    pub fn check(&self) -> Result<(), BadSettings> {
+        let urls = Self {
+            urls: self.urls.clone(),
+            ..Self::default()
+        };
+        urls.proofs(&urls.servers()?).map(|_| ())
+    }
+
     /// Returns the addresses and the options of a connection.
     ///
     /// # Errors

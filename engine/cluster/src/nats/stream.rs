@@ -23,6 +23,9 @@ const REPLICAS: [u8; 3] = [1, 3, 5];
 /// The least bytes of a log: one that forgets within minutes is a mistake.
 const BYTES_MIN: u64 = 64 << 20;
 
+/// The most bytes of a log: the servers count no further.
+const BYTES_MAX: u64 = i64::MAX as u64;
+
 /// A stream to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamPlan {
@@ -171,7 +174,12 @@ impl StreamPlan {
         }
         if max_bytes < BYTES_MIN {
             return Err(StreamError::Plan(format!(
-                "a log of {max_bytes} bytes forgets too soon: give it at least {BYTES_MIN}"
+                "a log of {max_bytes} bytes forgets too soon: give it 64 MiB or more ({BYTES_MIN} bytes)"
+            )));
+        }
+        if max_bytes > BYTES_MAX {
+            return Err(StreamError::Plan(format!(
+                "a log of {max_bytes} bytes is more than NATS servers can count: give it at most {BYTES_MAX}"
             )));
         }
         Ok(())
@@ -384,7 +392,12 @@ mod tests {
     #[test]
     fn plans_that_cannot_be_right_are_refused() {
         assert_eq!(plan().check(), Ok(()));
-        for (replicas, max_bytes) in [(2, 1 << 30), (0, 1 << 30), (3, BYTES_MIN - 1)] {
+        for (replicas, max_bytes) in [
+            (2, 1 << 30),
+            (0, 1 << 30),
+            (3, BYTES_MIN - 1),
+            (3, BYTES_MAX + 1),
+        ] {
             let plan = StreamPlan {
                 replicas,
                 max_bytes,

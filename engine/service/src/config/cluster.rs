@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use trunkline_cluster::nats::NatsSettings;
+use trunkline_cluster::nats::{ClusterNames, NatsSettings};
 
 use super::back_ends;
 use super::layers::Layers;
-use super::resolve::size;
-use super::table::Settings;
+use super::resolve::{range_problem, size};
+use super::rules::segment_problem as segment_problem_of;
+use super::table::{ROWS, Settings};
 use super::units::ByteSize;
 
 /// The longest message of a cluster in bytes: what a node forwards fits into one message of NATS.
@@ -22,6 +23,19 @@ pub struct Cluster {
     pub node: String,
     /// The NATS servers.
     pub nats: NatsSettings,
+}
+
+/// Lowers the longest message to what a node forwards, unless it is given. Call it before the rules between sizes are
+/// checked.
+pub(super) fn cap(layers: &mut Layers) {
+    if !layers.is_given("cluster") {
+        return;
+    }
+    if !layers.is_given("message_bytes") {
+        layers.settings.message_bytes = Some(ByteSize(MESSAGE as u64));
+    } else if size(layers.settings.message_bytes) > MESSAGE {
+        layers.refuse("message_bytes", "too large: at most 256KiB with --cluster");
+    }
 }
 
 /// Notes every setting that a node of a cluster lacks, or cannot have yet.
@@ -51,14 +65,7 @@ pub(super) fn check(layers: &mut Layers) {
         }
         return;
     }
-    let urls = layers.settings.nats.as_ref();
-    if urls.is_some_and(|urls| urls.0.contains('@')) {
-        // Values of settings are printed, and logged when they change.
-        layers.refuse(
-            "nats",
-            "must not have a user or a password: give them with nats_credentials FILE",
-        );
-    }
+    check_names(layers);
     const NOT_YET: &str =
         "not with --cluster yet: each node would do it for all, or know only its own users";
     if back_ends::tells(&layers.settings) {
@@ -72,13 +79,45 @@ pub(super) fn check(layers: &mut Layers) {
             NOT_YET,
         );
     }
-    if layers.is_given("message_bytes") {
-        if size(layers.settings.message_bytes) > MESSAGE {
-            layers.refuse("message_bytes", "too large: at most 256KiB with --cluster");
+}
+
+/// Refuses names that NATS cannot have, and addresses that are none.
+fn check_names(layers: &mut Layers) {
+    let names = [
+        ("cluster", layers.settings.cluster.clone()),
+        ("node", layers.settings.node.clone()),
+    ];
+    for (setting, name) in names {
+        let Some(name) = name else { continue };
+        // The other name does not matter here.
+        if let Err(error) = ClusterNames::new(&name.0, "n") {
+            layers.refuse(setting, error.to_string());
         }
-    } else {
-        layers.settings.message_bytes = Some(ByteSize(MESSAGE as u64));
     }
+    let Some(urls) = layers.settings.nats.clone() else {
+        return;
+    };
+    if urls.0.contains('@') {
+        // Values of settings are printed, and logged when they change.
+        layers.refuse(
+            "nats",
+            "must not have a user or a password: give them with nats_credentials FILE",
+        );
+    } else if let Err(error) = nats(&urls.0, None, None).check() {
+        layers.refuse("nats", error.to_string());
+    }
+}
+
+/// Returns why the nodes of a cluster cannot have log files of this length (`segment_bytes`); `None` if they can.
+pub(crate) fn segment_problem(bytes: ByteSize) -> Option<String> {
+    let settings = Settings {
+        segment_bytes: Some(bytes),
+        ..Settings::default()
+    };
+    let rows = ROWS.iter().filter(|row| row.name == "segment_bytes");
+    let mut problems = rows.filter_map(|row| range_problem(row, &settings));
+    let of_range = problems.next();
+    of_range.or_else(|| segment_problem_of(size(settings.segment_bytes), MESSAGE))
 }
 
 /// Returns the cluster that the gateway is a node of.

@@ -60,6 +60,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     fill(&mut layers, is_development);
     let auth = auth::resolve(&mut layers);
     check_ranges(&mut layers);
+    cluster::cap(&mut layers);
     rules::check(&mut layers, is_development);
     cluster::check(&mut layers);
     back_ends::check(&mut layers);
@@ -166,24 +167,27 @@ fn fill(layers: &mut Layers, is_development: bool) {
 /// Refuses values out of their ranges.
 fn check_ranges(layers: &mut Layers) {
     for row in ROWS {
-        let Some(range) = row.range_text() else {
-            continue;
-        };
-        let Some(value) = layers.settings.measure(row.name) else {
-            continue;
-        };
-        let bound = |text: Option<&'static str>| text.and_then(|text| bound(row, text));
-        let is_less = bound(row.least).is_some_and(|least| value < least);
-        let is_more = bound(row.most).is_some_and(|most| value > most);
-        if is_less || is_more {
-            let shown = layers.settings.value(row.name);
-            let shown = shown.map_or_else(String::new, |value| {
-                value.as_str().map_or(value.to_string(), str::to_owned)
-            });
-            let side = if is_less { "small" } else { "large" };
-            layers.refuse(row.name, format!("{shown} is too {side}: {range}"));
+        if let Some(problem) = range_problem(row, &layers.settings) {
+            layers.refuse(row.name, problem);
         }
     }
+}
+
+/// Returns how the value of a setting is out of its range; `None` if it is not.
+pub(super) fn range_problem(row: &Row, settings: &Settings) -> Option<String> {
+    let range = row.range_text()?;
+    let value = settings.measure(row.name)?;
+    let bound = |text: Option<&'static str>| text.and_then(|text| bound(row, text));
+    let is_less = bound(row.least).is_some_and(|least| value < least);
+    let is_more = bound(row.most).is_some_and(|most| value > most);
+    (is_less || is_more).then(|| {
+        let shown = settings.value(row.name);
+        let shown = shown.map_or_else(String::new, |value| {
+            value.as_str().map_or(value.to_string(), str::to_owned)
+        });
+        let side = if is_less { "small" } else { "large" };
+        format!("{shown} is too {side}: {range}")
+    })
 }
 
 /// Returns a bound of a setting's range, which has the setting's form.

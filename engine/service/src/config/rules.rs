@@ -94,14 +94,21 @@ fn check_sizes(layers: &mut Layers) {
         let problem = "too small: at least outbox_bytes and message_bytes together";
         layers.refuse("shard_buffer_bytes", problem);
     }
-    if !segment.is_multiple_of(4_096) {
-        layers.refuse("segment_bytes", "not a multiple of 4KiB");
-    }
-    let least = message.saturating_add(2 * AROUND_A_MESSAGE);
-    if has_message && segment < least {
-        let problem = format!("too small: at least {least}B, which is message_bytes and 128KiB");
+    let message = if has_message { message } else { 0 };
+    if let Some(problem) = segment_problem(segment, message) {
         layers.refuse("segment_bytes", problem);
     }
+}
+
+/// Returns why the log files of a store cannot have this length in bytes; `None` if they can. `message` is the length of
+/// the longest message, or 0.
+pub(super) fn segment_problem(segment: usize, message: usize) -> Option<String> {
+    if !segment.is_multiple_of(4_096) {
+        return Some("not a multiple of 4KiB".into());
+    }
+    let least = message.saturating_add(2 * AROUND_A_MESSAGE);
+    (message > 0 && segment < least)
+        .then(|| format!("too small: at least {least}B, which is message_bytes and 128KiB"))
 }
 
 fn check_times(layers: &mut Layers) {

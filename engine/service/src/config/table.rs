@@ -356,8 +356,7 @@ settings! {
     /// one.
     node: Text { example("\"a\"") }
     /// The NATS servers of the cluster: one to sixteen URLs with commas between them, such as
-    /// `nats://10.0.0.1:4222,nats://10.0.0.2:4222`. A URL may have a user and a password, the same in all:
-    /// `nats://USER:PASSWORD@HOST`.
+    /// `nats://10.0.0.1:4222,nats://10.0.0.2:4222`. A user comes from nats-credentials, not from a URL.
     nats: Text { example("\"nats://10.0.0.1:4222\"") }
     /// The file with the JWT of the NATS user and the seed that signs (a `.creds` file).
     nats_credentials: FilePath { example("\"/etc/trunkline/nats.creds\"") }

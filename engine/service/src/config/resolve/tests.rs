@@ -24,6 +24,41 @@ fn the_printed_configuration_resolves_to_itself() {
 }
 
 #[test]
+fn a_node_of_a_cluster_is_checked_before_it_starts() {
+    let text = |cluster: &str, node: &str, nats: &str, more: &str| {
+        format!(
+            "dev_auth = true\ncluster = \"{cluster}\"\nnode = \"{node}\"\nnats = \"{nats}\"\n{more}"
+        )
+    };
+    let servers = "nats://a:4222, tls://b";
+    let config = Config::of_text(&text("chat", "n-1", servers, "")).unwrap();
+    assert_eq!(config.limits.content.message_bytes, 256 << 10);
+    let long = "x".repeat(33);
+    for (text, setting) in [
+        (text("a b", "n", servers, ""), "cluster:"),
+        (text("chat", "a.b", servers, ""), "node:"),
+        (text("chat", &long, servers, ""), "node:"),
+        (text("chat", "n", "http://a", ""), "nats:"),
+        (text("chat", "n", "nats://a,nats://b:port", ""), "nats:"),
+        (text("chat", "n", "nats://u:p@a", ""), "nats:"),
+        // Of the 256 KiB that a node forwards.
+        (
+            text("chat", "n", servers, "text_bytes = \"512KiB\""),
+            "text_bytes:",
+        ),
+        (
+            text("chat", "n", servers, "message_bytes = \"1MiB\""),
+            "message_bytes:",
+        ),
+    ] {
+        let error = Config::of_text(&text).unwrap_err().to_string();
+        assert!(error.starts_with(setting), "{text}: {error}");
+        assert!(!error.contains('\n'), "one problem: {error}");
+        assert!(!error.contains("u:p"), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_work_is_named() {
     let check = |text: &str, setting: &str| {
         let error = Config::of_text(text).unwrap_err().to_string();
