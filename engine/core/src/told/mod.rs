@@ -58,6 +58,10 @@ use crate::exchange::Remote;
 use crate::exchange::ReplyTo;
 use crate::hub::BlockChange;
 
+/// The most acknowledgements of another node that a part of a receipt names. A client that sends more within the delay of
+/// receipts is told of its own.
+pub(crate) const MOST_ACKS: usize = 64;
+
 /// The version of the form in bytes.
 pub const VERSION: u8 = 1;
 

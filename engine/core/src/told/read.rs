@@ -7,7 +7,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::{Position, RecordRef, TimelineId};
 
 use super::write::{WITH_READER, audience, kind};
-use super::{Incarnation, MOST_BYTES, VERSION};
+use super::{Incarnation, MOST_ACKS, MOST_BYTES, VERSION};
 use crate::bytes::Input;
 use crate::cost::Cost;
 use crate::event::MOST_TOLD;
@@ -254,7 +254,11 @@ impl<'a> Entries<'a> {
             return Some(None);
         };
         let count = self.input.count(1)?;
-        let mut numbers = SmallVec::new();
+        // Nobody writes more, and each takes more memory than bytes here.
+        if count > MOST_ACKS {
+            return None;
+        }
+        let mut numbers = SmallVec::with_capacity(count);
         for _ in 0..count {
             numbers.push(self.number(place)?);
         }

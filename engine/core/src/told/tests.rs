@@ -322,6 +322,35 @@ fn recipients_that_do_not_follow_from_the_record_are_listed() {
 }
 
 #[test]
+fn a_part_names_no_more_acknowledgements_than_there_is_room_for() {
+    for (count, named) in [(MOST_ACKS, Some(MOST_ACKS)), (MOST_ACKS + 1, None)] {
+        let mut opened = open();
+        let records = Records::append(&mut opened);
+        let done = |number| unrecorded(remote(2, number), 4, Outcome::Done(Done::Ack, None));
+        let commands: Vec<_> = (0..count as u64).map(done).collect();
+        let mut part = records.parts().remove(0);
+        (part.after, part.recipients.acks) = (0, 0..count);
+        let told = Told {
+            decided: &commands,
+            parts: &[part],
+            ..Told::default()
+        };
+        let bytes = written(&opened, told);
+        let heard = Heard::read(&bytes).unwrap();
+        let acked = heard.entries().find_map(|entry| match entry {
+            Entry::Part { acked, .. } => Some(acked),
+            Entry::Command { .. } => None,
+        });
+        let acked = acked.expect("the part");
+        assert_eq!(acked.map(|acked| acked.numbers.len()), named);
+    }
+    // Somebody else may write what he likes: a part that names 65 acknowledgements of the first other node.
+    let part = [&[0, 0, 0, 1][..], &[9; 8], &[65], &[0; 65], &[0]].concat();
+    let bytes = [&[VERSION, 0, 0, 0][..], &part].concat();
+    assert_eq!(Heard::read(&bytes).err(), Some(HeardError::Form));
+}
+
+#[test]
 fn a_place_needs_a_record() {
     let head = [VERSION, 0, 0, 0];
     // Done, of the first other node, number 0.

@@ -2,7 +2,7 @@
 
 use trunkline_storage::{Position, Record, TimelineId, Writer};
 
-use super::{Audience, Decided, Incarnation, QueuedPart, Told, VERSION};
+use super::{Audience, Decided, Incarnation, MOST_ACKS, QueuedPart, Told, VERSION};
 use crate::bytes::{put, put_difference, put_id, put_text};
 use crate::event::Body;
 use crate::exchange::{Done, Outcome, Remote, ReplyTo};
@@ -157,8 +157,10 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Writes the acknowledgements that a part comes from, if they all come from one other node.
+    /// Writes the acknowledgements that a part comes from, if they all come from one other node and are not too many. Without
+    /// them a device of that node is told of its own acknowledgement, which harms nobody.
     fn acks(&mut self, acks: &[Decided]) {
+        let acks = if acks.len() > MOST_ACKS { &[] } else { acks };
         let mut from = acks.iter().map(|one| remote(&one.reply_to));
         let first = from.next().flatten();
         let same = |one: Option<Remote>| one.map(Remote::node) == first.map(Remote::node);
