@@ -129,13 +129,19 @@ impl Follower {
     /// ([`HandedOver::of`]). `node` is this run of the node, as other nodes name it in what they tell.
     #[must_use]
     pub fn new(handed_over: HandedOver, node: Incarnation) -> Self {
-        let (left, writer, store, outbox) = handed_over.into_left();
+        let is_first = handed_over.is_first();
+        let (left, mut writer, store, outbox) = handed_over.into_left();
         let ids = Ids(store.key());
         let hub = left.hub();
         hub.blocks.load(&store, &ids);
+        let time = if is_first {
+            LogTime::start(&store, &ids, &hub.clock, &mut writer)
+        } else {
+            LogTime::of(&hub.clock)
+        };
         Self {
             node,
-            time: LogTime::of(&hub.clock),
+            time,
             rosters: Rosters::new(ids),
             forwarded: Forwarded::from(hub.next_forwarded.load(Ordering::Relaxed)),
             texts: Texts::default(),

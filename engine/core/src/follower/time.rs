@@ -1,14 +1,18 @@
 //! The time of a node that follows: that of the leader's records.
 //!
 //! A record comes some milliseconds after the time that it has. So the node goes on from the latest time that it
-//! heard, runs on with its own monotonic clock, and runs at half speed while it is ahead of what it hears. Before the
-//! first record it shows the time of its clock, and the store gets none.
+//! heard, runs on with its own monotonic clock, and runs at half speed while it is ahead of what it hears.
+//!
+//! A node that starts goes on from the time in its store, as a sequencer does that starts: the clock of the machine adds
+//! five minutes at most. Its store gets no time before a commit has told one. A node with an empty store has nothing to go
+//! on from: it shows the time of the machine until it hears another.
 
 use std::time::Duration;
 
-use trunkline_storage::Writer;
+use trunkline_storage::{Reader, Writer};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Mark, Steady};
+use crate::ids::Ids;
 
 /// The difference beyond which the node goes to the time that it hears at once. Another leader may have another time.
 const TOLERANCE: Duration = Duration::from_secs(2);
@@ -32,7 +36,7 @@ pub(super) struct LogTime {
 }
 
 impl LogTime {
-    /// Begins with the times that a clock has.
+    /// Goes on from the times that a clock has, which are those of the log.
     pub(super) fn of(clock: &Clock) -> Self {
         let steady = clock.steady();
         Self {
@@ -40,8 +44,28 @@ impl LogTime {
             ahead: clock.now().wrapping_sub(steady),
             passed: clock.passed(),
             ticked: 0,
-            is_heard: false,
+            is_heard: true,
         }
+    }
+
+    /// Begins with the time in the store of a node that starts, and tells it to the other threads.
+    pub(super) fn start(store: &Reader, ids: &Ids, clock: &Clock, writer: &mut Writer) -> Self {
+        let mark = store.state(ids.clock()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the store's time could not be read: going on from the last record");
+            None
+        });
+        let mark = mark.and_then(|bytes| Mark::read(&bytes));
+        let look = clock.look();
+        let steady = Steady::start(look, mark, store.opened_at()).steady();
+        let mut time = Self {
+            steady: Duration::from_millis(steady),
+            ahead: mark.map_or(0, |mark| mark.wire.wrapping_sub(mark.steady)),
+            passed: look.passed,
+            ticked: 0,
+            is_heard: false,
+        };
+        time.show(clock, writer);
+        time
     }
 
     /// Lets the time pass until `passed`, a monotonic time.
@@ -72,6 +96,9 @@ impl LogTime {
         clock.set(Duration::from_millis(wire), self.passed);
         if self.is_due(steady) {
             writer.tick(steady);
+        } else if !self.is_heard {
+            // Nothing expires at this time. The store recovers from a failed write.
+            writer.tick(0);
         }
     }
 
@@ -126,7 +153,10 @@ mod tests {
 
     #[test]
     fn the_store_gets_no_time_of_the_clock_and_goes_back_with_the_log() {
-        let mut time = LogTime::of(&Clock::new(ms(9_000_000)));
+        let mut time = LogTime {
+            is_heard: false,
+            ..LogTime::of(&Clock::new(ms(9_000_000)))
+        };
         assert!(!time.is_due(9_000_000), "nothing is heard");
         time.hear(9_000_000, 0, time.passed);
         assert!(time.is_due(9_000_000) && !time.is_due(9_000_999));

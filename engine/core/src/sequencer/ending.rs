@@ -75,6 +75,11 @@ impl HandedOver {
         }
     }
 
+    /// Returns whether there was no sequencer and no follower before: the clock of the hub is that of the machine.
+    pub(crate) const fn is_first(&self) -> bool {
+        self.steady.is_none()
+    }
+
     /// Returns a sequencer that continues from the state in the store, and first decides the commands that waited.
     #[must_use]
     pub fn go_on(self) -> Sequencer {

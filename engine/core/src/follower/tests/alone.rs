@@ -9,6 +9,7 @@ use trunkline_storage::{Draft, Position, TimelineId};
 
 use super::watch::conn;
 use super::world::{Node, incarnation, node};
+use crate::clock::Mark;
 use crate::event::Body;
 use crate::event::MOST_TOLD;
 use crate::exchange::{
@@ -28,8 +29,9 @@ fn follower() -> (Node, Follower) {
     (node, follower)
 }
 
-/// A time far from that of this machine.
+/// Times far from that of this machine.
 const TOMORROW: u64 = 4_000_000_000_000;
+const YESTERDAY: u64 = 1_000_000_000_000;
 
 /// Returns the transcript of a batch with one record, and what it told: the record answers these commands of the
 /// follower.
@@ -141,6 +143,29 @@ fn the_time_is_that_of_the_records() {
     let hour = 3_600_000;
     assert!((TOMORROW..TOMORROW + hour).contains(&clock.steady()));
     assert!((TOMORROW + 5..TOMORROW + hour).contains(&clock.now()));
+}
+
+/// A node starts beside a clock that is wrong by years: messages must neither vanish nor come back.
+#[test]
+fn a_node_that_starts_shows_the_time_of_its_store() {
+    let (node, mut parts) = node(1, Box::new(Local));
+    let mark = Mark {
+        steady: YESTERDAY,
+        wire: YESTERDAY + 7_000,
+        added: YESTERDAY,
+    };
+    let key = node.ids.clock();
+    parts.writer.set_state(key, &mark.bytes()).unwrap();
+    parts.writer.commit().unwrap();
+    let follower = Follower::new(HandedOver::of(parts), incarnation(1));
+    let clock = &follower.left.hub().clock;
+    let hour = 3_600_000;
+    assert!((YESTERDAY..YESTERDAY + hour).contains(&clock.steady()));
+    assert!((YESTERDAY + 7_000..YESTERDAY + hour).contains(&clock.now()));
+    // It goes on from there when the role changes.
+    let follower = Follower::new(follower.lead(), incarnation(1));
+    let clock = &follower.left.hub().clock;
+    assert!((YESTERDAY..YESTERDAY + hour).contains(&clock.steady()));
 }
 
 #[test]
