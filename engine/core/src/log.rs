@@ -18,7 +18,7 @@ pub trait Log: Send {
     ///
     /// # Errors
     /// [`LogError::Commit`] has the meaning that [`Writer::commit`] gives the error inside. After
-    /// [`LogError::HandedOver`] the log gets no other commit from this sequencer.
+    /// [`LogError::HandedOver`] and [`LogError::Unknown`] the log gets no other commit from this sequencer.
     fn commit(&mut self, writer: &mut Writer, told: Told<'_>) -> Result<Arc<Batch>, LogError>;
 
     /// Returns whether somebody else decides from now on. The sequencer asks before each of its turns, and ends if
@@ -41,6 +41,9 @@ pub enum LogError {
     Commit(CommitError),
     /// Somebody else decides from now on. Nothing of the batch is in the log, and nothing of it ever will be.
     HandedOver,
+    /// The log is not followed any more while the batch was on its way. Nobody here will learn whether it is in the log. The
+    /// batch is not in the store.
+    Unknown,
 }
 
 impl From<CommitError> for LogError {

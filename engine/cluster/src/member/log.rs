@@ -38,6 +38,8 @@ pub(super) enum Verdict {
     Counts(Mark),
     /// The batch is not in the log, and never will be.
     HandedOver,
+    /// The node does not follow the log any more, and does not know whether the batch is in it.
+    Unknown,
 }
 
 /// The log that all nodes follow, as the sequencer of the leader sees it.
@@ -91,6 +93,7 @@ impl Log for Replicated {
                 Ok(batch)
             }
             Ok(Verdict::HandedOver) | Err(_) => Err(LogError::HandedOver),
+            Ok(Verdict::Unknown) => Err(LogError::Unknown),
         }
     }
 

@@ -417,7 +417,7 @@ impl Node {
     }
 
     fn end(mut self) -> Result<(), CommitError> {
-        self.give_back();
+        self.give_up_flight();
         self.follow()?;
         let now = self.now();
         if !self.is_stopped {

@@ -86,11 +86,19 @@ impl Node {
         tracing::info!(epoch, "this node leads");
     }
 
-    /// Gives the own sequencer its batch back: it is not in the log, or nobody will know.
+    /// Gives the own sequencer its batch back: it is not in the log, and never will be.
     pub(super) fn give_back(&mut self) {
         if self.flight.take().is_some() || self.offer.take().is_some() {
             self.sequencing.tell(Verdict::HandedOver);
         }
+    }
+
+    /// Gives the own sequencer its batch back when the node stops or ends. One that was published may be in the log.
+    pub(super) fn give_up_flight(&mut self) {
+        if self.flight.take().is_some() {
+            self.sequencing.tell(Verdict::Unknown);
+        }
+        self.give_back();
     }
 
     /// Does what is due for the lease, and changes the role if the lease says so.

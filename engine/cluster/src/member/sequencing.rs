@@ -139,3 +139,6 @@ impl Sequencing {
         let _ = self.thread.join();
     }
 }
+
+#[cfg(test)]
+mod tests;

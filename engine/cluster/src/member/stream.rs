@@ -63,7 +63,7 @@ impl Node {
     /// Stops for good. What is on its way is given up: whether it is in the log is not known.
     pub(super) fn halt(&mut self, why: &str) -> Result<(), CommitError> {
         self.stop(why);
-        self.give_back();
+        self.give_up_flight();
         self.follow()
     }
 

@@ -402,7 +402,7 @@ impl OpenBatch {
     #[cold]
     fn failed(&mut self, error: &LogError) {
         self.is_over = is_final(error);
-        if matches!(error, LogError::HandedOver) {
+        if matches!(error, LogError::HandedOver | LogError::Unknown) {
             self.is_given_back = true;
             self.writer.discard();
         }

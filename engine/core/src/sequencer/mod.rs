@@ -89,7 +89,8 @@ use pins::PinChange;
 use receipts::{Held, Receipt, Receipts};
 use recent::Recent;
 use refused::{
-    CORRUPT, CommitFirst, DISK_FULL, HANDED_OVER, OUTCOME_UNKNOWN, Refused, STORE_SHORT, Stop,
+    CORRUPT, CommitFirst, DISK_FULL, HANDED_OVER, LOG_LOST, OUTCOME_UNKNOWN, Refused, STORE_SHORT,
+    Stop,
 };
 use time::Time;
 
@@ -572,6 +573,7 @@ impl Sequencer {
             LogError::Commit(CommitError::Refused { full: false, .. }) => STORE_SHORT,
             LogError::Commit(_) => OUTCOME_UNKNOWN,
             LogError::HandedOver => HANDED_OVER,
+            LogError::Unknown => LOG_LOST,
         });
         for change in self.blocking.drain(..) {
             let (store, ids) = (self.batch.store(), self.batch.ids());

@@ -70,6 +70,11 @@ pub(super) const HANDED_OVER: Refused = Refused::new(
     "another gateway decides from now on: nothing was stored; send it again with the same key",
 );
 
+pub(super) const LOG_LOST: Refused = Refused::new(
+    ErrorCode::StorageUnavailable,
+    "this gateway does not follow its cluster any more: whether this was stored is not known; send it again with the same key",
+);
+
 pub(super) const NO_CONVERSATION: Refused =
     Refused::new(ErrorCode::Unknown, "no such conversation");
 

@@ -170,11 +170,12 @@ fn what_the_log_refuses_or_loses_leaves_no_trace() {
 struct Leaving {
     left: usize,
     between: bool,
+    error: fn() -> LogError,
 }
 
 impl Log for Leaving {
     fn commit(&mut self, writer: &mut Writer, _: Told<'_>) -> Result<Arc<Batch>, LogError> {
-        let left = self.left.checked_sub(1).ok_or(LogError::HandedOver)?;
+        let left = self.left.checked_sub(1).ok_or_else(self.error)?;
         self.left = left;
         Ok(writer.commit()?)
     }
@@ -192,9 +193,19 @@ impl Log for Leaving {
 const MESSAGES: usize = 2_000;
 
 /// Lets a sequencer decide messages of alice and an acknowledgement of zoe, over a log that is handed over after the
-/// first commit. Returns what is left, the commands, the outcomes until then, and the rest of the test.
-fn handed_over(between: bool) -> (Box<HandedOver>, Commands, Vec<Outcome>, Arc<Mailbox>) {
-    let mut waiting = Waiting::over(|_, _| Box::new(Leaving { left: 1, between }));
+/// first commit with this error. Returns what is left, the commands, the outcomes until then, and the rest of the test.
+fn handed_over(
+    between: bool,
+    error: fn() -> LogError,
+) -> (Box<HandedOver>, Commands, Vec<Outcome>, Arc<Mailbox>) {
+    let left = 1;
+    let mut waiting = Waiting::over(|_, _| {
+        Box::new(Leaving {
+            left,
+            between,
+            error,
+        })
+    });
     let delay = Duration::from_mins(1);
     let rules = Messaging {
         receipt_delay: delay,
@@ -240,7 +251,7 @@ fn count(told: &[Outcome]) -> [usize; 3] {
 #[test]
 fn a_sequencer_whose_log_is_handed_over_ends_and_another_one_goes_on_with_its_parts() {
     for between in [false, true] {
-        let (mut left, commands, told, mailbox) = handed_over(between);
+        let (mut left, commands, told, mailbox) = handed_over(between, || LogError::HandedOver);
         let [sent, failed, not_acked] = count(&told);
         assert!(sent > 0 && sent + failed < MESSAGES, "{sent} {failed}");
         assert_eq!(
@@ -264,4 +275,20 @@ fn a_sequencer_whose_log_is_handed_over_ends_and_another_one_goes_on_with_its_pa
         assert_eq!(store.last_seq(conversation), (sent + rest) as u64);
         assert!(commands.is_empty());
     }
+}
+
+#[test]
+fn what_was_on_its_way_into_a_log_that_is_lost_has_an_unknown_outcome() {
+    let (left, _commands, told, _mailbox) = handed_over(false, || LogError::Unknown);
+    let failed = told.iter().filter_map(|outcome| match outcome {
+        Outcome::Failed(code, text) => Some((*code, *text)),
+        _ => None,
+    });
+    let failed: Vec<_> = failed.collect();
+    assert!(!failed.is_empty(), "the batch on its way");
+    for (code, text) in failed {
+        assert_eq!(code, ErrorCode::StorageUnavailable);
+        assert!(text.contains("is not known"), "{text}");
+    }
+    assert_eq!(left.parts.writer.batch_bytes(), 0);
 }
