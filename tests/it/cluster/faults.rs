@@ -1,7 +1,53 @@
 //! Faults of one node: its store, its place in the cluster, and what it is told to do.
 
+use std::path::PathBuf;
+
 use serde_json::json;
-use trunkline_tests::cluster::{Cluster, NAME, command_at, get, texts};
+use trunkline_tests::cluster::{Cluster, NAME, NODES, command_at, get, texts};
+use trunkline_tests::gateway::Gateway;
+use trunkline_tests::wait;
+
+/// Moves the data folder of a gateway away. Returns where it is.
+fn take_away(gateway: &Gateway) -> PathBuf {
+    let away = gateway.data().with_extension("away");
+    std::fs::rename(gateway.data(), &away).expect("it can be moved");
+    away
+}
+
+/// Another node leads, and the first one takes what came meanwhile without a new start.
+#[test]
+fn a_node_without_its_store_does_not_lead_and_goes_on_when_it_is_back() {
+    let Some(cluster) = Cluster::start(1) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    let others: Vec<_> = (0..NODES.len()).filter(|at| *at != leader).collect();
+    let before = cluster.nodes[leader].metric("trunkline_cluster_applied");
+    let away = take_away(&cluster.nodes[leader]);
+    let next = cluster.leader(&others);
+    wait::until("the end of the lead", || {
+        let leads = cluster.nodes[leader].metric("trunkline_cluster_leader") > 0.0;
+        (!leads).then_some(())
+    });
+    let mut alice = cluster.connect(next, "alice");
+    alice.send("bob", "meanwhile");
+    let (status, why) = get(cluster.nodes[leader].control(), "/readyz");
+    assert!(status == 503 && why.contains("folder"), "{status} {why}");
+    assert_eq!(
+        cluster.nodes[leader].metric("trunkline_cluster_applied"),
+        before,
+        "a store that is not there takes nothing"
+    );
+    cluster.nodes[leader].logged("the node does not lead, and is not ready");
+    std::fs::rename(&away, cluster.nodes[leader].data()).expect("it can be moved back");
+    cluster.is_ready(leader);
+    cluster.has_all_of(leader, next);
+    let mut bob = cluster.connect(leader, "bob");
+    let page = bob.done("history", &json!({"conversation": "u:alice:bob"}));
+    assert_eq!(texts(&page), ["meanwhile"]);
+    alice.send("bob", "after");
+    assert_eq!(bob.push_of("message")["text"], "after");
+}
 
 /// Nobody can say whether the log had the batch when the stream went away.
 #[test]

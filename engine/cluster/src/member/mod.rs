@@ -15,7 +15,9 @@
 
 mod begin;
 mod disk;
+mod endings;
 mod forwarding;
+mod hindrance;
 mod log;
 mod node;
 mod orders;

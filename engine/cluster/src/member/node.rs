@@ -14,7 +14,9 @@ use trunkline_storage::CommitError;
 
 use super::begin::Joined;
 use super::disk::Disk;
+use super::endings::Endings;
 use super::forwarding::{Intake, drop_foreign};
+use super::hindrance::Hindrance;
 use super::log::{Offer, SAVE, Verdict, now};
 use super::orders::Shared;
 use super::roles::Role;
@@ -43,6 +45,7 @@ const HEARD: usize = 1_024;
 /// A group that the leader has published, and not taken from the stream yet.
 #[derive(Debug)]
 pub(super) struct Flight {
+    pub(super) epoch: u64,
     pub(super) index: u64,
     /// The parts that are not published yet, and the sequence after which the next one has to be.
     pub(super) parts: VecDeque<Bytes>,
@@ -84,6 +87,8 @@ pub(super) struct Node {
     pub(super) heard: HashMap<Incarnation, Duration>,
     pub(super) numbers: Numbers,
     pub(super) is_stopped: bool,
+    pub(super) hindrance: Hindrance,
+    pub(super) endings: Endings,
     ticked: Duration,
     saved: (Duration, Option<Mark>),
 }
@@ -110,6 +115,8 @@ impl Node {
             .mark()
             .map_or((0, None), |mark| (mark.epoch, mark.author));
         let lease = Lease::new(me, began, Timing::USUAL, me.number, Duration::ZERO);
+        let hindrance = Hindrance::new(parts.parts.store.clone());
+        let endings = Endings::new(parts.parts.mailboxes.clone());
         let follower = Follower::new(parts, told::Incarnation(me.number));
         let mut units = Units::new();
         if began.0 > 0 {
@@ -144,6 +151,8 @@ impl Node {
             heard: HashMap::new(),
             numbers: Numbers::default(),
             is_stopped: false,
+            hindrance,
+            endings,
             ticked: Duration::ZERO,
             saved: (Duration::ZERO, mark),
         };
@@ -158,7 +167,7 @@ impl Node {
         loop {
             self.wait();
             let now = self.now();
-            self.look_at_connection(nats)?;
+            self.look_at_connection(nats, now)?;
             self.look_at_stream(now)?;
             self.look_at_outcomes(now);
             self.look_at_lanes(now);
@@ -168,6 +177,7 @@ impl Node {
                 self.act(now)?;
             }
             self.forward(now);
+            self.endings.go_on();
             self.tell(now);
             self.save(now)?;
             if self.status.is_ending() {
@@ -192,11 +202,12 @@ impl Node {
         if !self.is_stopped {
             wake = wake.min(self.lease.wake());
         }
-        if let Some(again) = self.units.wake() {
-            wake = wake.min(again);
+        for again in [self.units.wake(), self.hindrance.wake()] {
+            wake = wake.min(again.unwrap_or(wake));
         }
         let mut within = wake.saturating_sub(now);
-        let is_short = self.intake.as_ref().is_some_and(Intake::is_waiting)
+        let is_short = self.endings.is_under_way()
+            || self.intake.as_ref().is_some_and(Intake::is_waiting)
             || self.units.len() > 0 && !self.units.has_room();
         if is_short {
             within = within.min(SOON);
@@ -217,18 +228,19 @@ impl Node {
     }
 
     /// Looks whether the connection to the servers is another one: the stream may have lost its end meanwhile.
-    fn look_at_connection(&mut self, nats: &Nats) -> Result<(), CommitError> {
+    fn look_at_connection(&mut self, nats: &Nats, now: Duration) -> Result<(), CommitError> {
         if self.is_stopped {
             return Ok(());
         }
         if self.lanes.is_ended() {
             return self.halt("the thread that speaks NATS has ended: start the gateway again");
         }
-        let breaks = nats.condition().breaks;
-        if breaks != self.breaks {
-            self.breaks = breaks;
+        let condition = nats.condition();
+        if condition.breaks != self.breaks {
+            self.breaks = condition.breaks;
             self.prove();
         }
+        self.hindrance.look(condition.shortage, now);
         Ok(())
     }
 
@@ -251,10 +263,16 @@ impl Node {
         others.any(|(_, heard)| is_there(heard))
     }
 
+    /// Returns the index of the last group that the node has taken.
+    fn applied(&self) -> u64 {
+        let last = self.chain.mark().map_or(0, |mark| mark.index);
+        last - u64::from(self.hindrance.holds())
+    }
+
     pub(super) fn carry_out(&mut self, act: Act) {
         match act {
             Act::Beat(beat) => {
-                let index = self.chain.mark().map_or(0, |mark| mark.index);
+                let index = self.applied();
                 self.say(Lane::Heartbeat, None, Message::Beat(Beat { index, ..beat }));
             }
             Act::Prove => self.prove(),
@@ -316,7 +334,7 @@ impl Node {
                 }
             }
         }
-        let leads = self.lease.leads(now) && !self.is_stopped;
+        let leads = self.lease.leads(now) && !self.is_stopped && !self.hindrance.is_there();
         // A chain that is being compared with the stream again says nothing of what comes next.
         let is_possible = self.chain.is_proved() || !leads;
         if let Some(offer) = self.offer.take_if(|_| is_possible)
@@ -330,7 +348,6 @@ impl Node {
 
     /// Tells other threads about the node, and lets time pass.
     fn tell(&mut self, now: Duration) {
-        let mark = self.chain.mark();
         let (epoch, leader) = self.lease.epoch();
         let sequence = self.chain.next() - 1;
         let condition = self.tail.condition();
@@ -338,7 +355,7 @@ impl Node {
         self.numbers = Numbers {
             leads,
             epoch,
-            applied: mark.map_or(0, |mark| mark.index),
+            applied: self.applied(),
             sequence,
             lag: condition.end.saturating_sub(sequence),
             waiting: self.units.len() as u64,
@@ -354,8 +371,9 @@ impl Node {
         // A node that is a little behind is ready all the same.
         let is_ready = has_end || was_ready && self.numbers.lag < 10_000;
         let is_led = leads || leader.is_some_and(is_there);
-        self.status
-            .set(self.numbers, is_ready && is_led && !self.is_stopped);
+        let is_free = !self.is_stopped && !self.hindrance.is_there();
+        self.status.hinder(self.hindrance.why());
+        self.status.set(self.numbers, is_ready && is_led && is_free);
         if now >= self.ticked + TICK {
             self.ticked = now;
             if let Role::Follows(follower, _) = &mut self.role {
@@ -377,6 +395,10 @@ impl Node {
         let Role::Follows(follower, _) = &mut self.role else {
             return Ok(());
         };
+        if self.hindrance.holds() {
+            // The store has less than the mark says.
+            return Ok(());
+        }
         if let Some(mark) = mark
             && Some(mark) != self.saved.1
             && self.chain.link().is_some()
@@ -412,6 +434,7 @@ impl Node {
                 "the node has stopped: it takes no commands, and acknowledges nothing"
             );
             self.is_stopped = true;
+            self.hindrance.forget();
             self.status.stop(why.to_owned());
         }
     }

@@ -104,9 +104,12 @@ impl Node {
     /// Does what is due for the lease, and changes the role if the lease says so.
     pub(super) fn act(&mut self, now: Duration) -> Result<(), CommitError> {
         let is_open = self.flight.is_some() || self.offer.is_some();
-        if self.status.is_leaving() && !is_open && self.has_others(now) {
-            let led = matches!(self.role, Role::Leads);
-            if led && let Some(act) = self.lease.step_down(now) {
+        let led = matches!(self.role, Role::Leads);
+        let leaves = led && self.status.is_leaving() && self.has_others(now);
+        // What keeps a node from leading may begin at any time, so it is looked for before each attempt, too.
+        if !is_open && (leaves || self.hindrance.is_there()) {
+            let last_beat = self.lease.step_down(now);
+            if let Some(act) = last_beat.filter(|_| led) {
                 tracing::info!("another node leads from now on");
                 self.carry_out(act);
             }

@@ -17,6 +17,8 @@ pub struct Status {
     is_ready: AtomicBool,
     numbers: Mutex<Numbers>,
     stop: Mutex<Option<String>>,
+    /// What keeps the node from leading, and from being ready, for now.
+    hindrance: Mutex<Option<String>>,
 }
 
 /// The numbers of a node, for its metrics.
@@ -78,6 +80,7 @@ impl Status {
             is_ready: AtomicBool::new(false),
             numbers: Mutex::default(),
             stop: Mutex::default(),
+            hindrance: Mutex::default(),
         }
     }
 
@@ -105,6 +108,9 @@ impl Status {
         if let Some(stop) = &*self.stop.lock() {
             return Some(format!("the node has stopped: {stop}"));
         }
+        if let Some(why) = &*self.hindrance.lock() {
+            return Some(format!("the node does not lead, and tries again: {why}"));
+        }
         let is_ready = self.is_ready.load(Ordering::Relaxed);
         (!is_ready).then(|| {
             let Numbers { lag, .. } = self.numbers();
@@ -130,6 +136,13 @@ impl Status {
 
     pub(super) fn stop(&self, why: String) {
         self.stop.lock().get_or_insert(why);
+    }
+
+    pub(super) fn hinder(&self, why: Option<&str>) {
+        let mut hindrance = self.hindrance.lock();
+        if hindrance.as_deref() != why {
+            *hindrance = why.map(str::to_owned);
+        }
     }
 
     pub(super) fn set(&self, numbers: Numbers, is_ready: bool) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trunkline_core::follower::FollowError;
 use trunkline_storage::CommitError;
 
 use super::log::{Offer, Verdict};
@@ -21,7 +22,13 @@ const MESSAGES: usize = 1_024;
 impl Node {
     /// Looks at the records that have come.
     pub(super) fn look_at_stream(&mut self, now: Duration) -> Result<(), CommitError> {
+        if let Some(group) = self.hindrance.due(now) {
+            self.take_group(&group, now)?;
+        }
         for _ in 0..RECORDS {
+            if self.hindrance.holds() {
+                return Ok(());
+            }
             let Some(heard) = self.tail.take() else {
                 if self.chain.is_proved() {
                     self.lease.proved(now);
@@ -85,30 +92,39 @@ impl Node {
     }
 
     fn take_group(&mut self, group: &Group, now: Duration) -> Result<(), CommitError> {
-        self.numbers.groups += 1;
         let mark = *self.chain.mark().expect("a group follows a genesis");
         match &mut self.role {
             Role::Leads => {
-                let is_own = |flight: &Flight| flight.index == group.index;
-                match self.flight.take() {
-                    Some(flight) if is_own(&flight) => {
-                        self.lease.seen(now);
-                        self.sequencing.tell(Verdict::Counts(mark));
-                    }
-                    _ => self.halt("a group of this node came that it did not wait for: start the gateway again")?,
+                let is_own = |flight: &mut Flight| {
+                    (flight.epoch, flight.index) == (group.epoch, group.index)
+                };
+                if self.flight.take_if(is_own).is_none() {
+                    return self.halt("a group of this node came that it did not wait for: start the gateway again");
                 }
+                self.lease.seen(now);
+                self.sequencing.tell(Verdict::Counts(mark));
             }
-            Role::Follows(follower, _) => {
-                if let Err(error) = follower.take(&group.transcript, &group.told) {
+            Role::Follows(follower, _) => match follower.take(&group.transcript, &group.told) {
+                Ok(()) => self.units.settle(follower),
+                Err(error @ FollowError::Misfit) => {
+                    self.units.settle(follower);
+                    tracing::error!(%error, group = group.index, "the sessions of this node end: clients come back, and catch up");
+                    self.endings.begin();
+                }
+                Err(error) if error.passes() => {
+                    self.hindrance.hold(group, &error, now);
+                    return Ok(());
+                }
+                Err(error) => {
+                    let index = group.index;
                     return self.halt(&format!(
-                        "group {} of the log cannot be taken: {error}",
-                        group.index
+                        "group {index} of the log cannot be taken: {error}"
                     ));
                 }
-                self.units.settle(follower);
-            }
+            },
             Role::Changes => {}
         }
+        self.numbers.groups += 1;
         Ok(())
     }
 
@@ -134,6 +150,7 @@ impl Node {
             }
         };
         let mut flight = Flight {
+            epoch: mark.epoch,
             index,
             parts: parts.into(),
             after: link.after,

@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
-    ApplyError, Batch, CommitError, Position, ReadError, Reader, Record, Writer,
+    AppendError, ApplyError, Batch, CommitError, Position, ReadError, Reader, Record, Writer,
 };
 
 use crate::cost::Cost;
@@ -53,7 +53,7 @@ use walk::Walk;
 pub enum FollowError {
     /// What the commit told cannot be read. Nothing of the commit is in the store.
     Told(HeardError),
-    /// The store could not be read. Nothing of the commit is in the store: take it again later.
+    /// The store could not be read. Nothing of the commit is in the store.
     Read(ReadError),
     /// A value in the store has a form that this version does not know. Nothing of the commit is in the store: start the
     /// version of the gateway that the leader has.
@@ -63,6 +63,27 @@ pub enum FollowError {
     /// The records are in the store, but what the commit told does not fit to them. The users of the node may miss
     /// events: end their sessions.
     Misfit,
+}
+
+impl FollowError {
+    /// Returns whether the reason may pass by itself: a disk without room, missing descriptors or memory. Nothing of the
+    /// commit is in the store, unless it was there before: take it again.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Read(error) => !error.is_damage(),
+            Self::Apply(ApplyError::Commit(error)) => !error.is_final(),
+            Self::Apply(ApplyError::Append(error)) => match error {
+                AppendError::Full
+                | AppendError::Short { .. }
+                | AppendError::Lost { .. }
+                | AppendError::Behind { .. } => true,
+                AppendError::Unreadable(error) => !error.is_damage(),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for FollowError {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trunkline_proto::Encoding;
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{Draft, Position, TimelineId};
+use trunkline_storage::{ApplyError, CommitError, Draft, Position, ReadError, TimelineId};
 
 use super::watch::conn;
 use super::world::{Node, incarnation, node};
@@ -237,7 +237,31 @@ fn a_part_has_no_more_users_than_a_receipt() {
 #[test]
 fn a_value_of_a_later_version_is_no_misfit() {
     let error = FollowError::from(LoadError::Unknown);
-    assert!(matches!(error, FollowError::Unknown));
+    assert!(matches!(error, FollowError::Unknown) && !error.passes());
+}
+
+#[test]
+fn a_disk_without_room_may_pass_and_a_store_that_failed_does_not() {
+    let refused = |full| CommitError::Refused {
+        full,
+        reason: "the test says so".into(),
+    };
+    let poisoned = || CommitError::Poisoned {
+        reason: "the test says so".into(),
+    };
+    let of_commit = |error| FollowError::from(ApplyError::from(error));
+    assert!(of_commit(refused(true)).passes() && of_commit(refused(false)).passes());
+    assert!(!of_commit(poisoned()).passes());
+    let read = |error| {
+        FollowError::Read(ReadError::Io {
+            file: "log".into(),
+            source: std::io::Error::from_raw_os_error(error),
+        })
+    };
+    let (no_descriptor, io_error) = (24, 5);
+    assert!(read(no_descriptor).passes() && !read(io_error).passes());
+    assert!(!FollowError::from(ApplyError::Form).passes());
+    assert!(!FollowError::Misfit.passes());
 }
 
 #[test]
