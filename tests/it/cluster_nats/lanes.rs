@@ -8,11 +8,17 @@ use trunkline_tests::wait::LIMIT;
 
 use super::Node;
 
+/// Takes what came to a node, at either end.
+fn take(node: &Node) -> Option<Said> {
+    let ends = &node.ends;
+    ends.lanes.take().or_else(|| ends.digests.take())
+}
+
 /// Waits for the next thing that comes to a node.
 fn next(node: &Node) -> Said {
     let began = Instant::now();
     while began.elapsed() < LIMIT {
-        if let Some(said) = node.ends.lanes.take() {
+        if let Some(said) = take(node) {
             return said;
         }
         node.bell.wait(Duration::from_millis(5));
@@ -37,7 +43,7 @@ fn meet(from: &Node, to: &Node) {
             .say(Lane::Heartbeat, To::All, "hello".into())
             .expect("room");
         to.bell.wait(Duration::from_millis(20));
-        let mut said = std::iter::from_fn(|| to.ends.lanes.take());
+        let mut said = std::iter::from_fn(|| take(to));
         if said.any(|it| it == came(Lane::Heartbeat, false, "hello")) {
             break;
         }
@@ -50,7 +56,7 @@ fn meet(from: &Node, to: &Node) {
         .expect("room");
     for node in [from, to] {
         while next(node) != came(Lane::Heartbeat, false, "met") {}
-        while node.ends.lanes.take().is_some() {}
+        while take(node).is_some() {}
     }
 }
 
@@ -75,7 +81,7 @@ fn messages_reach_those_they_are_for_and_in_order() {
     say(Lane::Heartbeat, To::All, "heartbeat").expect("room");
     for node in [&a, &b] {
         assert_eq!(next(node), came(Lane::Heartbeat, false, "heartbeat"));
-        assert_eq!(node.ends.lanes.take(), None);
+        assert_eq!(take(node), None);
     }
 }
 

@@ -85,6 +85,26 @@ pub enum To<'a> {
     Node(&'a str),
 }
 
+/// The lanes that one end takes messages from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// What the log needs.
+    Log,
+    /// Ephemeral state: its messages wait for a thread of their own.
+    Ephemeral,
+}
+
+impl Share {
+    const ALL: [Self; 2] = [Self::Log, Self::Ephemeral];
+
+    const fn of(lane: Lane) -> Self {
+        match lane {
+            Lane::Heartbeat | Lane::Forward | Lane::Answers | Lane::Orders => Self::Log,
+            Lane::Digest => Self::Ephemeral,
+        }
+    }
+}
+
 /// What came over the lanes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -128,9 +148,12 @@ pub enum NotSaid {
 
 /// Messages to other nodes, and from them. They come in the order in which one node sent them on one lane, at
 /// most once, and may be lost: what is known to be lost is said.
+///
+/// There are two such ends: one for [`Lane::Digest`], and one for all other lanes. Either takes messages for any lane.
 #[derive(Debug)]
 pub struct Lanes {
     names: ClusterNames,
+    share: Share,
     shared: Arc<Shared>,
 }
 
@@ -146,6 +169,12 @@ struct Shared {
     is_closed: AtomicBool,
     /// Told when all has left that was taken.
     drained: Notify,
+    /// What each end has to know, in the order of [`Share::ALL`].
+    ends: [EndOfLanes; Share::ALL.len()],
+}
+
+#[derive(Debug)]
+struct EndOfLanes {
     /// The messages that left in vain, and the times that it is not known.
     unsent: AtomicU64,
     unsure: AtomicU64,
@@ -188,11 +217,35 @@ impl Shared {
         self.is_closed.store(true, Ordering::Release);
         self.said.wake();
     }
+
+    fn wake_all(&self) {
+        for end in &self.ends {
+            end.wake.wake();
+        }
+    }
+
+    /// Notes that a message of a lane did not leave.
+    fn lost(&self, lane: Lane) {
+        let end = &self.ends[Share::of(lane) as usize];
+        end.unsent.fetch_add(1, Ordering::Relaxed);
+        end.wake.wake();
+    }
+
+    /// Notes that messages may not have left.
+    fn unsure(&self) {
+        for end in &self.ends {
+            end.unsure.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wake_all();
+    }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        self.shared.close();
+        // A node that has no log any more has nothing to say. Without ephemeral state it goes on.
+        if self.share == Share::Log {
+            self.shared.close();
+        }
     }
 }
 
@@ -244,21 +297,25 @@ impl Lanes {
         let shared = Arc::clone(&self.shared);
         Box::new(move || {
             shared.close();
-            shared.wake.wake();
+            shared.wake_all();
         })
     }
 
-    /// Takes what came, if anything did: losses first, then the most urgent lane.
+    /// Takes what came, if anything did: losses first, then the most urgent lane of this end.
     pub fn take(&self) -> Option<Said> {
-        let shared = &self.shared;
-        let unsent = shared.unsent.swap(0, Ordering::Relaxed);
-        if shared.unsure.swap(0, Ordering::Relaxed) > 0 {
+        let end = &self.shared.ends[self.share as usize];
+        let unsent = end.unsent.swap(0, Ordering::Relaxed);
+        if end.unsure.swap(0, Ordering::Relaxed) > 0 {
             return Some(Said::Unsent { messages: 0 });
         }
         if unsent > 0 {
             return Some(Said::Unsent { messages: unsent });
         }
-        for (lane, arrivals) in Lane::ALL.into_iter().zip(&shared.lanes) {
+        let own = || {
+            let lanes = Lane::ALL.into_iter().zip(&self.shared.lanes);
+            lanes.filter(|(lane, _)| Share::of(*lane) == self.share)
+        };
+        for (lane, arrivals) in own() {
             let messages = arrivals.messages.take_lost();
             if arrivals.breaks.swap(0, Ordering::Relaxed) > 0 {
                 return Some(Said::Missed { lane, messages: 0 });
@@ -267,13 +324,10 @@ impl Lanes {
                 return Some(Said::Missed { lane, messages });
             }
         }
-        Lane::ALL
-            .into_iter()
-            .zip(&shared.lanes)
-            .find_map(|(lane, arrivals)| {
-                let (to_me, bytes) = arrivals.messages.take()?;
-                Some(Said::Message { lane, to_me, bytes })
-            })
+        own().find_map(|(lane, arrivals)| {
+            let (to_me, bytes) = arrivals.messages.take()?;
+            Some(Said::Message { lane, to_me, bytes })
+        })
     }
 }
 
@@ -285,11 +339,15 @@ pub(crate) struct Carrying {
     shared: Arc<Shared>,
 }
 
-/// Makes both parts of the lanes.
-pub(crate) fn lanes(names: &ClusterNames, line: &Line, wake: &Arc<dyn Wake>) -> (Lanes, Carrying) {
+/// Makes the ends for the log and for ephemeral state, which `wakes` wake, and the part that runs on the thread.
+pub(crate) fn lanes(
+    names: &ClusterNames,
+    line: &Line,
+    wakes: &[Arc<dyn Wake>; 2],
+) -> ([Lanes; 2], Carrying) {
     let said = Arc::new(ToSend::default());
-    let arrivals = |_| Arrivals {
-        messages: Queue::new(ROOM, Arc::clone(wake)),
+    let arrivals = |lane| Arrivals {
+        messages: Queue::new(ROOM, Arc::clone(&wakes[Share::of(lane) as usize])),
         breaks: AtomicU64::new(0),
     };
     let shared = Arc::new(Shared {
@@ -298,20 +356,23 @@ pub(crate) fn lanes(names: &ClusterNames, line: &Line, wake: &Arc<dyn Wake>) -> 
         said,
         is_closed: AtomicBool::new(false),
         drained: Notify::new(),
-        unsent: AtomicU64::new(0),
-        unsure: AtomicU64::new(0),
-        wake: Arc::clone(wake),
+        ends: wakes.clone().map(|wake| EndOfLanes {
+            unsent: AtomicU64::new(0),
+            unsure: AtomicU64::new(0),
+            wake,
+        }),
     });
-    let lanes = Lanes {
+    let ends = Share::ALL.map(|share| Lanes {
         names: names.clone(),
+        share,
         shared: Arc::clone(&shared),
-    };
+    });
     let carrying = Carrying {
         names: names.clone(),
         line: line.clone(),
         shared,
     };
-    (lanes, carrying)
+    (ends, carrying)
 }
 
 /// A message of a lane, as it came.
@@ -377,7 +438,7 @@ async fn receive(mut arrivals: Arrivings, line: Line, shared: Arc<Shared>) {
                     for lane in &shared.lanes {
                         lane.breaks.fetch_add(1, Ordering::Relaxed);
                     }
-                    shared.wake.wake();
+                    shared.wake_all();
                 }
                 before = now;
             }
@@ -403,8 +464,7 @@ async fn send(client: Client, line: Line, shared: Arc<Shared>) {
                 unflushed = 0;
                 let flushed = timeout(TAKEN_WITHIN, client.flush()).await;
                 if !matches!(flushed, Ok(Ok(()))) {
-                    shared.unsure.fetch_add(1, Ordering::Relaxed);
-                    shared.wake.wake();
+                    shared.unsure();
                 }
                 continue;
             }
@@ -429,8 +489,7 @@ async fn send(client: Client, line: Line, shared: Arc<Shared>) {
         if is_taken {
             unflushed += 1;
         } else {
-            shared.unsent.fetch_add(1, Ordering::Relaxed);
-            shared.wake.wake();
+            shared.lost(lane);
         }
     }
 }
@@ -441,100 +500,4 @@ fn is_stale(lane: Lane, waited: Duration) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::bell::Bell;
-    use super::*;
-
-    fn made() -> (Lanes, Carrying, Arc<Bell>) {
-        let bell = Arc::new(Bell::default());
-        let wake = Arc::clone(&bell) as Arc<dyn Wake>;
-        let names = ClusterNames::new("c", "n").unwrap();
-        let (lanes, carrying) = lanes(&names, &Line::new(), &wake);
-        (lanes, carrying, bell)
-    }
-
-    #[test]
-    fn what_leaves_is_bounded_in_number_and_bytes() {
-        let (lanes, ..) = made();
-        let say = |length: usize| lanes.say(Lane::Heartbeat, To::All, vec![0; length].into());
-        assert_eq!(say(RECORD_MAX + 1), Err(NotSaid::TooLong(RECORD_MAX + 1)));
-        let many = LEAVING.bytes / RECORD_MAX;
-        for _ in 0..many {
-            assert_eq!(say(RECORD_MAX), Ok(()));
-        }
-        assert_eq!(say(RECORD_MAX), Err(NotSaid::Full));
-        for _ in many..LEAVING.items {
-            assert_eq!(say(1), Ok(()));
-        }
-        assert_eq!(say(1), Err(NotSaid::Full));
-        lanes.at_end()();
-        assert_eq!(say(1), Err(NotSaid::Ended));
-    }
-
-    #[test]
-    fn a_flood_on_one_lane_leaves_after_signs_of_life() {
-        let (lanes, carrying, _) = made();
-        let say = |lane| lanes.say(lane, To::All, Bytes::new());
-        while say(Lane::Digest) == Ok(()) {}
-        assert_eq!(say(Lane::Digest), Err(NotSaid::Full));
-        assert_eq!(say(Lane::Forward), Ok(()));
-        assert_eq!(say(Lane::Heartbeat), Ok(()));
-        let leaves = || carrying.shared.next_to_leave().map(|it| it.0);
-        for lane in [Lane::Heartbeat, Lane::Forward, Lane::Digest] {
-            assert_eq!(leaves(), Some(lane));
-        }
-        assert_eq!(std::iter::from_fn(leaves).count(), LEAVING.items - 1);
-        assert!(is_stale(Lane::Heartbeat, Duration::from_millis(301)));
-        assert!(!is_stale(Lane::Heartbeat, Duration::from_millis(300)));
-        assert!(!is_stale(Lane::Forward, Duration::from_secs(9)));
-    }
-
-    #[test]
-    fn losses_are_said_before_messages_and_the_urgent_before_others() {
-        let (lanes, carrying, bell) = made();
-        let arrivals = &carrying.shared.lanes;
-        let message = |text: &'static str| (false, Bytes::from_static(text.as_bytes()));
-        arrivals[Lane::Digest as usize]
-            .messages
-            .push_or_lose(1, message("d"));
-        arrivals[0].messages.push_or_lose(1, message("b"));
-        arrivals[1].messages.lose(2);
-        arrivals[2].breaks.fetch_add(1, Ordering::Relaxed);
-        carrying.shared.unsent.fetch_add(4, Ordering::Relaxed);
-        assert!(bell.wait(Duration::ZERO));
-        let said: Vec<_> = std::iter::from_fn(|| lanes.take()).collect();
-        let came = |lane, text: &'static str| Said::Message {
-            lane,
-            to_me: false,
-            bytes: Bytes::from_static(text.as_bytes()),
-        };
-        let missed = |lane, messages| Said::Missed { lane, messages };
-        let wanted = [
-            Said::Unsent { messages: 4 },
-            missed(Lane::Forward, 2),
-            missed(Lane::Answers, 0),
-            came(Lane::Heartbeat, "b"),
-            came(Lane::Digest, "d"),
-        ];
-        assert_eq!(said, wanted);
-    }
-
-    #[test]
-    fn a_break_is_every_change_but_the_first_connection() {
-        let moment = |connects, breaks| Moment {
-            is_connected: true,
-            connects,
-            breaks,
-        };
-        for (before, now, is) in [
-            ((0, 0), (1, 0), false),
-            ((1, 0), (1, 1), true),
-            ((1, 1), (2, 1), true),
-            ((0, 0), (2, 1), true),
-            ((2, 1), (2, 1), false),
-        ] {
-            let found = is_break(moment(before.0, before.1), moment(now.0, now.1));
-            assert_eq!(found, is, "{before:?} {now:?}");
-        }
-    }
-}
+mod tests;

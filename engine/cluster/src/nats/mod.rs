@@ -92,6 +92,8 @@ pub struct Wakes {
     pub tail: Arc<dyn Wake>,
     /// Messages of other nodes.
     pub lanes: Arc<dyn Wake>,
+    /// Messages of other nodes about ephemeral state.
+    pub digests: Arc<dyn Wake>,
 }
 
 impl Wakes {
@@ -101,6 +103,7 @@ impl Wakes {
             publisher: Arc::clone(wake),
             tail: Arc::clone(wake),
             lanes: Arc::clone(wake),
+            digests: Arc::clone(wake),
         }
     }
 }
@@ -136,6 +139,8 @@ pub struct Ends {
     pub tail: Tail,
     /// Messages to other nodes.
     pub lanes: Lanes,
+    /// The end for messages about ephemeral state.
+    pub digests: Arc<Lanes>,
     /// What the cluster keeps beside the log.
     pub kept: Kept,
 }
@@ -180,7 +185,8 @@ impl Nats {
         let (streams, answering) = streams::streams(names, &line);
         let (publisher, sending) = publish::publisher(names, wakes.publisher);
         let (tail, tailing) = tail::tail(names, &line, wakes.tail);
-        let (lanes, carrying) = lanes::lanes(names, &line, &wakes.lanes);
+        let ([lanes, digests], carrying) =
+            lanes::lanes(names, &line, &[wakes.lanes, wakes.digests]);
         let (kept, keeping) = kept::kept(names, &line);
         let inside = Inside {
             answering,
@@ -219,6 +225,7 @@ impl Nats {
             publisher,
             tail,
             lanes,
+            digests: Arc::new(digests),
             kept,
         };
         Ok((nats, ends))
@@ -321,12 +328,13 @@ mod tests {
             ..NatsSettings::default()
         };
         let names = ClusterNames::new("c", "n").unwrap();
-        let bells: [Arc<Bell>; 3] = std::array::from_fn(|_| Arc::default());
-        let [publisher, tail, lanes] = bells.clone().map(|bell| bell as Arc<dyn Wake>);
+        let bells: [Arc<Bell>; 4] = std::array::from_fn(|_| Arc::default());
+        let [publisher, tail, lanes, digests] = bells.clone().map(|bell| bell as Arc<dyn Wake>);
         let wakes = Wakes {
             publisher,
             tail,
             lanes,
+            digests,
         };
         let (nats, mut ends) = Nats::start(&settings, &names, wakes).unwrap();
         ends.tail.follow(1, None);
@@ -339,7 +347,7 @@ mod tests {
         assert_eq!(ends.tail.take(), None);
         let published = ends.publisher.publish(0, bytes::Bytes::new());
         assert_eq!(published, Err(NotTaken::Ended));
-        assert!(ends.lanes.is_ended());
+        assert!(ends.lanes.is_ended() && ends.digests.is_ended());
         let condition = line.condition();
         assert!(!condition.is_connected && condition.trouble.contains("has ended"));
         assert!(ends.streams.open().is_err());
