@@ -24,6 +24,7 @@ mod clients;
 mod clock;
 mod cluster;
 mod cluster_deploy;
+mod cluster_ephemeral;
 mod cluster_nats;
 mod cluster_orders;
 mod cluster_search;

@@ -7,7 +7,8 @@
 //! - [`envelope`]: the records of the stream, and the messages between nodes, as bytes;
 //! - [`chain`]: which records of the stream count, and when a node must stop;
 //! - [`lease`]: who leads;
-//! - [`forward`]: commands on their way from their node to the leader, and the answers on their way back.
+//! - [`forward`]: commands on their way from their node to the leader, and the answers on their way back;
+//! - [`ephemeral`]: what nodes tell each other about presence, and events for each other's users.
 //!
 //! Apart from the rules, [`nats`] carries the bytes of records and messages. Neither knows the other. [`member`] has both: it
 //! is what a gateway runs. [`setup`] makes clusters, and looks at them.
@@ -17,6 +18,7 @@
 pub mod chain;
 mod draw;
 pub mod envelope;
+pub mod ephemeral;
 pub mod forward;
 pub mod lease;
 pub mod member;

@@ -131,6 +131,18 @@ impl Directory {
         devices.len() as u32
     }
 
+    /// Returns the devices of `user` with a session, each once, in order.
+    pub fn device_marks(&self, user: UserId) -> SmallVec<[DeviceMark; 4]> {
+        let stripe = self.stripe(user).lock();
+        let devices = stripe.get(user).iter().map(|seat| seat.device);
+        let devices = devices.filter(|device| *device != DeviceMark::NONE);
+        let mut devices: SmallVec<[DeviceMark; 4]> = devices.collect();
+        drop(stripe);
+        devices.sort_unstable();
+        devices.dedup();
+        devices
+    }
+
     /// Returns the shards that hold connections of `user`.
     #[inline]
     pub fn shards(&self, user: UserId) -> ShardSet {

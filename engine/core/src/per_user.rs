@@ -62,6 +62,29 @@ pub struct Half([u8; 8]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quarter([u8; 4]);
 
+/// The whole id of a user, without alignment, for maps that say whom they know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole([u8; 16]);
+
+impl Whole {
+    /// Returns the id of the user.
+    pub const fn id(self) -> UserId {
+        trunkline_storage::TimelineId(u128::from_ne_bytes(self.0))
+    }
+}
+
+impl Key for Whole {
+    fn of(user: UserId) -> Self {
+        Self(user.0.to_ne_bytes())
+    }
+}
+
+impl Hash for Whole {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
 impl Key for Half {
     fn of(user: UserId) -> Self {
         Self((user.0 as u64).to_ne_bytes())
@@ -99,6 +122,17 @@ impl<K: Key, T: Thing> PerUser<K, T> {
                 self.several.get(&key).map_or(&[], SmallVec::as_slice)
             }
             Some(thing) => std::slice::from_ref(thing),
+        }
+    }
+
+    /// Calls `each` with every key and its values.
+    pub fn each(&self, mut each: impl FnMut(K, &[T])) {
+        for (key, one) in &self.one {
+            if *one == T::SEVERAL {
+                each(*key, self.several.get(key).map_or(&[], SmallVec::as_slice));
+            } else {
+                each(*key, std::slice::from_ref(one));
+            }
         }
     }
 

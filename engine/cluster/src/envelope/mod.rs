@@ -80,12 +80,55 @@
 //! | | 8 | the number of the order |
 //! | | n | the answer |
 
+//!
+//! # Messages about ephemeral state
+//!
+//! Messages about ephemeral state are not stored either. Each begins with its sender:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | the log |
+//! | 8 | the number of the incarnation |
+//! | 1 + n | the name of the node, with its length before it |
+//!
+//! | kind | bytes | what |
+//! |---|---|---|
+//! | **users** (48), to all | 8 | its number in this incarnation, from 1 |
+//! | | 1 | 1: a list of all users begins here; 2: it ends here; 3: both; 0: neither |
+//! | | 4 + n | users who came or left, with their number before them |
+//! | | n | pieces of the list until the end |
+//! | **question** (49), to one node | 8 | the incarnation that is asked for a list |
+//! | **end** (50), to all | 0 | the node has no users any more |
+//! | **events** (51), to one node | n | events for its users, until the end |
+//!
+//! A piece of a list has a stripe (1), the first and the last id of a user that it is about (16 each), and the users
+//! there, with their number before them (4). A user is:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 16 | the id |
+//! | 4 | the milliseconds since a connection ended last, and one more; 0: not known |
+//! | 1 | the number of devices |
+//! | 4 each | the marks of the devices |
+//!
+//! An event is:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | 1: a connection with other data waiting does not get it; otherwise 0 |
+//! | 2 | the number of users |
+//! | 16 each | the ids of the users |
+//! | 4 + n | the push in JSON, with its length before it |
+//! | 4 + n | the push in protobuf, with its length before it |
+
+mod aside;
 mod between;
 mod form;
 mod hash;
 mod orders;
 mod record;
 
+pub use aside::{Aside, AsideContent, Event, Users};
 pub use between::{Answers, Batch, Beat, Command, Message, Receipt, Received, Sender, Standing};
 pub use form::{Malformed, VERSION};
 pub use hash::{Hash, LogId};

@@ -13,7 +13,7 @@ use super::log::now;
 use super::wake::Knock;
 use crate::chain::{BadMark, Mark, Stop};
 use crate::draw;
-use crate::envelope::{Genesis, Record};
+use crate::envelope::{Genesis, Hash, LogId, Record};
 use crate::nats::{
     ClusterNames, Ends, Heard, Nats, NatsSettings, NotStarted, StreamError, StreamInfo, Wakes,
 };
@@ -94,11 +94,17 @@ pub(super) struct Joined {
     pub(super) disk: Disk,
     pub(super) me: Incarnation,
     pub(super) stream: StreamInfo,
+    /// The name of the log.
+    pub(super) log: LogId,
 }
 
 impl Joined {
     /// Finds the log of a cluster.
-    pub(super) fn find(settings: &JoinSettings, knock: &Arc<Knock>) -> Result<Self, JoinError> {
+    pub(super) fn find(
+        settings: &JoinSettings,
+        knock: &Arc<Knock>,
+        digests: Arc<dyn Wake>,
+    ) -> Result<Self, JoinError> {
         let names = ClusterNames::new(&settings.cluster, &settings.node)?;
         let node: NodeName = settings.node.parse()?;
         let disk = Disk::new(&settings.data);
@@ -111,7 +117,11 @@ impl Joined {
         let mark = mark.map(|bytes| Mark::read(&bytes)).transpose();
         let mark = mark.map_err(|error: BadMark| files(error.to_string()))?;
         let wake: Arc<dyn Wake> = Arc::clone(knock) as Arc<dyn Wake>;
-        let (nats, mut ends) = Nats::start(&settings.nats, &names, Wakes::all(&wake))?;
+        let wakes = Wakes {
+            digests,
+            ..Wakes::all(&wake)
+        };
+        let (nats, mut ends) = Nats::start(&settings.nats, &names, wakes)?;
         let stream = find_stream(&ends)?;
         let kept = disk.genesis().map_err(|error| files(error.to_string()))?;
         let first = match kept {
@@ -140,6 +150,7 @@ impl Joined {
             disk,
             me: Incarnation { node, number },
             stream,
+            log: LogId::of(Hash::of(&first)),
         })
     }
 }

@@ -12,10 +12,14 @@
 //! batch never will count: the sequencer ends, and what it did not decide is forwarded like everything else.
 //!
 //! So a sequencer lives for one epoch at most, also if the same node leads in the next one.
+//!
+//! Another thread, **ephemeral**, tells other nodes of the users of this one (`ephemeral`), so that neither waits for the
+//! other.
 
 mod begin;
 mod disk;
 mod endings;
+mod ephemeral;
 mod forwarding;
 mod hindrance;
 mod log;
@@ -32,6 +36,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use trunkline_core::exchange::{Commands, ToSequencer};
+use trunkline_core::hub::Hub;
 use trunkline_core::log::Log;
 use trunkline_core::sequencer::HandedOver;
 use trunkline_storage::{CommitError, Origin};
@@ -40,8 +45,9 @@ pub use begin::{JoinError, JoinSettings};
 pub use orders::{ANSWER_MAX, Answers, NotGiven, Order, Orders};
 pub use status::{Numbers, Status};
 
-use crate::nats::{Kept, Nats};
+use crate::nats::{Bell, Kept, Nats};
 use begin::Joined;
+use ephemeral::Speaking;
 use log::Replicated;
 use wake::Knock;
 
@@ -53,6 +59,8 @@ use wake::Knock;
 pub struct Candidate {
     joined: Joined,
     knock: Arc<Knock>,
+    /// Wakes the thread that speaks of ephemeral state.
+    bell: Arc<Bell>,
     status: Arc<Status>,
     orders: Orders,
     log: Option<Replicated>,
@@ -64,6 +72,7 @@ pub struct Candidate {
 pub struct Member {
     knock: Arc<Knock>,
     status: Arc<Status>,
+    speaking: Speaking,
     thread: JoinHandle<Result<(), CommitError>>,
 }
 
@@ -75,12 +84,14 @@ impl Candidate {
     pub fn find(settings: &JoinSettings) -> Result<Self, JoinError> {
         let knock = Arc::<Knock>::default();
         let status = Arc::new(Status::new(settings));
-        let joined = Joined::find(settings, &knock)?;
+        let bell = Arc::<Bell>::default();
+        let joined = Joined::find(settings, &knock, Arc::clone(&bell) as _)?;
         let (log, sequencing) = sequencing::ends(&knock, joined.disk.clone());
         let orders = Orders::new(joined.me, &knock);
         Ok(Self {
             joined,
             knock,
+            bell,
             status,
             orders,
             log: Some(log),
@@ -128,7 +139,7 @@ impl Candidate {
     }
 
     /// Starts to follow the log. `parts` have the log of [`log`](Self::log), `to` and `commands` are the ends of the queue
-    /// of the node's commands.
+    /// of the node's commands. No session of `hub` has begun.
     ///
     /// # Errors
     /// The system has no thread.
@@ -137,10 +148,12 @@ impl Candidate {
         parts: HandedOver,
         to: ToSequencer,
         commands: Commands,
+        hub: Arc<Hub>,
     ) -> std::io::Result<Member> {
         let Self {
             joined,
             knock,
+            bell,
             status,
             orders,
             log: _,
@@ -148,6 +161,7 @@ impl Candidate {
         } = self;
         knock.reach(to.clone());
         let sequencing = sequencing.start()?;
+        let speaking = Speaking::start(&joined, hub, bell, &status)?;
         let (at_work, of_thread) = (Arc::clone(&knock), Arc::clone(&status));
         let thread = std::thread::Builder::new()
             .name("cluster".into())
@@ -167,6 +181,7 @@ impl Candidate {
         Ok(Member {
             knock,
             status,
+            speaking,
             thread,
         })
     }
@@ -193,6 +208,7 @@ impl Member {
     /// # Panics
     /// The thread has panicked.
     pub fn end(self) -> Result<(), CommitError> {
+        self.speaking.end();
         self.status.end();
         self.knock.ring();
         self.thread.join().expect("the thread cluster works")

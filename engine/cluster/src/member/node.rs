@@ -109,6 +109,7 @@ impl Node {
             disk,
             me,
             stream,
+            log: _,
         } = joined;
         let mut chain = mark.map_or_else(Chain::new, Chain::resume);
         let began = chain

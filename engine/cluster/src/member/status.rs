@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::begin::JoinSettings;
 use crate::chain::{Skip, Skips};
+use crate::ephemeral::EphemeralNumbers;
 
 /// What is known of a node: its thread writes it, others read it.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Status {
     is_ending: AtomicBool,
     is_ready: AtomicBool,
     numbers: Mutex<Numbers>,
+    ephemeral: Mutex<EphemeralNumbers>,
     stop: Mutex<Option<String>>,
     /// What keeps the node from leading, and from being ready, for now.
     hindrance: Mutex<Option<String>>,
@@ -79,6 +81,7 @@ impl Status {
             is_ending: AtomicBool::new(false),
             is_ready: AtomicBool::new(false),
             numbers: Mutex::default(),
+            ephemeral: Mutex::default(),
             stop: Mutex::default(),
             hindrance: Mutex::default(),
         }
@@ -100,6 +103,16 @@ impl Status {
     #[must_use]
     pub fn numbers(&self) -> Numbers {
         *self.numbers.lock()
+    }
+
+    /// Returns the numbers of ephemeral state.
+    #[must_use]
+    pub fn ephemeral(&self) -> EphemeralNumbers {
+        *self.ephemeral.lock()
+    }
+
+    pub(super) fn set_ephemeral(&self, numbers: EphemeralNumbers) {
+        *self.ephemeral.lock() = numbers;
     }
 
     /// Returns why the node takes no commands: a sentence; `None` if it does.

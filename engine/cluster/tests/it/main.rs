@@ -15,6 +15,8 @@ mod leases;
 #[cfg(test)]
 mod made;
 #[cfg(test)]
+mod presence;
+#[cfg(test)]
 mod stops;
 #[cfg(test)]
 mod world;

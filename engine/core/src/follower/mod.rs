@@ -13,8 +13,8 @@
 //! A node changes its role with the same writer, directory and mailboxes: [`Follower::new`] takes what a sequencer has
 //! left, and [`Follower::lead`] gives it back to become one.
 //!
-//! Not here: presence and last-seen times of users at other nodes, and topics. Each node knows its own. While it follows it
-//! does not store the last-seen times of its own users either: those that do not fit into `Unsaved` are lost.
+//! While a node follows it does not store last-seen times. Each node knows who left which node, the leader stores it, and
+//! the others forget it once the log has it. Not here: topics. Each node has its own.
 
 mod forwarded;
 mod rosters;
@@ -35,9 +35,11 @@ use trunkline_storage::{
 };
 
 use crate::cost::Cost;
+use crate::event::LAST_SEEN;
 use crate::exchange::{CommandBatch, Commands, Failure, Outcome, Remote, ReplyTo};
 use crate::ids::{Ids, UserId};
 use crate::sequencer::{HandedOver, Left, Outbox, Published};
+use crate::state::{self, LastSeen};
 use crate::told::{
     Audience, By, Decision, Entry, Heard, HeardAudience, HeardError, HeardOutcome, HeardUser,
     Incarnation, MembersAndGone, PartRecipients,
@@ -143,6 +145,8 @@ pub struct Follower {
     forwarded: Forwarded,
     texts: Texts,
     time: LogTime,
+    /// The stripe of waiting last-seen times that is looked at next.
+    stripe: usize,
 }
 
 impl Follower {
@@ -170,6 +174,7 @@ impl Follower {
             writer,
             store,
             outbox,
+            stripe: 0,
         }
     }
 
@@ -233,9 +238,10 @@ impl Follower {
 
     /// Lets the time pass for the other threads and the store. Call it once a second while no commits come.
     pub fn tick(&mut self) {
-        let clock = &self.left.hub().clock;
-        self.time.go_on(clock.passed());
-        self.time.show(clock, &mut self.writer);
+        let hub = self.left.hub();
+        self.time.go_on(hub.clock.passed());
+        self.time.show(&hub.clock, &mut self.writer);
+        self.stripe = hub.drop_returned(self.stripe);
     }
 
     /// Makes what was applied durable, before the process ends.
@@ -386,8 +392,20 @@ impl Follower {
         while let Some(record) = walk.next_until(position) {
             let noted = self.rosters.note(&self.store, &record);
             noted.map_err(|_| FollowError::Misfit)?;
+            if record.kind == LAST_SEEN {
+                self.note_last_seen(&record);
+            }
         }
         Ok(())
+    }
+
+    /// Forgets the last-seen times that the log has now.
+    fn note_last_seen(&self, record: &Record<'_>) {
+        for entry in record.states() {
+            if let Some(LastSeen { time }) = state::decode(entry.value) {
+                self.left.hub().last_seen_stored(entry.key, time);
+            }
+        }
     }
 
     /// Returns who waits here for the answer to a command.

@@ -32,11 +32,26 @@ impl PushFrames {
     /// Returns the frames of an ephemeral event.
     pub fn new(event: Event<'_>) -> Self {
         let message = ServerMessage::Push(Push { pos: None, event });
+        Self::written(|encoding, out| encoding.encode_server(&message, out))
+    }
+
+    /// Returns the frames of messages that [`messages`](Self::messages) returned at another node.
+    pub fn of_messages(json: &[u8], proto: &[u8]) -> Self {
+        Self::written(|encoding, out| {
+            out.extend_from_slice(match encoding {
+                Encoding::Json => json,
+                Encoding::Proto => proto,
+            });
+        })
+    }
+
+    /// Returns the frames of a message that `write` writes in each encoding.
+    fn written(write: impl Fn(Encoding, &mut Vec<u8>)) -> Self {
         let frame = |encoding: Encoding| {
             let (mut bytes, mut payload) = (Vec::new(), 0);
             write_with(&mut bytes, opcode(encoding), None, |out| {
                 let start = out.len();
-                encoding.encode_server(&message, out);
+                write(encoding, out);
                 payload = out.len() - start;
             });
             bytes.shrink_to_fit();
@@ -79,6 +94,11 @@ impl PushFrames {
     pub fn message(&self, encoding: Encoding) -> &[u8] {
         let frame = self.get(encoding);
         &frame.bytes[frame.header..]
+    }
+
+    /// Returns the encoded message in JSON and in protobuf, for another node.
+    pub fn messages(&self) -> [&[u8]; 2] {
+        [Encoding::Json, Encoding::Proto].map(|encoding| self.message(encoding))
     }
 
     /// Returns the memory that the frames take, in bytes.

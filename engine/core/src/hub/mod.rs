@@ -9,6 +9,7 @@ mod frames;
 mod lane;
 mod limits;
 mod news;
+mod nodes;
 mod presence;
 pub mod price;
 mod topics;
@@ -31,6 +32,7 @@ pub use frames::PushFrames;
 pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
 pub use news::{MOST_NEWS, News};
+pub use nodes::{Devices, EventElsewhere, NodeNumber, Nodes, Stretch, UserAtNode};
 pub use presence::UserState;
 pub use topics::{
     Begun, NewPublication, Publication, Published, Since, TooManyTopics, TopicId, Topics,
@@ -50,7 +52,7 @@ const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
 pub struct Delivered {
     /// Whether one of the users has a connection.
     pub any: bool,
-    /// The number of shards without room for the event.
+    /// The number of shards, and of other nodes, without room for the event.
     pub refused: u64,
     /// The cost of the event, with that of telling it.
     pub cost: Cost,
@@ -76,6 +78,8 @@ pub struct Hub {
     news: OnceLock<Arc<News>>,
     directory: Arc<Directory>,
     grace: Duration,
+    /// What other nodes say and are told; nothing in a gateway that works alone.
+    nodes: OnceLock<Arc<Nodes>>,
 }
 
 impl Hub {
@@ -103,6 +107,7 @@ impl Hub {
             next_forwarded: AtomicU64::new(0),
             directory,
             grace: limits.presence_grace,
+            nodes: OnceLock::new(),
         }
     }
 
@@ -120,9 +125,12 @@ impl Hub {
         }
     }
 
-    /// Tells the watching shards that a session of a user has entered the directory.
+    /// Tells the watching shards, and other nodes, that a session of a user has entered the directory.
     pub fn arrived(&self, user: UserId) {
         self.lanes.changed(self.presence.watchers(user), user);
+        if let Some(nodes) = self.nodes.get() {
+            nodes.note(user);
+        }
     }
 
     /// Removes an ending session of a user from the directory. Returns `false` if there was no room
@@ -134,10 +142,13 @@ impl Hub {
         let noted = self.unsaved.note(user, now);
         self.directory.leave(user, shard, device);
         self.lanes.changed(self.presence.watchers(user), user);
+        if let Some(nodes) = self.nodes.get() {
+            nodes.note(user);
+        }
         noted
     }
 
-    /// Passes an event to all connections of these users. A `trifle` is dropped for a connection that
+    /// Passes an event to all connections of these users, at all nodes. A `trifle` is dropped for a connection that
     /// has other data waiting.
     pub fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Delivered {
         let (mut shards, mut devices) = (0, 0);
@@ -149,13 +160,19 @@ impl Hub {
             }
         }
         let (bytes, mut refused) = (frames.size(), 0);
+        let frames = Arc::new(frames);
+        if let Some(nodes) = self.nodes.get() {
+            let recipients = nodes.recipients(users);
+            devices += recipients.devices;
+            refused += nodes.pass(recipients, &frames, trifle);
+        }
         if shards != 0 {
             let event = EphemeralEvent::ToUsers {
                 users: users.into(),
-                frames: Arc::new(frames),
+                frames,
                 trifle,
             };
-            refused = self.lanes.pass(shards, &event);
+            refused += self.lanes.pass(shards, &event);
         }
         Delivered {
             any: devices != 0,
@@ -179,9 +196,9 @@ impl Hub {
         }
     }
 
-    /// Returns whether a user has no connection.
+    /// Returns whether a user has no connection, at any node.
     pub fn is_gone(&self, user: UserId) -> bool {
-        self.directory.devices(user) == 0
+        self.devices(user) == 0
     }
 
     /// Forgets when a user was last seen.
@@ -205,7 +222,7 @@ impl Hub {
     /// store.
     pub fn state(&self, user: UserId, known: Option<u64>) -> UserState {
         // The reverse order of `leave`.
-        let devices = self.directory.devices(user);
+        let devices = self.devices(user);
         let left = self.presence.left(user);
         let left = left.or_else(|| self.unsaved.left(user)).max(known);
         UserState::new(devices, left, self.clock.now(), self.grace)

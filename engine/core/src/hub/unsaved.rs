@@ -84,6 +84,22 @@ impl Unsaved {
         self.users.fetch_sub(forgotten, Ordering::Relaxed);
     }
 
+    /// Forgets when a user left, unless that was after `time`: the store has it.
+    pub(super) fn stored_until(&self, user: UserId, time: u64) {
+        if self.left(user).is_some_and(|left| left <= time) {
+            self.forget(user);
+        }
+    }
+
+    /// Forgets the users of one of the [`STRIPES`] whom the sequencer is not storing and who are not to be kept.
+    pub(super) fn keep_only(&self, stripe: usize, keep: impl Fn(UserId) -> bool) {
+        let mut stripe = self.stripes[stripe].lock();
+        let before = stripe.gathered.len();
+        stripe.gathered.retain(|user, _| keep(*user));
+        let forgotten = before - stripe.gathered.len();
+        self.users.fetch_sub(forgotten, Ordering::Relaxed);
+    }
+
     /// Returns whether the store knows of every departure.
     pub fn is_empty(&self) -> bool {
         self.users.load(Ordering::Relaxed) == 0

@@ -59,7 +59,7 @@ struct Turn {
 
 impl Departures {
     /// Returns the hub whose departures it stores.
-    pub(super) fn hub(&self) -> &Arc<Hub> {
+    pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
 

@@ -1,5 +1,6 @@
 //! Who decides commands: the sequencer of a gateway that works alone, or the leader of a cluster.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
@@ -75,7 +76,8 @@ impl Deciding {
             Some(candidate) => {
                 // It is set once.
                 let _ = metrics.node.set(candidate.status());
-                let node = candidate.start(HandedOver::of(parts), to.clone(), commands);
+                let hub = Arc::clone(parts.departures.hub());
+                let node = candidate.start(HandedOver::of(parts), to.clone(), commands, hub);
                 let node = node.context("cannot start the threads of the cluster")?;
                 Ok(Self::Node(node))
             }

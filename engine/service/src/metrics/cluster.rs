@@ -80,4 +80,63 @@ impl Exporter {
             numbers.skipped(),
         )
     }
+    /// Writes the counters of what the node and others tell each other about their users.
+    pub(super) fn ephemeral(&self, to: &mut Families<'_, '_>) -> Written {
+        let node = self.metrics.node.get();
+        let ephemeral = node.map(|node| node.ephemeral()).unwrap_or_default();
+        for (name, help, value) in [
+            (
+                "trunkline_cluster_other_nodes",
+                "Other nodes from which messages about their users come",
+                ephemeral.nodes,
+            ),
+            (
+                "trunkline_cluster_devices_elsewhere",
+                "Devices of users at other nodes, as this node knows them",
+                ephemeral.devices,
+            ),
+        ] {
+            to.gauge(name, help, value)?;
+        }
+        for (name, help, value) in [
+            (
+                "trunkline_cluster_users_told",
+                "Users of whom other nodes were told because they came or left",
+                ephemeral.told,
+            ),
+            (
+                "trunkline_cluster_user_lists",
+                "Lists of all users of this node that other nodes asked for",
+                ephemeral.lists,
+            ),
+            (
+                "trunkline_cluster_user_messages_missed",
+                "Messages about users of other nodes that did not come",
+                ephemeral.missed,
+            ),
+            (
+                "trunkline_cluster_devices_lost",
+                "Devices of users at other nodes for which this node had no room",
+                ephemeral.devices_lost,
+            ),
+            (
+                "trunkline_cluster_events_passed",
+                "Typing and signals for users of other nodes that this node has passed on",
+                ephemeral.passed,
+            ),
+            (
+                "trunkline_cluster_events_heard",
+                "Typing and signals of other nodes that came for users of this one",
+                ephemeral.heard,
+            ),
+            (
+                "trunkline_cluster_events_refused",
+                "Times that an event between nodes found no room and was dropped",
+                ephemeral.refused,
+            ),
+        ] {
+            to.counter(name, help, value)?;
+        }
+        Ok(())
+    }
 }

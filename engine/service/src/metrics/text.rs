@@ -62,6 +62,7 @@ impl Collector for Exporter {
         self.search(&mut families)?;
         self.backups(&mut families)?;
         self.cluster(&mut families)?;
+        self.ephemeral(&mut families)?;
         self.log(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, self.metrics.free.get(), &mut families)?;
