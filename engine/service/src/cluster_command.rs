@@ -210,7 +210,7 @@ mod tests {
     fn a_length_that_no_node_can_be_set_to_is_refused() {
         for (text, problem) in [
             ("4KiB", Some("too small: at least 393216B")),
-            ("64MB", Some("not a multiple of 4KiB")),
+            ("65MB", Some("not a multiple of 4KiB")),
             ("2GiB", Some("2GiB is too large")),
             ("384KiB", None),
             ("64MiB", None),
