@@ -69,12 +69,9 @@ pub(crate) struct Sides {
     pub(super) began_again: bool,
 }
 
-/// The counter that each node of a cluster has whole.
-const STORED: &str = "messages stored";
-
 /// The counters of the gateway that must agree with those of this program.
 pub(super) const COUNTED: [(&str, &str); 4] = [
-    (STORED, "trunkline_messages_total"),
+    ("messages stored", "trunkline_messages_total"),
     ("send replies", "trunkline_acks_total"),
     (
         "message pushes",
@@ -98,12 +95,12 @@ impl Sides {
             .any(|(after, before)| after.began_again(before));
         // Of another process than before, a difference means nothing.
         let metrics_before = if began_again { &[] } else { metrics_before };
-        let differences = |name: &str| -> Option<Vec<f64>> {
+        let difference = |name: &str| -> Option<f64> {
             let pairs = metrics_after.iter().zip(metrics_before);
             let each = pairs.map(|(after, before)| Some(after.get(name)? - before.get(name)?));
-            { each.collect::<Option<Vec<_>>>() }.filter(|it| !it.is_empty())
+            each.sum::<Option<f64>>()
+                .filter(|_| !metrics_before.is_empty())
         };
-        let difference = |name: &str| differences(name).map(|it| it.iter().sum::<f64>());
         let memory = |metrics: &[Metrics]| {
             let each = metrics
                 .iter()
@@ -124,14 +121,7 @@ impl Sides {
         };
         let servers = own.zip(before);
         let servers = servers.and_then(|(now, before)| now.servers.zip(before.servers));
-        let counted = COUNTED.map(|(what, name)| {
-            let counted = match what {
-                // Each node of a cluster stores all messages, some sooner than others.
-                STORED => differences(name)?.into_iter().reduce(f64::max),
-                _ => difference(name),
-            };
-            counted.map(|n| n as u64)
-        });
+        let counted = COUNTED.map(|(_, name)| difference(name).map(|n| n as u64));
         // Of a gateway that was started again the baseline is another process's.
         let one_process = own.is_none_or(|own| own.spent == 0.0);
         Self {
