@@ -35,6 +35,10 @@ pub(crate) struct FaultsArgs {
     /// Another build of loadgen, whose gateways are started [default: the gateway in this program]
     #[arg(long, value_name = "FILE")]
     pub(crate) gateway: Option<PathBuf>,
+    /// Limits of the generator's health in place of those of the preset, such as
+    /// steal_max=0.1,send_lag_p99=20ms
+    #[arg(long, value_delimiter = ',', value_name = "NAME=VALUE")]
+    pub(crate) health: Vec<String>,
     /// The program of the NATS servers [default: TRUNKLINE_NATS_SERVER, or nats-server in PATH]
     #[arg(long, value_name = "FILE")]
     pub(crate) nats_server: Option<PathBuf>,

@@ -153,6 +153,7 @@ fn options(args: &FaultsArgs, round: u32) -> RunArgs {
         connections: Some(args.connections),
         seed: Some(args.seed.wrapping_add(round.into())),
         shards: args.shards,
+        health: args.health.clone(),
         gateway: args.gateway.clone(),
         nats_server: args.nats_server.clone(),
         view: ViewArgs {

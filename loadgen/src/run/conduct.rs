@@ -328,7 +328,9 @@ fn drive(
     show: &mut Show<'_>,
     stop: &Arc<AtomicBool>,
 ) -> Outcome<Ended> {
-    let mut chaos = ChaosRunner::new(&run.scenario.chaos, &mut gateway.own)?;
+    let sending = Duration::from_secs_f64(run.sizing.sending(&run.scenario));
+    let sending = to_nanos(sending);
+    let mut chaos = ChaosRunner::new(&run.scenario.chaos, sending, &mut gateway.own)?;
     let loops = Workers::loops(crew)?;
     let board = Arc::new(crew.board());
     let clock = Clock::start();
