@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 use trunkline_tests::api::Api;
 use trunkline_tests::client::{Client, End};
+use trunkline_tests::cluster::{Cluster, NODES};
 use trunkline_tests::gateway::Gateway;
 use trunkline_tests::service::folder;
 use trunkline_tests::tokens::{Signer, claims_with, now};
 use trunkline_tests::wait::until;
-
-use trunkline_tests::cluster::{Cluster, NODES};
 
 fn post(gateway: &Gateway, path: &str, body: &Value) -> Value {
     Api::admin(gateway).done("POST", &format!("/admin/v1/{path}"), Some(body))

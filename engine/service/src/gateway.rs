@@ -151,7 +151,7 @@ impl Gateway {
             http_room: http::room(config.http_limits.server.connections, &tables),
             metrics: &metrics,
         };
-        let followers = Followers::start(&serving, indexing)?;
+        let followers = Followers::start(&serving, indexing, revoked.among.as_ref())?;
         let http = http::start(&serving, ports.http.zip(post))?;
         let shown = control::Shown::new(&store, &metrics);
         let (ready, backups) = (Arc::clone(&shown.ready), Arc::clone(&shown.backups));

@@ -21,7 +21,7 @@ use super::fetch::{NO_MESSAGE, OfLeader, SEQUENCE, Stored, alone};
 use super::line::Line;
 use super::names::ClusterNames;
 use super::publish::{EXPECTED_STREAM, Outcome, outcome};
-use super::stream::{ApiError, STREAM_NOT_FOUND, StreamError};
+use super::stream::{ApiError, MESSAGE_MAX, RECORD_MAX, STREAM_NOT_FOUND, StreamError};
 use super::streams::silence;
 
 /// The time in which the servers must answer a question, with the time until there is a connection.
@@ -42,9 +42,6 @@ const BATCH: u64 = 1_024;
 /// The most facts that there are, and the most bytes of all. Each node has a key of its own for the same thing.
 const FACTS: u64 = 400_000;
 const FACTS_BYTES: u64 = 128 << 20;
-
-/// The longest fact in bytes.
-pub const FACT_MAX: usize = 4 << 10;
 
 /// The header with the time for which the servers keep a fact.
 const LIFE: &str = "Nats-TTL";
@@ -84,6 +81,7 @@ struct Question {
 enum What {
     Create { replicas: u8 },
     Put(String, Bytes, Option<Duration>),
+    Get(String),
     Read { below: String, from: u64 },
 }
 
@@ -100,10 +98,14 @@ impl Kept {
     /// With `life` the servers forget the fact after that time, which is cut to whole seconds.
     ///
     /// # Errors
-    /// There is no stream, no room ([`is_full`]), or the servers refuse. After [`StreamError::Silent`] the fact may
-    /// be stored all the same.
+    /// There is no stream, no room ([`is_full`]), the value is longer than [`RECORD_MAX`], or the servers refuse. After
+    /// [`StreamError::Silent`] the fact may be stored all the same.
     pub fn put(&self, key: &str, bytes: Bytes, life: Option<Duration>) -> Result<(), StreamError> {
-        debug_assert!(bytes.len() <= FACT_MAX, "{key} has {} bytes", bytes.len());
+        if bytes.len() > RECORD_MAX {
+            let length = bytes.len();
+            let why = format!("{key} has {length} bytes, and at most {RECORD_MAX} are kept");
+            return Err(StreamError::Plan(why));
+        }
         self.ask(What::Put(key.to_owned(), bytes, life)).map(drop)
     }
 
@@ -115,6 +117,15 @@ impl Kept {
     pub fn read(&self, below: &str, from: u64) -> Result<Vec<Fact>, StreamError> {
         let below = below.to_owned();
         self.ask(What::Read { below, from })
+    }
+
+    /// Returns the fact with a key; `None` if there is none: the server that orders the facts says so.
+    ///
+    /// # Errors
+    /// There is no stream, or the servers refuse or do not answer.
+    pub fn get(&self, key: &str) -> Result<Option<Fact>, StreamError> {
+        let mut facts = self.ask(What::Get(key.to_owned()))?;
+        Ok(facts.pop())
     }
 
     fn ask(&self, what: What) -> Result<Vec<Fact>, StreamError> {
@@ -178,7 +189,7 @@ fn settings(names: &ClusterNames) -> Value {
         "max_msgs": FACTS,
         "max_bytes": FACTS_BYTES,
         "max_msgs_per_subject": 1,
-        "max_msg_size": FACT_MAX + 1_024,
+        "max_msg_size": MESSAGE_MAX,
         "allow_direct": true,
         "allow_msg_ttl": true,
         "deny_purge": true,
@@ -194,6 +205,10 @@ impl Keeping {
                 What::Create { replicas } => self.create(&mut asker, replicas, until).await,
                 What::Put(key, bytes, life) => {
                     self.put(&mut asker, (&key, bytes, life), until).await
+                }
+                What::Get(key) => {
+                    let request = json!({ "last_by_subj": self.names.fact(&key) });
+                    self.of_leader(&mut asker, request, until).await
                 }
                 What::Read { below, from } => self.read(&mut asker, (&below, from), until).await,
             };
@@ -267,11 +282,21 @@ impl Keeping {
         if !facts.is_empty() {
             return Ok(facts);
         }
+        let request = json!({ "seq": from, "next_by_subj": all });
+        self.of_leader(asker, request, until).await
+    }
+
+    /// Asks the server that orders the facts for one; nothing if there is none.
+    async fn of_leader(
+        &self,
+        asker: &mut Asker,
+        request: Value,
+        until: Instant,
+    ) -> Result<Vec<Fact>, StreamError> {
         let subject = format!("$JS.API.STREAM.MSG.GET.{}", self.names.kept());
-        let request = json!({ "seq": from, "next_by_subj": all }).to_string();
+        let request = Bytes::from(request.to_string());
         loop {
-            let request = Bytes::from(request.clone());
-            let message = self.ask(asker, &subject, request, until).await?;
+            let message = self.ask(asker, &subject, request.clone(), until).await?;
             let answer: OfLeader = serde_json::from_slice(&message.payload)
                 .map_err(|why| StreamError::Unclear(why.to_string()))?;
             match (answer.message, answer.error) {

@@ -52,7 +52,7 @@ use tokio::task::JoinSet;
 use trunkline_core::exchange::Wake;
 
 pub use bell::Bell;
-pub use kept::{FACT_MAX, Fact, Kept, is_full};
+pub use kept::{Fact, Kept, is_full};
 pub use lanes::{Lane, Lanes, NotSaid, Said, To};
 pub use line::Condition;
 pub use names::{BadName, ClusterNames};

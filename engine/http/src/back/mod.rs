@@ -46,8 +46,8 @@ pub use self::secret::Secret;
 pub use self::target::{AT_ONCE, SHARES, WAITING, WAITING_BYTES};
 pub use self::url::{BackUrl, URL_WORDS};
 pub use self::webhooks::{
-    FEW_REFUSED, HELD_SENDERS, Hooks, HooksParts, PER_RECIPIENT, REFUSED, TOLD_AT_ONCE, Told,
-    Unreadable, WAITING_HOOKS, WebhookMetrics, Webhooks, Worker,
+    FEW_REFUSED, HELD_SENDERS, HookCluster, Hooks, HooksParts, PER_RECIPIENT, REFUSED,
+    TOLD_AT_ONCE, Told, Unreadable, WAITING_HOOKS, WebhookMetrics, Webhooks, Worker,
 };
 use crate::dial::KEPT;
 pub use crate::dial::Trust;

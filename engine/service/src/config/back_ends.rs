@@ -65,7 +65,7 @@ pub(super) fn any(settings: &Settings) -> bool {
 }
 
 /// Returns whether any back end is told of anything.
-pub(super) fn tells(settings: &Settings) -> bool {
+fn tells(settings: &Settings) -> bool {
     settings.webhooks_offline.is_some() || settings.webhooks_presence.is_some()
 }
 

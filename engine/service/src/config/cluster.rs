@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use trunkline_cluster::nats::{ClusterNames, NatsSettings};
 
-use super::back_ends;
 use super::layers::Layers;
 use super::resolve::{range_problem, size};
 use super::rules::segment_problem as segment_problem_of;
@@ -66,19 +65,6 @@ pub(super) fn check(layers: &mut Layers) {
         return;
     }
     check_names(layers);
-    const NOT_YET: &str =
-        "not with --cluster yet: each node would do it for all, or know only its own users";
-    if back_ends::tells(&layers.settings) {
-        let offline = layers.settings.webhooks_offline.is_some();
-        layers.refuse(
-            if offline {
-                "webhooks_offline"
-            } else {
-                "webhooks_presence"
-            },
-            NOT_YET,
-        );
-    }
 }
 
 /// Refuses names that NATS cannot have, and addresses that are none.

@@ -10,6 +10,7 @@ use trunkline_http::back::{Back, HooksParts, Longest, Secret, Webhooks};
 
 use crate::config::Config;
 use crate::http::Serving;
+use crate::nodes::AmongNodes;
 use crate::threads::{join, let_shards_go_first, spawn};
 
 /// The running webhooks.
@@ -47,7 +48,10 @@ pub(super) fn start(config: &Config) -> anyhow::Result<Option<Back>> {
 
 /// Starts the thread of the webhooks; `None` if no back end is told of anything. Call this before clients
 /// can send: it notes where the log ends.
-pub(super) fn tell(serving: &Serving<'_>) -> anyhow::Result<Option<Telling>> {
+pub(super) fn tell(
+    serving: &Serving<'_>,
+    among: Option<&AmongNodes>,
+) -> anyhow::Result<Option<Telling>> {
     let (config, hooks) = (serving.config, &serving.config.webhooks);
     hooks.forget_others(&config.data);
     let Some(back) = serving.back else {
@@ -64,6 +68,7 @@ pub(super) fn tell(serving: &Serving<'_>) -> anyhow::Result<Option<Telling>> {
         ids: Ids(serving.store.key()),
         hub: Arc::clone(serving.hub),
         folder: config.data.clone(),
+        cluster: among.map(|among| among.hooks()),
     };
     let Some((webhooks, worker)) = back.webhooks(hooks, parts)? else {
         return Ok(None);

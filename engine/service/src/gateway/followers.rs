@@ -3,6 +3,7 @@
 use super::back_ends::{self, Telling};
 use super::search::{Made, Searching};
 use crate::http::Serving;
+use crate::nodes::AmongNodes;
 
 /// The running threads.
 pub(super) struct Followers {
@@ -15,9 +16,13 @@ impl Followers {
     ///
     /// # Errors
     /// A thread cannot be started, or what waits for webhooks cannot be read.
-    pub(super) fn start(serving: &Serving<'_>, index: Made) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        serving: &Serving<'_>,
+        index: Made,
+        among: Option<&AmongNodes>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
-            telling: back_ends::tell(serving)?,
+            telling: back_ends::tell(serving, among)?,
             searching: index.start()?,
         })
     }

@@ -1,5 +1,6 @@
 //! What a node of a cluster does for the others, and what it lets them do: orders of operators, and revocations.
 
+mod hooks;
 mod revoked;
 
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use trunkline_cluster::member::{Candidate, Order, Orders};
+use trunkline_cluster::member::{Candidate, Order, Orders, Status};
 use trunkline_cluster::nats::Kept;
 use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_http::admin::{Admin, Given, Nodes};
+use trunkline_http::back::HookCluster;
 
+use self::hooks::ClusterHooks;
 pub(crate) use self::revoked::{ClusterRevocations, NotTaken};
 use crate::threads::{join, spawn};
 
@@ -46,9 +49,18 @@ pub(crate) struct AmongNodes {
     pub(crate) ends: Arc<ClusterEnds>,
     /// The revoked tokens; `None` without keys for tokens.
     pub(crate) revoked: Option<Arc<ClusterRevocations>>,
+    status: Arc<Status>,
 }
 
 impl AmongNodes {
+    /// Returns what webhooks need of the cluster.
+    pub(crate) fn hooks(&self) -> Arc<dyn HookCluster> {
+        Arc::new(ClusterHooks {
+            status: Arc::clone(&self.status),
+            kept: self.ends.kept.clone(),
+        })
+    }
+
     /// Takes what the cluster has revoked. Returns `None` for a gateway that works alone. Call it before clients can
     /// connect.
     ///
@@ -70,6 +82,7 @@ impl AmongNodes {
         Ok(Some(Self {
             ends: Arc::new(ends),
             revoked: revoked.map(Arc::new),
+            status: candidate.status(),
         }))
     }
 }

@@ -3,6 +3,7 @@
 //! One thread owns all that waits. It reads the store and the hub, hands requests to the thread of the
 //! back ends, and gets the results as events. No shard, no commit and no request waits for it.
 
+mod cluster;
 mod form;
 mod held;
 mod hook;
@@ -22,13 +23,15 @@ use trunkline_core::hub::Hub;
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::reader::MissedMessages;
 
+use self::cluster::OfCluster;
 use self::hook::Hook;
-use self::offline::{Offline, OfflineParts};
+use self::offline::{KeptAt, Offline, OfflineParts};
 use self::presence::{Presence, PresenceParts};
 use self::state::StateFile;
 use super::failed::Failed;
 use super::{Back, BackUrl};
 
+pub use self::cluster::HookCluster;
 pub use self::held::{FEW_REFUSED, HELD_SENDERS, REFUSED};
 pub use self::hook::TOLD_AT_ONCE;
 pub use self::later::PER_RECIPIENT;
@@ -93,6 +96,8 @@ pub struct HooksParts {
     pub hub: Arc<Hub>,
     /// The data folder.
     pub folder: PathBuf,
+    /// The cluster; `None` for a gateway that works alone.
+    pub cluster: Option<Arc<dyn HookCluster>>,
 }
 
 /// What the thread of the webhooks is woken by.
@@ -142,7 +147,12 @@ pub(super) fn make(
         Offline::new(OfflineParts {
             hook: hook(Told::Offline, url),
             missed: parts.missed,
-            file: StateFile::new(&parts.folder),
+            place: match &parts.cluster {
+                Some(cluster) => {
+                    KeptAt::Cluster(OfCluster::new(Arc::clone(cluster), Instant::now()))
+                }
+                None => KeptAt::File(StateFile::new(&parts.folder)),
+            },
             give_up: hooks.give_up,
             grace: parts.hub.grace(),
             metrics: back.metrics(),
@@ -154,6 +164,7 @@ pub(super) fn make(
             hub: Arc::clone(&parts.hub),
             ids: parts.ids,
             give_up: hooks.give_up,
+            cluster: parts.cluster,
             metrics: back.metrics(),
         })
     });

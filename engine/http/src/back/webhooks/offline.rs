@@ -16,11 +16,12 @@ use trunkline_core::store::Position;
 
 use super::super::failed::Failed;
 use super::super::{BackMetrics, id_of};
+use super::cluster::{OfCluster, Turn};
 use super::held::{Held, Refused};
 use super::hook::{Hook, Said};
 use super::later::{Later, share as places};
 use super::queue::Queue;
-use super::state::{StateFile, Unreadable};
+use super::state::{State, StateFile, Unreadable};
 use super::{Told, WAITING_HOOKS, form, is_over, share};
 
 /// The shortest time between two writes of the file.
@@ -52,6 +53,14 @@ impl Entry {
     }
 }
 
+/// Where it is kept how far the webhook is.
+pub(super) enum KeptAt {
+    /// In a file of the data folder.
+    File(StateFile),
+    /// By the cluster.
+    Cluster(OfCluster),
+}
+
 /// Tells a back end of missed messages.
 pub(super) struct Offline {
     hook: Hook,
@@ -68,7 +77,9 @@ pub(super) struct Offline {
     /// What was left to the log is not looked for before this time.
     later_not_before: Instant,
     give_up: Duration,
-    file: StateFile,
+    /// The time in which clients come back.
+    grace: Duration,
+    place: KeptAt,
     /// Whether something has changed since the file was written.
     is_changed: bool,
     /// When it was last looked whether to write the file.
@@ -83,7 +94,7 @@ pub(super) struct Offline {
 pub(super) struct OfflineParts {
     pub(super) hook: Hook,
     pub(super) missed: MissedMessages,
-    pub(super) file: StateFile,
+    pub(super) place: KeptAt,
     pub(super) give_up: Duration,
     /// The time in which clients come back after a start.
     pub(super) grace: Duration,
@@ -91,7 +102,8 @@ pub(super) struct OfflineParts {
 }
 
 impl Offline {
-    /// Goes on from what the file has. Without a file it begins at the head of the log.
+    /// Goes on from what the file has. Without a file it begins at the head of the log. In a cluster it begins once the
+    /// node leads.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -108,7 +120,8 @@ impl Offline {
             not_before: now,
             later_not_before: now,
             give_up: parts.give_up,
-            file: parts.file,
+            grace: parts.grace,
+            place: parts.place,
             is_changed: true,
             saved: now,
             unsaved: Said::default(),
@@ -116,21 +129,60 @@ impl Offline {
             undecodable: Said::default(),
             metrics: parts.metrics,
         };
-        if let Some(state) = offline.file.read()? {
-            offline.go_on(state, now);
+        if let KeptAt::File(file) = &offline.place {
+            let state = file.read()?;
+            offline.begin(state, now);
         }
-        if offline.followed < head || offline.later.len() > 0 || offline.held.len() > 0 {
-            // Nobody has come back yet who was connected when these messages were stored.
-            offline.not_before = now + parts.grace;
-            offline.later_not_before = offline.not_before;
+        Ok(offline)
+    }
+
+    /// Begins at a state, or at the head of the log.
+    fn begin(&mut self, state: Option<State>, now: Instant) {
+        let head = self.missed.head();
+        (self.queue, self.later, self.held) = <_>::default();
+        self.followed = head;
+        (self.not_before, self.later_not_before) = (now, now);
+        let took_over = state.is_some() && matches!(self.place, KeptAt::Cluster(_));
+        if let Some(state) = state {
+            self.go_on(state, now);
+        }
+        let is_behind = self.followed < head || self.later.len() > 0 || self.held.len() > 0;
+        if is_behind || took_over {
+            // Nobody has come back yet who was connected when these messages were stored, or to the node that led.
+            self.not_before = now + self.grace;
+            self.later_not_before = self.not_before;
         }
         // Before the first message: a crash must not forget where it began.
-        offline.save(now);
-        Ok(offline)
+        self.save(now);
+    }
+
+    /// Returns whether this node tells. In a cluster it begins, or ends, once it leads or does not lead any more.
+    fn tells(&mut self, now: Instant) -> bool {
+        let KeptAt::Cluster(cluster) = &mut self.place else {
+            return true;
+        };
+        match cluster.turn(self.queue.told(), now) {
+            Turn::Tells => true,
+            Turn::Begins(state) => {
+                self.begin(state, now);
+                true
+            }
+            Turn::Ends => {
+                let metrics = &self.metrics.webhooks;
+                metrics.set_waiting(Told::Offline, 0);
+                metrics.set_more(0, 0);
+                metrics.set_log(0, 0);
+                false
+            }
+            Turn::Rests => false,
+        }
     }
 
     /// Does what is due. Returns when it wants to be called again.
     pub(super) fn turn(&mut self, now: Instant) -> Option<Instant> {
+        if !self.tells(now) {
+            return None;
+        }
         let goes_on = self.follow(now) | self.read_on(now) | self.resume(now) | self.try_some(now);
         if now.saturating_duration_since(self.saved) >= SAVE {
             self.saved = now;

@@ -2,6 +2,9 @@
 //!
 //! It keeps which users it took for online last, so a change is told once. All of it is in memory: after a
 //! start, users who come are told as online, and nobody is told of those who do not come back.
+//!
+//! In a cluster each node keeps that, and the one that leads tells. One that begins to lead tells changes of the last seconds
+//! too, which the one before may have told.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use trunkline_proto::message::UserPresence;
 
 use super::super::failed::Failed;
 use super::super::{BackMetrics, random_id};
+use super::cluster::HookCluster;
 use super::hook::Hook;
 use super::queue::Queue;
 use super::{Told, WAITING_HOOKS, form, is_over, share};
@@ -24,6 +28,10 @@ const PER_TURN: usize = 256;
 
 /// The shortest time between two looks for what is over.
 const CLEAR: Duration = Duration::from_secs(1);
+
+/// The time for which a node that does not lead keeps changes: in that time another one leads after the death of the
+/// leader.
+const TAKE_OVER: Duration = Duration::from_secs(5);
 
 /// A change of a user's presence.
 #[derive(Debug)]
@@ -54,6 +62,7 @@ pub(super) struct Presence {
     settled: BTreeSet<(Instant, UserId)>,
     queue: Queue<Change>,
     give_up: Duration,
+    cluster: Option<Arc<dyn HookCluster>>,
     /// When it was last looked for what is over.
     cleared: Instant,
     metrics: Arc<BackMetrics>,
@@ -65,6 +74,8 @@ pub(super) struct PresenceParts {
     pub(super) hub: Arc<Hub>,
     pub(super) ids: Ids,
     pub(super) give_up: Duration,
+    /// The cluster; `None` for a gateway that works alone.
+    pub(super) cluster: Option<Arc<dyn HookCluster>>,
     pub(super) metrics: Arc<BackMetrics>,
 }
 
@@ -82,6 +93,7 @@ impl Presence {
             settled: BTreeSet::new(),
             queue: Queue::default(),
             give_up: parts.give_up,
+            cluster: parts.cluster,
             cleared: Instant::now(),
             metrics: parts.metrics,
         }
@@ -99,6 +111,13 @@ impl Presence {
         let lost = self.news.lost();
         self.metrics.webhooks.full(lost - self.lost);
         self.lost = lost;
+        if self
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| !cluster.leads())
+        {
+            return self.rest(now);
+        }
         self.drop_over(now);
         let goes_on = self.try_some(now);
         let metrics = &self.metrics.webhooks;
@@ -112,6 +131,15 @@ impl Presence {
                 due.into_iter().chain(settled).min()
             }
         }
+    }
+
+    /// Forgets what another node tells. Returns when it wants to be called again.
+    fn rest(&mut self, now: Instant) -> Option<Instant> {
+        let now_ms = self.hub.clock.steady();
+        self.queue
+            .drop_over(now, |change| is_over(change.steady, now_ms, TAKE_OVER));
+        self.metrics.webhooks.set_waiting(Told::Presence, 0);
+        self.settled.first().map(|(at, _)| *at)
     }
 
     /// Looks at the users whose grace time is over.

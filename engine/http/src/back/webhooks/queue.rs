@@ -37,6 +37,7 @@ pub(super) struct Queue<E> {
 
 /// The line of a recipient as it is kept on disk.
 pub(super) struct Kept<'q, E> {
+    pub(super) user: UserId,
     pub(super) entries: &'q VecDeque<E>,
     pub(super) tries: Tries,
 }
@@ -230,7 +231,8 @@ impl<E> Queue<E> {
 
     /// Returns all lines.
     pub(super) fn lines(&self) -> impl Iterator<Item = Kept<'_, E>> {
-        self.lines.values().map(|line| Kept {
+        self.lines.iter().map(|(user, line)| Kept {
+            user: *user,
             entries: &line.entries,
             tries: Tries {
                 failures: line.failures,

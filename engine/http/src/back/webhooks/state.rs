@@ -164,7 +164,7 @@ impl StateFile {
     }
 }
 
-fn text(state: &State) -> String {
+pub(super) fn text(state: &State) -> String {
     let (position, raw) = (&state.position, state.raw);
     let history = state.history.unwrap_or(0);
     let mut text = format!("{HEAD}\nposition {position} {raw} {history:032x}\n");
@@ -211,7 +211,7 @@ fn text(state: &State) -> String {
     text
 }
 
-fn parse(text: &str) -> Result<State, String> {
+pub(super) fn parse(text: &str) -> Result<State, String> {
     let mut lines = text.lines();
     let version = match lines.next() {
         Some(HEAD) => 4,

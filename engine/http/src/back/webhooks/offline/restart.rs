@@ -8,7 +8,7 @@ use trunkline_core::store::Position;
 use super::super::held::Place;
 use super::super::queue::{Tries, longest_pause};
 use super::super::state::{HeldSender, State, Waiting};
-use super::{Entry, Offline};
+use super::{Entry, KeptAt, Offline};
 
 impl Offline {
     /// Goes on from what the file has.
@@ -89,8 +89,60 @@ impl Offline {
         }
     }
 
-    /// Writes the file.
+    /// Writes how far this is, unless another node tells.
     pub(in super::super) fn save(&mut self, now: Instant) {
+        let written = match &self.place {
+            KeptAt::Cluster(cluster) if !cluster.tells() => return,
+            KeptAt::Cluster(_) => self.save_in_cluster(now),
+            KeptAt::File(file) => file
+                .write(&self.state(now))
+                .map_err(|error| error.to_string()),
+        };
+        match written {
+            Ok(()) => self.is_changed = false,
+            Err(error) => {
+                if let Some(times) = self.unsaved.count(now) {
+                    tracing::error!(
+                        error,
+                        times,
+                        "cannot write what waits for webhooks: what is told now is told again after a crash, or by the next node that leads"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Lets the cluster keep how far this is: for each recipient for whom something waits, a position behind which it
+    /// lies.
+    fn save_in_cluster(&mut self, now: Instant) -> Result<(), String> {
+        let mut state = self.state(now);
+        state.waiting.clear();
+        for line in self.queue.lines() {
+            let before = line.entries.front().and_then(|head| head.before);
+            state
+                .later
+                .extend(before.map(|before| (line.user, before.0)));
+        }
+        // Of a recipient with both, the first one is before the other.
+        state.later.sort_unstable();
+        state.later.dedup_by_key(|(user, _)| *user);
+        let places = { state.later.iter().map(|(_, after)| *after) }
+            .chain(state.held.iter().map(|held| held.after));
+        let least = places.min().unwrap_or(state.raw).min(state.raw);
+        let least = State {
+            position: self.missed.token(Position(least)),
+            raw: least,
+            history: state.history,
+            ..State::default()
+        };
+        match &mut self.place {
+            KeptAt::Cluster(cluster) => cluster.write(&state, &least),
+            KeptAt::File(_) => Ok(()),
+        }
+    }
+
+    /// Returns how far this is.
+    fn state(&self, now: Instant) -> State {
         let now_ms = system_ms();
         let due_ms = |due: Instant| {
             let pause = due.saturating_duration_since(now).as_millis();
@@ -118,21 +170,13 @@ impl Offline {
             due_ms: due_ms(place.due),
         });
         let later = self.later.all();
-        let state = State {
+        State {
             position: self.missed.token(self.followed),
             raw: self.followed.0,
             history: Some(self.missed.history()),
             later: later.map(|(user, after)| (user, after.0)).collect(),
             held: held.collect(),
             waiting,
-        };
-        match self.file.write(&state) {
-            Ok(()) => self.is_changed = false,
-            Err(error) => {
-                if let Some(times) = self.unsaved.count(now) {
-                    tracing::error!(%error, times, "cannot write what waits for webhooks into the data folder: what is told now is told again after a crash");
-                }
-            }
         }
     }
 }
