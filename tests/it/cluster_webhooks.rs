@@ -130,7 +130,8 @@ fn the_next_leader_goes_on_where_the_last_one_was() {
         (waiting == 0.0).then_some(())
     });
     // In the order of each recipient, at the second leader too.
-    let last: Vec<_> = { seen.lock().expect("nobody panicked").iter() }
+    let all = seen.lock().expect("nobody panicked").clone();
+    let last: Vec<_> = { all.iter() }
         .map(what)
         .filter(|(user, _)| user == "bob")
         .map(|(_, text)| text)

@@ -40,7 +40,7 @@ pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the files of the data folder that have a mark.
-fn marked(gateway: &Gateway) -> Vec<PathBuf> {
+pub(super) fn marked(gateway: &Gateway) -> Vec<PathBuf> {
     let mut files = files_in(gateway.data());
     files.retain(|file| {
         // A file can be gone by now.

@@ -25,6 +25,7 @@ mod clock;
 mod cluster;
 mod cluster_deploy;
 mod cluster_ephemeral;
+mod cluster_erasure;
 mod cluster_nats;
 mod cluster_orders;
 mod cluster_search;

@@ -40,6 +40,9 @@ pub enum SetupError {
     /// The stream cannot be made, or nobody tells about it.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// There is no such node.
+    #[error("the cluster has no node {0}: look at the names that its gateways were started with")]
+    NoNode(NodeName),
     /// The system has no random bytes.
     #[error("cannot read /dev/urandom: {0}")]
     Random(#[from] std::io::Error),
@@ -93,6 +96,28 @@ pub fn init(
     let first = Record::Genesis(genesis).write();
     store(&mut ends, &bell, first)?;
     Ok(stream)
+}
+
+/// The beginning of the keys under which the cluster keeps the names of its nodes.
+pub const NODE_KEYS: &str = "nodes";
+
+/// What the cluster keeps of a node that an operator has forgotten.
+pub const FORGOTTEN: &[u8] = b"gone";
+
+/// Forgets a node that will not come back: nothing waits for it any more.
+///
+/// # Errors
+/// There is no such node, a name cannot be used, or the servers do not answer.
+pub fn forget(nats: &NatsSettings, cluster: &str, node: &str) -> Result<(), SetupError> {
+    let node: NodeName = node.parse()?;
+    let (_bell, _nats, ends) = visit(nats, cluster, "forget")?;
+    let key = format!("{NODE_KEYS}.{node}");
+    let known = ends.kept.get(&key)?;
+    if known.is_none_or(|known| known.bytes == FORGOTTEN) {
+        return Err(SetupError::NoNode(node));
+    }
+    ends.kept.put(&key, Bytes::from_static(FORGOTTEN), None)?;
+    Ok(())
 }
 
 /// Stores the first record.

@@ -22,6 +22,10 @@ pub(crate) enum ClusterCommand {
     ///
     /// Listens to the nodes for a second. A node that is not shown does not run, or does not reach the NATS servers.
     Status(StatusArgs),
+    /// Forget a node that will not come back, so that erasures of users do not wait for it
+    ///
+    /// Its data folder still has what it had: remove it. A node that starts again is known again.
+    Forget(ForgetArgs),
 }
 
 /// The NATS servers, and the cluster on them.
@@ -57,6 +61,15 @@ pub(crate) struct InitArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct ForgetArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Name of the node
+    #[arg(long, value_name = "NAME")]
+    node: String,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     place: Place,
@@ -84,6 +97,7 @@ impl ClusterCommand {
         match self {
             Self::Init(args) => init(args),
             Self::Status(args) => status(args),
+            Self::Forget(args) => forget(args),
         }
     }
 }
@@ -105,6 +119,15 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
     let name = &args.place.cluster;
     print::text(&format!(
         "the cluster {name} is there: start its gateways with trunkline serve --cluster {name} --nats … --node NAME\n"
+    ))?;
+    Ok(())
+}
+
+fn forget(args: &ForgetArgs) -> anyhow::Result<()> {
+    setup::forget(&args.place.nats(), &args.place.cluster, &args.node)?;
+    let (node, name) = (&args.node, &args.place.cluster);
+    print::text(&format!(
+        "the cluster {name} does not wait for {node} any more\n"
     ))?;
     Ok(())
 }

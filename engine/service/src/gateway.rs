@@ -412,7 +412,8 @@ fn make_admin(
 ) -> anyhow::Result<admin::Served> {
     let (metrics, ready) = (Arc::clone(&shown.metrics), Arc::clone(&shown.ready));
     let bell = Arc::<Bell>::default();
-    let erasures = admin::start_erasures(serving, here.clone(), &bell)?;
+    let of_cluster = among.as_ref().map(AmongNodes::erasures);
+    let erasures = admin::start_erasures(serving, (here.clone(), of_cluster), &bell)?;
     let program = Program {
         stats: Arc::new(Stats::new(metrics, serving.store.clone(), ready)),
         revoked: here,

@@ -8,6 +8,8 @@ use serde_json::Value;
 use trunkline_core::call::Service;
 use trunkline_core::ids::UserId;
 
+use super::Did;
+
 /// Tokens of clients to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revoke {
@@ -80,7 +82,7 @@ pub enum NotErased {
 }
 
 /// How far an erasure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Erasure {
     /// Whether it is under way.
     pub state: ErasureState,
@@ -95,6 +97,9 @@ pub struct Erasure {
     /// The number of old values that erasures have overwritten in the files since the gateway started; `None`
     /// if it has ended.
     pub values: Option<u64>,
+    /// In a cluster: which nodes have done parts 3 to 5, of all that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Did>,
 }
 
 /// The state of an erasure.

@@ -46,7 +46,7 @@ pub use self::hands::{
     BackupRefused, Erasure, ErasureState, Exported, Hands, NotErased, NotRevoked, Person, Revoke,
 };
 pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
-pub use self::nodes::{Given, Nodes};
+pub use self::nodes::{Did, Given, Nodes};
 pub use self::tokens::{AdminTokens, NewToken, Scope, Scopes};
 use crate::api::body::{Bodies, ReadBody};
 use crate::api::visitor::bearer;

@@ -46,11 +46,11 @@ pub struct Given {
 
 /// How many nodes did something, and which did not, as an answer shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Did {
+pub struct Did {
     /// The number of nodes that did it, with the one that was asked.
-    pub(super) done: usize,
+    pub done: usize,
     /// The nodes that did not, or did not say so in time.
-    pub(super) missing: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 /// An order from one node to another.

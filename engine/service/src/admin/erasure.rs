@@ -3,6 +3,9 @@
 //! The store says which erasures are under way and how many parts of each are complete, so a new process
 //! goes on with the part at which the last one was. A part that begins again changes nothing that is done.
 //! The thread works for a part of the time only, so that clients keep the processors and the disk.
+//! [`among`] has what is different in a cluster.
+
+mod among;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -24,6 +27,7 @@ use trunkline_storage::{IdBuildHasher, Position, ReadError, Reader, TimelineId};
 
 use super::read_log;
 use crate::causes;
+use crate::nodes::ClusterErasures;
 
 /// The number of parts of an erasure.
 pub(crate) const PARTS: u8 = 5;
@@ -64,6 +68,8 @@ pub(crate) struct ErasureParts {
     pub(crate) service: Service,
     /// The revoked tokens; `None` in development mode.
     pub(crate) revoked: Option<Arc<Revocations>>,
+    /// The cluster; `None` if the gateway works alone.
+    pub(crate) cluster: Option<ClusterErasures>,
     pub(crate) metrics: Arc<AdminMetrics>,
     pub(crate) media_metrics: Arc<MediaMetrics>,
 }
@@ -137,9 +143,13 @@ impl Erasures {
             parts,
             bell: Arc::clone(&bell),
         };
-        let thread = std::thread::Builder::new()
-            .name("erasures".into())
-            .spawn(move || work.run())?;
+        let thread =
+            std::thread::Builder::new()
+                .name("erasures".into())
+                .spawn(move || match work.parts.cluster.clone() {
+                    Some(cluster) => work.run_in_cluster(&cluster),
+                    None => work.run(),
+                })?;
         Ok(Self { bell, thread })
     }
 
@@ -214,14 +224,23 @@ impl Work {
             match part {
                 0 => self.messages(running, &eraser)?,
                 1 => self.leave(running, &eraser)?,
-                VALUES => self.values(running, &eraser)?,
+                // What the parts before have set replaces the values.
+                VALUES => self.values(running, &eraser, self.parts.store.head())?,
                 3 => self.files(running)?,
                 _ => self.media(running)?,
             }
             eraser.carry_out(&[Step::Phase(part + 1)])?;
         }
+        self.end(running, &eraser)
+    }
+
+    /// Ends an erasure whose parts are all complete.
+    fn end(&self, running: &Running, eraser: &Eraser<'_>) -> Result<(), Halt> {
+        let Running {
+            namespace, user, ..
+        } = running;
         // Others may have taken the user into groups, and out of them, since the user left all.
-        self.windows(running, &eraser)?;
+        self.windows(running, eraser)?;
         eraser.carry_out(&[Step::End])?;
         tracing::info!(namespace, user, "a user is erased");
         Ok(())
@@ -319,12 +338,10 @@ impl Work {
         Ok(())
     }
 
-    /// Lets old values under the keys that the user's records have set leave the files.
-    fn values(&self, running: &Running, eraser: &Eraser<'_>) -> Result<(), Halt> {
+    /// Lets old values under the keys that the user's records have set leave the files, up to a position.
+    fn values(&self, running: &Running, eraser: &Eraser<'_>, until: Position) -> Result<(), Halt> {
         let ids = Ids(self.parts.store.key());
         let search = Search::new(&ids, &running.namespace, &running.user);
-        // What the parts before have set replaces the values.
-        let until = self.parts.store.head();
         let mut keys: HashSet<TimelineId, IdBuildHasher> = HashSet::default();
         let mut began = Instant::now();
         self.each_record(&mut |record| {

@@ -19,8 +19,8 @@ use trunkline_core::ids::{Ids, UserId};
 use trunkline_gateway::auth::Authority;
 use trunkline_gateway::auth::revoked::{self, Revocation, Revocations};
 use trunkline_http::admin::{
-    Admin, AdminParts, AdminTokens, BackupRefused, Erasure, ErasureState, Exported, Hands, Nodes,
-    NotErased, NotRevoked, Person, Revoke,
+    Admin, AdminParts, AdminTokens, BackupRefused, Did, Erasure, ErasureState, Exported, Hands,
+    Nodes, NotErased, NotRevoked, Person, Revoke,
 };
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Dump, Health, Reader, Store};
@@ -29,7 +29,7 @@ use crate::backup::{Backups, NotBegun};
 use crate::causes;
 use crate::config::Config;
 use crate::http::Serving;
-use crate::nodes::{self, AmongNodes, ClusterRevocations};
+use crate::nodes::{self, AmongNodes, ClusterErasures, ClusterRevocations};
 pub(crate) use command::AdminTokenArgs;
 pub(crate) use erasure::{Bell, ErasureParts, Erasures};
 pub(crate) use export::Exports;
@@ -55,7 +55,7 @@ pub(crate) struct Program {
 /// The system has no room for a thread.
 pub(crate) fn start_erasures(
     serving: &Serving<'_>,
-    revoked: Option<Arc<Revocations>>,
+    (revoked, cluster): (Option<Arc<Revocations>>, Option<ClusterErasures>),
     bell: &Arc<Bell>,
 ) -> anyhow::Result<Erasures> {
     let config = serving.config;
@@ -66,6 +66,7 @@ pub(crate) fn start_erasures(
         store: serving.store.clone(),
         service: serving.service(),
         revoked,
+        cluster,
         metrics: Arc::clone(&serving.metrics.admin),
         media_metrics: Arc::clone(&serving.metrics.http.media),
     };
@@ -187,6 +188,19 @@ fn not_revoked(error: &dyn std::error::Error, is_for_room: bool) -> NotRevoked {
 }
 
 impl Program {
+    /// Returns in a cluster which nodes have done their part of an erasure.
+    fn nodes_that_erased(&self, running: &erasures::Running) -> Result<Option<Did>, String> {
+        let Some(among) = &self.among else {
+            return Ok(None);
+        };
+        let user = Ids(self.store.key()).user(&running.namespace, &running.user);
+        let (done, missing) = among.erasures().nodes(user, running)?;
+        Ok(Some(Did {
+            done: done.len(),
+            missing: missing.into_iter().collect(),
+        }))
+    }
+
     /// Returns the revoked tokens of the cluster.
     fn of_cluster(&self) -> Option<&ClusterRevocations> {
         self.among.as_ref()?.revoked.as_deref()
@@ -262,27 +276,17 @@ impl Hands for Program {
     }
 
     fn begin_erasure(&self, person: &Person, service: &Service) -> Result<(), NotErased> {
-        if self.among.is_some() {
-            const NOT_YET: &str =
-                "erasures are not possible in a cluster yet: each node would carry them out";
-            return Err(NotErased::Failed(NOT_YET.to_owned()));
-        }
         let Person { namespace, user } = person;
         // A gateway in development mode has no tokens to revoke.
-        if let Some(revoked) = &self.revoked {
-            let revocation = Revocation::User {
-                user: Ids(self.store.key()).user(namespace, user),
-                before_ms: system_ms(),
-                until_ms: None,
-            };
-            let done = revoked.revoke(revocation);
-            done.map_err(|error| {
-                let text = error.to_string();
-                match error.is_for_room() {
-                    true => NotErased::Full(text),
-                    false => NotErased::Failed(text),
-                }
-            })?;
+        let revoke = Revoke::User {
+            user: Ids(self.store.key()).user(namespace, user),
+            before_ms: system_ms(),
+            until_ms: None,
+        };
+        match self.revoke(&revoke) {
+            Ok(_) | Err(NotRevoked::NoTokens) => {}
+            Err(NotRevoked::Full(text)) => return Err(NotErased::Full(text)),
+            Err(NotRevoked::Failed(text)) => return Err(NotErased::Failed(text)),
         }
         let failed = |error: trunkline_core::call::CallError| {
             let text = error.message.to_string();
@@ -314,6 +318,7 @@ impl Hands for Program {
                 complete: running.complete,
                 parts: erasure::PARTS,
                 values: Some(self.store.old_values_erased().values),
+                nodes: self.nodes_that_erased(running)?,
             }));
         }
         let id = Ids(self.store.key()).user(&person.namespace, &person.user);
@@ -325,6 +330,7 @@ impl Hands for Program {
             complete: erasure::PARTS,
             parts: erasure::PARTS,
             values: None,
+            nodes: None,
         }))
     }
 

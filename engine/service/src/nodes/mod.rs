@@ -1,5 +1,6 @@
 //! What a node of a cluster does for the others, and what it lets them do: orders of operators, and revocations.
 
+mod erased;
 mod hooks;
 mod revoked;
 
@@ -15,6 +16,7 @@ use trunkline_gateway::auth::revoked::Revocations;
 use trunkline_http::admin::{Admin, Given, Nodes};
 use trunkline_http::back::HookCluster;
 
+pub(crate) use self::erased::ClusterErasures;
 use self::hooks::ClusterHooks;
 pub(crate) use self::revoked::{ClusterRevocations, NotTaken};
 use crate::threads::{join, spawn};
@@ -53,6 +55,15 @@ pub(crate) struct AmongNodes {
 }
 
 impl AmongNodes {
+    /// Returns what erasures need of the cluster.
+    pub(crate) fn erasures(&self) -> ClusterErasures {
+        ClusterErasures {
+            status: Arc::clone(&self.status),
+            kept: self.ends.kept.clone(),
+            me: self.ends.me.clone(),
+        }
+    }
+
     /// Returns what webhooks need of the cluster.
     pub(crate) fn hooks(&self) -> Arc<dyn HookCluster> {
         Arc::new(ClusterHooks {
@@ -61,7 +72,7 @@ impl AmongNodes {
         })
     }
 
-    /// Takes what the cluster has revoked. Returns `None` for a gateway that works alone. Call it before clients can
+    /// Makes the node known to the cluster, and takes what the cluster has revoked. Returns `None` for a gateway that works alone. Call it before clients can
     /// connect.
     ///
     /// # Errors
@@ -74,6 +85,8 @@ impl AmongNodes {
             return Ok(None);
         };
         let ends = ClusterEnds::of(candidate);
+        erased::register(&ends.kept, &ends.me)
+            .context("cannot make this node known to the cluster")?;
         let open = |revoked: &Arc<Revocations>| {
             ClusterRevocations::open(Arc::clone(revoked), &ends.kept, &ends.me)
         };
