@@ -2,11 +2,13 @@
 //! the real gateway.
 
 mod agents;
+mod agents_far;
 mod chaos;
 mod chat;
 mod cli;
 mod cluster;
 mod compare;
+mod crew;
 mod debt;
 mod doctor;
 mod emulator;
