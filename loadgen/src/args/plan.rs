@@ -17,7 +17,7 @@ pub(crate) struct PlanArgs {
     /// How much faster than real time a run of the scenario replays the day, such as 24h=10m
     #[arg(long, value_name = "LONG=SHORT")]
     pub(crate) compress: Option<Compress>,
-    /// Plan for cells of several gateways with one log each, which are not built yet
+    /// Plan for cells: clusters of several gateways with one log each. More than one cell is not built yet
     #[arg(long)]
     pub(crate) cluster: bool,
     /// Print the plan as JSON

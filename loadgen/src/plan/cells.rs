@@ -1,5 +1,5 @@
-//! Cells: groups of gateways that hold one log together, for `--cluster`. The gateway does not have them
-//! yet. docs/scaling.md says where the numbers come from. Pure.
+//! Cells: groups of gateways that hold one log together, for `--cluster`. One cell is a cluster as in docs/cluster.md.
+//! Nothing spreads namespaces over several cells yet. docs/scaling.md says where the numbers come from. Pure.
 
 use super::figures::figure;
 use super::model::{Model, Resource, Stream, Tier};
@@ -14,7 +14,9 @@ const RECEIPT: f64 = 111.0;
 const READER: f64 = 25.0;
 /// The bytes of the log that tell the gateway of a client what became of a command.
 const ANSWER: f64 = 24.0;
-/// The bytes that NATS keeps of a log, for gateways that were away.
+/// How often the store of a gateway writes a byte that it keeps.
+const WRITTEN: f64 = 2.0;
+/// The bytes that NATS keeps of a log on each server's disk, for gateways that were away.
 const KEPT: f64 = 8.0 * 1_073_741_824.0;
 
 /// The cells of a plan.
@@ -41,10 +43,18 @@ impl Cells {
         let commands = model.peak_rate + model.receipts_peak;
         let held = assumed.connections_per_server as f64 * gateways;
         let pushes = assumed.deliveries_per_server.0 * gateways;
-        let out = assumed.network_per_server.0 / 8.0 * gateways;
         let disk = assumed.disk_per_node.0 as f64;
+        let network = assumed.network_per_server.0 / 8.0;
+        let memory = model.connections * assumed.memory_per_connection.0 as f64;
+        let has = assumed.memory_per_server.0 as f64 * gateways;
         let resources = [
             ("log", Unit::BytesPerSecond, rate, log),
+            (
+                "network of the log",
+                Unit::BytesPerSecond,
+                rate * (servers - 1.0 + gateways),
+                network,
+            ),
             (
                 "commands",
                 Unit::PerSecond,
@@ -52,8 +62,14 @@ impl Cells {
                 assumed.commands_per_leader.0,
             ),
             ("connections", Unit::Count, model.connections, held),
+            ("memory", Unit::Bytes, memory, has),
             ("pushes", Unit::PerSecond, model.pushes_peak, pushes),
-            ("network out", Unit::BytesPerSecond, model.out_peak, out),
+            (
+                "network out",
+                Unit::BytesPerSecond,
+                model.out_peak,
+                network * gateways,
+            ),
             ("disk", Unit::Bytes, model.stored_kept, disk),
         ];
         let resource = |(name, unit, need, each)| Resource::new(assumed, name, unit, need, each);
@@ -68,12 +84,20 @@ impl Cells {
         (cells, section)
     }
 
+    /// Returns what a cell lacks first: its resources, that which asks for the most cells first.
+    pub(super) fn breaks(&self) -> Vec<&Resource> {
+        let mut resources: Vec<_> = self.tier.resources.iter().collect();
+        resources.sort_by(|one, other| (other.need / other.each).total_cmp(&(one.need / one.each)));
+        resources
+    }
+
     /// Returns the figures. `rate` is that of all logs together at the peak, in bytes per second.
     fn section(&self, assumed: &Assumptions, model: &Model, rate: f64) -> Section {
         let mut figures = self.logs(assumed, model, rate);
         figures.extend(self.bounds(assumed, model, rate / self.tier.machines()));
+        figures.extend(self.gateway(assumed, model));
         Section {
-            title: "cells, at the peak: planned, not built",
+            title: "cells, at the peak: more than one is not built",
             figures,
         }
     }
@@ -122,6 +146,60 @@ impl Cells {
                     "= {} × ({others} other servers + {} gateways)",
                     per_second.show(each),
                     self.gateways
+                ),
+            ),
+        ]
+    }
+
+    /// Returns what one gateway of a cell carries, and what is left for the others when it dies.
+    fn gateway(&self, assumed: &Assumptions, model: &Model) -> [Figure; 4] {
+        let gateways = self.tier.machines() * self.gateways;
+        let held = model.connections / gateways;
+        let memory = assumed.memory_per_connection.0 as f64;
+        let others = (self.gateways - 1.0).max(1.0);
+        let opens = assumed.sessions_per_server.0;
+        let stored = model.stored_day / model.messages_day;
+        let rate = model.peak_rate / self.tier.machines();
+        let shown = |value: f64| counted(value.ceil());
+        [
+            figure(
+                "sessions_per_gateway",
+                "sessions of a gateway",
+                held.ceil(),
+                Unit::Count,
+                format!(
+                    "= {} ÷ {} gateways",
+                    shown(model.connections),
+                    counted(gateways)
+                ),
+            ),
+            figure(
+                "memory_per_gateway",
+                "memory of a gateway's sessions",
+                held * memory,
+                Unit::Bytes,
+                format!("= {} × {}", shown(held), Unit::Bytes.show(memory)),
+            ),
+            figure(
+                "written_per_gateway",
+                "written to a gateway's disk",
+                rate * stored * WRITTEN,
+                Unit::BytesPerSecond,
+                format!(
+                    "= {} of a cell × {} stored × {WRITTEN}: in order of time, then sorted",
+                    Unit::PerSecond.show(rate),
+                    Unit::Bytes.show(stored)
+                ),
+            ),
+            figure(
+                "back_seconds",
+                "a gateway dies: all back after",
+                held / others / opens,
+                Unit::Seconds,
+                format!(
+                    "= {} ÷ {others} other gateways ÷ {} opened on each",
+                    shown(held),
+                    Unit::PerSecond.show(opens)
                 ),
             ),
         ]

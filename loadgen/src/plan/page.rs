@@ -60,6 +60,9 @@ fn plain(value: f64) -> String {
     }
 }
 
+/// How many resources the plan names as what breaks first.
+const NAMED: usize = 3;
+
 /// A figure with its formula.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
@@ -118,8 +121,8 @@ impl Page {
         let (cells, section) = Cells::of(assumed, &self.model);
         self.sections.push(section);
         self.basis.push(
-            "cells of several gateways are planned and not built: plan.log_per_cell was measured \
-             with a prototype, plan.commands_per_leader is an estimate"
+            "one cell is a cluster as in docs/cluster.md; that a service has several cells is not built. \
+             plan.log_per_cell was measured with a prototype, plan.commands_per_leader is an estimate"
                 .into(),
         );
         self.cells = Some(cells);
@@ -188,6 +191,13 @@ impl Page {
                 cells.gateways,
                 cells.servers,
             ));
+            let breaks = cells.breaks();
+            let each = breaks.iter().take(NAMED).map(|resource| {
+                let cells = counted(resource.machines());
+                format!("{} ({cells} cells)", resource.name)
+            });
+            let each: Vec<_> = each.collect();
+            lines.push(format!("  what breaks first: {}", each.join(", ")));
         }
         lines.push(String::new());
         lines.push("A RUN OF THIS SCENARIO".into());
@@ -237,8 +247,11 @@ impl Page {
             })
         };
         let cells = self.cells.as_ref().map(|cells| {
+            let breaks = cells.breaks().into_iter();
+            let breaks = breaks.map(|resource| resource.name.replace(' ', "_"));
             json!({
                 "cells": tier(&cells.tier, cells.tier.machines()),
+                "breaks": breaks.collect::<Vec<_>>(),
                 "gateways": cells.tier.machines() * cells.gateways,
                 "nats_servers": cells.tier.machines() * cells.servers,
             })

@@ -247,6 +247,11 @@ fn cells_of_several_gateways() {
             ("days_on_disk", 36.751_194),
             // 2 × 383.3 ÷ 78.
             ("logs_of_one_namespace", 10.0),
+            // 75 M ÷ 225; × 5,000 B; 52,083.3 ÷ 75 × 7,256 B × 2; ÷ 2 ÷ 10,000.
+            ("sessions_per_gateway", 333_334.0),
+            ("memory_per_gateway", 1_666_666_666.7),
+            ("written_per_gateway", 10_077_777.8),
+            ("back_seconds", 16.666_667),
         ],
     );
     let machines = |page: &Page| {
@@ -254,21 +259,40 @@ fn cells_of_several_gateways() {
         let machines = tier.resources.iter().map(|resource| resource.machines());
         machines.collect::<Vec<_>>()
     };
-    // 383.3 ÷ 78; 156,250 ÷ 200,000; 75 M ÷ 3 M; 52,083 ÷ 600,000; 596 TB ÷ 8 TB.
-    assert_eq!(machines(&page), [5.0, 1.0, 25.0, 1.0, 1.0, 75.0]);
+    // 383.3 ÷ 78; 5 × 383.3 ÷ 1,250; 156,250 ÷ 200,000; 75 M ÷ 3 M; 375 GB ÷ 192 GB; 52,083 ÷ 600,000;
+    // 413 MB/s ÷ 3,750 MB/s; 596 TB ÷ 8 TB.
+    assert_eq!(machines(&page), [5.0, 2.0, 1.0, 25.0, 2.0, 1.0, 1.0, 75.0]);
     let json = page.json();
     assert_eq!(json["cluster"]["cells"]["binds"], "disk");
+    let breaks = &json["cluster"]["breaks"];
+    assert_eq!(breaks.as_array().map(Vec::len), Some(8));
+    assert_eq!(
+        (&breaks[0], &breaks[1]),
+        (&"disk".into(), &"connections".into())
+    );
+    assert_eq!(breaks[2], "log", "{breaks}");
     assert_eq!(json["cluster"]["gateways"], 225.0);
     assert_eq!(json["figures"]["away_seconds"]["unit"], "s");
     let text = page.text().join("\n");
-    for words in ["not built", "cells, by disk", "75 cells of 3 gateways"] {
+    for words in [
+        "several cells is not built",
+        "cells, by disk",
+        "75 cells of 3 gateways",
+        "what breaks first: disk (75 cells), connections (25 cells), log (5 cells)",
+    ] {
         assert!(text.contains(words), "no {words} in {text}");
     }
     // The figures of docs/scaling.md.
     let page = with_cells("service-500m", &[]);
-    assert_eq!(machines(&page), [3.0, 7.0, 3334.0, 1.0, 1.0, 3434.0]);
+    assert_eq!(
+        machines(&page),
+        [3.0, 1.0, 7.0, 3334.0, 14.0, 1.0, 1.0, 3434.0]
+    );
     let page = with_cells("web-1b", &[]);
-    assert_eq!(machines(&page)[..4], [489.0, 167.0, 3334.0, 56.0]);
+    assert_eq!(
+        machines(&page)[..6],
+        [489.0, 153.0, 167.0, 3334.0, 27.0, 56.0]
+    );
     assert_eq!(page.figure("logs_of_one_namespace"), Some(978.0));
     assert!(with_cells("smoke", &[]).json()["cluster"].is_object());
     assert!(self::page("smoke", &[]).json()["cluster"].is_null());
@@ -278,10 +302,15 @@ fn cells_of_several_gateways() {
 fn each_resource_of_a_cell_can_bind() {
     for (key, binds) in [
         ("log_per_cell = \"0.1Mbit/s\"", "log"),
+        ("network_per_server = \"0.1Mbit/s\"", "network of the log"),
+        ("memory_per_connection = \"50MB\"", "memory"),
         ("commands_per_leader = \"1/s\"", "commands"),
         ("connections_per_server = 1", "connections"),
         ("deliveries_per_server = \"1/s\"", "pushes"),
-        ("network_per_server = \"0.1Mbit/s\"", "network out"),
+        (
+            "network_per_server = \"0.1Mbit/s\"\ngateways_per_cell = 1\nservers_per_cell = 1",
+            "network out",
+        ),
         ("disk_per_node = \"1GB\"", "disk"),
     ] {
         let page = with_cells("service-500m", &[("connections_per_server = 50_000", key)]);
