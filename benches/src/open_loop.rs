@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
@@ -16,6 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd};
 use trunkline_proto::connection::Event;
 use trunkline_proto::frame::{Opcode, write_frame};
@@ -65,6 +66,26 @@ impl Control {
     }
 }
 
+/// A latency, with its message's intended time of sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed {
+    /// The intended time of sending, in nanoseconds since 1970.
+    pub due: u64,
+    /// The latency in nanoseconds.
+    pub latency: u64,
+}
+
+/// The latencies of each message, for one who counts only some of them afterwards.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Each {
+    /// The latencies up to the reply.
+    pub ack: Vec<Timed>,
+    /// The latencies up to the push.
+    pub e2e: Vec<Timed>,
+    /// The latencies up to the write.
+    pub lag: Vec<Timed>,
+}
+
 /// The measured latencies, in nanoseconds from the intended time of sending.
 #[derive(Debug)]
 pub struct Latencies {
@@ -79,6 +100,11 @@ pub struct Latencies {
     pub by_second: Vec<Histogram<u64>>,
     /// The second of the run in which counting began.
     counts_from: Option<u64>,
+    /// The latencies of each counted message, of the first `keep` ones of each kind.
+    pub each: Each,
+    keep: usize,
+    /// The time at which the run began, in nanoseconds since 1970.
+    began: u64,
     /// The number of messages that were sent, counted or not.
     pub sent: u64,
     /// The number of messages that were acknowledged.
@@ -88,10 +114,14 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    fn new() -> anyhow::Result<Self> {
+    fn new(keep: usize) -> anyhow::Result<Self> {
         // Holds values up to a minute, with an error of a thousandth.
         let histogram = || Histogram::new_with_max(60_000_000_000, 3);
+        let began = SystemTime::now().duration_since(UNIX_EPOCH)?;
         Ok(Self {
+            each: Each::default(),
+            keep,
+            began: began.as_nanos() as u64,
             ack: histogram()?,
             e2e: histogram()?,
             lag: histogram()?,
@@ -103,10 +133,37 @@ impl Latencies {
         })
     }
 
+    /// Returns a latency with the time of its message on the clock of the machine.
+    fn timed(&self, due: u64, latency: u64) -> Timed {
+        let due = self.began + due;
+        Timed { due, latency }
+    }
+
+    /// Records the time up to the write.
+    fn record_write(&mut self, due: u64, now: u64) {
+        let latency = now.saturating_sub(due);
+        self.lag.saturating_record(latency);
+        if self.each.lag.len() < self.keep {
+            self.each.lag.push(self.timed(due, latency));
+        }
+    }
+
+    /// Records the time up to a reply.
+    fn record_reply(&mut self, due: u64, now: u64) {
+        let latency = now.saturating_sub(due);
+        self.ack.saturating_record(latency);
+        if self.each.ack.len() < self.keep {
+            self.each.ack.push(self.timed(due, latency));
+        }
+    }
+
     /// Records the time up to a push.
     fn record_push(&mut self, due: u64, now: u64) -> anyhow::Result<()> {
         let latency = now.saturating_sub(due);
         self.e2e.saturating_record(latency);
+        if self.each.e2e.len() < self.keep {
+            self.each.e2e.push(self.timed(due, latency));
+        }
         let second = due / 1_000_000_000;
         let first = *self.counts_from.get_or_insert(second);
         let at = second.saturating_sub(first) as usize;
@@ -143,6 +200,19 @@ struct Loop<'a> {
 /// # Errors
 /// The server ends a connection, answers with an error, or leaves something unanswered.
 pub fn run(crowd: &mut Crowd, traffic: Traffic, control: &Control) -> anyhow::Result<Latencies> {
+    run_keeping(crowd, traffic, control, 0)
+}
+
+/// Sends messages as [`run`] does, and keeps the latencies of each of the first `keep` counted messages too.
+///
+/// # Errors
+/// The same as those of [`run`].
+pub fn run_keeping(
+    crowd: &mut Crowd,
+    traffic: Traffic,
+    control: &Control,
+    keep: usize,
+) -> anyhow::Result<Latencies> {
     let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
     let raw = timer.as_fd().as_raw_fd();
@@ -156,7 +226,7 @@ pub fn run(crowd: &mut Crowd, traffic: Traffic, control: &Control) -> anyhow::Re
         waiting,
         arrivals: Arrivals::new(traffic.rate),
         text: Vec::new(),
-        seen: Latencies::new()?,
+        seen: Latencies::new(keep)?,
     };
     let ran = running.run(&timer, control);
     let seen = running.seen;
@@ -233,8 +303,8 @@ impl Loop<'_> {
         self.waiting[from].push_back((due, counts));
         self.seen.sent += 1;
         if counts {
-            let lag = self.nanos() - due;
-            self.seen.lag.saturating_record(lag);
+            let now = self.nanos();
+            self.seen.record_write(due, now);
         }
         Ok(())
     }
@@ -294,7 +364,7 @@ fn message(
         let (due, counts) = waiting.pop_front().context("a reply to nothing")?;
         seen.acked += 1;
         if counts {
-            seen.ack.saturating_record(now.saturating_sub(due));
+            seen.record_reply(due, now);
         }
     } else {
         bail!("the server says {}", String::from_utf8_lossy(payload));
