@@ -130,11 +130,23 @@ impl<D: Dialogue> Client<D> {
         }
     }
 
-    /// Writes what the turn has for its connections.
-    pub(super) fn flush_all(&mut self, now: Nanos) {
-        for device in self.connections.take_dirty() {
+    /// Writes what the turn has for its connections, of which the first `with_sends` have the messages that were due. Returns the
+    /// time after the last write.
+    pub(super) fn flush_all(&mut self, now: Nanos, with_sends: usize) -> Nanos {
+        let mut sends = self.connections.take_dirty();
+        let others = sends.split_off(with_sends.min(sends.len()));
+        for device in sends {
             self.flush(now, device);
         }
+        let written = self.clock.now();
+        self.sends.written(written, &mut self.latencies);
+        if others.is_empty() {
+            return written;
+        }
+        for device in others {
+            self.flush(now, device);
+        }
+        self.clock.now()
     }
 
     /// Writes waiting bytes to a device's socket.

@@ -41,7 +41,7 @@ impl Sends {
     }
 
     /// Records the lag of the sends of this turn, which are all written now. The lag includes all
-    /// other work of the turn before.
+    /// other work of the turn up to now.
     pub(super) fn written(&mut self, now: Nanos, latencies: &mut Latencies) {
         for intended in self.departing.drain(..) {
             latencies.record(Metric::SendLag, intended, now);

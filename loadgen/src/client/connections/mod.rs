@@ -245,6 +245,11 @@ impl<D: Driver> Connections<D> {
         }
     }
 
+    /// Returns the number of devices with something to write.
+    pub(super) fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Takes the devices with something to write.
     pub(super) fn take_dirty(&mut self) -> Vec<u32> {
         let dirty = std::mem::take(&mut self.dirty);
