@@ -10,7 +10,7 @@ mod nats;
 mod relay;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::control_port;
@@ -70,6 +70,24 @@ fn failed(why: std::io::Error) -> Failure {
     Failure::aborted(format!("cannot start a cluster: {why}"))
 }
 
+/// Makes the log. Servers that have just started may need a while before they answer.
+fn made(program: Option<&Path>, init: &[&str]) -> Outcome<()> {
+    let until = Instant::now() + ELECTION;
+    let mut is_again = false;
+    loop {
+        match local_gateway::command(program, init) {
+            // The command says so itself: give it again.
+            Err(why) if why.message.contains("no answer came") && Instant::now() < until => {
+                std::thread::sleep(LOOK);
+                is_again = true;
+            }
+            // The record of the attempt before came after all. No other program knows these servers.
+            Err(why) if is_again && why.message.contains("is there already") => return Ok(()),
+            made => return made,
+        }
+    }
+}
+
 impl LocalCluster {
     /// Starts servers and gateways, each gateway with room for `connections` connections, and waits until
     /// all gateways are ready.
@@ -95,7 +113,7 @@ impl LocalCluster {
         let (nats, replicas) = (urls(&addresses), setup.shape.servers.to_string());
         let init = ["cluster", "init", "--nats", &nats, "--cluster", NAME];
         let more = ["--replicas", &replicas, "--max-bytes", LOG];
-        local_gateway::command(program, &[&init[..], &more].concat())?;
+        made(program, &[&init[..], &more].concat())?;
         let nodes = setup.shape.nodes;
         if setup.cuts_off {
             cluster.relay = Some(Relay::start(nodes.into(), &addresses)?);
