@@ -28,6 +28,7 @@ mod cluster_ephemeral;
 mod cluster_erasure;
 mod cluster_nats;
 mod cluster_orders;
+mod cluster_rules;
 mod cluster_search;
 mod cluster_webhooks;
 mod command_costs;

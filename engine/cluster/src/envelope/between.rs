@@ -77,6 +77,9 @@ pub enum Standing {
 pub struct Batch {
     /// The number in the node's incarnation and epoch, from 1.
     pub number: u64,
+    /// The number of the last heartbeat of the leader that the node had heard when it sent the batch. It tells the leader,
+    /// by its own clock, how old the message is at most.
+    pub beat: u64,
     /// The commands in their order.
     pub commands: Vec<Command>,
 }
@@ -147,6 +150,7 @@ impl Received {
             }
             Message::Batch(batch) => {
                 to.extend_from_slice(&batch.number.to_le_bytes());
+                to.extend_from_slice(&batch.beat.to_le_bytes());
                 for Command { number, bytes } in &batch.commands {
                     let len = u32::try_from(bytes.len()).expect("a command is shorter than 4 GiB");
                     to.extend_from_slice(&number.to_le_bytes());
@@ -168,7 +172,20 @@ impl Received {
         to.into()
     }
 
-    /// Reads a message. Commands and answers share its memory.
+    /// Reads a message of a node that follows `log`. What a node of another log says must not be taken: its epochs and
+    /// numbers mean other things.
+    ///
+    /// # Errors
+    /// The message is none between nodes, one of a later version, or one of another log.
+    pub fn read_for(log: LogId, message: &Bytes) -> Result<Self, Malformed> {
+        let received = Self::read(message)?;
+        if received.from.log != log {
+            return Err(Malformed::OtherLog(received.from.log));
+        }
+        Ok(received)
+    }
+
+    /// Reads a message of any log. Commands and answers share its memory.
     ///
     /// # Errors
     /// The message is none between nodes, or one of a later version.
@@ -215,7 +232,7 @@ fn read_beat(mut input: Input<'_>) -> Result<Beat, Malformed> {
 }
 
 fn read_batch(mut input: Input<'_>) -> Result<Batch, Malformed> {
-    let number = input.long()?;
+    let (number, beat) = (input.long()?, input.long()?);
     let mut commands = Vec::new();
     while !input.is_empty() {
         let number = input.long()?;
@@ -223,7 +240,11 @@ fn read_batch(mut input: Input<'_>) -> Result<Batch, Malformed> {
         let bytes = input.take(len)?;
         commands.push(Command { number, bytes });
     }
-    Ok(Batch { number, commands })
+    Ok(Batch {
+        number,
+        beat,
+        commands,
+    })
 }
 
 fn read_receipt(mut input: Input<'_>) -> Result<Receipt, Malformed> {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::hash::LogId;
 use crate::node::{Incarnation, NodeName};
 
 /// The version of the form that this package writes.
@@ -27,6 +28,9 @@ pub enum Malformed {
     /// The fields of the message do not have the form of their kind.
     #[error("the fields of the message do not have the form of their kind")]
     Fields,
+    /// The message is of a node that follows another log.
+    #[error("the message is of a node that follows log {0}, another one than this node")]
+    OtherLog(LogId),
 }
 
 /// Begins a message.
@@ -67,6 +71,12 @@ impl<'a> Input<'a> {
             [version, ..] if version > VERSION => Err(Malformed::Version(version)),
             _ => Err(Malformed::Fields),
         }
+    }
+
+    /// Begins to read bytes that have no beginning of their own.
+    pub(super) fn of(message: &'a Bytes) -> Self {
+        let rest = message;
+        Self { message, rest }
     }
 
     /// Takes `N` bytes.

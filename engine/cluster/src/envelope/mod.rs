@@ -1,8 +1,8 @@
 //! The records of the stream, and the messages between nodes, as bytes.
 //!
 //! All numbers are little-endian. Reading takes a message only if writing would make the same bytes. It takes no
-//! memory for the bytes of commands and groups, which share that of the message, and at most four times the length of
-//! the message for the rest. Each message begins with four bytes:
+//! memory for the bytes of commands and groups, which share that of the message, and at most ten times the length of
+//! the message for the rest: a batch of commands without content takes the most. Each message begins with four bytes:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -22,7 +22,8 @@
 //! | 8 | the wire time at which the log was made, in milliseconds since 1970 |
 //! | 1 + n | the name of the cluster, with its length before it |
 //!
-//! The others begin with what their author knew of the stream ([`Link`]):
+//! The others begin with what their author knew of the stream ([`Link`]). The log comes first in all versions, so that a node
+//! knows whether a record that it cannot read is one of its log.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -50,6 +51,16 @@
 //! | 4 | first part: the length of what the group tells, over all parts |
 //! | n | a piece of the transcript with what the group tells behind it |
 //!
+//! What a group tells begins with the answers that travel in it ([`Telling`]):
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | how many answers |
+//! | each: 8 | the incarnation that they are for |
+//! | 8 | their number in this epoch for that incarnation; 0 if they have none |
+//! | 4 + n | the answers, with their length before them |
+//! | n | what the group tells of its own commands and records |
+//!
 //! # Messages between nodes
 //!
 //! Messages between nodes are not stored. Each message begins with its sender ([`Sender`]):
@@ -67,6 +78,7 @@
 //! | | 8 | the index of the last group that the node has taken |
 //! | | 1 | 0: the node does not lead; 1: it leads; 2: it has just stopped leading in order |
 //! | **batch** of commands (17) | 8 | its number in this incarnation and epoch, from 1 |
+//! | | 8 | the number of the last heartbeat of the leader that the node has heard |
 //! | | n | for each command its number (8), its length (4) and its bytes |
 //! | **answers** (18) | 8 | the incarnation that they are for |
 //! | | 8 | their number in this epoch for that incarnation, from 1 |
@@ -127,6 +139,7 @@ mod form;
 mod hash;
 mod orders;
 mod record;
+mod telling;
 
 pub use aside::{Aside, AsideContent, Event, Users};
 pub use between::{Answers, Batch, Beat, Command, Message, Receipt, Received, Sender, Standing};
@@ -134,6 +147,7 @@ pub use form::{Malformed, VERSION};
 pub use hash::{Hash, LogId};
 pub use orders::Ordered;
 pub use record::{Draft, Epoch, Genesis, Head, Link, MAX_GROUP, MAX_PARTS, Part, Record, TooLong};
+pub use telling::{Rider, Telling};
 
 /// The most bytes of a message that NATS takes, less room for its headers.
 pub const MAX_MESSAGE: usize = (1 << 20) - (1 << 10);

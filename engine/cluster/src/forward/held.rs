@@ -24,12 +24,20 @@ pub struct Held {
 }
 
 impl Held {
-    /// Begins an epoch, as [`Waiting::begin`](super::Waiting::begin) does. Drops all that is held.
-    pub fn begin(&mut self, epoch: u64) {
+    /// Begins an epoch, in which the node has taken the groups up to `index`. Call it when the node takes the epoch's
+    /// record. Returns the answers of the epoch before that hold: note them before
+    /// [`Waiting::begin`](super::Waiting::begin), which forwards their commands again otherwise. All others never hold.
+    #[must_use]
+    pub fn begin(&mut self, epoch: u64, index: u64) -> Vec<Bytes> {
+        let mut hold = Vec::new();
+        while let Some((_, bytes)) = self.poll(index) {
+            hold.push(bytes);
+        }
         *self = Self {
             epoch,
             ..Self::default()
         };
+        hold
     }
 
     /// Takes answers that the leader of `epoch` itself sent. Those of another epoch and those that are not next are dropped; the
@@ -56,5 +64,24 @@ impl Held {
         let (_, bytes) = self.answers.pop_front()?;
         self.done += 1;
         Some((self.done, bytes))
+    }
+
+    /// Notes that a group of this epoch has the answers of this number for this node too ([`Rider`]). Returns whether they
+    /// are new: hand them out before what the group itself tells. Answers without a number, 0, are always new.
+    ///
+    /// [`Rider`]: crate::envelope::Rider
+    #[must_use]
+    pub fn rides(&mut self, number: u64) -> bool {
+        if number == 0 {
+            return true;
+        }
+        let Some(new) = number.checked_sub(self.done).filter(|new| *new > 0) else {
+            return false;
+        };
+        let held = self.answers.len();
+        self.answers
+            .drain(..usize::try_from(new).map_or(held, |new| new.min(held)));
+        self.done = number;
+        true
     }
 }

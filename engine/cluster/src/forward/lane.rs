@@ -10,7 +10,8 @@ pub const RESEND: Duration = Duration::from_millis(300);
 pub const WINDOW: usize = 64;
 
 /// The sending end of a lane: items with consecutive numbers from 1, each of which is sent again until the other side
-/// has confirmed it.
+/// has confirmed it. Without a receipt only the first item goes again, and the others wait for its receipt: the other side
+/// may not be there, or have no room.
 ///
 /// Between two calls: the items are those with the numbers `first..first + items.len()`, none of them is confirmed, all
 /// before them are, and there are at most [`WINDOW`].
@@ -19,6 +20,8 @@ pub struct Lane<T> {
     first: u64,
     /// The items, with the time at which each was sent last; `None` if it is to be sent.
     items: VecDeque<(T, Option<Duration>)>,
+    /// Whether only the first item goes again, until it is confirmed.
+    is_probing: bool,
 }
 
 impl<T> Default for Lane<T> {
@@ -26,6 +29,7 @@ impl<T> Default for Lane<T> {
         Self {
             first: 1,
             items: VecDeque::new(),
+            is_probing: false,
         }
     }
 }
@@ -54,20 +58,26 @@ impl<T> Lane<T> {
         if number >= self.first + self.items.len() as u64 {
             return;
         }
+        let before = self.first;
         while self.first <= number && self.items.pop_front().is_some() {
             self.first += 1;
         }
+        if self.is_probing && self.first > before {
+            self.is_probing = false;
+            self.items.iter_mut().for_each(|(_, sent)| *sent = None);
+        }
     }
 
-    /// Returns the next item to send, with its number. If the first item was sent [`RESEND`] ago or earlier, all go
-    /// again.
+    /// Returns the next item to send, with its number. If the first item was sent [`RESEND`] ago or earlier, it goes
+    /// again, and once it is confirmed all others do.
     pub fn poll(&mut self, now: Duration) -> Option<(u64, &T)> {
         let is_late =
             |&(_, sent): &(T, Option<Duration>)| sent.is_some_and(|at| at + RESEND <= now);
         if self.items.front().is_some_and(is_late) {
-            self.items.iter_mut().for_each(|(_, sent)| *sent = None);
+            self.is_probing = true;
+            self.items[0].1 = None;
         }
-        let at = self.items.iter().position(|(_, sent)| sent.is_none())?;
+        let at = self.unsent()?;
         let (item, sent) = &mut self.items[at];
         *sent = Some(now);
         Some((self.first + at as u64, item))
@@ -77,10 +87,24 @@ impl<T> Lane<T> {
     #[must_use]
     pub fn wake(&self) -> Option<Duration> {
         let (_, first) = self.items.front()?;
-        if self.items.iter().any(|(_, sent)| sent.is_none()) {
+        if self.unsent().is_some() {
             return Some(Duration::ZERO);
         }
         first.map(|at| at + RESEND)
+    }
+
+    /// Returns where the next item to send is.
+    fn unsent(&self) -> Option<usize> {
+        let most = if self.is_probing { 1 } else { self.items.len() };
+        let mut items = self.items.iter().take(most);
+        items.position(|(_, sent)| sent.is_none())
+    }
+
+    /// Returns the number of the last item that is not confirmed; `None` if there is none.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        let len = self.items.len() as u64;
+        (len > 0).then(|| self.first + len - 1)
     }
 
     /// Returns the items that are not confirmed, with their numbers.

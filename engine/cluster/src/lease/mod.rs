@@ -82,6 +82,14 @@ struct Published {
 /// The own heartbeats whose return is awaited, at most.
 const AWAITED: usize = 16;
 
+/// The own heartbeats whose times are remembered, at most.
+const REMEMBERED: usize = 128;
+
+// A batch can name each heartbeat that was sent while its commands wait.
+const _: () = assert!(
+    Timing::USUAL.beat.as_millis() * REMEMBERED as u128 > crate::forward::PATIENCE.as_millis()
+);
+
 /// The lease of one node.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -99,6 +107,8 @@ pub struct Lease {
     beat: u64,
     /// The numbers and times of the last heartbeats sent, oldest first: at most [`AWAITED`].
     sent: VecDeque<(u64, Duration)>,
+    /// The numbers and times of the last heartbeats sent, those that came back too, oldest first: at most [`REMEMBERED`].
+    beats: VecDeque<(u64, Duration)>,
     /// When the latest of the own heartbeats that came back was sent.
     returned: Duration,
     published: Option<Published>,
@@ -134,6 +144,7 @@ impl Lease {
             next_beat: now,
             beat: 0,
             sent: VecDeque::with_capacity(AWAITED),
+            beats: VecDeque::with_capacity(REMEMBERED),
             returned: now,
             published: None,
             confirmed: None,
@@ -161,6 +172,15 @@ impl Lease {
     pub fn may_answer(&self, now: Duration) -> bool {
         let is_recent = |at: Duration| now.saturating_sub(at) < self.timing.silence;
         self.leads(now) && self.confirmed.is_some_and(is_recent)
+    }
+
+    /// Returns the time since this node sent a heartbeat; `None` if it did not, or long ago. What another node says after it has
+    /// heard that heartbeat is not older. So no two clocks are compared.
+    #[must_use]
+    pub fn age_of_beat(&self, number: u64, now: Duration) -> Option<Duration> {
+        let at = self.beats.binary_search_by_key(&number, |(beat, _)| *beat);
+        let (_, sent) = self.beats.get(at.ok()?)?;
+        Some(now.saturating_sub(*sent))
     }
 
     /// Returns the current epoch, and its author: the leader to follow.
@@ -377,6 +397,10 @@ impl Lease {
             self.sent.pop_front();
         }
         self.sent.push_back((self.beat, now));
+        if self.beats.len() == REMEMBERED {
+            self.beats.pop_front();
+        }
+        self.beats.push_back((self.beat, now));
         self.next_beat = now + self.timing.beat;
         Act::Beat(Beat {
             number: self.beat,

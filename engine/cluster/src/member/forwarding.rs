@@ -7,10 +7,11 @@ use std::time::Duration;
 use trunkline_core::exchange::{CommandBatch, ReplyTo, ToSequencer};
 use trunkline_core::told;
 
+use super::log::Offer;
 use super::node::Node;
 use super::roles::Role;
 use super::sequencing::Sequencing;
-use crate::envelope::{Batch, Message, Receipt, Sender};
+use crate::envelope::{Answers, Batch, Message, Receipt, Rider, Sender};
 use crate::forward::{Taking, Verdict};
 use crate::nats::Lane;
 use crate::node::Incarnation;
@@ -23,7 +24,9 @@ const OVERFLOW: usize = 256;
 pub(super) struct Intake {
     taking: Taking,
     /// The numbers of the lives of nodes, in this epoch. 0 is this one.
-    lives: HashMap<Incarnation, u16>,
+    numbers: HashMap<Incarnation, u16>,
+    /// The lives of nodes, by number.
+    lives: Vec<Incarnation>,
     /// Batches that the queue of commands had no room for.
     overflow: VecDeque<Box<CommandBatch>>,
 }
@@ -36,7 +39,8 @@ impl Intake {
         nodes.push(told::Incarnation(me.number));
         Self {
             taking: Taking::new(epoch),
-            lives: HashMap::new(),
+            numbers: HashMap::new(),
+            lives: vec![me],
             overflow: VecDeque::new(),
         }
     }
@@ -59,12 +63,56 @@ impl Intake {
     /// Returns the number of a life of a node in this epoch.
     fn number_of(&mut self, node: Incarnation, sequencing: &Sequencing) -> u16 {
         // `Taking` takes no more lives than numbers.
-        let next = self.lives.len() as u16 + 1;
-        *self.lives.entry(node).or_insert_with(|| {
+        let next = self.lives.len() as u16;
+        *self.numbers.entry(node).or_insert_with(|| {
+            self.lives.push(node);
             let mut nodes = sequencing.shared.nodes.lock();
             nodes.push(told::Incarnation(node.number));
             next
         })
+    }
+
+    /// Returns when answers have to be sent; `None` if there are none.
+    pub(super) fn wake(&self) -> Option<Duration> {
+        self.taking.wake()
+    }
+
+    /// Sends the answers of a batch that stores nothing, without a group. Returns whether there was room for them.
+    pub(super) fn answer(&mut self, after: u64, offer: &Offer) -> bool {
+        let named = { offer.answers.iter() }
+            .map(|(node, bytes)| Some((*self.lives.get(usize::from(*node))?, bytes.clone())));
+        let Some(named) = named.collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        self.taking.answer(after, &named).is_ok()
+    }
+
+    /// Returns the answers that have to travel in a group, and what to [confirm](Self::counts) once the group counts.
+    pub(super) fn riders(&self, offer: &Offer) -> (Vec<Rider>, Vec<(Incarnation, u64)>) {
+        let of = { offer.answers.iter() }.filter_map(|(node, bytes)| {
+            let life = self.lives.get(usize::from(*node))?;
+            Some((*life, bytes))
+        });
+        if !offer.transcript.is_empty() {
+            let of: Vec<_> = of.map(|(life, _)| life).collect();
+            return self.taking.riders(Some(&of));
+        }
+        // There is no room for answers, or this node does not know whether it leads: the group takes them all.
+        let (mut riders, last) = self.taking.riders(None);
+        let new = of.map(|(life, bytes)| Rider {
+            to: life.number,
+            number: 0,
+            bytes: bytes.clone(),
+        });
+        riders.extend(new);
+        (riders, last)
+    }
+
+    /// Notes that a group counts in which answers travelled.
+    pub(super) fn counts(&mut self, epoch: u64, last: &[(Incarnation, u64)]) {
+        for (node, number) in last {
+            self.taking.confirm(epoch, *node, *number);
+        }
     }
 }
 
@@ -74,15 +122,17 @@ impl Node {
         if let Some(intake) = &mut self.intake {
             intake.fill_queue(&self.to);
         }
+        self.send_answers(now);
         let Role::Follows(follower, commands) = &mut self.role else {
             return;
         };
+        self.units.expire(now, follower);
         self.units.go_on(follower);
         while self.units.has_room()
             && let Some(mut batch) = commands.waiting()
         {
             drop_foreign(&mut batch);
-            self.units.add(batch, follower);
+            self.units.add(batch, follower, now);
         }
         if self.is_stopped {
             self.units.give_up(follower);
@@ -111,8 +161,9 @@ impl Node {
         }) else {
             return;
         };
-        let verdict = intake.taking.judge(from.epoch, from.node, batch.number);
-        let number = intake.taking.taken(from.node);
+        let age = self.lease.age_of_beat(batch.beat, now);
+        let verdict = intake.taking.judge(from.epoch, from.node, batch, age);
+        let (_, number) = intake.taking.taken(from.node);
         match verdict {
             Verdict::Take => {
                 let node = intake.number_of(from.node, &self.sequencing);
@@ -139,6 +190,66 @@ impl Node {
             Some(from.node),
             Message::BatchesCame(receipt),
         );
+    }
+}
+
+impl Node {
+    /// Sends answers that are in no group, if this node leads.
+    fn send_answers(&mut self, now: Duration) {
+        while let Some(intake) = &mut self.intake
+            && let Some((_, to, answers)) = intake.taking.poll(now)
+        {
+            self.say(Lane::Answers, Some(to), Message::Answers(answers));
+        }
+    }
+
+    /// Takes answers of the leader that are in no group.
+    pub(super) fn take_answers(&mut self, from: Sender, answers: &Answers) {
+        let known = self.held.add(from.epoch, answers);
+        if let Some(number) = self.hand_out().or(known) {
+            self.confirm_answers(from.node, number);
+        }
+    }
+
+    /// Hands out the answers that hold after a group, and tells the leader.
+    pub(super) fn hand_out_after_group(&mut self) {
+        if let (Some(number), Some(leader)) = (self.hand_out(), self.lease.epoch().1) {
+            self.confirm_answers(leader, number);
+        }
+    }
+
+    fn confirm_answers(&mut self, leader: Incarnation, number: u64) {
+        let to = leader.number;
+        let receipt = Message::AnswersCame(Receipt { to, number });
+        self.say(Lane::Answers, Some(leader), receipt);
+    }
+
+    /// Hands out the answers that hold. Returns the number of the last ones.
+    fn hand_out(&mut self) -> Option<u64> {
+        let (index, mut last) = (self.applied(), None);
+        while let Some((number, bytes)) = self.held.poll(index) {
+            self.hear_answers(&bytes);
+            last = Some(number);
+        }
+        last
+    }
+
+    /// Takes the receipt of a node that has answers.
+    pub(super) fn take_receipt(&mut self, from: Sender, number: u64) {
+        if let Some(intake) = &mut self.intake {
+            intake.taking.confirm(from.epoch, from.node, number);
+        }
+    }
+
+    /// Gives the own clients answers of the leader. What cannot be read has no answer: its time will be over.
+    pub(super) fn hear_answers(&mut self, answers: &[u8]) {
+        let Role::Follows(follower, _) = &mut self.role else {
+            return;
+        };
+        if let Err(error) = follower.take_answers(answers) {
+            tracing::error!(%error, "answers of the leader cannot be taken: run the same version of the gateway on all nodes");
+        }
+        self.units.settle(follower);
     }
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 use parking_lot::Mutex;
+use trunkline_core::exchange::Remote;
 use trunkline_core::log::{Log, LogError};
 use trunkline_core::told::{Incarnation, Told};
 use trunkline_storage::{Batch, CommitError, Writer};
@@ -25,8 +27,12 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A batch on its way into the log.
 #[derive(Debug)]
 pub(super) struct Offer {
+    /// The transcript of the batch; empty if it stores nothing.
     pub(super) transcript: Vec<u8>,
+    /// What a batch tells that stores something.
     pub(super) told: Vec<u8>,
+    /// The numbers of the other nodes whose commands the batch answers. If it stores nothing, with the answers.
+    pub(super) answers: Vec<(u16, Bytes)>,
     /// How far the wire time is ahead of the time in the records, in milliseconds.
     pub(super) ahead: i64,
 }
@@ -34,8 +40,10 @@ pub(super) struct Offer {
 /// What became of a batch.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// The batch is the next group of the log.
+    /// The batch is the next group of the log; or it stores nothing, and this node led when it was decided.
     Counts(Mark),
+    /// The batch cannot be in the log. The reason is a sentence.
+    Refused(String),
     /// The batch is not in the log, and never will be.
     HandedOver,
     /// The node does not follow the log any more, and does not know whether the batch is in it.
@@ -68,16 +76,30 @@ impl Log for Replicated {
         let mut offer = Offer {
             transcript: Vec::new(),
             told: Vec::new(),
+            answers: Vec::new(),
             ahead: told.ahead().cast_signed(),
         };
         writer.transcribe(&mut offer.transcript);
-        if offer.transcript.is_empty() && told.remote().next().is_none() {
-            // It stores nothing, and answers commands of this node alone.
-            return Ok(writer.commit()?);
+        let stores = !offer.transcript.is_empty();
+        let mut of: Vec<u16> = told.remote().map(Remote::node).collect();
+        of.sort_unstable();
+        of.dedup();
+        {
+            let nodes = self.shared.nodes.lock();
+            if stores {
+                told.write(writer, &nodes, &mut offer.told);
+            }
+            for node in of {
+                let mut answers = Vec::new();
+                if !stores {
+                    told.write_answers(writer, &nodes, node, &mut answers);
+                }
+                offer.answers.push((node, answers.into()));
+            }
         }
-        told.write(writer, &self.shared.nodes.lock(), &mut offer.told);
         let since = self.committed.elapsed();
-        if since < PAUSE {
+        // Answers to clients of this node alone cost other nodes nothing.
+        if since < PAUSE && (stores || !offer.answers.is_empty()) {
             std::thread::park_timeout(PAUSE - since);
         }
         if self.to_node.send(FromSequencer::Offers(offer)).is_err() {
@@ -87,6 +109,13 @@ impl Log for Replicated {
         let verdict = self.verdicts.recv();
         self.committed = now();
         match verdict {
+            // An empty batch changes nothing, and an error of it neither.
+            Ok(Verdict::Counts(_)) if !stores => Ok(writer.commit()?),
+            Ok(Verdict::Refused(reason)) => {
+                writer.discard();
+                let full = false;
+                Err(CommitError::Refused { full, reason }.into())
+            }
             Ok(Verdict::Counts(mark)) => {
                 let batch = writer.commit().unwrap_or_else(|error| cannot_go_on(&error));
                 self.save(writer, &mark);

@@ -26,6 +26,7 @@ use super::units::Units;
 use super::wake::Knock;
 use crate::chain::{Chain, Mark};
 use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender};
+use crate::forward::Held;
 use crate::lease::{Act, Lease, Timing};
 use crate::nats::{Lane, Lanes, Nats, Publisher, Tail, To};
 use crate::node::Incarnation;
@@ -47,11 +48,15 @@ const HEARD: usize = 1_024;
 pub(super) struct Flight {
     pub(super) epoch: u64,
     pub(super) index: u64,
+    /// When it was published.
+    pub(super) since: Duration,
     /// The parts that are not published yet, and the sequence after which the next one has to be.
     pub(super) parts: VecDeque<Bytes>,
     pub(super) after: u64,
     /// The number of the part that is on its way.
     pub(super) ticket: u64,
+    /// The numbers of the last answers that travel in the group, by the nodes that they are for.
+    pub(super) rides: Vec<(Incarnation, u64)>,
 }
 
 /// A node of a cluster.
@@ -83,6 +88,8 @@ pub(super) struct Node {
     /// The commands of other nodes; `None` at a node that does not lead.
     pub(super) intake: Option<Intake>,
     pub(super) units: Units,
+    /// Answers of the leader that wait for their group.
+    pub(super) held: Held,
     /// When a heartbeat of each life of a node was heard last.
     pub(super) heard: HashMap<Incarnation, Duration>,
     pub(super) numbers: Numbers,
@@ -118,10 +125,11 @@ impl Node {
         let lease = Lease::new(me, began, Timing::USUAL, me.number, Duration::ZERO);
         let hindrance = Hindrance::new(parts.parts.store.clone());
         let endings = Endings::new(parts.parts.mailboxes.clone());
-        let follower = Follower::new(parts, told::Incarnation(me.number));
-        let mut units = Units::new();
+        let mut follower = Follower::new(parts, told::Incarnation(me.number));
+        let (mut units, mut held) = (Units::new(), Held::default());
         if began.0 > 0 {
-            units.begin(began.0, &follower);
+            units.begin(began.0, &mut follower, Duration::ZERO);
+            let _ = held.begin(began.0, 0);
         }
         let mut tail = ends.tail;
         let ends_fit = chain.compare_ends(stream.first, stream.last, chain.furthest());
@@ -149,6 +157,7 @@ impl Node {
             epoch_ticket: None,
             intake: None,
             units,
+            held,
             heard: HashMap::new(),
             numbers: Numbers::default(),
             is_stopped: false,
@@ -203,7 +212,8 @@ impl Node {
         if !self.is_stopped {
             wake = wake.min(self.lease.wake());
         }
-        for again in [self.units.wake(), self.hindrance.wake()] {
+        let answers = self.intake.as_ref().and_then(Intake::wake);
+        for again in [self.units.wake(), answers, self.hindrance.wake()] {
             wake = wake.min(again.unwrap_or(wake));
         }
         let mut within = wake.saturating_sub(now);
@@ -219,7 +229,7 @@ impl Node {
                 let came = knock.wait_at_queue(within, |within| commands.next(within));
                 if let Ok(mut batch) = came {
                     drop_foreign(&mut batch);
-                    self.units.add(batch, follower);
+                    self.units.add(batch, follower, self.began.elapsed());
                 }
             }
             Role::Follows(..) | Role::Leads | Role::Changes => {
@@ -265,7 +275,7 @@ impl Node {
     }
 
     /// Returns the index of the last group that the node has taken.
-    fn applied(&self) -> u64 {
+    pub(super) fn applied(&self) -> u64 {
         let last = self.chain.mark().map_or(0, |mark| mark.index);
         last - u64::from(self.hindrance.holds())
     }
@@ -338,11 +348,13 @@ impl Node {
         let leads = self.lease.leads(now) && !self.is_stopped && !self.hindrance.is_there();
         // A chain that is being compared with the stream again says nothing of what comes next.
         let is_possible = self.chain.is_proved() || !leads;
-        if let Some(offer) = self.offer.take_if(|_| is_possible)
-            && !(leads && self.publish(&offer, now))
-        {
-            self.sequencing.tell(Verdict::HandedOver);
-            self.lease.group_refused(now);
+        if let Some(offer) = self.offer.take_if(|_| is_possible) {
+            if leads {
+                self.decide(offer, now);
+            } else {
+                self.sequencing.tell(Verdict::HandedOver);
+                self.lease.group_refused(now);
+            }
         }
         Ok(())
     }

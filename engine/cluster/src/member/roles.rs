@@ -10,7 +10,8 @@ use trunkline_storage::CommitError;
 
 use super::forwarding::{Intake, drop_foreign};
 use super::log::Verdict;
-use super::node::Node;
+use super::node::{Flight, Node};
+use crate::forward::PATIENCE;
 
 /// The batches that the queue of commands holds at most.
 const QUEUE: usize = 1_024;
@@ -44,15 +45,16 @@ impl Node {
             Ended::Closed => unreachable!("the node keeps a sender of the queue"),
         };
         let mut follower = Follower::new(*left, told::Incarnation(self.me.number));
+        let now = self.now();
         while let Some(batch) = follower.undecided(&commands) {
-            self.units.add(batch, &mut follower);
+            self.units.add(batch, &mut follower, now);
         }
         // What waits in the queue from other nodes comes again from them.
         while self.units.has_room()
             && let Some(mut batch) = commands.waiting()
         {
             drop_foreign(&mut batch);
-            self.units.add(batch, &mut follower);
+            self.units.add(batch, &mut follower, now);
         }
         self.role = Role::Follows(Box::new(follower), commands);
         tracing::info!("this node follows");
@@ -118,9 +120,13 @@ impl Node {
             self.carry_out(act);
         }
         // Nothing is decided in an epoch that this node has stopped leading. What is on its way counts or does not, and the
-        // stream says which.
-        if matches!(self.role, Role::Leads) && !self.lease.leads(now) && self.flight.is_none() {
-            self.give_back();
+        // stream says which. If it says nothing for long, the clients must not wait.
+        let is_settled = |flight: &Flight| now >= flight.since + PATIENCE;
+        if matches!(self.role, Role::Leads)
+            && !self.lease.leads(now)
+            && self.flight.as_ref().is_none_or(is_settled)
+        {
+            self.give_up_flight();
             self.follow()?;
         }
         Ok(())

@@ -9,8 +9,8 @@ use super::log::{Offer, Verdict};
 use super::node::{Flight, Node};
 use super::roles::Role;
 use crate::chain::{Group, Step};
-use crate::envelope::{Draft, Message, Received};
-use crate::nats::{Heard, Lane, Outcome, RECORD_MAX, Said};
+use crate::envelope::{Draft, Message, Received, Standing, Telling};
+use crate::nats::{Heard, Lane, NotTaken, Outcome, RECORD_MAX, Said};
 use crate::node::Incarnation;
 
 /// The most records that a node looks at in a turn.
@@ -18,6 +18,18 @@ const RECORDS: usize = 256;
 
 /// The most messages that a node takes in a turn.
 const MESSAGES: usize = 1_024;
+
+/// What became of a batch that was to be published.
+enum Published {
+    /// It is on its way.
+    Yes,
+    /// The answer to an earlier record is still awaited: publish it after that.
+    Later,
+    /// It cannot be in the log. The reason is a sentence.
+    Refused(String),
+    /// This node has to begin a new epoch.
+    No,
+}
 
 impl Node {
     /// Looks at the records that have come.
@@ -81,10 +93,14 @@ impl Node {
         self.follow()?;
         self.lease.begins(epoch, author, now);
         self.epoch_ticket = None;
-        let Role::Follows(follower, _) = &self.role else {
+        let index = self.applied();
+        for answers in self.held.begin(epoch, index) {
+            self.hear_answers(&answers);
+        }
+        let Role::Follows(follower, _) = &mut self.role else {
             return Ok(());
         };
-        self.units.begin(epoch, follower);
+        self.units.begin(epoch, follower, now);
         if author == self.me && self.lease.leads(now) {
             self.lead(epoch);
         }
@@ -98,41 +114,105 @@ impl Node {
                 let is_own = |flight: &mut Flight| {
                     (flight.epoch, flight.index) == (group.epoch, group.index)
                 };
-                if self.flight.take_if(is_own).is_none() {
+                let Some(flight) = self.flight.take_if(is_own) else {
                     return self.halt("a group of this node came that it did not wait for: start the gateway again");
+                };
+                if let Some(intake) = &mut self.intake {
+                    intake.counts(group.epoch, &flight.rides);
                 }
                 self.lease.seen(now);
                 self.sequencing.tell(Verdict::Counts(mark));
             }
-            Role::Follows(follower, _) => match follower.take(&group.transcript, &group.told) {
-                Ok(()) => self.units.settle(follower),
-                Err(error @ FollowError::Misfit) => {
-                    self.units.settle(follower);
-                    tracing::error!(%error, group = group.index, "the sessions of this node end: clients come back, and catch up");
-                    self.endings.begin();
-                }
-                Err(error) if error.passes() => {
-                    self.hindrance.hold(group, &error, now);
+            Role::Follows(..) => {
+                if !self.hear_group(group, now)? {
                     return Ok(());
                 }
-                Err(error) => {
-                    let index = group.index;
-                    return self.halt(&format!(
-                        "group {index} of the log cannot be taken: {error}"
-                    ));
-                }
-            },
+            }
             Role::Changes => {}
         }
         self.numbers.groups += 1;
         Ok(())
     }
 
-    /// Publishes a batch of the own sequencer as the next group. Returns whether it is on its way.
-    pub(super) fn publish(&mut self, offer: &Offer, now: Duration) -> bool {
-        let (Some(link), Some(mark)) = (self.chain.link(), self.chain.mark()) else {
-            return false;
+    /// Takes a group as a follower: first the answers that travel in it, for they were decided before. Returns whether the
+    /// store has it.
+    fn hear_group(&mut self, group: &Group, now: Duration) -> Result<bool, CommitError> {
+        let index = group.index;
+        let Ok(telling) = Telling::read(&group.told) else {
+            self.halt(&format!(
+                "what group {index} of the log tells cannot be read: run the same version of the gateway on all nodes"
+            ))?;
+            return Ok(false);
         };
+        let me = self.me.number;
+        for rider in telling.riders.iter().filter(|rider| rider.to == me) {
+            if self.held.rides(rider.number) {
+                self.hear_answers(&rider.bytes);
+            }
+        }
+        let Role::Follows(follower, _) = &mut self.role else {
+            return Ok(false);
+        };
+        let is_empty = group.transcript.is_empty() && telling.own.is_empty();
+        let taken = match is_empty {
+            true => Ok(()),
+            false => follower.take(&group.transcript, &telling.own),
+        };
+        match taken {
+            Ok(()) => {}
+            Err(error @ FollowError::Misfit) => {
+                tracing::error!(%error, group = index, "the sessions of this node end: clients come back, and catch up");
+                self.endings.begin();
+            }
+            Err(error) if error.passes() => {
+                self.hindrance.hold(group, &error, now);
+                return Ok(false);
+            }
+            Err(error) => {
+                self.halt(&format!(
+                    "group {index} of the log cannot be taken: {error}"
+                ))?;
+                return Ok(false);
+            }
+        }
+        self.units.settle(follower);
+        self.hand_out_after_group();
+        Ok(true)
+    }
+
+    /// Lets the own sequencer go on, or publishes its batch.
+    ///
+    /// A batch that stores nothing needs no group while this node knows that it leads. Otherwise a group proves it: at the
+    /// smaller side of cut servers none comes into the log, and nobody gets an answer from an old state.
+    pub(super) fn decide(&mut self, offer: Offer, now: Duration) {
+        let mark = self.chain.mark().copied();
+        if offer.transcript.is_empty()
+            && self.lease.may_answer(now)
+            && let (Some(mark), Some(intake)) = (mark, &mut self.intake)
+            && intake.answer(mark.index, &offer)
+        {
+            self.sequencing.tell(Verdict::Counts(mark));
+            return;
+        }
+        match self.publish(&offer, now) {
+            Published::Yes => {}
+            Published::Later => self.offer = Some(offer),
+            Published::Refused(why) => self.sequencing.tell(Verdict::Refused(why)),
+            Published::No => {
+                self.sequencing.tell(Verdict::HandedOver);
+                self.lease.group_refused(now);
+            }
+        }
+    }
+
+    /// Publishes a batch of the own sequencer as the next group.
+    fn publish(&mut self, offer: &Offer, now: Duration) -> Published {
+        let (Some(link), Some(mark), Some(intake)) =
+            (self.chain.link(), self.chain.mark(), &self.intake)
+        else {
+            return Published::No;
+        };
+        let (riders, rides) = intake.riders(offer);
         let index = mark.index + 1;
         let draft = Draft {
             link,
@@ -140,34 +220,36 @@ impl Node {
             index,
             ahead: offer.ahead,
             transcript: &offer.transcript,
-            told: &offer.told,
+            told: &Telling::write(&riders, &offer.told),
         };
         let parts = match draft.cut(RECORD_MAX) {
             Ok(parts) => parts,
             Err(error) => {
                 tracing::error!(%error, "a commit is refused");
-                return false;
+                return Published::Refused(error.to_string());
             }
         };
         let mut flight = Flight {
             epoch: mark.epoch,
             index,
+            since: now,
             parts: parts.into(),
             after: link.after,
             ticket: 0,
+            rides,
         };
         let Some(first) = flight.parts.pop_front() else {
-            return false;
+            return Published::No;
         };
-        let Ok(ticket) = self.publisher.publish(flight.after, first) else {
-            // The answer to an earlier record is still awaited.
-            return false;
-        };
-        flight.ticket = ticket;
+        match self.publisher.publish(flight.after, first) {
+            Ok(ticket) => flight.ticket = ticket,
+            Err(NotTaken::Busy) => return Published::Later,
+            Err(NotTaken::TooLong(_) | NotTaken::Ended) => return Published::No,
+        }
         self.flight = Some(flight);
         self.lease.published(now);
         self.numbers.published += 1;
-        true
+        Published::Yes
     }
 
     /// Looks at what became of the records that this node has published.
@@ -225,34 +307,48 @@ impl Node {
                 self.take_order(&bytes);
                 continue;
             }
-            let Ok(Received { from, message }) = Received::read(&bytes) else {
+            let Some(log) = self.chain.mark().map(|mark| mark.log) else {
                 continue;
             };
-            if self.chain.mark().is_none_or(|mark| mark.log != from.log) {
-                continue;
-            }
-            if self.is_stopped {
-                // Orders reach nodes that have stopped too, and go on from there.
-                if let Message::Beat(_) = message {
-                    self.note(from.node, now);
-                }
-                continue;
-            }
-            match message {
-                Message::Beat(beat) => {
-                    self.lease.heard(from.node, from.epoch, &beat, now);
-                    self.note(from.node, now);
-                }
-                Message::Batch(batch) => self.take_batch(from, &batch, now),
-                Message::BatchesCame(receipt)
-                    if receipt.to == self.me.number
-                        && self.lease.epoch() == (from.epoch, Some(from.node)) =>
-                {
-                    self.units.confirm(from.epoch, receipt.number);
-                }
-                Message::BatchesCame(_) | Message::Answers(_) | Message::AnswersCame(_) => {}
+            match Received::read_for(log, &bytes) {
+                Ok(received) => self.take_message(received, now),
+                Err(error) => tracing::debug!(%error, "a message of another node is dropped"),
             }
         }
         self.rest();
+    }
+
+    fn take_message(&mut self, received: Received, now: Duration) {
+        let Received { from, message } = received;
+        if self.is_stopped {
+            // Orders reach nodes that have stopped too, and go on from there.
+            if let Message::Beat(_) = message {
+                self.note(from.node, now);
+            }
+            return;
+        }
+        let is_for_me = |to: u64| to == self.me.number;
+        // The stream may have lost an epoch, and another node began one with the same number.
+        let leads = self.lease.epoch() == (from.epoch, Some(from.node));
+        match message {
+            Message::Beat(beat) => {
+                self.lease.heard(from.node, from.epoch, &beat, now);
+                self.note(from.node, now);
+                if leads && beat.standing == Standing::Leads {
+                    self.units.heard(from.epoch, beat.number);
+                }
+            }
+            Message::Batch(batch) => self.take_batch(from, &batch, now),
+            Message::BatchesCame(receipt) if is_for_me(receipt.to) && leads => {
+                self.units.confirm(from.epoch, receipt.number);
+            }
+            Message::Answers(answers) if is_for_me(answers.to) && leads => {
+                self.take_answers(from, &answers);
+            }
+            Message::AnswersCame(receipt) if is_for_me(receipt.to) => {
+                self.take_receipt(from, receipt.number);
+            }
+            Message::BatchesCame(_) | Message::Answers(_) | Message::AnswersCame(_) => {}
+        }
     }
 }

@@ -8,7 +8,7 @@ use trunkline_core::exchange::{Command, CommandBatch, Remote, ReplyTo};
 use trunkline_core::follower::Follower;
 
 use crate::envelope::Batch;
-use crate::forward::Waiting;
+use crate::forward::{MAX_COMMAND, PATIENCE, Waiting};
 
 /// The most batches of commands that wait.
 const MOST: usize = 4_096;
@@ -25,6 +25,19 @@ const PIECE: usize = 128 << 10;
 /// The commands of a batch above which it is cut.
 const PIECE_COMMANDS: usize = 2_048;
 
+/// The positions of devices in a batch above which it is cut.
+const PIECE_POSITIONS: usize = 4_096;
+
+/// The longest body of a command: what belongs to the command beside it has room in its message.
+const MOST_BODY: usize = MAX_COMMAND - 1_024;
+
+/// The room that a piece of a batch must find: it has all pieces, and a command that is a piece by itself.
+const ROOM: usize = MAX_COMMAND;
+
+// Of 27 bytes a position, and 160 a command without its body.
+const _: () = assert!(PIECE + PIECE_POSITIONS * 27 + PIECE_COMMANDS * 160 < MAX_COMMAND);
+const _: () = assert!(ROOM < MOST_BYTES);
+
 /// The batches of commands that this node has forwarded, or is about to. Each is one command to
 /// [`Waiting`], which is answered once all commands in it are.
 #[derive(Debug)]
@@ -32,12 +45,14 @@ pub(super) struct Units {
     waiting: Waiting,
     units: VecDeque<Unit>,
     /// Pieces of batches that are not named yet.
-    next: VecDeque<Box<CommandBatch>>,
+    next: VecDeque<(Box<CommandBatch>, Duration)>,
 }
 
 #[derive(Debug)]
 struct Unit {
     number: u64,
+    /// When its commands are given up.
+    until: Duration,
     bytes: Bytes,
     /// The numbers of its commands at the follower.
     commands: Vec<u64>,
@@ -54,7 +69,7 @@ impl Units {
 
     /// Returns whether there is room for another batch.
     pub(super) fn has_room(&self) -> bool {
-        self.next.is_empty() && self.waiting.room() > 4 * PIECE
+        self.next.is_empty() && self.waiting.room() > ROOM
     }
 
     /// Returns the number of batches that are not answered.
@@ -63,45 +78,79 @@ impl Units {
     }
 
     /// Adds a batch of commands of this node.
-    pub(super) fn add(&mut self, batch: Box<CommandBatch>, follower: &mut Follower) {
+    pub(super) fn add(
+        &mut self,
+        mut batch: Box<CommandBatch>,
+        follower: &mut Follower,
+        now: Duration,
+    ) {
+        follower.refuse_long(&mut batch, MOST_BODY);
         if batch.commands.is_empty() && batch.positions.is_empty() {
             return;
         }
-        self.next.extend(cut(batch));
+        let until = now + PATIENCE;
+        let pieces = cut(batch).into_iter().map(|piece| (piece, until));
+        self.next.extend(pieces);
         self.go_on(follower);
+    }
+
+    /// Gives the commands up that nobody has answered in time.
+    pub(super) fn expire(&mut self, now: Duration, follower: &mut Follower) {
+        let over = self.waiting.expire(now);
+        self.drop_late(&over, follower);
+        while let Some((mut batch, _)) = self.next.pop_front_if(|(_, until)| *until <= now) {
+            follower.give_up_batch(&mut batch);
+        }
+    }
+
+    /// Gives up what `waiting` has given up: the batches of these numbers.
+    fn drop_late(&mut self, over: &[u64], follower: &mut Follower) {
+        if !over.is_empty() {
+            let late = |unit: &&Unit| over.binary_search(&unit.number).is_ok();
+            let late = self.units.iter().filter(late);
+            let commands = late.flat_map(|unit| unit.commands.iter().copied());
+            follower.give_up_late(commands);
+            self.units
+                .retain(|unit| over.binary_search(&unit.number).is_err());
+            tracing::warn!(
+                batches = over.len(),
+                "no leader has decided commands in time: their clients get error 115"
+            );
+        }
     }
 
     /// Names the batches that had no room.
     pub(super) fn go_on(&mut self, follower: &mut Follower) {
-        while let Some(mut batch) = self.next.pop_front() {
-            if self.waiting.room() < 4 * PIECE || !follower.forward(&mut batch) {
-                self.next.push_front(batch);
+        while let Some((mut batch, until)) = self.next.pop_front() {
+            if self.waiting.room() < ROOM || !follower.forward(&mut batch) {
+                self.next.push_front((batch, until));
                 return;
             }
-            self.enter(&batch);
+            self.enter(&batch, until, follower);
         }
     }
 
     /// Adds a batch whose commands have names.
-    fn enter(&mut self, batch: &CommandBatch) {
+    fn enter(&mut self, batch: &CommandBatch, until: Duration, follower: &mut Follower) {
         let mut bytes = Vec::with_capacity(batch.bodies.len() + 64 * batch.commands.len());
         batch.carry(&mut bytes);
         let bytes = Bytes::from(bytes);
-        let Ok(number) = self.waiting.add(bytes.clone()) else {
-            tracing::warn!(
-                "a batch of commands has no room on its way to the leader: its clients get no answers"
-            );
-            return;
-        };
         let commands = { batch.commands.iter() }.filter_map(|command| match command.reply_to {
             ReplyTo::Remote(name) => Some(name.number()),
             ReplyTo::Conn(_) | ReplyTo::Call(_) => None,
         });
-        self.units.push_back(Unit {
-            number,
-            bytes,
-            commands: commands.collect(),
-        });
+        match self.waiting.add(bytes.clone(), until) {
+            Ok(number) => self.units.push_back(Unit {
+                number,
+                until,
+                bytes,
+                commands: commands.collect(),
+            }),
+            Err(error) => {
+                tracing::error!(%error, "commands cannot go to the leader: their clients get error 115");
+                follower.give_up_late(commands);
+            }
+        }
     }
 
     /// Forgets the batches whose commands are all answered.
@@ -129,8 +178,10 @@ impl Units {
     }
 
     /// Begins an epoch: what is not answered goes again, without the commands that are.
-    pub(super) fn begin(&mut self, epoch: u64, follower: &Follower) {
+    pub(super) fn begin(&mut self, epoch: u64, follower: &mut Follower, now: Duration) {
         self.settle(follower);
+        let over = self.waiting.begin(epoch, now);
+        self.drop_late(&over, follower);
         for unit in std::mem::take(&mut self.units) {
             self.waiting.answered(unit.number);
             let is_whole = unit.commands.iter().all(|it| follower.is_waiting(*it));
@@ -143,9 +194,8 @@ impl Units {
                     ReplyTo::Conn(_) | ReplyTo::Call(_) => true,
                 });
             }
-            self.enter(&batch);
+            self.enter(&batch, unit.until, follower);
         }
-        self.waiting.begin(epoch);
     }
 
     /// Takes everything back, for the sequencer of this node: in the order in which it came.
@@ -158,19 +208,28 @@ impl Units {
                 all.push_back(batch);
             }
         }
-        all.extend(std::mem::take(&mut self.next));
+        all.extend(
+            std::mem::take(&mut self.next)
+                .into_iter()
+                .map(|(batch, _)| batch),
+        );
         all
     }
 
     /// Gives everything up: nobody will answer it.
     pub(super) fn give_up(&mut self, follower: &mut Follower) {
-        for mut batch in std::mem::take(&mut self.next) {
-            let _ = follower.forward(&mut batch);
+        for (mut batch, _) in std::mem::take(&mut self.next) {
+            follower.give_up_batch(&mut batch);
         }
         for unit in std::mem::take(&mut self.units) {
             self.waiting.answered(unit.number);
         }
         follower.give_up();
+    }
+
+    /// Notes the number of a heartbeat with which the leader of an epoch says that it leads.
+    pub(super) fn heard(&mut self, epoch: u64, beat: u64) {
+        self.waiting.heard(epoch, beat);
     }
 
     /// Notes that the leader of an epoch has the batches up to a number.
@@ -183,7 +242,7 @@ impl Units {
         self.waiting.poll(MESSAGE, now)
     }
 
-    /// Returns when [`poll`](Self::poll) has something again.
+    /// Returns when [`poll`](Self::poll) or [`expire`](Self::expire) has something again.
     pub(super) fn wake(&self) -> Option<Duration> {
         self.waiting.wake()
     }
@@ -191,18 +250,25 @@ impl Units {
 
 /// Cuts a long batch into pieces, each in order.
 fn cut(batch: Box<CommandBatch>) -> VecDeque<Box<CommandBatch>> {
-    if batch.bodies.len() <= PIECE && batch.commands.len() <= PIECE_COMMANDS {
+    if batch.bodies.len() <= PIECE
+        && batch.commands.len() <= PIECE_COMMANDS
+        && batch.positions.len() <= PIECE_POSITIONS
+    {
         return VecDeque::from([batch]);
     }
     let CommandBatch {
         commands,
         bodies,
-        positions,
+        mut positions,
         ..
     } = *batch;
-    let mut piece = Box::<CommandBatch>::default();
-    piece.positions = positions;
     let mut pieces = VecDeque::new();
+    let mut piece = Box::<CommandBatch>::default();
+    while positions.len() > PIECE_POSITIONS {
+        piece.positions = positions.split_off(positions.len() - PIECE_POSITIONS);
+        pieces.push_back(std::mem::take(&mut piece));
+    }
+    piece.positions = positions;
     for command in commands {
         let body = &bodies[command.body.clone()];
         let is_full =
@@ -270,6 +336,26 @@ mod tests {
             }
         }
         assert_eq!(found, lens);
+    }
+
+    #[test]
+    fn many_positions_are_cut_too() {
+        let mut batch = Box::<CommandBatch>::default();
+        let all = (0..2 * PIECE_POSITIONS as u128 + 7).map(|key| (TimelineId(key), Position(1)));
+        batch.positions.extend(all.clone());
+        push(&mut batch, 1);
+        let pieces = cut(batch);
+        let mut found = Vec::new();
+        for piece in &pieces {
+            let mut bytes = Vec::new();
+            piece.carry(&mut bytes);
+            assert!(bytes.len() < MAX_COMMAND && piece.positions.len() <= PIECE_POSITIONS);
+            found.extend(piece.positions.iter().copied());
+        }
+        found.sort_unstable();
+        assert!(found.into_iter().eq(all));
+        let commands: usize = pieces.iter().map(|piece| piece.commands.len()).sum();
+        assert_eq!((pieces.len(), commands), (3, 1));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use trunkline_cluster::chain::{Chain, Mark, Step};
 use trunkline_cluster::envelope::{
     Answers, Batch, Beat, Command, Draft, Epoch, Genesis, Hash, Head, Link, LogId, MAX_GROUP,
-    Malformed, Message, Part, Receipt, Received, Record, Sender, Standing, TooLong, VERSION,
+    Malformed, Message, Part, Receipt, Received, Record, Rider, Sender, Standing, Telling, TooLong,
+    VERSION,
 };
 use trunkline_cluster::{BadName, Incarnation, NodeName};
 
@@ -101,6 +102,14 @@ fn records() -> impl Strategy<Value = Record> {
     ]
 }
 
+fn riders() -> impl Strategy<Value = Rider> {
+    (any::<u64>(), any::<u64>(), pieces()).prop_map(|(to, number, bytes)| Rider {
+        to,
+        number,
+        bytes,
+    })
+}
+
 fn messages() -> impl Strategy<Value = Received> {
     let standings = prop_oneof![
         Just(Standing::Follows),
@@ -116,12 +125,13 @@ fn messages() -> impl Strategy<Value = Received> {
             index,
             standing
         })),
-        (any::<u64>(), commands).prop_map(|(number, commands)| {
+        (numbers(), commands).prop_map(|((number, beat), commands)| {
             let commands = commands
                 .into_iter()
                 .map(|(number, bytes)| Command { number, bytes });
             Message::Batch(Batch {
                 number,
+                beat,
                 commands: commands.collect(),
             })
         }),
@@ -161,6 +171,30 @@ proptest! {
     #[test]
     fn messages_are_read_as_they_were_written(message in messages()) {
         prop_assert_eq!(Received::read(&message.write()), Ok(message));
+    }
+
+    #[test]
+    fn a_node_takes_no_message_of_another_log(message in messages(), other in any::<u64>()) {
+        let (written, own) = (message.write(), message.from.log);
+        prop_assert_eq!(Received::read_for(own, &written), Ok(message));
+        if LogId(other) != own {
+            let read = Received::read_for(LogId(other), &written);
+            prop_assert_eq!(read, Err(Malformed::OtherLog(own)));
+        }
+    }
+
+    #[test]
+    fn what_a_group_tells_is_read_as_it_was_written(
+        riders in vec(riders(), 0..5), own in pieces(), cut in any::<usize>(),
+    ) {
+        let told = Bytes::from(Telling::write(&riders, &own));
+        let read = Telling::read(&told).expect("what a group tells");
+        prop_assert_eq!((&read.riders, &read.own), (&riders, &own));
+        // What is read of a piece is written as that piece.
+        let piece = told.slice(..cut % (told.len() + 1));
+        if let Ok(read) = Telling::read(&piece) {
+            prop_assert_eq!(Telling::write(&read.riders, &read.own), &piece[..]);
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use trunkline_cluster::Incarnation;
 use trunkline_cluster::envelope::{Answers, Batch};
 use trunkline_cluster::forward::{
-    Full, GivenUp, Held, Lane, MAX_INCARNATIONS, RESEND, Taking, Verdict, WINDOW, Waiting,
+    FRESH, Held, Lane, MAX_ANSWERS, MAX_ANSWERS_OF_NODE, MAX_COMMAND, MAX_INCARNATIONS, NoRoom,
+    NotAdded, RESEND, Taking, Verdict, WINDOW, Waiting,
 };
 
 use crate::made::life;
@@ -18,10 +20,37 @@ fn command(len: usize) -> Bytes {
     vec![1; len].into()
 }
 
+/// Adds a command that waits for long.
+fn add(waiting: &mut Waiting, len: usize) -> Result<u64, NotAdded> {
+    waiting.add(command(len), ms(1_000_000))
+}
+
+/// Begins an epoch whose leader is heard at once.
+fn begin(waiting: &mut Waiting, epoch: u64) {
+    assert!(waiting.begin(epoch, ms(0)).is_empty());
+    waiting.heard(epoch, 1);
+}
+
+/// Judges a batch that has just been sent.
+fn judge(taking: &mut Taking, epoch: u64, from: Incarnation, number: u64) -> Verdict {
+    let batch = Batch {
+        number,
+        beat: 1,
+        commands: Vec::new(),
+    };
+    taking.judge(epoch, from, &batch, Some(ms(1)))
+}
+
 /// Returns all batches to send now: the number of each, and those of its commands.
 fn batches(waiting: &mut Waiting, most: usize, now: Duration) -> Vec<(u64, Vec<u64>)> {
     let mut all = Vec::new();
-    while let Some((_, Batch { number, commands })) = waiting.poll(most, now) {
+    while let Some((
+        _,
+        Batch {
+            number, commands, ..
+        },
+    )) = waiting.poll(most, now)
+    {
         let numbers = commands.into_iter().map(|command| command.number);
         all.push((number, numbers.collect()));
     }
@@ -55,11 +84,20 @@ fn lanes_send_again_what_is_not_confirmed() {
     lane.confirm(u64::MAX);
     lane.confirm(1);
     lane.confirm(1);
-    assert_eq!(take(&mut lane, RESEND), [(2, "two"), (3, "three")]);
+    // Only the first one goes again, until it is confirmed: then all others do.
+    assert_eq!(take(&mut lane, RESEND), [(2, "two")]);
     assert_eq!(lane.push("four"), Ok(4));
-    assert_eq!(take(&mut lane, RESEND), [(4, "four")]);
+    assert_eq!(take(&mut lane, RESEND), []);
+    assert_eq!(lane.wake(), Some(2 * RESEND));
+    assert_eq!(take(&mut lane, 2 * RESEND), [(2, "two")]);
+    lane.confirm(2);
+    assert_eq!(lane.wake(), Some(ms(0)));
+    let others = [(3, "three"), (4, "four")];
+    assert_eq!(take(&mut lane, 2 * RESEND), others);
+    assert_eq!(lane.last(), Some(4));
     lane.confirm(4);
     assert_eq!(lane.poll(ms(9000)), None);
+    assert_eq!(lane.last(), None);
     assert_eq!(lane.wake(), None);
     for _ in 0..WINDOW {
         lane.push("more").expect("room");
@@ -72,11 +110,15 @@ fn lanes_send_again_what_is_not_confirmed() {
 fn commands_wait_for_an_epoch_and_go_in_batches() {
     let mut waiting = Waiting::new(100, 1000);
     for number in 1..=7 {
-        assert_eq!(waiting.add(command(30)), Ok(number));
+        assert_eq!(add(&mut waiting, 30), Ok(number));
     }
     assert_eq!(batches(&mut waiting, 100, ms(0)), []);
-    assert_eq!(waiting.wake(), None);
-    waiting.begin(3);
+    assert_eq!(
+        waiting.wake(),
+        Some(ms(1_000_000)),
+        "they are given up then"
+    );
+    begin(&mut waiting, 3);
     assert_eq!(waiting.wake(), Some(ms(0)));
     let sent = batches(&mut waiting, 100, ms(0));
     assert_eq!(
@@ -90,8 +132,8 @@ fn commands_wait_for_an_epoch_and_go_in_batches() {
     );
     assert_eq!(waiting.wake(), Some(RESEND));
     // A command that is longer than a batch goes alone.
-    waiting.add(command(500)).expect("room");
-    waiting.add(command(1)).expect("room");
+    add(&mut waiting, 500).expect("room");
+    add(&mut waiting, 1).expect("room");
     assert_eq!(
         batches(&mut waiting, 100, ms(10)),
         [(5, vec![8]), (6, vec![9])]
@@ -100,24 +142,33 @@ fn commands_wait_for_an_epoch_and_go_in_batches() {
     waiting.confirm(3, 2);
     waiting.confirm(2, 6);
     assert!(waiting.answered(5));
-    let again = [(3, vec![6]), (4, vec![7]), (5, vec![8]), (6, vec![9])];
-    assert_eq!(batches(&mut waiting, 100, RESEND), again);
+    let now = ms(10) + RESEND;
+    assert_eq!(batches(&mut waiting, 100, now), [(3, vec![6])]);
+    waiting.confirm(3, 3);
+    let again = [(4, vec![7]), (5, vec![8]), (6, vec![9])];
+    assert_eq!(batches(&mut waiting, 100, now), again);
 }
 
 #[test]
 fn what_waits_is_bounded() {
     let mut waiting = Waiting::new(3, 100);
     assert_eq!(waiting.room(), 100);
-    assert_eq!(waiting.add(command(101)), Err(Full));
+    assert_eq!(add(&mut waiting, 101), Err(NotAdded::Full));
     for len in [60, 40] {
-        waiting.add(command(len)).expect("room");
+        add(&mut waiting, len).expect("room");
     }
-    assert_eq!((waiting.room(), waiting.add(command(1))), (0, Err(Full)));
+    assert_eq!(
+        (waiting.room(), add(&mut waiting, 1)),
+        (0, Err(NotAdded::Full))
+    );
     // The first one holds the place of those behind it.
     assert!(waiting.answered(2));
     assert_eq!(waiting.room(), 40);
-    waiting.add(command(1)).expect("room");
-    assert_eq!((waiting.room(), waiting.add(command(0))), (0, Err(Full)));
+    add(&mut waiting, 1).expect("room");
+    assert_eq!(
+        (waiting.room(), add(&mut waiting, 0)),
+        (0, Err(NotAdded::Full))
+    );
     assert_eq!(waiting.len(), 2);
     assert!(waiting.answered(1));
     assert_eq!(waiting.room(), 99);
@@ -129,7 +180,7 @@ fn what_waits_is_bounded() {
 fn a_command_is_answered_once() {
     let mut waiting = Waiting::new(100, 1000);
     for _ in 0..3 {
-        waiting.add(command(1)).expect("room");
+        add(&mut waiting, 1).expect("room");
     }
     for number in [2, 1, 3] {
         assert!(waiting.answered(number));
@@ -138,29 +189,30 @@ fn a_command_is_answered_once() {
     for never in [0, 4, u64::MAX] {
         assert!(!waiting.answered(never));
     }
-    assert_eq!(waiting.add(command(1)), Ok(4));
+    assert_eq!(waiting.wake(), None, "nothing is left to be given up");
+    assert_eq!(add(&mut waiting, 1), Ok(4));
 }
 
 #[test]
 fn an_epoch_sends_again_what_is_not_answered() {
     let mut waiting = Waiting::new(100, 1000);
-    waiting.begin(1);
+    begin(&mut waiting, 1);
     for _ in 0..5 {
-        waiting.add(command(1)).expect("room");
+        add(&mut waiting, 1).expect("room");
     }
     assert_eq!(batches(&mut waiting, 100, ms(0)).len(), 1);
     // The leader has them, and a group answers two.
     waiting.confirm(1, 1);
     assert_eq!(batches(&mut waiting, 100, ms(5000)), []);
     assert!(waiting.answered(1) && waiting.answered(4));
-    waiting.begin(2);
+    begin(&mut waiting, 2);
     assert_eq!(
         batches(&mut waiting, 20, ms(5000)),
         [(1, vec![2]), (2, vec![3]), (3, vec![5])]
     );
     // A receipt of the epoch before says nothing of this one.
     waiting.confirm(1, 3);
-    assert_eq!(batches(&mut waiting, 20, ms(5000) + RESEND).len(), 3);
+    assert_eq!(batches(&mut waiting, 20, ms(5000) + RESEND).len(), 1);
     waiting.confirm(2, 3);
     assert_eq!(batches(&mut waiting, 20, ms(9000)), []);
 }
@@ -169,14 +221,14 @@ fn an_epoch_sends_again_what_is_not_answered() {
 fn a_command_that_is_given_up_before_it_was_sent_is_not_sent() {
     let mut waiting = Waiting::new(100, 1000);
     for _ in 0..3 {
-        waiting.add(command(1)).expect("room");
+        add(&mut waiting, 1).expect("room");
     }
     assert!(waiting.answered(1) && waiting.answered(3));
-    waiting.begin(1);
+    begin(&mut waiting, 1);
     assert_eq!(batches(&mut waiting, 100, ms(0)), [(1, vec![2])]);
     assert!(waiting.answered(2));
     assert_eq!(batches(&mut waiting, 100, ms(0)), []);
-    waiting.add(command(1)).expect("room");
+    add(&mut waiting, 1).expect("room");
     assert_eq!(batches(&mut waiting, 100, ms(0)), [(2, vec![4])]);
 }
 
@@ -186,7 +238,7 @@ fn a_leader_takes_each_batch_once_and_in_order() {
     let (a, b) = (life("a", 1), life("b", 1));
     let check = |taking: &mut Taking, (epoch, from, number), wanted| {
         assert_eq!(
-            taking.judge(epoch, from, number),
+            judge(taking, epoch, from, number),
             wanted,
             "{epoch} {from} {number}"
         );
@@ -211,7 +263,7 @@ fn a_leader_takes_each_batch_once_and_in_order() {
             taking.taken(second),
             taking.taken(life("c", 1))
         ),
-        (3, 1, 0)
+        ((5, 3), (5, 1), (5, 0))
     );
     for number in 0..MAX_INCARNATIONS as u64 - 3 {
         check(&mut taking, (5, life("c", number), 1), Verdict::Take);
@@ -221,49 +273,186 @@ fn a_leader_takes_each_batch_once_and_in_order() {
 }
 
 #[test]
-fn a_node_that_does_not_confirm_answers_is_not_served() {
+fn a_batch_that_may_be_old_is_not_taken() {
     let mut taking = Taking::new(5);
-    let (a, b) = (life("a", 1), life("b", 1));
-    assert_eq!(taking.answer(a, 0, command(1)), Err(GivenUp));
+    let from = life("a", 1);
+    let batch = Batch {
+        number: 1,
+        beat: 7,
+        commands: Vec::new(),
+    };
+    for age in [None, Some(FRESH), Some(ms(9000))] {
+        let verdict = taking.judge(5, from, &batch, age);
+        assert_eq!(verdict, Verdict::Ignore, "{age:?}");
+    }
+    let age = Some(FRESH - ms(1));
+    assert_eq!(taking.judge(5, from, &batch, age), Verdict::Take);
+    // The receipt goes again, however old the batch is.
+    assert_eq!(taking.judge(5, from, &batch, None), Verdict::Known);
+}
+
+#[test]
+fn a_command_that_nobody_answers_is_given_up() {
+    let mut waiting = Waiting::new(100, 1000);
+    for until in [2700, 2900, 2800] {
+        waiting.add(command(1), ms(until)).expect("room");
+    }
+    assert_eq!(waiting.wake(), Some(ms(2700)));
+    begin(&mut waiting, 1);
+    waiting.heard(1, 9);
+    // Heartbeats of another epoch, and those that come late, say nothing new.
+    waiting.heard(2, 70);
+    waiting.heard(1, 3);
+    let (_, batch) = waiting.poll(100, ms(1450)).expect("a batch");
+    assert_eq!((batch.beat, batch.commands.len()), (9, 3));
+    // It goes again without the commands that could come too late.
+    let again = ms(1450) + RESEND;
+    assert_eq!(batches(&mut waiting, 100, again), [(1, vec![2, 3])]);
+    assert!(waiting.expire(ms(2699)).is_empty());
+    assert_eq!(waiting.expire(ms(2700)), [1]);
+    assert_eq!(waiting.wake(), Some(ms(2800)).min(Some(again + RESEND)));
+    assert_eq!(waiting.expire(ms(5000)), [2, 3]);
+    assert!(waiting.is_empty() && waiting.expire(ms(9000)).is_empty());
+    assert_eq!(batches(&mut waiting, 100, ms(5000)), [(1, vec![])]);
+}
+
+#[test]
+fn a_command_that_later_ones_overtook_goes_to_no_later_leader() {
+    let mut waiting = Waiting::new(100, 1000);
+    for until in [2000, 4000] {
+        waiting.add(command(1), ms(until)).expect("room");
+    }
+    begin(&mut waiting, 1);
+    let now = ms(1000);
+    assert_eq!(batches(&mut waiting, 100, now), [(1, vec![2])]);
+    // The later one is answered: the first one must not be decided behind it.
+    assert!(waiting.answered(2));
+    assert_eq!(waiting.begin(2, now), [1]);
+    waiting.heard(2, 1);
+    assert_eq!(batches(&mut waiting, 100, now), []);
+}
+
+#[test]
+fn nothing_goes_to_a_leader_that_was_not_heard() {
+    let mut waiting = Waiting::new(100, 1000);
+    add(&mut waiting, 1).expect("room");
+    begin(&mut waiting, 1);
+    assert_eq!(batches(&mut waiting, 100, ms(0)).len(), 1);
+    assert!(waiting.begin(2, ms(0)).is_empty());
+    assert_eq!(batches(&mut waiting, 100, ms(0)), []);
+    assert_eq!(waiting.wake(), Some(ms(1_000_000)), "it is given up then");
+    waiting.heard(2, 1);
+    assert_eq!(waiting.wake(), Some(ms(0)));
+    assert_eq!(batches(&mut waiting, 100, ms(0)).len(), 1);
+}
+
+#[test]
+fn a_command_that_no_message_can_carry_is_refused() {
+    let mut waiting = Waiting::new(100, 1 << 24);
+    let too_long = add(&mut waiting, MAX_COMMAND + 1);
+    assert_eq!(too_long, Err(NotAdded::TooLong));
+    assert_eq!(add(&mut waiting, MAX_COMMAND), Ok(1));
+}
+
+#[test]
+fn answers_without_room_go_with_the_next_group() {
+    let mut taking = Taking::new(5);
+    let (a, b) = (life("a", 1), life("b", 2));
+    let one = |node| [(node, command(1))];
+    assert_eq!(taking.answer(0, &one(a)), Err(NoRoom), "it asked nothing");
     for node in [a, b] {
-        assert_eq!(taking.judge(5, node, 1), Verdict::Take);
+        assert_eq!(judge(&mut taking, 5, node, 1), Verdict::Take);
     }
     for after in 0..WINDOW as u64 {
-        assert_eq!(taking.answer(a, after, command(1)), Ok(()));
+        assert_eq!(taking.answer(after, &one(a)), Ok(()));
     }
-    assert_eq!(taking.judge(5, a, 2), Verdict::Ignore);
-    assert_eq!(taking.judge(5, b, 2), Verdict::Take);
-    taking.confirm(4, a, 5);
-    assert_eq!(taking.judge(5, a, 2), Verdict::Ignore);
-    taking.confirm(5, a, 1);
-    assert_eq!(taking.judge(5, a, 2), Verdict::Take);
-    // It is given up when answers to what was taken find no room.
-    assert_eq!(taking.answer(a, 99, command(1)), Ok(()));
-    assert_eq!(taking.answer(a, 99, command(1)), Err(GivenUp));
-    assert_eq!(taking.poll(ms(0)), None);
-    assert_eq!(taking.judge(5, a, 2), Verdict::Known);
-    assert_eq!(taking.judge(5, a, 3), Verdict::Renew);
-    // A node whose heartbeats ended, and which comes back.
-    assert!(taking.is_given_up(a) && !taking.is_given_up(b) && !taking.is_given_up(life("c", 1)));
-    taking.give_up(b);
-    assert!(taking.is_given_up(b));
-    assert_eq!(taking.answer(b, 99, command(1)), Err(GivenUp));
-    assert_eq!(taking.judge(5, b, 3), Verdict::Renew);
+    // All or nothing.
+    let both = [(b, command(1)), (a, command(1))];
+    assert_eq!(taking.answer(99, &both), Err(NoRoom));
+    assert_eq!(taking.riders(Some(&[b])), (Vec::new(), Vec::new()));
+    assert_eq!(taking.answer(99, &one(b)), Ok(()));
+    let (riders, last) = taking.riders(Some(&[a]));
+    let numbers: Vec<_> = riders.iter().map(|it| (it.to, it.number)).collect();
+    let expected: Vec<_> = (1..=WINDOW as u64).map(|number| (1, number)).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(last, [(a, WINDOW as u64)]);
+    assert_eq!(taking.riders(None).0.len(), WINDOW + 1);
+    // Receipts of another epoch say nothing.
+    taking.confirm(4, a, 64);
+    assert_eq!(taking.answer(99, &one(a)), Err(NoRoom));
+    // The group counts.
+    taking.confirm(5, a, 64);
+    assert_eq!(taking.answer(99, &one(a)), Ok(()));
+    assert_eq!(taking.riders(Some(&[a])).1, [(a, 65)]);
+}
+
+#[test]
+fn answers_that_wait_are_bounded() {
+    let mut taking = Taking::new(5);
+    let half = MAX_ANSWERS_OF_NODE / 2 - 64;
+    let nodes = MAX_ANSWERS / MAX_ANSWERS_OF_NODE;
+    let lives: Vec<_> = (0..=nodes as u64).map(|number| life("a", number)).collect();
+    for node in &lives {
+        judge(&mut taking, 5, *node, 1);
+    }
+    let answer =
+        |taking: &mut Taking, node: Incarnation, len| taking.answer(7, &[(node, command(len))]);
+    for node in &lives[..nodes] {
+        assert_eq!(answer(&mut taking, *node, half), Ok(()));
+        assert_eq!(answer(&mut taking, *node, half), Ok(()));
+        assert_eq!(answer(&mut taking, *node, 0), Err(NoRoom));
+    }
+    assert_eq!(answer(&mut taking, lives[nodes], 0), Err(NoRoom));
+    taking.confirm(5, lives[0], 1);
+    assert_eq!(answer(&mut taking, lives[nodes], half), Ok(()));
+    assert_eq!(answer(&mut taking, lives[0], 0), Err(NoRoom));
+}
+
+#[test]
+fn answers_that_travelled_in_a_group_are_not_handed_out_twice() {
+    let mut taking = Taking::new(5);
+    let node = life("b", 9);
+    judge(&mut taking, 5, node, 1);
+    for byte in [b"x", b"y", b"z"] {
+        let answers = [(node, Bytes::from_static(byte))];
+        taking.answer(7, &answers).expect("room");
+    }
+    let mut sent = Vec::new();
+    while let Some((5, _, answers)) = taking.poll(ms(0)) {
+        sent.push(answers);
+    }
+    let mut held = Held::default();
+    assert!(held.begin(5, 0).is_empty());
+    held.add(5, &sent[0]);
+    assert!(held.poll(7).is_some());
+    // The second one came and waits for its group, the third one did not come.
+    held.add(5, &sent[1]);
+    let (riders, _) = taking.riders(Some(&[node]));
+    let new: Vec<_> = riders.iter().map(|it| held.rides(it.number)).collect();
+    assert_eq!(new, [false, true, true]);
+    assert_eq!(held.poll(99), None);
+    assert_eq!(held.add(5, &sent[2]), Some(3), "known");
+    assert!(held.rides(0) && held.rides(0), "without a number");
+    let later = Answers {
+        number: 4,
+        ..sent[0].clone()
+    };
+    held.add(5, &later);
+    assert!(held.poll(7).is_some());
 }
 
 #[test]
 fn answers_hold_after_their_group_and_in_their_epoch() {
     let mut taking = Taking::new(5);
     let node = life("b", 9);
-    taking.judge(5, node, 1);
+    judge(&mut taking, 5, node, 1);
     for (after, byte) in [(7, b"x"), (7, b"y"), (9, b"z")] {
-        taking
-            .answer(node, after, Bytes::from_static(byte))
-            .expect("room");
+        let answers = [(node, Bytes::from_static(byte))];
+        taking.answer(after, &answers).expect("room");
     }
     let mut sent = Vec::new();
-    while let Some((to, answers)) = taking.poll(ms(0)) {
-        assert_eq!((to, answers.to), (node, 9));
+    while let Some((epoch, to, answers)) = taking.poll(ms(0)) {
+        assert_eq!((epoch, to, answers.to), (5, node, 9));
         sent.push(answers);
     }
     assert_eq!(taking.wake(), Some(RESEND));
@@ -271,7 +460,7 @@ fn answers_hold_after_their_group_and_in_their_epoch() {
     // The node has not taken the epoch's record yet.
     assert_eq!(held.add(5, &sent[0]), None);
     assert_eq!(held.poll(99), None);
-    held.begin(5);
+    assert!(held.begin(5, 99).is_empty());
     held.add(5, &sent[1]);
     assert_eq!(held.poll(99), None, "the first one is missing");
     for answers in [&sent[0], &sent[0], &sent[2], &sent[1], &sent[2]] {
@@ -293,15 +482,16 @@ fn answers_hold_after_their_group_and_in_their_epoch() {
     assert_eq!(held.add(5, &sent[0]), Some(2));
     assert_eq!(take(&mut held, 9), Some((3, b'z')));
     assert_eq!(take(&mut held, 9), None);
-    // What waits for a group of an epoch that ended never holds.
-    held.add(
-        5,
-        &Answers {
-            number: 4,
+    // What waits for a group of an epoch that ended never holds. What holds and was not handed out is.
+    for (number, after) in [(4, 8), (5, 11)] {
+        let answers = Answers {
+            number,
+            after,
             ..sent[0].clone()
-        },
-    );
-    held.begin(6);
+        };
+        held.add(5, &answers);
+    }
+    assert_eq!(held.begin(6, 10), [Bytes::from_static(b"x")]);
     assert_eq!(take(&mut held, 99), None);
     assert_eq!(held.add(6, &sent[0]), None);
     assert_eq!(take(&mut held, 7), Some((1, b'x')));

@@ -21,7 +21,9 @@ fn play(seeds: std::ops::Range<u64>) -> Tally {
         sum.answered += tally.answered;
         sum.refused += tally.refused;
         sum.restarts += tally.restarts;
-        sum.renewed += tally.renewed;
+        sum.rode += tally.rode;
+        sum.crowded += tally.crowded;
+        sum.given_up += tally.given_up;
         sum.again += tally.again;
         sum.proved += tally.proved;
         sum.stops += tally.stops;
@@ -41,12 +43,12 @@ fn play(seeds: std::ops::Range<u64>) -> Tally {
         let rare = [
             sum.skipped,
             sum.restarts,
-            sum.renewed,
+            sum.given_up,
             sum.proved,
             sum.stops,
         ];
         assert!(
-            rare.into_iter().min() > Some(150) && sum.late > 20,
+            rare.into_iter().min() > Some(150) && sum.late > 20 && sum.rode > 40,
             "{sum:?}"
         );
     }

@@ -396,6 +396,30 @@ fn the_refusal_of_a_late_attempt_ends_no_epoch() {
 }
 
 #[test]
+fn the_age_of_a_heartbeat_is_that_of_the_own_clock() {
+    let mut lease = leader(ms(0));
+    let mut sent = Vec::new();
+    for now in (0..30_000).step_by(150) {
+        for beat in poll(&mut lease, ms(now)).beats {
+            lease.heard(me(), 5, &beat, ms(now));
+            sent.push((beat.number, now));
+        }
+    }
+    let now = 29_900;
+    let remembered = sent.iter().filter(|(number, at)| {
+        let age = lease.age_of_beat(*number, ms(now));
+        assert!(age.is_none_or(|age| age == ms(now.saturating_sub(*at))));
+        age.is_some()
+    });
+    assert_eq!(remembered.count(), 128);
+    let (last, _) = sent[sent.len() - 1];
+    assert!(lease.age_of_beat(last, ms(now)).is_some());
+    for never in [0, last + 1, u64::MAX] {
+        assert_eq!(lease.age_of_beat(never, ms(now)), None);
+    }
+}
+
+#[test]
 fn an_epoch_is_not_renewed_at_once() {
     let mut lease = leader(ms(0));
     assert_eq!(pass(&mut lease, ms(0), ms(980), true), None);

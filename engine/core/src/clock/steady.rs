@@ -104,10 +104,13 @@ impl Steady {
         leap
     }
 
-    /// Lets the steady time go on from `least`, unless it is later.
-    pub(crate) fn reach(&mut self, least: Duration) {
-        if self.steady.now() < least {
-            self.steady = Follower::new(least, Ahead::Hurry(HURRY), Back::Wait);
+    /// Lets the steady time go on from `steady` and the wire time from `wire`, unless they are later.
+    pub(crate) fn reach(&mut self, steady: Duration, wire: Duration) {
+        if self.steady.now() < steady {
+            self.steady = Follower::new(steady, Ahead::Hurry(HURRY), Back::Wait);
+        }
+        if self.wire.now() < wire {
+            self.wire = Follower::new(wire, Ahead::Step, Back::StepBeyond(BACK));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::exchange::{Action, CommandBatch, Outcome, Remote, ReplyTo};
+use crate::exchange::{Action, Command, CommandBatch, Outcome, Remote, ReplyTo};
 use crate::told::Device;
 
 /// The maximum number of commands that wait for their answers. The leader keeps as many acknowledgements as a fourth
@@ -39,6 +39,20 @@ pub(super) struct Waits {
 }
 
 impl Waits {
+    /// Returns the receiver of the answer to a command, whose name takes its place.
+    fn named(command: &mut Command, name: ReplyTo) -> Self {
+        Self {
+            reply_to: std::mem::replace(&mut command.reply_to, name),
+            read_at: std::mem::take(&mut command.read_at),
+            is_ack: matches!(command.action, Action::Ack { .. }),
+        }
+    }
+
+    /// Takes the receiver of the answer to a command that goes nowhere.
+    pub(super) fn of(command: &mut Command) -> Self {
+        Self::named(command, ReplyTo::Remote(Remote::new(Remote::OWN, 0)))
+    }
+
     /// Returns an outcome as the receiver takes it, and the time that goes with it.
     pub(super) fn taking(&self, outcome: Outcome) -> (Outcome, u32) {
         match self.is_ack {
@@ -84,12 +98,7 @@ impl Forwarded {
             let number = self.next;
             self.next = (number + 1) % Remote::NUMBERS;
             let name = ReplyTo::Remote(Remote::new(Remote::OWN, number));
-            let waits = Waits {
-                reply_to: std::mem::replace(&mut command.reply_to, name),
-                read_at: std::mem::take(&mut command.read_at),
-                is_ack: matches!(command.action, Action::Ack { .. }),
-            };
-            self.waiting.insert(number, waits);
+            self.waiting.insert(number, Waits::named(command, name));
         }
         true
     }
@@ -152,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::event::BodyNames;
-    use crate::exchange::{Action, Call, Command, Members};
+    use crate::exchange::{Action, Call, Members};
 
     /// Returns a batch of commands of calls that nobody waits for.
     fn batch(commands: usize) -> CommandBatch {

@@ -36,7 +36,7 @@ use trunkline_storage::{
 
 use crate::cost::Cost;
 use crate::event::LAST_SEEN;
-use crate::exchange::{CommandBatch, Commands, Failure, Outcome, Remote, ReplyTo};
+use crate::exchange::{Command, CommandBatch, Commands, Failure, Outcome, Remote, ReplyTo};
 use crate::ids::{Ids, UserId};
 use crate::sequencer::{HandedOver, Left, Outbox, Published};
 use crate::state::{self, LastSeen};
@@ -133,6 +133,12 @@ const UNKNOWN: Failure = (
     "the leader of the cluster changed: whether this was stored is not known; send it again with the same key",
 );
 
+/// The answer to a command that no message between nodes can carry.
+const TOO_LONG: Failure = (
+    ErrorCode::LimitExceeded,
+    "the command is longer than a node of a cluster can pass on: send less at a time",
+);
+
 /// A node that follows the log of another one. It is the only writer of its store.
 pub struct Follower {
     node: Incarnation,
@@ -187,8 +193,8 @@ impl Follower {
         let hub = self.left.hub();
         hub.next_forwarded
             .store(self.forwarded.next(), Ordering::Relaxed);
-        let steady = self.time.steady();
-        HandedOver::from_left((self.left, self.writer, self.store, self.outbox), steady)
+        let times = (self.time.steady(), self.time.wire());
+        HandedOver::from_left((self.left, self.writer, self.store, self.outbox), times)
     }
 
     /// Returns commands that the sequencer before did not decide, in batches, and the positions that wait; `None` when
@@ -233,7 +239,50 @@ impl Follower {
         for waits in self.forwarded.drain() {
             self.outbox.answer_unknown(waits);
         }
-        self.publish(&Arc::default(), 0);
+        self.publish(&Arc::default(), self.time.ahead());
+    }
+
+    /// Answers some of the forwarded commands with 115: nobody has decided them in time, and their outcome is not known.
+    /// Numbers without a command do nothing.
+    pub fn give_up_late(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            if let Some(waits) = self.forwarded.take(number) {
+                self.outbox.answer_unknown(waits);
+            }
+        }
+        self.publish(&Arc::default(), self.time.ahead());
+    }
+
+    /// Removes the commands from a batch whose bodies have more than `most` bytes, and answers them with 106: they are too
+    /// long for a message between nodes. Call it before [`forward`](Self::forward).
+    pub fn refuse_long(&mut self, batch: &mut CommandBatch, most: usize) {
+        self.fail_some(batch, TOO_LONG, |command| command.body.len() > most);
+    }
+
+    /// Removes all commands from a batch that was not forwarded, and answers them with 115.
+    pub fn give_up_batch(&mut self, batch: &mut CommandBatch) {
+        self.fail_some(batch, UNKNOWN, |_| true);
+    }
+
+    /// Removes some commands of this node from a batch, and answers them with an error.
+    fn fail_some(
+        &mut self,
+        batch: &mut CommandBatch,
+        failure: Failure,
+        is_one: impl Fn(&Command) -> bool,
+    ) {
+        if !batch.commands.iter().any(&is_one) {
+            return;
+        }
+        batch.commands.retain_mut(|command| {
+            let stays = !is_one(command);
+            if !stays && !matches!(command.reply_to, ReplyTo::Remote(_)) {
+                let waits = Waits::of(command);
+                self.outbox.answer_failed(waits, failure);
+            }
+            stays
+        });
+        self.publish(&Arc::default(), self.time.ahead());
     }
 
     /// Lets the time pass for the other threads and the store. Call it once a second while no commits come.
@@ -281,16 +330,38 @@ impl Follower {
             hub.blocks.sync(&self.store, &Ids(self.store.key()), change);
             hub.block_changed(change);
         }
-        if let Err(misfit) = self.hear(&heard, &batch, before) {
-            self.answer_rest(&heard);
+        self.tell(&heard, &batch, before)
+    }
+
+    /// Takes answers that the leader gave to commands of this node without a commit
+    /// ([`Told::write_answers`](crate::told::Told::write_answers)). They may be old: the time does not follow them.
+    ///
+    /// # Errors
+    /// As those of [`take`](Self::take).
+    pub fn take_answers(&mut self, told: &[u8]) -> Result<(), FollowError> {
+        let heard = Heard::read(told)?;
+        self.rosters.prepare(&self.store, &heard.groups)?;
+        let before = self.writer.next_position();
+        self.tell(&heard, &Arc::default(), before)
+    }
+
+    /// Tells all that a commit told. `before` is the position of the first record that the store did not have.
+    fn tell(
+        &mut self,
+        heard: &Heard<'_>,
+        batch: &Arc<Batch>,
+        before: Position,
+    ) -> Result<(), FollowError> {
+        if let Err(misfit) = self.hear(heard, batch, before) {
+            self.answer_rest(heard);
             self.outbox.fail(UNKNOWN);
             self.rosters.forget();
             // The head rises with the batch, so that sessions that begin now read its records.
-            self.publish(&batch, heard.ahead);
+            self.publish(batch, heard.ahead);
             return Err(misfit);
         }
         self.rosters.trim();
-        self.publish(&batch, heard.ahead);
+        self.publish(batch, heard.ahead);
         Ok(())
     }
 
@@ -479,7 +550,12 @@ impl Follower {
 impl Outbox {
     /// Answers a command with 115: what became of it is not known.
     fn answer_unknown(&mut self, waits: Waits) {
-        let failed = Outcome::Failed(UNKNOWN.0, UNKNOWN.1);
+        self.answer_failed(waits, UNKNOWN);
+    }
+
+    /// Answers a command with an error.
+    fn answer_failed(&mut self, waits: Waits, (code, text): Failure) {
+        let failed = Outcome::Failed(code, text);
         let (outcome, read_at) = waits.taking(failed);
         // Only connections and calls wait, and neither needs the user of a failed command.
         let decision = Decision::private(outcome);

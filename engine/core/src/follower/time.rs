@@ -91,9 +91,8 @@ impl LogTime {
     /// Tells the time to the other threads, and once a second to the store, which removes what has expired.
     pub(super) fn show(&mut self, clock: &Clock, writer: &mut Writer) {
         let steady = self.steady.as_millis() as u64;
-        let wire = steady.wrapping_add(self.ahead);
         clock.set_steady(Duration::from_millis(steady), self.passed);
-        clock.set(Duration::from_millis(wire), self.passed);
+        clock.set(self.wire(), self.passed);
         if self.is_due(steady) {
             writer.tick(steady);
         } else if !self.is_heard {
@@ -111,6 +110,17 @@ impl LogTime {
             self.ticked = steady;
         }
         is_due
+    }
+
+    /// Returns how far the wire time is ahead of the steady time, in milliseconds, modulo 2^64.
+    pub(super) const fn ahead(&self) -> u64 {
+        self.ahead
+    }
+
+    /// Returns the wire time.
+    pub(super) fn wire(&self) -> Duration {
+        let steady = self.steady.as_millis() as u64;
+        Duration::from_millis(steady.wrapping_add(self.ahead))
     }
 
     /// Returns the steady time.

@@ -33,8 +33,8 @@ pub struct HandedOver {
     /// The commands that were not decided, and the positions that wait for the store.
     waiting: Intake,
     passed: fn(&Clock) -> Duration,
-    /// The steady time of the log, if it is known. The clock of the machine may be behind it.
-    steady: Option<Duration>,
+    /// The steady time and the wire time of the log, if they are known. The clock of the machine may be behind them.
+    times: Option<(Duration, Duration)>,
 }
 
 /// What a sequencer has left besides its store and its outbox, which a follower uses.
@@ -70,25 +70,22 @@ impl HandedOver {
         Self {
             waiting: Intake::new(ids, Arc::clone(&parts.weights)),
             passed: Clock::passed,
-            steady: None,
+            times: None,
             parts,
         }
     }
 
     /// Returns whether there was no sequencer and no follower before: the clock of the hub is that of the machine.
     pub(crate) const fn is_first(&self) -> bool {
-        self.steady.is_none()
+        self.times.is_none()
     }
 
     /// Returns a sequencer that continues from the state in the store, and first decides the commands that waited.
     #[must_use]
     pub fn go_on(self) -> Sequencer {
-        let mut next = Sequencer::new(self.parts);
+        let mut next = Sequencer::begin(self.parts, self.times);
         next.intake = self.waiting;
         next.passed = self.passed;
-        if let Some(steady) = self.steady {
-            next.time.reach(steady);
-        }
         next
     }
 
@@ -116,10 +113,10 @@ impl HandedOver {
         (left, parts.writer, parts.store, outbox)
     }
 
-    /// Puts the parts of a follower together, which are as of the steady time `steady` of the log.
+    /// Puts the parts of a follower together, which are as of these times of the log: the steady time and the wire time.
     pub(crate) fn from_left(
         (left, writer, store, outbox): (Left, Writer, Reader, Outbox),
-        steady: Duration,
+        times: (Duration, Duration),
     ) -> Self {
         let (directory, mailboxes) = outbox.into_parts();
         Self {
@@ -137,7 +134,7 @@ impl HandedOver {
             },
             waiting: left.waiting,
             passed: left.passed,
-            steady: Some(steady),
+            times: Some(times),
         }
     }
 }
@@ -186,7 +183,8 @@ impl Sequencer {
         self.receipts.hurry();
         // The batch refuses each commit.
         self.commit_all();
-        let steady = Duration::from_millis(self.batch.moment().steady);
+        let moment = self.batch.moment();
+        let times = [moment.steady, moment.wire].map(Duration::from_millis);
         let (writer, log, store) = self.batch.into_parts();
         let (directory, mailboxes) = self.outbox.into_parts();
         let parts = SequencerParts {
@@ -205,7 +203,7 @@ impl Sequencer {
             parts,
             waiting: self.intake,
             passed: self.passed,
-            steady: Some(steady),
+            times: Some(times.into()),
         }))
     }
 }

@@ -149,6 +149,12 @@ pub struct Sequencer {
 impl Sequencer {
     /// Returns a sequencer that continues from the state in the store.
     pub fn new(parts: SequencerParts) -> Self {
+        Self::begin(parts, None)
+    }
+
+    /// Continues from the state in the store, and from the steady time and the wire time `least` if they are later than those of
+    /// store and clock.
+    fn begin(parts: SequencerParts, least: Option<(Duration, Duration)>) -> Self {
         let SequencerParts {
             writer,
             log,
@@ -172,7 +178,7 @@ impl Sequencer {
             others_wait: false,
             receipts_wait: false,
             expired_wait: false,
-            time: Time::start(batch.store(), batch.ids(), departures.clock()),
+            time: Time::start(batch.store(), batch.ids(), departures.clock(), least),
             recent: Recent::new(conversations, Groups::new(rules.group_cache), blocks),
             messages: Messages::new(&rules, Arc::clone(&metrics)),
             receipts: Receipts::new(&rules, Arc::clone(&metrics)),

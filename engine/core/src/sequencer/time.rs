@@ -28,8 +28,14 @@ pub(super) struct Time {
 }
 
 impl Time {
-    /// Continues from the time in the store, and sets the clock of the other threads.
-    pub(super) fn start(store: &Reader, ids: &Ids, clock: &Clock) -> Self {
+    /// Continues from the time in the store, or from the steady time and the wire time `least` if they are later, and sets the
+    /// clock of the other threads.
+    pub(super) fn start(
+        store: &Reader,
+        ids: &Ids,
+        clock: &Clock,
+        least: Option<(Duration, Duration)>,
+    ) -> Self {
         let look = clock.look();
         let mut time = Self {
             steady: Steady::start(look, None, 0),
@@ -39,6 +45,9 @@ impl Time {
             told: 0,
         };
         time.begin(store, look);
+        if let Some((steady, wire)) = least {
+            time.steady.reach(steady, wire);
+        }
         clock.set(time.wire(), look.passed);
         clock.set_steady(Duration::from_millis(time.steady.steady()), look.passed);
         time
@@ -93,11 +102,6 @@ impl Time {
                  and what expires follows it slowly; check the clock of this machine"
             );
         }
-    }
-
-    /// Goes on from `steady`, a time that records of other nodes have, unless the time is later.
-    pub(super) fn reach(&mut self, steady: Duration) {
-        self.steady.reach(steady);
     }
 
     /// Returns the wire time, which clients see.

@@ -42,25 +42,14 @@ impl Told<'_> {
     /// # Panics
     /// If a command comes from a node that `nodes` does not have.
     pub fn write(&self, writer: &Writer, nodes: &[Incarnation], to: &mut Vec<u8>) {
-        to.push(VERSION);
-        put(to, self.steady);
-        put_difference(to, self.ahead, 0);
+        self.begin(to);
         put(to, self.blocks.len() as u64);
         for block in self.blocks {
             to.push(block.begins.into());
             put_id(to, block.blocker);
             put_id(to, block.blocked);
         }
-        let mut entries = Entries {
-            writer,
-            nodes,
-            origins: Vec::new(),
-            groups: Vec::new(),
-            texts: Vec::new(),
-            position: Position::ZERO,
-            fanout: Vec::new(),
-            to,
-        };
+        let mut entries = Entries::new(writer, nodes, to);
         let mut parts = self.parts.iter().peekable();
         for (number, decided) in self.decided.iter().enumerate() {
             while let Some(part) = parts.next_if(|part| part.after <= number) {
@@ -71,6 +60,35 @@ impl Told<'_> {
         for part in parts {
             entries.part(part, self.decided);
         }
+    }
+
+    /// Appends the answers to the commands of one other node to `to`, as [`write`](Self::write) does. The commit must have no
+    /// records: nobody else needs to know of it. `node` is the number that [`Remote::node`] gives.
+    ///
+    /// # Panics
+    /// If `nodes` does not have the node.
+    pub fn write_answers(
+        &self,
+        writer: &Writer,
+        nodes: &[Incarnation],
+        node: u16,
+        to: &mut Vec<u8>,
+    ) {
+        debug_assert!(self.parts.is_empty() && self.blocks.is_empty(), "records");
+        self.begin(to);
+        put(to, 0);
+        let mut entries = Entries::new(writer, nodes, to);
+        let is_for = |one: &&Decided| remote(&one.reply_to).map(Remote::node) == Some(node);
+        for decided in self.decided.iter().filter(is_for) {
+            entries.command(decided);
+        }
+    }
+
+    /// Writes what comes first: the version and the times.
+    fn begin(&self, to: &mut Vec<u8>) {
+        to.push(VERSION);
+        put(to, self.steady);
+        put_difference(to, self.ahead, 0);
     }
 }
 
@@ -104,6 +122,19 @@ fn remote(reply_to: &ReplyTo) -> Option<Remote> {
 }
 
 impl<'a> Entries<'a> {
+    fn new(writer: &'a Writer, nodes: &'a [Incarnation], to: &'a mut Vec<u8>) -> Self {
+        Self {
+            writer,
+            nodes,
+            origins: Vec::new(),
+            groups: Vec::new(),
+            texts: Vec::new(),
+            position: Position::ZERO,
+            fanout: Vec::new(),
+            to,
+        }
+    }
+
     /// Writes a decided command, unless nobody else needs it.
     fn command(&mut self, decided: &Decided) {
         let outcome = decided.decision.outcome;

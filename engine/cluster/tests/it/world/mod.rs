@@ -15,7 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use trunkline_cluster::Incarnation;
 use trunkline_cluster::chain::Chain;
-use trunkline_cluster::envelope::Epoch;
+use trunkline_cluster::envelope::{Beat, Epoch, LogId, Message, Received, Sender, Standing};
+use trunkline_cluster::lease::Timing;
 
 use crate::made;
 use content::Content;
@@ -58,6 +59,10 @@ enum Event {
     Break,
     /// Somebody with another history publishes.
     Stray,
+    /// A node of another log sends a heartbeat.
+    Stranger,
+    /// A publish was lost with its connection.
+    Nothing,
 }
 
 impl Event {
@@ -66,7 +71,7 @@ impl Event {
         match *self {
             Self::Ack { to, .. } | Self::Comes { to, .. } => Some(to),
             Self::Look { node } | Self::Tick { node } | Self::Client { node } => Some(node),
-            Self::Land { .. } | Self::Break | Self::Stray => None,
+            Self::Land { .. } | Self::Break | Self::Stray | Self::Stranger | Self::Nothing => None,
         }
     }
 }
@@ -105,6 +110,10 @@ pub(crate) struct Truth {
     /// The digest of the state after each group; before the first it is 0.
     digests: Vec<u64>,
     decided: HashSet<CommandId>,
+    /// The commands whose clients know that they are refused.
+    pub(crate) refused: HashSet<CommandId>,
+    /// The commands whose clients know that nobody has answered them in time.
+    pub(crate) given_up: HashSet<CommandId>,
 }
 
 impl Truth {
@@ -127,7 +136,11 @@ pub(crate) struct Tally {
     pub(crate) answered: u64,
     pub(crate) refused: u64,
     pub(crate) restarts: u64,
-    pub(crate) renewed: u64,
+    /// Answers that travelled in a group.
+    pub(crate) rode: u64,
+    /// Answers that had no room beside groups.
+    pub(crate) crowded: u64,
+    pub(crate) given_up: u64,
     pub(crate) again: u64,
     pub(crate) proved: u64,
     pub(crate) stops: u64,
@@ -147,6 +160,10 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// Until when each node is cut off: what it sends, and what it gets.
     cut: Vec<(Duration, Duration)>,
+    /// Until when each node is cut off but for itself, as the servers that it is connected to are.
+    alone: Vec<Duration>,
+    /// When each epoch began at the first node that took its record.
+    began: HashMap<u64, Duration>,
     /// Whether the stream lost its end once.
     pub(crate) lost_its_end: bool,
 }
@@ -179,6 +196,10 @@ impl Shared {
 
     /// Sends a message to another node, or to oneself.
     pub(crate) fn send(&mut self, from: usize, to: usize, message: &Bytes) {
+        let alone = self.alone[from].max(self.alone[to]);
+        if from != to && self.now < alone {
+            return;
+        }
         let copies = if self.fails(3) { 2 } else { 1 };
         for _ in 0..copies {
             if !self.sends(from) || self.fails(6) {
@@ -199,7 +220,7 @@ impl Shared {
         message: Bytes,
         after: u64,
     ) {
-        if !self.sends(from) || self.fails(4) {
+        if !self.sends(from) || self.now < self.alone[from] || self.fails(4) {
             return;
         }
         // A server that lost its lead may let one through.
@@ -257,6 +278,41 @@ impl Shared {
                 stored,
             },
         );
+    }
+
+    /// Notes that a node took an epoch record.
+    pub(crate) fn begins(&mut self, epoch: u64) {
+        let now = self.now;
+        self.began.entry(epoch).or_insert(now);
+    }
+
+    /// Checks that a node that answers outside of groups in an epoch does so soon after the next one has begun at most.
+    pub(crate) fn check_answer(&self, epoch: u64) {
+        let over = self.began.get(&(epoch + 1));
+        let is_late = over.is_some_and(|over| self.now > *over + Timing::USUAL.silence);
+        assert!(self.lost_its_end || !is_late, "answers of epoch {epoch}");
+    }
+
+    /// Sends all nodes the heartbeat of a node of another log that leads.
+    fn say_as_stranger(&mut self) {
+        let from = Sender {
+            log: LogId(1),
+            epoch: 99,
+            node: made::life("z", 1),
+        };
+        let beat = Beat {
+            number: 1,
+            index: 7,
+            standing: Standing::Leads,
+        };
+        let message = Message::Beat(beat);
+        let bytes = Received { from, message }.write();
+        for to in 0..3 {
+            let message = bytes.clone();
+            self.after(0, 6, Event::Comes { to, message });
+        }
+        // It does not end with the faults.
+        self.after(100, 200, Event::Stranger);
     }
 
     /// Forgets what the stream does not have any more.
@@ -333,6 +389,8 @@ impl Shared {
             assert_eq!(self.truth.groups.len(), at, "a group was left out");
             for command in &content.commands {
                 assert!(self.truth.decided.insert(*command), "{command:?} twice");
+                let is_refused = self.truth.refused.contains(command);
+                assert!(self.lost_its_end || !is_refused, "{command:?} was refused");
             }
             self.truth.groups.push(transcript.clone());
             let digest = content.digest_after(transcript);
@@ -378,6 +436,8 @@ impl World {
             truth: Truth::default(),
             tally: Tally::default(),
             cut: vec![(Duration::ZERO, Duration::ZERO); 3],
+            alone: vec![Duration::ZERO; 3],
+            began: HashMap::new(),
             lost_its_end: false,
         };
         let nodes = (0..3).map(|at| Node::start(at, &mut shared)).collect();
@@ -391,6 +451,9 @@ impl World {
         }
         if shared.random.chance(30) {
             shared.after(0, 3000, Event::Stray);
+        }
+        if shared.random.chance(20) {
+            shared.after(0, 3000, Event::Stranger);
         }
         Self { shared, nodes }
     }
@@ -452,7 +515,7 @@ impl World {
                 }
             }
             Event::Look { node } => {
-                if shared.gets(node) {
+                if shared.gets(node) && shared.now >= shared.alone[node] {
                     self.nodes[node].look(shared);
                 }
                 let most = if shared.fails(3) { 400 } else { 12 };
@@ -469,6 +532,8 @@ impl World {
                 }
             }
             Event::Break => self.break_something(),
+            Event::Stranger => shared.say_as_stranger(),
+            Event::Nothing => {}
             Event::Stray => {
                 if shared.breaks {
                     if shared.random.chance(25) {
@@ -482,7 +547,8 @@ impl World {
         }
     }
 
-    /// Lets the stream lose its last records, as if an old copy were restored. Connections end with it.
+    /// Lets the stream lose its last records, as if an old copy were restored. Connections end with it, and what was on its
+    /// way over them is lost.
     fn lose_the_end(&mut self) {
         let shared = &mut self.shared;
         let lost = 1 + shared.random.below(4) as usize;
@@ -491,6 +557,11 @@ impl World {
             .truncate(1.max(shared.stream.len().saturating_sub(lost)));
         shared.lost_its_end = true;
         shared.forget();
+        for event in shared.events.values_mut() {
+            if matches!(event, Event::Land { .. }) {
+                *event = Event::Nothing;
+            }
+        }
         for node in &mut self.nodes {
             if node.is_publishing() || shared.random.chance(30) {
                 node.is_new_connection = true;
@@ -505,8 +576,9 @@ impl World {
         let shared = &mut self.shared;
         let node = shared.random.below(3) as usize;
         let end = shared.now + ms(100 + shared.random.below(1800));
-        match shared.random.below(7) {
+        match shared.random.below(8) {
             0 => shared.cut[node] = (end, end),
+            7 => shared.alone[node] = end,
             1 => shared.cut[node].0 = end,
             2 => shared.cut[node].1 = end,
             3 | 4 => self.nodes[node].paused = end,

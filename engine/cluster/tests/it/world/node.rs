@@ -1,23 +1,24 @@
 //! A node in the world of the tests: what a gateway does, with a state that is a digest.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use trunkline_cluster::Incarnation;
-use trunkline_cluster::chain::{Chain, Mark, Skip, Step, Stop};
+use trunkline_cluster::chain::{Chain, Group, Mark, Skip, Step, Stop};
 use trunkline_cluster::envelope::{
-    Answers, Batch, Beat, Draft, Epoch, Message, Receipt, Received, Sender,
+    Answers, Batch, Beat, Draft, Epoch, Hash, Malformed, Message, Receipt, Received, Rider, Sender,
+    Standing, Telling,
 };
-use trunkline_cluster::forward::{Held, Taking, Verdict, Waiting};
+use trunkline_cluster::forward::{Held, PATIENCE, Taking, Verdict, Waiting};
 use trunkline_cluster::lease::{Act, Lease, Timing};
 
 use super::content::{Content, NAMES};
 use super::{CommandId, Shared};
 use crate::made::life;
 
-/// The commands whose number divides by this are refused: they change nothing.
-const REFUSED: u64 = 5;
+/// The time after which a node gives some commands up in the world: short, so that it happens.
+const IMPATIENCE: Duration = super::ms(2400);
 
 /// What a node has on its disk.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,16 @@ struct Disk {
 #[derive(Debug)]
 struct Flight {
     index: u64,
+    epoch: u64,
     tickets: HashSet<u64>,
+    /// The answers that travel in it.
+    rides: Vec<(Incarnation, u64)>,
+}
+
+/// Whether a command is refused in a state: it changes nothing then.
+fn is_refused(digest: u64, (node, number): CommandId) -> bool {
+    let hash = Hash::of(&[digest, node.number, number].map(u64::to_le_bytes).concat());
+    hash.0[0].is_multiple_of(4)
 }
 
 pub(super) struct Node {
@@ -43,8 +53,6 @@ pub(super) struct Node {
     held: Held,
     /// What this node leads with; `None` at others.
     taking: Option<Taking>,
-    /// When a heartbeat of each life of a node was heard last.
-    heard: HashMap<Incarnation, Duration>,
     /// Commands that were taken and not decided.
     intake: VecDeque<CommandId>,
     flight: Option<Flight>,
@@ -60,6 +68,8 @@ pub(super) struct Node {
     disks: VecDeque<Disk>,
     /// The commands of this life that are not answered.
     asked: HashSet<u64>,
+    /// The number of the last command that was answered: they are answered in their order.
+    last_answered: u64,
     leaves: bool,
     /// Whether the connection to the servers is a new one.
     pub(super) is_new_connection: bool,
@@ -78,7 +88,6 @@ impl Node {
             waiting: Waiting::new(200, 1 << 20),
             held: Held::default(),
             taking: None,
-            heard: HashMap::new(),
             intake: VecDeque::new(),
             flight: None,
             epoch_ticket: 0,
@@ -89,6 +98,7 @@ impl Node {
             index: 0,
             disks: VecDeque::new(),
             asked: HashSet::new(),
+            last_answered: 0,
             leaves: false,
             is_new_connection: false,
             paused: Duration::ZERO,
@@ -116,8 +126,8 @@ impl Node {
             assert_eq!(mark, disk.mark);
             next.chain = Chain::resume(mark);
             if mark.epoch > 0 {
-                next.waiting.begin(mark.epoch);
-                next.held.begin(mark.epoch);
+                assert!(next.waiting.begin(mark.epoch, shared.now).is_empty());
+                assert!(next.held.begin(mark.epoch, 0).is_empty());
             }
             (next.digest, next.index) = (disk.digest, disk.index);
         }
@@ -154,7 +164,9 @@ impl Node {
     pub(super) fn ask(&mut self, shared: &mut Shared) {
         for _ in 0..=shared.random.below(3) {
             let bytes = vec![7; 20 + shared.random.below(300) as usize];
-            if let Ok(number) = self.waiting.add(bytes.into()) {
+            let is_impatient = shared.random.chance(15);
+            let patience = if is_impatient { IMPATIENCE } else { PATIENCE };
+            if let Ok(number) = self.waiting.add(bytes.into(), shared.now + patience) {
                 self.asked.insert(number);
             }
         }
@@ -198,18 +210,7 @@ impl Node {
                     assert_eq!(group.index, self.index + 1);
                     self.digest = shared.take(group.index, group.epoch, &group.transcript);
                     self.index = group.index;
-                    assert_eq!(
-                        Content::read(&group.transcript),
-                        Content::read(&group.told.slice(1..))
-                    );
-                    self.answer(&Content::read(&group.transcript), shared);
-                    if self
-                        .flight
-                        .take_if(|flight| flight.index == group.index)
-                        .is_some()
-                    {
-                        self.lease.seen(shared.now);
-                    }
+                    self.hear_group(&group, shared);
                 }
             }
             if shared.random.chance(30) {
@@ -240,10 +241,36 @@ impl Node {
         shared.tally.again += self.waiting.len() as u64;
         self.flight = None;
         self.intake.clear();
+        shared.begins(epoch);
+        let (epoch_before, _) = self.lease.epoch();
         self.lease.begins(epoch, author, shared.now);
         self.taking = (author == self.me).then(|| Taking::new(epoch));
-        self.waiting.begin(epoch);
-        self.held.begin(epoch);
+        for bytes in self.held.begin(epoch, self.index) {
+            self.refusals(&bytes, epoch_before, shared);
+        }
+        let over = self.waiting.begin(epoch, shared.now);
+        self.give_up(over, shared);
+    }
+
+    /// Hands out what a group tells: first the answers that travel in it.
+    fn hear_group(&mut self, group: &Group, shared: &mut Shared) {
+        let telling = Telling::read(&group.told).expect("what a group tells");
+        for rider in telling.riders {
+            if rider.to == self.me.number && self.held.rides(rider.number) {
+                shared.tally.rode += 1;
+                self.refusals(&rider.bytes, group.epoch, shared);
+            }
+        }
+        self.answer(&Content::read(&telling.own), shared);
+        let is_own = |flight: &mut Flight| flight.index == group.index;
+        if let Some(flight) = self.flight.take_if(is_own) {
+            self.lease.seen(shared.now);
+            if let Some(taking) = &mut self.taking {
+                for (node, number) in flight.rides {
+                    taking.confirm(flight.epoch, node, number);
+                }
+            }
+        }
     }
 
     /// Hands out the answers to commands of this life.
@@ -251,6 +278,8 @@ impl Node {
         for (node, number) in &content.commands {
             if *node == self.me && self.waiting.answered(*number) {
                 assert!(self.asked.remove(number), "{number} is answered twice");
+                assert!(*number > self.last_answered, "{number} out of order");
+                self.last_answered = *number;
                 shared.tally.answered += 1;
             }
         }
@@ -295,15 +324,12 @@ impl Node {
             self.leaves = false;
             self.step_down(shared);
         }
-        if let Some(taking) = &mut self.taking {
-            let is_dead = |heard: &&Duration| shared.now.saturating_sub(**heard) > super::ms(800);
-            for (node, _) in self.heard.iter().filter(|(_, heard)| is_dead(heard)) {
-                taking.give_up(*node);
-            }
-        }
+        let over = self.waiting.expire(shared.now);
+        self.give_up(over, shared);
         self.decide(shared);
         while let Some((after, bytes)) = self.held.poll(self.index) {
-            self.refusals(&bytes, shared);
+            let (epoch, _) = self.lease.epoch();
+            self.refusals(&bytes, epoch, shared);
             self.send_leader(
                 |to| Message::AnswersCame(Receipt { to, number: after }),
                 shared,
@@ -313,32 +339,42 @@ impl Node {
             assert_eq!(epoch, self.lease.epoch().0);
             self.send_leader(|_| Message::Batch(batch), shared);
         }
-        while let Some((to, answers)) = self
+        while let Some((epoch, to, answers)) = self
             .taking
             .as_mut()
             .and_then(|taking| taking.poll(shared.now))
         {
-            self.send(to, Message::Answers(answers), shared);
+            self.send_in(epoch, to, Message::Answers(answers), shared);
+        }
+    }
+
+    /// Tells clients that nobody has answered their commands in time.
+    fn give_up(&mut self, over: Vec<u64>, shared: &mut Shared) {
+        for number in over {
+            assert!(self.asked.remove(&number), "{number} is given up twice");
+            shared.truth.given_up.insert((self.me, number));
+            shared.tally.given_up += 1;
         }
     }
 
     /// Hands out answers that are in no group.
-    fn refusals(&mut self, bytes: &Bytes, shared: &mut Shared) {
+    fn refusals(&mut self, bytes: &Bytes, epoch: u64, shared: &mut Shared) {
         let (after, bytes) = bytes.split_at(8);
         let after = u64::from_le_bytes(after.try_into().expect("eight bytes"));
         let content = Content::read(&Bytes::copy_from_slice(bytes));
-        assert_eq!(
-            content.epoch,
-            self.lease.epoch().0,
-            "answers of another epoch"
-        );
+        assert_eq!(content.epoch, epoch, "answers of another epoch");
         assert!(after <= self.index, "an answer came before its group");
         // A leader whose history the stream lost stops with its next look, and may answer until then.
         assert!(
             shared.lost_its_end || content.digest == shared.truth.digest(after),
             "an answer of another history"
         );
-        shared.tally.refused += content.commands.len() as u64;
+        for command in &content.commands {
+            if self.asked.contains(&command.1) {
+                shared.tally.refused += 1;
+                shared.truth.refused.insert(*command);
+            }
+        }
         self.answer(&content, shared);
     }
 
@@ -386,36 +422,69 @@ impl Node {
         }
         let count = 1 + shared.random.below(60) as usize;
         let taken: Vec<_> = self.intake.drain(..count.min(self.intake.len())).collect();
-        let (refused, stored): (Vec<_>, Vec<_>) = taken
-            .into_iter()
-            .partition(|(_, number)| number % REFUSED == 0);
-        let refused_only = stored.is_empty();
+        let digest = self.digest;
+        let (refused, stored): (Vec<_>, Vec<_>) =
+            { taken.iter().copied() }.partition(|command| is_refused(digest, *command));
+        let mut answers = Vec::new();
+        if stored.is_empty() {
+            answers = self.answers_to(refused);
+            if self.lease.may_answer(shared.now) {
+                shared.check_answer(self.lease.epoch().0);
+                let taking = self.taking.as_mut().expect("a leader takes");
+                if taking.answer(self.index, &answers).is_ok() {
+                    return;
+                }
+                shared.tally.crowded += 1;
+            }
+        }
+        self.publish_group(stored, taken, answers, shared);
+    }
+
+    /// Returns the answers to commands that are in no group, by nodes.
+    fn answers_to(&self, refused: Vec<CommandId>) -> Vec<(Incarnation, Bytes)> {
+        let mut of_nodes: BTreeMap<Incarnation, Vec<CommandId>> = BTreeMap::new();
         for command in refused {
+            of_nodes.entry(command.0).or_default().push(command);
+        }
+        let answers = of_nodes.into_iter().map(|(node, commands)| {
             let content = Content {
                 digest: self.digest,
                 epoch: self.lease.epoch().0,
-                commands: vec![command],
+                commands,
             };
             let bytes = [&self.index.to_le_bytes()[..], &content.write()].concat();
-            let taking = self.taking.as_mut().expect("a leader takes");
-            // A node that is given up asks again in the next epoch.
-            let _ = taking.answer(command.0, self.index, bytes.into());
-        }
-        if !refused_only {
-            self.publish_group(stored, shared);
-        }
+            (node, bytes.into())
+        });
+        answers.collect()
     }
 
-    fn publish_group(&mut self, commands: Vec<CommandId>, shared: &mut Shared) {
-        let content = Content {
+    /// Publishes a group that stores what is not refused. If it stores nothing, `answers` travel in it.
+    fn publish_group(
+        &mut self,
+        stored: Vec<CommandId>,
+        decided: Vec<CommandId>,
+        answers: Vec<(Incarnation, Bytes)>,
+        shared: &mut Shared,
+    ) {
+        let taking = self.taking.as_ref().expect("a leader takes");
+        let nodes: BTreeSet<_> = decided.iter().map(|(node, _)| *node).collect();
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        let is_empty = stored.is_empty();
+        let (mut riders, rides) = taking.riders((!is_empty).then_some(&nodes));
+        riders.extend(answers.into_iter().map(|(node, bytes)| Rider {
+            to: node.number,
+            number: 0,
+            bytes,
+        }));
+        let content = |commands| Content {
             digest: self.digest,
             epoch: self.lease.epoch().0,
             commands,
         };
         let mark = self.chain.mark().expect("a leader has taken its epoch");
         let link = self.chain.link().expect("a leader has looked at its mark");
-        let transcript = content.write();
-        let told = [&[9], &transcript[..]].concat();
+        let transcript = content(stored).write();
+        let own = content(if is_empty { Vec::new() } else { decided });
         let index = mark.index + 1;
         let messages = Draft {
             link,
@@ -423,13 +492,15 @@ impl Node {
             index,
             ahead: 0,
             transcript: &transcript,
-            told: &told,
+            told: &Telling::write(&riders, &own.write()),
         }
         .cut(512)
         .expect("a short group");
         let mut flight = Flight {
             index,
+            epoch: mark.epoch,
             tickets: HashSet::new(),
+            rides,
         };
         for (at, message) in messages.into_iter().enumerate() {
             self.tickets += 1;
@@ -448,13 +519,18 @@ impl Node {
     }
 
     fn send(&self, to: Incarnation, message: Message, shared: &mut Shared) {
+        let (epoch, _) = self.lease.epoch();
+        self.send_in(epoch, to, message, shared);
+    }
+
+    fn send_in(&self, epoch: u64, to: Incarnation, message: Message, shared: &mut Shared) {
         let Some(mark) = self.chain.mark() else {
             return;
         };
         let received = Received {
             from: Sender {
                 log: mark.log,
-                epoch: self.lease.epoch().0,
+                epoch,
                 node: self.me,
             },
             message,
@@ -465,21 +541,22 @@ impl Node {
 
     /// Takes a message of a node.
     pub(super) fn comes(&mut self, message: &Bytes, shared: &mut Shared) {
-        let Received { from, message } = Received::read(message).expect("a message");
+        let Some(mark) = self.chain.mark() else {
+            return;
+        };
+        let Received { from, message } = match Received::read_for(mark.log, message) {
+            Ok(received) => received,
+            Err(Malformed::OtherLog(_)) => return,
+            Err(error) => panic!("{error}"),
+        };
         let to_me = |to: u64| to == self.me.number;
         // The stream may have lost an epoch, and another node began one with the same number.
         let leads = self.lease.epoch() == (from.epoch, Some(from.node));
         match message {
             Message::Beat(beat) => {
                 self.lease.heard(from.node, from.epoch, &beat, shared.now);
-                self.heard.insert(from.node, shared.now);
-                if self
-                    .taking
-                    .as_ref()
-                    .is_some_and(|taking| taking.is_given_up(from.node))
-                {
-                    shared.tally.renewed += 1;
-                    self.lease.renew(shared.now);
+                if leads && beat.standing == Standing::Leads {
+                    self.waiting.heard(from.epoch, beat.number);
                 }
             }
             Message::Batch(batch) => self.batch(from, batch, shared),
@@ -502,11 +579,15 @@ impl Node {
         let Some(taking) = &mut self.taking else {
             return;
         };
-        match taking.judge(from.epoch, from.node, batch.number) {
+        let age = self.lease.age_of_beat(batch.beat, shared.now);
+        match taking.judge(from.epoch, from.node, &batch, age) {
             Verdict::Take => {
-                let commands = batch.commands.into_iter();
-                self.intake
-                    .extend(commands.map(|command| (from.node, command.number)));
+                for command in batch.commands {
+                    let command = (from.node, command.number);
+                    let is_over = shared.truth.given_up.contains(&command);
+                    assert!(!is_over, "{command:?} was given up, and is taken");
+                    self.intake.push_back(command);
+                }
             }
             Verdict::Known => {}
             Verdict::Ignore => return,
@@ -515,12 +596,12 @@ impl Node {
                 return;
             }
         }
-        let number = taking.taken(from.node);
+        let (epoch, number) = taking.taken(from.node);
         let receipt = Receipt {
             to: from.node.number,
             number,
         };
-        self.send(from.node, Message::BatchesCame(receipt), shared);
+        self.send_in(epoch, from.node, Message::BatchesCame(receipt), shared);
     }
 
     fn answers(&mut self, from: Sender, answers: &Answers, shared: &mut Shared) {

@@ -369,10 +369,22 @@ fn records_of_other_nodes_are_never_ahead_of_the_time() {
         system: system + passed,
     };
     let mut steady = Steady::start(look(Duration::ZERO), None, 0);
-    steady.reach(NOW);
-    assert_eq!(steady.steady(), millis(NOW));
-    steady.reach(NOW - SECOND);
-    assert_eq!(steady.steady(), millis(NOW));
-    steady.look(look(SECOND));
-    assert!(steady.steady() > millis(NOW));
+    steady.reach(NOW, NOW + MINUTE);
+    assert_eq!(
+        (steady.steady(), steady.wire()),
+        (millis(NOW), NOW + MINUTE)
+    );
+    steady.reach(NOW - SECOND, NOW - SECOND);
+    assert_eq!(
+        (steady.steady(), steady.wire()),
+        (millis(NOW), NOW + MINUTE)
+    );
+    // Neither goes back, however long the clock of this node stays behind.
+    let mut before = (steady.steady(), steady.wire());
+    for passed in 1..200 {
+        steady.look(look(SECOND * passed));
+        let after = (steady.steady(), steady.wire());
+        assert!(after.0 > before.0 && after.1 > before.1, "{passed}");
+        before = after;
+    }
 }

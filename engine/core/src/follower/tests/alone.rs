@@ -324,6 +324,104 @@ fn what_nobody_will_answer_is_answered() {
     assert_eq!(read_at, 0, "acknowledgements are not timed");
 }
 
+/// Returns the answers to commands of the follower that store nothing, as of a time.
+fn answers(numbers: &[u64], steady: u64) -> Vec<u8> {
+    let (_, parts) = node(1, Box::new(Local));
+    let decided = [(0, 1), (1, 0)].iter().flat_map(|&(node, off)| {
+        numbers.iter().map(move |number| Decided {
+            reply_to: ReplyTo::Remote(Remote::new(node, number + off)),
+            user: TimelineId(7),
+            read_at: 0,
+            decision: Decision::private(Outcome::Failed(ErrorCode::Unknown, "no such message")),
+        })
+    });
+    let told = Told {
+        decided: &decided.collect::<Vec<_>>(),
+        steady,
+        ahead: 5,
+        ..Told::default()
+    };
+    let mut bytes = Vec::new();
+    let nodes = [incarnation(2), incarnation(1)];
+    told.write_answers(&parts.writer, &nodes, 1, &mut bytes);
+    bytes
+}
+
+#[test]
+fn answers_without_a_commit_are_handed_out_and_leave_the_time_alone() {
+    let (node, mut follower) = follower();
+    let (mut asked, pending) = batch(&node);
+    assert!(follower.forward(&mut asked));
+    let (transcript, told) = commit(&[]);
+    follower.take(&transcript, &told).unwrap();
+    let hub = Arc::clone(follower.left.hub());
+    let before = hub.clock.steady();
+    follower
+        .take_answers(&answers(&[1], TOMORROW - 3_600_000))
+        .unwrap();
+    assert!(hub.clock.steady() >= before);
+    assert!(follower.is_waiting(0) && !follower.is_waiting(1));
+    let answered = pending.wait(Duration::ZERO).unwrap();
+    let CallAnswer::Failed((code, text)) = answered.answer else {
+        panic!("{answered:?}");
+    };
+    assert_eq!((code, text), (ErrorCode::Unknown, "no such message"));
+    // What is told of a record that nobody has does not fit.
+    let error = follower.take_answers(&told).unwrap_err();
+    assert!(matches!(error, FollowError::Misfit));
+}
+
+#[test]
+fn what_waits_for_too_long_is_given_up_alone() {
+    let (node, mut follower) = follower();
+    let (mut batch, pending) = batch(&node);
+    assert!(follower.forward(&mut batch));
+    follower.give_up_late([1, 7]);
+    assert!(follower.is_waiting(0) && !follower.is_waiting(1));
+    let answered = pending.wait(Duration::ZERO).unwrap();
+    let CallAnswer::Failed((code, _)) = answered.answer else {
+        panic!("{answered:?}");
+    };
+    assert_eq!(code, ErrorCode::StorageUnavailable);
+}
+
+#[test]
+fn commands_without_a_name_are_answered_where_they_are() {
+    let (node, mut follower) = follower();
+    let (mut long, pending) = batch(&node);
+    let len = long.commands[1].body.len();
+    follower.refuse_long(&mut long, len);
+    assert_eq!(long.commands.len(), 2);
+    long.bodies.extend([0; 9]);
+    long.commands[1].body.end += 9;
+    follower.refuse_long(&mut long, len);
+    assert_eq!((long.commands.len(), follower.waiting()), (1, 0));
+    let answered = pending.wait(Duration::ZERO).unwrap();
+    let CallAnswer::Failed((code, text)) = answered.answer else {
+        panic!("{answered:?}");
+    };
+    assert_eq!(code, ErrorCode::LimitExceeded);
+    assert!(
+        text.contains("too long") || text.contains("longer"),
+        "{text}"
+    );
+    let (mut late, pending) = batch(&node);
+    follower.give_up_batch(&mut late);
+    assert!(late.commands.is_empty() && pending.wait(Duration::ZERO).is_ok());
+}
+
+#[test]
+fn the_times_of_the_log_go_on_at_a_node_that_leads() {
+    let (_node, mut follower) = follower();
+    let (transcript, told) = commit(&[]);
+    follower.take(&transcript, &told).unwrap();
+    let hub = Arc::clone(follower.left.hub());
+    assert!(hub.clock.now() >= TOMORROW + 5);
+    let _sequencer = follower.lead().go_on();
+    assert!(hub.clock.steady() >= TOMORROW);
+    assert!(hub.clock.now() >= TOMORROW + 5);
+}
+
 #[test]
 fn what_is_taken_back_has_its_receivers_again() {
     let (node, mut follower) = follower();
