@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use trunkline_tests::api::Api;
 use trunkline_tests::back_end::{Asked, Says};
 use trunkline_tests::cluster::Cluster;
 use trunkline_tests::gateway::Setup;
@@ -39,6 +40,12 @@ fn one_node_tells_of_each_message_whichever_node_got_it() {
         .collect();
     // Online at one node is online at all.
     let mut carol = cluster.connect(2, "carol");
+    for node in &cluster.nodes {
+        wait::until("a node that knows carol", || {
+            let shown = Api::admin(node).done("GET", "/admin/v1/users/carol", None);
+            (shown["online"] == true).then_some(())
+        });
+    }
     for number in 0..5 {
         for (at, sender) in senders.iter_mut().enumerate() {
             sender.send("carol", "seen");
