@@ -2,7 +2,7 @@
 
 mod faults;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use trunkline_tests::cluster::{Cluster, NODES, check, command, send_all, texts};
@@ -146,4 +146,77 @@ fn a_leader_that_stops_in_order_hands_over() {
     let mut bob = cluster.connect(leader, "bob");
     let page = bob.done("history", &json!({"conversation": "u:alice:bob"}));
     assert_eq!(texts(&page), ["before", "after"]);
+}
+
+#[test]
+fn an_operator_lets_another_node_lead_and_clients_get_no_error() {
+    let Some(cluster) = Cluster::start(1) else {
+        return;
+    };
+    let old = cluster.leader(&[0, 1, 2]);
+    let [follower, third] = [1, 2].map(|step| (old + step) % NODES.len());
+    let told = |args: &[&str]| command(&cluster.servers, &[&["step-down"], args].concat());
+    // Only the node that is meant.
+    let refused = told(&["--node", NODES[follower]]).expect_err("it follows");
+    let said = format!("{} does not lead: {} does", NODES[follower], NODES[old]);
+    assert!(refused.contains(&said), "{refused}");
+    let refused = told(&["--node", "nobody"]).expect_err("there is none");
+    assert!(refused.contains("nobody was not heard"), "{refused}");
+    assert_eq!(cluster.leader(&[0, 1, 2]), old);
+
+    let is_over = AtomicBool::new(false);
+    let (sent, said) = std::thread::scope(|scope| {
+        let senders = [old, follower, third].map(|at| {
+            let (mut client, is_over) = (cluster.connect(at, NODES[at]), &is_over);
+            scope.spawn(move || {
+                let mut sent = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    // It panics if the command fails.
+                    client.send("dora", "on and on");
+                    sent += 1;
+                }
+                sent
+            })
+        });
+        let said = told(&["--node", NODES[old]]);
+        let new = cluster.leader(&[follower, third]);
+        is_over.store(true, Ordering::Relaxed);
+        let sent = senders.map(|sender| sender.join().expect("no command fails"));
+        (sent, said.map(|said| (said, new)))
+    });
+    let (said, new) = said.expect("another node leads");
+    assert!(said.starts_with(NODES[new]), "{said}");
+    assert!(sent.iter().all(|sent| *sent > 0), "{sent:?}");
+    cluster.has_all_of(old, new);
+    cluster.has_all_of(third, new);
+    for (at, sent) in [old, follower, third].into_iter().zip(sent) {
+        let mut dora = cluster.connect(old, "dora");
+        // `a`, `b` and `c` come before `dora`.
+        let conversation = format!("u:{}:dora", NODES[at]);
+        let page = dora.done(
+            "history",
+            &json!({"conversation": conversation, "limit": 1}),
+        );
+        assert_eq!(page["messages"][0]["seq"], sent, "{page}");
+    }
+}
+
+#[test]
+fn nobody_else_leads_where_there_is_no_other_node() {
+    let Some(mut cluster) = Cluster::start(1) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    for at in (0..NODES.len()).filter(|at| *at != leader) {
+        cluster.nodes[at].stop();
+    }
+    let refused = command(&cluster.servers, &["step-down"]).expect_err("it is alone");
+    assert!(refused.contains("no other node was heard"), "{refused}");
+    assert_eq!(cluster.leader(&[leader]), leader);
+    cluster.nodes[leader].stop();
+    let refused = command(&cluster.servers, &["step-down"]).expect_err("there is none");
+    assert!(
+        refused.contains("nobody leads the cluster chat: 0 nodes"),
+        "{refused}"
+    );
 }

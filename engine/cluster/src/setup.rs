@@ -1,4 +1,4 @@
-//! Making a cluster, and looking at one from outside.
+//! Making a cluster, looking at one from outside, and letting another node lead.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +9,21 @@ use thiserror::Error;
 use trunkline_core::exchange::Wake;
 
 use crate::draw;
-use crate::envelope::{Genesis, Message, Received, Record, Standing};
+use crate::envelope::{Beat, Genesis, Message, Received, Record, Sender, Standing, StepDown};
 use crate::nats::{
-    Bell, ClusterNames, Ends, Nats, NatsSettings, NotStarted, Outcome, Said, StreamError,
-    StreamInfo, StreamPlan, Wakes,
+    Bell, ClusterNames, Ends, Lane, Nats, NatsSettings, NotStarted, Outcome, Said, StreamError,
+    StreamInfo, StreamPlan, To, Wakes,
 };
-use crate::node::{BadName, NodeName};
+use crate::node::{BadName, Incarnation, NodeName};
 
 /// The time for which heartbeats are listened to.
 const LISTEN: Duration = Duration::from_secs(1);
+
+/// The time between two looks at what was heard.
+const TURN: Duration = Duration::from_millis(50);
+
+/// The time in which another node must lead.
+const CHANGE: Duration = Duration::from_secs(5);
 
 /// The time in which the first record must be stored.
 const STORED: Duration = Duration::from_secs(5);
@@ -83,9 +89,24 @@ pub fn init(
         cluster: name,
     };
     let (bell, _nats, mut ends) = visit(nats, cluster, "init")?;
-    plan.stream.check()?;
-    ends.kept.create(plan.stream.replicas)?;
-    let stream = match ends.streams.create(plan.stream) {
+    create(
+        &mut ends,
+        &bell,
+        plan.stream,
+        Record::Genesis(genesis).write(),
+    )
+}
+
+/// Creates the stream, and stores its first record.
+fn create(
+    ends: &mut Ends,
+    bell: &Bell,
+    plan: StreamPlan,
+    first: Bytes,
+) -> Result<StreamInfo, SetupError> {
+    plan.check()?;
+    ends.kept.create(plan.replicas)?;
+    let stream = match ends.streams.create(plan) {
         // An earlier attempt ended between the two steps.
         Err(StreamError::Exists(name)) => match ends.streams.open()? {
             stream if stream.last == 0 => stream,
@@ -93,8 +114,7 @@ pub fn init(
         },
         made => made?,
     };
-    let first = Record::Genesis(genesis).write();
-    store(&mut ends, &bell, first)?;
+    store(ends, bell, first)?;
     Ok(stream)
 }
 
@@ -189,31 +209,178 @@ impl Seen {
 pub fn look(nats: &NatsSettings, cluster: &str) -> Result<Seen, SetupError> {
     let (bell, _nats, ends) = visit(nats, cluster, "status")?;
     let stream = ends.streams.open()?;
-    let mut nodes = BTreeMap::new();
+    let mut nodes = Beats::new();
     // Waits for nothing in particular: heartbeats come as long as there are nodes.
-    for _ in 0..LISTEN.as_millis() / 100 {
-        std::thread::park_timeout(Duration::from_millis(100));
-        bell.wait(Duration::ZERO);
-        while let Some(said) = ends.lanes.take() {
-            let Said::Message { bytes, .. } = said else {
-                continue;
-            };
-            let Ok(Received { from, message }) = Received::read(&bytes) else {
-                continue;
-            };
-            if let Message::Beat(beat) = message
-                && nodes.len() < NODES
-            {
-                let seen = SeenNode {
-                    leads: beat.standing == Standing::Leads,
-                    epoch: from.epoch,
-                    applied: beat.index,
-                };
-                nodes.insert(from.node.node.to_string(), seen);
-            }
+    for _ in 0..LISTEN.as_millis() / TURN.as_millis() {
+        listen(&ends, &bell, &mut nodes);
+    }
+    let nodes = nodes.into_iter().map(|(name, (from, beat))| {
+        let seen = SeenNode {
+            leads: beat.standing == Standing::Leads,
+            epoch: from.epoch,
+            applied: beat.index,
+        };
+        (name.to_string(), seen)
+    });
+    let nodes = nodes.collect();
+    Ok(Seen { stream, nodes })
+}
+
+/// The last heartbeat of each node, with its sender.
+type Beats = BTreeMap<NodeName, (Sender, Beat)>;
+
+/// Takes the heartbeats of one turn.
+fn listen(ends: &Ends, bell: &Bell, nodes: &mut Beats) {
+    std::thread::park_timeout(TURN);
+    bell.wait(Duration::ZERO);
+    while let Some(said) = ends.lanes.take() {
+        let Said::Message { bytes, .. } = said else {
+            continue;
+        };
+        let Ok(Received { from, message }) = Received::read(&bytes) else {
+            continue;
+        };
+        if let Message::Beat(beat) = message
+            && (nodes.len() < NODES || nodes.contains_key(&from.node.node))
+        {
+            nodes.insert(from.node.node, (from, beat));
         }
     }
-    Ok(Seen { stream, nodes })
+}
+
+/// Returns the leader among nodes that were heard: the one of the latest epoch.
+fn leader_of(nodes: &Beats) -> Option<Sender> {
+    let leading = nodes.values();
+    let leading = leading.filter(|(_, beat)| beat.standing == Standing::Leads);
+    let last = leading.max_by_key(|(from, _)| from.epoch);
+    last.map(|(from, _)| *from)
+}
+
+/// The reason why no other node leads.
+#[derive(Debug, Error)]
+pub enum NoStepDown {
+    /// The cluster cannot be looked at.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// No node leads.
+    #[error(
+        "nobody leads the cluster {cluster}: {nodes} nodes were heard within a second. Look at /readyz of the gateways, and at the NATS servers"
+    )]
+    Nobody {
+        /// The cluster.
+        cluster: String,
+        /// The number of nodes that were heard.
+        nodes: usize,
+    },
+    /// The node was not heard.
+    #[error("the node {node} was not heard within a second, and {leader} leads")]
+    NotHeard {
+        /// The node.
+        node: NodeName,
+        /// The leader.
+        leader: NodeName,
+    },
+    /// The node does not lead.
+    #[error("the node {node} does not lead: {leader} does, and nothing was changed")]
+    Follows {
+        /// The node.
+        node: NodeName,
+        /// The leader.
+        leader: NodeName,
+    },
+    /// The leader is the only node.
+    #[error("{leader} leads, and no other node was heard that could: start another one first")]
+    Alone {
+        /// The leader.
+        leader: NodeName,
+    },
+    /// The leader goes on.
+    #[error(
+        "{leader} was told to let another node lead, and five seconds later none does: look at trunkline cluster status, and at the log of {leader}"
+    )]
+    GoesOn {
+        /// The leader.
+        leader: NodeName,
+    },
+}
+
+/// A change of the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SteppedDown {
+    /// The node that led.
+    pub from: NodeName,
+    /// The node that leads now.
+    pub to: NodeName,
+    /// The epoch in which it leads.
+    pub epoch: u64,
+}
+
+/// Lets another node lead. With `node`, does so only if that node leads. Waits until another node leads.
+///
+/// # Errors
+/// [`NoStepDown`] says why, and who leads.
+pub fn step_down(
+    nats: &NatsSettings,
+    cluster: &str,
+    node: Option<&str>,
+) -> Result<SteppedDown, NoStepDown> {
+    let node: Option<NodeName> = node.map(str::parse).transpose().map_err(SetupError::from)?;
+    let what = "step-down";
+    let (bell, _nats, ends) = visit(nats, cluster, what)?;
+    ends.streams.open().map_err(SetupError::from)?;
+    let mut nodes = Beats::new();
+    for _ in 0..LISTEN.as_millis() / TURN.as_millis() {
+        listen(&ends, &bell, &mut nodes);
+    }
+    let Some(old) = leader_of(&nodes) else {
+        return Err(NoStepDown::Nobody {
+            cluster: cluster.to_owned(),
+            nodes: nodes.len(),
+        });
+    };
+    let leader = old.node.node;
+    if let Some(node) = node.filter(|node| *node != leader) {
+        return Err(match nodes.contains_key(&node) {
+            true => NoStepDown::Follows { node, leader },
+            false => NoStepDown::NotHeard { node, leader },
+        });
+    }
+    if nodes.len() < 2 {
+        return Err(NoStepDown::Alone { leader });
+    }
+    // The node that gives the order is not one of the cluster: its number means nothing.
+    let me: NodeName = format!("{what}-{}", std::process::id())
+        .parse()
+        .map_err(SetupError::from)?;
+    let order = Received {
+        from: Sender {
+            node: Incarnation {
+                node: me,
+                number: 0,
+            },
+            ..old
+        },
+        message: Message::StepDown(StepDown {
+            to: old.node.number,
+        }),
+    };
+    for turn in 0..CHANGE.as_millis() / TURN.as_millis() {
+        if turn % 5 == 0 {
+            // What is lost goes again.
+            let to = To::Node(leader.as_str());
+            let _ = ends.lanes.say(Lane::Answers, to, order.write());
+        }
+        listen(&ends, &bell, &mut nodes);
+        let now = leader_of(&nodes);
+        if let Some(now) = now.filter(|now| now.epoch > old.epoch && now.node.node != leader) {
+            return Ok(SteppedDown {
+                from: leader,
+                to: now.node.node,
+                epoch: now.epoch,
+            });
+        }
+    }
+    Err(NoStepDown::GoesOn { leader })
 }
 
 /// Connects as somebody who is no node.

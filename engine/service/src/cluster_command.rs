@@ -1,4 +1,4 @@
-//! `trunkline cluster`: makes a cluster of gateways, and shows one.
+//! `trunkline cluster`: makes a cluster of gateways, shows one, and lets another node lead.
 
 use std::path::PathBuf;
 
@@ -26,6 +26,11 @@ pub(crate) enum ClusterCommand {
     ///
     /// Its data folder still has what it had: remove it. A node that starts again is known again.
     Forget(ForgetArgs),
+    /// Let another node lead, for example before work on the machine of the leader
+    ///
+    /// Waits until another node leads. Clients get no error; for some milliseconds no message is acknowledged. The old
+    /// leader goes on as a follower, and may lead again later.
+    StepDown(StepDownArgs),
 }
 
 /// The NATS servers, and the cluster on them.
@@ -78,6 +83,15 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct StepDownArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Do so only if this node leads
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+}
+
 impl Place {
     fn nats(&self) -> NatsSettings {
         cluster::nats(
@@ -98,6 +112,7 @@ impl ClusterCommand {
             Self::Init(args) => init(args),
             Self::Status(args) => status(args),
             Self::Forget(args) => forget(args),
+            Self::StepDown(args) => step_down(args),
         }
     }
 }
@@ -128,6 +143,17 @@ fn forget(args: &ForgetArgs) -> anyhow::Result<()> {
     let (node, name) = (&args.node, &args.place.cluster);
     print::text(&format!(
         "the cluster {name} does not wait for {node} any more\n"
+    ))?;
+    Ok(())
+}
+
+fn step_down(args: &StepDownArgs) -> anyhow::Result<()> {
+    let place = &args.place;
+    let changed = setup::step_down(&place.nats(), &place.cluster, args.node.as_deref())?;
+    let setup::SteppedDown { from, to, epoch } = changed;
+    print::text(&format!(
+        "{to} leads the cluster {} now, in epoch {epoch}; {from} follows\n",
+        place.cluster
     ))?;
     Ok(())
 }

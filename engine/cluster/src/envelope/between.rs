@@ -11,6 +11,7 @@ const BATCH: u8 = 17;
 const ANSWERS: u8 = 18;
 const BATCHES_CAME: u8 = 19;
 const ANSWERS_CAME: u8 = 20;
+const STEP_DOWN: u8 = 21;
 
 /// The bytes of a command in a batch before the command itself.
 const COMMAND_HEAD: usize = 12;
@@ -48,6 +49,8 @@ pub enum Message {
     BatchesCame(Receipt),
     /// A node has the answers of the leader up to a number.
     AnswersCame(Receipt),
+    /// An operator lets another node lead, to the leader.
+    StepDown(StepDown),
 }
 
 /// A sign of life.
@@ -123,6 +126,13 @@ pub struct Receipt {
     pub number: u64,
 }
 
+/// The order of an operator to a leader: let another node lead. The epoch of its sender is the one to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepDown {
+    /// The incarnation number of the leader.
+    pub to: u64,
+}
+
 impl Received {
     /// Writes the message.
     ///
@@ -137,6 +147,7 @@ impl Received {
             Message::Answers(_) => ANSWERS,
             Message::BatchesCame(_) => BATCHES_CAME,
             Message::AnswersCame(_) => ANSWERS_CAME,
+            Message::StepDown(_) => STEP_DOWN,
         };
         form::begin(kind, &mut to);
         to.extend_from_slice(&self.from.log.0.to_le_bytes());
@@ -168,6 +179,7 @@ impl Received {
                 to.extend_from_slice(&receipt.to.to_le_bytes());
                 to.extend_from_slice(&receipt.number.to_le_bytes());
             }
+            Message::StepDown(order) => to.extend_from_slice(&order.to.to_le_bytes()),
         }
         to.into()
     }
@@ -191,7 +203,7 @@ impl Received {
     /// The message is none between nodes, or one of a later version.
     pub fn read(message: &Bytes) -> Result<Self, Malformed> {
         let (kind, mut input) = Input::open(message)?;
-        if !(BEAT..=ANSWERS_CAME).contains(&kind) {
+        if !(BEAT..=STEP_DOWN).contains(&kind) {
             return Err(Malformed::Kind(kind));
         }
         let from = Sender {
@@ -209,7 +221,12 @@ impl Received {
                 bytes: input.rest(),
             }),
             BATCHES_CAME => Message::BatchesCame(read_receipt(input)?),
-            _ => Message::AnswersCame(read_receipt(input)?),
+            ANSWERS_CAME => Message::AnswersCame(read_receipt(input)?),
+            _ => {
+                let to = input.long()?;
+                input.close()?;
+                Message::StepDown(StepDown { to })
+            }
         };
         Ok(Self { from, message })
     }

@@ -86,6 +86,7 @@
 //! | | n | the answers |
 //! | **receipt** of batches (19) or of answers (20) | 8 | the incarnation that it is for |
 //! | | 8 | the number up to which all have come |
+//! | **order to step down** (21) | 8 | the incarnation of the leader. The epoch is the one to end |
 //! | **order** (32) | 8 | its number in this incarnation |
 //! | | n | the order |
 //! | **answer** to an order (33) | 8 | the incarnation that it is for |
@@ -142,7 +143,9 @@ mod record;
 mod telling;
 
 pub use aside::{Aside, AsideContent, Event, Users};
-pub use between::{Answers, Batch, Beat, Command, Message, Receipt, Received, Sender, Standing};
+pub use between::{
+    Answers, Batch, Beat, Command, Message, Receipt, Received, Sender, Standing, StepDown,
+};
 pub use form::{Malformed, VERSION};
 pub use hash::{Hash, LogId};
 pub use orders::Ordered;

@@ -96,6 +96,8 @@ pub(super) struct Node {
     pub(super) is_stopped: bool,
     pub(super) hindrance: Hindrance,
     pub(super) endings: Endings,
+    /// The epoch whose lead an operator has ended; 0 if none has.
+    pub(super) ordered_down: u64,
     ticked: Duration,
     saved: (Duration, Option<Mark>),
 }
@@ -163,6 +165,7 @@ impl Node {
             is_stopped: false,
             hindrance,
             endings,
+            ordered_down: 0,
             ticked: Duration::ZERO,
             saved: (Duration::ZERO, mark),
         };

@@ -107,9 +107,11 @@ impl Node {
     pub(super) fn act(&mut self, now: Duration) -> Result<(), CommitError> {
         let is_open = self.flight.is_some() || self.offer.is_some();
         let led = matches!(self.role, Role::Leads);
-        let leaves = led && self.status.is_leaving() && self.has_others(now);
+        let is_ordered = self.ordered_down != 0 && self.ordered_down == self.lease.epoch().0;
+        let leaves = led && (self.status.is_leaving() || is_ordered) && self.has_others(now);
         // What keeps a node from leading may begin at any time, so it is looked for before each attempt, too.
         if !is_open && (leaves || self.hindrance.is_there()) {
+            self.ordered_down = 0;
             let last_beat = self.lease.step_down(now);
             if let Some(act) = last_beat.filter(|_| led) {
                 tracing::info!("another node leads from now on");

@@ -348,7 +348,15 @@ impl Node {
             Message::AnswersCame(receipt) if is_for_me(receipt.to) => {
                 self.take_receipt(from, receipt.number);
             }
-            Message::BatchesCame(_) | Message::Answers(_) | Message::AnswersCame(_) => {}
+            Message::StepDown(order)
+                if is_for_me(order.to) && from.epoch == self.lease.epoch().0 =>
+            {
+                self.ordered_down = from.epoch;
+            }
+            Message::BatchesCame(_)
+            | Message::Answers(_)
+            | Message::AnswersCame(_)
+            | Message::StepDown(_) => {}
         }
     }
 }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use trunkline_cluster::chain::{Chain, Mark, Step};
 use trunkline_cluster::envelope::{
     Answers, Batch, Beat, Command, Draft, Epoch, Genesis, Hash, Head, Link, LogId, MAX_GROUP,
-    Malformed, Message, Part, Receipt, Received, Record, Rider, Sender, Standing, Telling, TooLong,
-    VERSION,
+    Malformed, Message, Part, Receipt, Received, Record, Rider, Sender, Standing, StepDown,
+    Telling, TooLong, VERSION,
 };
 use trunkline_cluster::{BadName, Incarnation, NodeName};
 
@@ -145,6 +145,7 @@ fn messages() -> impl Strategy<Value = Received> {
         }),
         receipts().prop_map(Message::BatchesCame),
         receipts().prop_map(Message::AnswersCame),
+        any::<u64>().prop_map(|to| Message::StepDown(StepDown { to })),
     ];
     (any::<u64>(), any::<u64>(), lives(), message).prop_map(|(log, epoch, node, message)| {
         let log = LogId(log);

@@ -571,7 +571,10 @@ impl Node {
                     taking.confirm(from.epoch, from.node, receipt.number);
                 }
             }
-            Message::Answers(_) | Message::BatchesCame(_) | Message::AnswersCame(_) => {}
+            Message::Answers(_)
+            | Message::BatchesCame(_)
+            | Message::AnswersCame(_)
+            | Message::StepDown(_) => {}
         }
     }
 
