@@ -26,6 +26,7 @@ mod cluster;
 mod cluster_deploy;
 mod cluster_ephemeral;
 mod cluster_erasure;
+mod cluster_join;
 mod cluster_nats;
 mod cluster_orders;
 mod cluster_rules;

@@ -79,6 +79,14 @@ impl Cluster {
     /// # Panics
     /// As `start`.
     pub fn start_with(count: usize, more: impl Fn(Setup) -> Setup) -> Option<Self> {
+        Self::start_each(count, |servers, name| more(node(servers, name)))
+    }
+
+    /// Starts a cluster as [`Cluster::start`] does, with these settings of each node.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub fn start_each(count: usize, setup: impl Fn(&Servers, &str) -> Setup) -> Option<Self> {
         let servers = Servers::start(count)?;
         let replicas = count.to_string();
         command(
@@ -86,7 +94,7 @@ impl Cluster {
             &["init", "--replicas", &replicas, "--max-bytes", "1GiB"],
         )
         .expect("a cluster");
-        let nodes = NODES.map(|name| more(node(&servers, name)).start());
+        let nodes = NODES.map(|name| setup(&servers, name).start());
         let cluster = Self {
             servers,
             nodes: nodes.into(),

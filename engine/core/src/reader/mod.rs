@@ -3,6 +3,7 @@
 //! A shard never waits for a disk. It queues a [`Job`] and later finds the answer in its mailbox, as
 //! frames that are ready for the socket. A caller in this process gets the answer as a value.
 
+mod ahead;
 mod answer;
 mod catch_up;
 mod conversations;
@@ -31,7 +32,7 @@ mod windows;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_storage::{Page, Reader};
 
@@ -43,6 +44,7 @@ use crate::exchange::{
 };
 use crate::fit::PAGE_BYTES;
 use crate::search::Index;
+use ahead::Ahead;
 use feed::Feed;
 use reading::Reading;
 
@@ -76,7 +78,8 @@ enum Answered {
 }
 
 /// Answers jobs until the last sender of jobs is gone. No answer is a message of more than
-/// `message_bytes` bytes. Searches are refused without an `index`.
+/// `message_bytes` bytes. Searches are refused without an `index`. A job from a position that the store does not have yet
+/// waits for at most `patience`: in a cluster the log may bring the position.
 pub fn run(
     store: &Reader,
     jobs: &Jobs,
@@ -84,7 +87,9 @@ pub fn run(
     message_bytes: usize,
     clock: &Arc<Clock>,
     index: Option<&Arc<dyn Index>>,
+    patience: Duration,
 ) {
+    let mut ahead = Ahead::new(patience, Instant::now());
     let mut worker = Worker {
         reading: Reading::new(store, clock),
         page: Page::with_bytes(record_bytes(message_bytes)),
@@ -94,13 +99,8 @@ pub fn run(
         sliced: Arc::default(),
     };
     loop {
-        let mut job = match jobs.take(IDLE) {
-            Take::Job(job) => job,
-            Take::Idle => {
-                worker.release();
-                continue;
-            }
-            Take::End => return,
+        let Some(mut job) = worker.next(jobs, &mut ahead) else {
+            return;
         };
         let mailbox = |to: &ReplyConn| &mailboxes[usize::from(to.shard)];
         let user = job.flow.user;
@@ -152,6 +152,28 @@ fn record_bytes(message_bytes: usize) -> usize {
 }
 
 impl Worker {
+    /// Waits for the next job that can be done. Returns `None` once there are no more jobs, and none will come.
+    fn next(&mut self, jobs: &Jobs, ahead: &mut Ahead) -> Option<Box<Job>> {
+        loop {
+            let store = self.reading.store();
+            if !ahead.is_empty()
+                && let Some(job) = ahead.next(|| store.head(), Instant::now())
+            {
+                return Some(job);
+            }
+            match jobs.take(if ahead.is_empty() { IDLE } else { ahead::LOOK }) {
+                Take::Job(job) => {
+                    if let Some(job) = ahead.keep(job, || store.head(), Instant::now) {
+                        return Some(job);
+                    }
+                }
+                Take::Idle if ahead.is_empty() => self.release(),
+                Take::Idle => {}
+                Take::End => return ahead.last(),
+            }
+        }
+    }
+
     /// Does a job, or the next slice of it. Returns `None` if the job is not finished.
     fn work(&mut self, job: &mut Job) -> Option<Answered> {
         let answered = match &job.reply_to {

@@ -308,7 +308,7 @@ fn finding(found: Result<Finding, Failure>) -> LongReply {
 }
 
 /// Returns whose events a query asks for, and a position that is not behind the first of them; `None` for other queries.
-fn events_of(query: &Query) -> Option<(UserId, Position)> {
+pub(super) fn events_of(query: &Query) -> Option<(UserId, Position)> {
     match query {
         Query::Sync { user, since, .. } => Some((*user, since.unwrap_or(Position::ZERO))),
         Query::CatchUp {

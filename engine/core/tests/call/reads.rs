@@ -1,6 +1,7 @@
 //! Readers: users take turns, and long lists are read in slices.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use trunkline_core::clock::{self, Clock};
 use trunkline_core::exchange::{
@@ -127,6 +128,7 @@ fn answers(world: &World, ask: impl FnOnce(&mut Asker)) -> Vec<Answer> {
         CONTENT.message_bytes,
         &Arc::new(Clock::new(clock::system())),
         None,
+        Duration::ZERO,
     );
     let mail = std::iter::from_fn(|| mailbox.take());
     mail.map(|mail| match mail {

@@ -268,7 +268,15 @@ impl World {
             sequencer: std::thread::spawn(move || sequencer.run(&commands).map(drop)),
             reader: std::thread::spawn(move || {
                 let clock = Arc::new(Clock::new(clock::system()));
-                reader::run(&reads, &jobs, &[], CONTENT.message_bytes, &clock, None);
+                reader::run(
+                    &reads,
+                    &jobs,
+                    &[],
+                    CONTENT.message_bytes,
+                    &clock,
+                    None,
+                    Duration::ZERO,
+                );
             }),
         }
     }

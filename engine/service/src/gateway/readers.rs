@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use trunkline_core::clock::Clock;
 use trunkline_core::exchange::{Jobs, JobsForm, Mailbox, QUEUE, ToReaders, jobs};
@@ -17,7 +17,7 @@ use crate::threads::{join, let_shards_go_first, spawn};
 const READERS: usize = 2;
 
 /// The time that the readers get to complete their answers when the gateway stops.
-const LAST_READ: std::time::Duration = std::time::Duration::from_secs(2);
+const LAST_READ: Duration = Duration::from_secs(2);
 
 /// Makes the queue of the readers.
 pub(super) fn job_queue(weights: Arc<Weights>) -> (ToReaders, Jobs) {
@@ -28,7 +28,8 @@ pub(super) fn job_queue(weights: Arc<Weights>) -> (ToReaders, Jobs) {
     })
 }
 
-/// Starts the readers. `index` is the index for searches, if there is one.
+/// Starts the readers. `index` is the index for searches, if there is one. A query from a position that the store does not have
+/// yet waits for at most `patience`.
 ///
 /// # Errors
 /// A thread cannot be started.
@@ -39,6 +40,7 @@ pub(super) fn spawn_readers(
     message_bytes: usize,
     clock: &Arc<Clock>,
     index: Option<&Arc<dyn Index>>,
+    patience: Duration,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let one = |i| {
         let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
@@ -52,6 +54,7 @@ pub(super) fn spawn_readers(
                 message_bytes,
                 &clock,
                 index.as_ref(),
+                patience,
             );
         })
     };
@@ -64,7 +67,7 @@ pub(super) fn end_readers(readers: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
     let until = Instant::now() + LAST_READ;
     for reader in readers {
         while !reader.is_finished() && Instant::now() < until {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         if reader.is_finished() {
             join(reader)?;

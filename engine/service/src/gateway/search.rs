@@ -26,6 +26,9 @@ pub(super) const DESCRIPTORS: u64 = 128;
 /// The time that the thread gets to end when the gateway stops.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
 
+/// The time for which a query at a node of a cluster waits for a position that the node does not have yet.
+const AHEAD: Duration = Duration::from_secs(5);
+
 /// The index, before its thread is started.
 pub(super) struct Made(Option<Indexing>);
 
@@ -82,7 +85,11 @@ impl Made {
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let index = self.0.as_ref().map(|made| &made.index);
         let most = config.limits.content.message_bytes;
-        spawn_readers(store, jobs, mailboxes, most, clock, index)
+        let patience = match config.cluster {
+            Some(_) => AHEAD,
+            None => Duration::ZERO,
+        };
+        spawn_readers(store, jobs, mailboxes, most, clock, index, patience)
     }
 
     /// Starts the thread.
