@@ -109,6 +109,7 @@ pub use store::token::{BadToken, Token};
 pub use store::writer::Writer;
 pub use store::{Opened, RecoveryReport, Store};
 pub use tools::backup::{Backup, BackupError, BackupProgress};
+pub use tools::copy::{CopyError, Received, Sent};
 pub use tools::dump::{Dump, EachRecord};
 pub use tools::inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
 pub use tools::repair::{Mended, Repair, RepairOptions};

@@ -143,9 +143,18 @@ impl Overwrite {
 
     /// Overwrites header and piece, without a sync.
     pub(crate) fn apply(&self, file: &dyn BackendFile) -> io::Result<()> {
+        let mut pieces = self.pieces().into_iter();
+        pieces.try_for_each(|(at, bytes)| file.write_all_at(&bytes, at))
+    }
+
+    /// Returns the bytes that are written to the segment, with their places in its file, in their order.
+    pub(crate) fn pieces(&self) -> [(u64, Vec<u8>); 2] {
         let at = self.position - self.base;
-        file.write_all_at(&vec![0; self.body_len as usize], at + u64::from(self.body))?;
-        file.write_all_at(&self.header, at)
+        let zeros = vec![0; self.body_len as usize];
+        [
+            (at + u64::from(self.body), zeros),
+            (at, self.header.to_vec()),
+        ]
     }
 }
 

@@ -210,12 +210,14 @@ impl Epochs {
     }
 
     /// Returns the content of the file `epochs` of a backup. The backup knows all epochs of this
-    /// store, and that positions kept in it are those of a restored store.
-    pub(crate) fn of_backup(&self, store_id: [u8; 16]) -> Vec<u8> {
+    /// store, and that positions kept in it are those of a restored store. Where other stores have the log too
+    /// (`is_shared`), a restored one goes on with it, and nothing is lost.
+    pub(crate) fn of_backup(&self, store_id: [u8; 16], is_shared: bool) -> Vec<u8> {
+        let restores = u32::from(!is_shared);
         let row = Row {
             epochs: self.0.epochs.clone(),
             repairs: self.0.repairs,
-            restores: self.0.restores.saturating_add(1),
+            restores: self.0.restores.saturating_add(restores),
         };
         row.pages(store_id)
     }
@@ -524,7 +526,7 @@ mod tests {
     fn a_restored_store_refuses_what_it_kept_before() {
         let store = epochs(&[0, 1_000]);
         let restore = |store: &Epochs| {
-            let mut row = Row::decode(&store.of_backup([1; 16]), [1; 16]).unwrap();
+            let mut row = Row::decode(&store.of_backup([1; 16], false), [1; 16]).unwrap();
             row.push(2_000, key(77));
             Epochs(Arc::new(row))
         };

@@ -563,3 +563,19 @@ fn text_that_is_recalled_during_a_backup_leaves_whole_records() {
     assert_eq!(found.len(), log.len());
     assert!(gone > 3, "{gone}");
 }
+
+#[test]
+fn small_files_of_the_program_that_a_killed_backup_left_are_not_in_the_way() {
+    let place = Place::new();
+    let target = place.path("backup");
+    let (mut opened, mut log) = open_at(&place.path("store"), small_runs());
+    commit(&mut opened, &mut log, 20);
+    let revocations = place.path("store").join("revocations");
+    std::fs::write(revocations, b"some").unwrap();
+    let partial = place.path("backup.partial");
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::write(partial.join("revocations"), b"half").unwrap();
+    opened.reader.backup(&target, &mut on).unwrap();
+    assert_eq!(std::fs::read(target.join("revocations")).unwrap(), b"some");
+    assert_eq!(place.names(), ["backup", "store"]);
+}

@@ -1,5 +1,6 @@
 //! Tests of stores that hold one log: what one of them commits, the others take.
 
+mod copy;
 mod crash;
 
 use std::ops::ControlFlow;

@@ -5,6 +5,7 @@
 //! also work beside the process that has the store open.
 
 pub(crate) mod backup;
+pub(crate) mod copy;
 pub(crate) mod dump;
 pub(crate) mod inspect;
 pub(crate) mod repair;

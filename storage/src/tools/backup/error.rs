@@ -80,7 +80,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    pub(super) const fn io(file: PathBuf, action: &'static str, source: io::Error) -> Self {
+    pub(crate) const fn io(file: PathBuf, action: &'static str, source: io::Error) -> Self {
         BackupError::Io {
             file,
             action,

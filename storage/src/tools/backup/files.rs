@@ -1,21 +1,19 @@
-//! The files of a backup: which ones, and how each gets into the backup's folder.
+//! How each file of a store gets into the folder of a backup.
 
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::chosen::{self, Chosen, WholeFile};
 use super::folder::PartialFolder;
 use super::{Backup, BackupError, BackupProgress, Pace};
 use crate::Position;
 use crate::backend::{self, Backend, BackendFile, cannot_link, is_full};
-use crate::log::frame::{self, FrameContext, FrameKind};
 use crate::log::overwrite::Overwrite;
-use crate::log::segment::{self, END_RESERVE, Segment};
-use crate::run::manifest::{self, Manifest};
-use crate::store::identity::{self, Identity};
-use crate::store::shared::{Shared, Visible};
-use crate::store::{epochs, losses};
+use crate::log::segment;
+use crate::store::shared::Shared;
+use crate::store::{epochs, identity};
 
 /// The bytes that are copied and synced at a time while the store takes appends. A commit that syncs
 /// meanwhile waits for no more of them, also where another file system shares the disk.
@@ -30,10 +28,6 @@ const LONGEST_REST: Duration = Duration::from_millis(10);
 /// The number of links between two rests: each takes some microseconds.
 const LINKS: u64 = 64;
 
-/// Small files that the program around the store keeps in its folder. A backup copies them as they are:
-/// each is replaced or appended to, and a program reads any beginning of what it has appended.
-const COMPANIONS: [&str; 1] = ["revocations"];
-
 /// The space that is left for the small files, in bytes.
 const SMALL_FILES: u64 = 1 << 20;
 
@@ -47,28 +41,6 @@ pub(super) struct Copier<'a> {
     progress: BackupProgress,
     links: u64,
     made: Backup,
-}
-
-/// What a backup consists of, chosen at one moment.
-struct Chosen {
-    store_id: [u8; 16],
-    visible: Visible,
-    /// The last segment of the log. It is copied up to the end of the visible log.
-    tail: Arc<Segment>,
-    /// Full files that could not be linked.
-    to_copy: Vec<WholeFile>,
-    /// The small files, with their content.
-    small: Vec<(&'static str, Vec<u8>)>,
-}
-
-/// A file that never changes again.
-struct WholeFile {
-    name: String,
-    /// The open file; `None` for a segment that runs name, which stays while the backup holds them.
-    file: Option<Arc<dyn BackendFile>>,
-    len: u64,
-    /// Whether everything in it is durable.
-    is_durable: bool,
 }
 
 impl<'a> Copier<'a> {
@@ -107,32 +79,24 @@ impl<'a> Copier<'a> {
         self.made.head = Position(chosen.visible.head);
         self.check_space(&chosen)?;
         let source = &*self.shared.backend;
-        for whole in &chosen.to_copy {
-            let open = |_| {
-                BackupError::io(
-                    source.path(&whole.name),
-                    "open",
-                    io::ErrorKind::NotFound.into(),
-                )
-            };
-            let file = match &whole.file {
-                Some(file) => file.clone(),
-                None => source.open(&whole.name).map_err(open)?,
-            };
-            self.copy(&whole.name, &*file, whole.len)?;
+        for whole in &chosen.whole {
+            self.copy(&whole.name, &*whole.open(source)?, whole.len)?;
         }
         self.copy_tail(&chosen)?;
         self.overwrite(&chosen, &overwritten.since())?;
         for (name, bytes) in &chosen.small {
             self.write(name, bytes)?;
         }
-        let epochs = self.shared.epochs.of_backup(chosen.store_id);
+        let epochs = self
+            .shared
+            .epochs
+            .of_backup(chosen.store_id, chosen.is_shared);
         self.write(epochs::NAME, &epochs)?;
         // The names are durable before the file without which nothing opens the folder.
         let synced = self.folder.backend.sync_dir();
         synced.map_err(self.failed("make durable"))?;
         for name in [identity::COPY, identity::NAME] {
-            let bytes = self.read_small(identity::NAME)?;
+            let bytes = chosen::read_small(source, identity::NAME)?;
             self.write(name, &bytes.unwrap_or_default())?;
         }
         Ok(self.made.clone())
@@ -140,14 +104,10 @@ impl<'a> Copier<'a> {
 
     /// Overwrites bodies in the copies of segments that were overwritten in the segments meanwhile.
     fn overwrite(&self, chosen: &Chosen, overwritten: &[Overwrite]) -> Result<(), BackupError> {
-        let end = chosen.visible.end;
-        let frames = overwritten.iter().filter(|frame| frame.position < end);
-        let mut frames: Vec<&Overwrite> = frames.collect();
-        // Stable: of several changes of a frame the last one counts.
-        frames.sort_by_key(|frame| frame.position);
+        let frames = chosen.in_order(overwritten);
         for same in frames.chunk_by(|a, b| a.base == b.base) {
             let name = segment::segment_name(same[0].base);
-            let is_copy = name == chosen.tail.name || chosen.to_copy.iter().any(|f| f.name == name);
+            let is_copy = name == chosen.tail.name || chosen.whole.iter().any(|f| f.name == name);
             if is_copy {
                 let written = self.folder.backend.open(&name).and_then(|file| {
                     same.iter().try_for_each(|frame| frame.apply(&*file))?;
@@ -161,87 +121,12 @@ impl<'a> Copier<'a> {
 
     /// Chooses the moment of the backup, and links the files that never change again.
     fn choose(&mut self) -> Result<Chosen, BackupError> {
-        let source = &*self.shared.backend;
-        let store_id = Identity::read(source, identity::NAME)?.store_id;
         let _files = self.shared.files.lock();
-        let visible = self.shared.visible();
-        let manifest = Manifest::read(source, store_id)?.unwrap_or_default();
-        let before = visible
-            .segments
-            .partition_point(|segment| segment.base <= visible.end);
-        let tail = before
-            .checked_sub(1)
-            .and_then(|at| visible.segments.get(at));
-        let tail = tail.cloned().ok_or_else(|| {
-            let missing = io::ErrorKind::NotFound.into();
-            BackupError::io(source.path(""), "find the end of the log in", missing)
-        })?;
-        let whole = self.whole_files(&visible, &manifest, tail.base)?;
-        let bytes = whole.iter().map(|whole| whole.len).sum::<u64>();
-        self.progress.total = bytes + (visible.end - tail.base);
-        let to_copy = self.link(whole)?;
-        let mut small = Vec::new();
-        let own = [manifest::NAME, losses::NAME, losses::COPY];
-        for name in own.into_iter().chain(COMPANIONS) {
-            small.extend(self.read_small(name)?.map(|bytes| (name, bytes)));
-        }
-        Ok(Chosen {
-            store_id,
-            visible,
-            tail,
-            to_copy,
-            small,
-        })
-    }
-
-    /// Returns the full segments and the runs that are in force.
-    fn whole_files(
-        &self,
-        visible: &Visible,
-        manifest: &Manifest,
-        tail: u64,
-    ) -> Result<Vec<WholeFile>, BackupError> {
-        let source = &*self.shared.backend;
-        let durable = self.shared.durable();
-        let names = source
-            .list()
-            .map_err(|error| BackupError::io(source.path(""), "list the folder", error))?;
-        let bases = names.iter().filter_map(|name| segment::segment_base(name));
-        let mut bases: Vec<u64> = bases
-            .filter(|base| (manifest.low_water..tail).contains(base))
-            .collect();
-        bases.sort_unstable();
-        let kept = manifest.kept.segments().map(|(base, size)| {
-            Ok(WholeFile {
-                name: segment::segment_name(base),
-                file: None,
-                len: size,
-                is_durable: true,
-            })
-        });
-        let segments = bases.into_iter().map(|base| {
-            let open = visible.segments.iter().find(|open| open.base == base);
-            let open = open.map(|open| (open.file.clone(), open.end() <= durable));
-            (segment::segment_name(base), open)
-        });
-        let runs = manifest.runs.iter().map(|id| {
-            let open = visible.runs.of(id.kind).iter().find(|run| run.id == *id);
-            (id.name(), open.map(|run| (run.file.clone(), true)))
-        });
-        let whole = segments.chain(runs).map(|(name, open)| {
-            let (file, is_durable) = match open {
-                Some(open) => open,
-                None => (source.open(&name)?, false),
-            };
-            Ok(WholeFile {
-                len: file.len()?,
-                name,
-                file: Some(file),
-                is_durable,
-            })
-        });
-        let whole: io::Result<Vec<WholeFile>> = kept.chain(whole).collect();
-        whole.map_err(|error| BackupError::io(source.path(""), "open a file in", error))
+        let mut chosen = Chosen::now(self.shared)?;
+        self.progress.total = chosen.bytes();
+        let whole = std::mem::take(&mut chosen.whole);
+        chosen.whole = self.link(whole)?;
+        Ok(chosen)
     }
 
     /// Links files into the folder. Returns those that must be copied.
@@ -285,7 +170,7 @@ impl<'a> Copier<'a> {
     }
 
     fn check_space(&self, chosen: &Chosen) -> Result<(), BackupError> {
-        let copied = chosen.to_copy.iter().map(|whole| whole.len).sum::<u64>();
+        let copied = chosen.whole.iter().map(|whole| whole.len).sum::<u64>();
         let small = chosen.small.iter().map(|(_, bytes)| bytes.len() as u64);
         let tail = chosen.visible.end - chosen.tail.base;
         let needed = copied + tail + small.sum::<u64>() + SMALL_FILES;
@@ -341,17 +226,8 @@ impl<'a> Copier<'a> {
         let (tail, end) = (&chosen.tail, chosen.visible.end);
         let file = self.create(&tail.name)?;
         self.copy_into(&*file, &tail.name, &*tail.file, end - tail.base)?;
-        let mut mark = Vec::new();
-        // The visible part may end with such a mark already, and then there may be no room.
-        if end + END_RESERVE <= tail.end() {
-            let place = FrameContext {
-                position: end,
-                durable: end,
-                salt: tail.salt,
-                session: self.session()?,
-            };
-            frame::push_mark(&mut mark, FrameKind::Anchor, place);
-        }
+        let drawn = chosen.end_mark(&self.folder.backend);
+        let mark = drawn.map_err(self.failed("draw random bytes for"))?;
         let written = file
             .write_all_at(&mark, tail.offset(end))
             // The rest is a hole, which reads as zeros.
@@ -363,29 +239,6 @@ impl<'a> Copier<'a> {
             )
             .and_then(|()| file.sync_data());
         written.map_err(|error| self.not_written(&tail.name, error))
-    }
-
-    /// Draws a session number. The mark has distance 0, so it may begin any session.
-    fn session(&self) -> Result<u32, BackupError> {
-        let mut bytes = [0; 4];
-        let drawn = self.folder.backend.fill_random(&mut bytes);
-        drawn.map_err(self.failed("draw random bytes for"))?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    /// Returns the content of a small file of the store; `None` if it is missing.
-    fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
-        let source = &*self.shared.backend;
-        let read = source.open(name).and_then(|file| {
-            let mut bytes = vec![0; file.len()? as usize];
-            backend::read_exact_at(&*file, &mut bytes, 0)?;
-            Ok(bytes)
-        });
-        match read {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(BackupError::io(source.path(name), "read", error)),
-        }
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {

@@ -16,12 +16,20 @@ const PARTIAL: &str = ".partial";
 /// The mode of the folder: only the user of the process may open it.
 const MODE: u32 = 0o700;
 
-/// The names of a store's files that [`walk::is_ours`] does not know, as a backup has them.
-const OTHERS: [&str; 3] = ["epochs", "losses", "losses.copy"];
+/// The names of a store's files that [`walk::is_ours`] does not know, as a backup has them, and those of the program around
+/// the store.
+const OTHERS: [&str; 6] = [
+    "epochs",
+    "losses",
+    "losses.copy",
+    "revocations",
+    "cluster-genesis",
+    "cluster-mark",
+];
 
 /// The folder of a backup that is being made. Dropping it removes the folder.
-pub(super) struct PartialFolder {
-    pub(super) backend: FileBackend,
+pub(crate) struct PartialFolder {
+    pub(crate) backend: FileBackend,
     /// The path of the folder until the backup is complete.
     partial: PathBuf,
     /// The path of the folder afterwards.
@@ -34,8 +42,8 @@ pub(super) struct PartialFolder {
 }
 
 impl PartialFolder {
-    /// Makes the folder for a backup with this target. `store` is the folder of the store.
-    pub(super) fn make(target: &Path, store: &Path) -> Result<Self, BackupError> {
+    /// Makes the folder for a backup with this target. `store` is the folder of the store, if it is on this machine.
+    pub(crate) fn make(target: &Path, store: Option<&Path>) -> Result<Self, BackupError> {
         let target = check(target, store)?;
         let parent = target.parent().unwrap_or(Path::new("/"));
         let mut name = target.file_name().unwrap_or_default().to_owned();
@@ -92,7 +100,7 @@ impl PartialFolder {
     }
 
     /// Makes the names in the folder durable, and gives the folder its final name.
-    pub(super) fn finish(mut self) -> Result<(), BackupError> {
+    pub(crate) fn finish(mut self) -> Result<(), BackupError> {
         let target = self.target.clone();
         let io = |action| {
             let target = target.clone();
@@ -130,12 +138,13 @@ impl Drop for PartialFolder {
     }
 }
 
-fn is_of_a_backup(name: &str) -> bool {
+/// Returns whether a backup or a copy has a file of this name.
+pub(crate) fn is_of_a_backup(name: &str) -> bool {
     walk::is_ours(name) || OTHERS.contains(&name)
 }
 
 /// Checks that a backup can be made at this path. Returns the path without links.
-fn check(target: &Path, store: &Path) -> Result<PathBuf, BackupError> {
+fn check(target: &Path, store: Option<&Path>) -> Result<PathBuf, BackupError> {
     let exists = || BackupError::Exists {
         target: target.to_path_buf(),
     };
@@ -161,8 +170,8 @@ fn check(target: &Path, store: &Path) -> Result<PathBuf, BackupError> {
             return Err(BackupError::io(target.to_path_buf(), "look at", source));
         }
     };
-    let store = store.canonicalize().unwrap_or_else(|_| store.to_path_buf());
-    if resolved.starts_with(&store) {
+    let store = store.map(|store| store.canonicalize().unwrap_or_else(|_| store.to_path_buf()));
+    if let Some(store) = store.filter(|store| resolved.starts_with(store)) {
         return Err(BackupError::Inside {
             target: target.to_path_buf(),
             store,

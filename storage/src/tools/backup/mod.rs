@@ -13,9 +13,10 @@
 //! **Invariant:** a backup writes nothing into the folder of the store, and a step that fails leaves
 //! nothing in the target.
 
+pub(crate) mod chosen;
 mod error;
 mod files;
-mod folder;
+pub(crate) mod folder;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -141,7 +142,7 @@ fn make(
     shared
         .check_folder()
         .map_err(|source| BackupError::io(shared.backend.path(""), "use the folder", source))?;
-    let folder = PartialFolder::make(target, &shared.backend.path(""))?;
+    let folder = PartialFolder::make(target, Some(&shared.backend.path("")))?;
     let mut copier = Copier::new(shared, &folder, pace, each);
     let made = copier.run()?;
     folder.finish()?;
