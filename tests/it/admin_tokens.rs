@@ -89,6 +89,7 @@ fn each_route_needs_its_scope() {
         ("POST", "users/b%20b/export", None, "all"),
         ("POST", "backup", Some("{\"target\":\"relative\"}"), "all"),
         ("GET", "backup", None, "all"),
+        ("POST", "copy", None, "all"),
     ] {
         let path = format!("/admin/v1/{path}");
         let status = |api: &Api| api.ask(method, &path, body).status;
@@ -110,7 +111,7 @@ fn each_route_needs_its_scope() {
         let name = format!("trunkline_admin_refused_total{{reason=\"{reason}\"}}");
         guarded.gateway.metric(&name)
     };
-    assert_eq!((refused("token"), refused("scope")), (11.0, 24.0 + 6.0));
+    assert_eq!((refused("token"), refused("scope")), (12.0, 27.0 + 7.0));
     let read = admin.clone().token(&tokens[0].1.token);
     let answer = read.ask("POST", "/admin/v1/publish", Some("{}"));
     assert!(

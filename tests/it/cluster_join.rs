@@ -1,9 +1,18 @@
 //! Clients and gateways that come to a cluster later than others.
 
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+
 use serde_json::json;
 use trunkline_tests::client::Client;
-use trunkline_tests::cluster::{Cluster, node, texts};
+use trunkline_tests::cluster::{Cluster, NODES, command, node, texts};
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::nats::Servers;
+use trunkline_tests::process::{Exit, Process};
 use trunkline_tests::wait;
+
+use super::admin_tokens::made as admin_token;
 
 /// Sends a message to bob until it is acknowledged: the leader may change.
 fn send_surely(client: &mut Client, text: &str) {
@@ -57,4 +66,228 @@ fn a_client_that_knows_more_than_its_node_waits_for_the_log() {
     let mut bob = cluster.nodes[2].dial().open();
     assert_eq!(bob.refused("connect", &connect), 112);
     cluster.servers.resume(2);
+}
+
+/// What a proxy does once it has passed on as much as it should.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Holds,
+    Closes,
+}
+
+/// Starts a proxy for one connection that passes on so many bytes of the answer. Returns its address.
+fn proxy(to: SocketAddr, most: u64, then: Then) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let mut server = TcpStream::connect(to).expect("a gateway");
+        let (mut asks, mut asked) = (
+            client.try_clone().expect("a descriptor"),
+            server.try_clone().expect("a descriptor"),
+        );
+        let asking = std::thread::spawn(move || std::io::copy(&mut asks, &mut asked));
+        let _ = std::io::copy(&mut Read::by_ref(&mut server).take(most), &mut client);
+        if then == Then::Closes {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        // Until the client goes.
+        let _ = asking.join();
+    });
+    address
+}
+
+/// Begins to make a folder from a copy of a node's store.
+fn join_from(control: SocketAddr, data: &Path) -> Process {
+    let mut command = Setup::bare().command("cluster");
+    command.arg("join-from").arg(format!("http://{control}"));
+    command.arg("--data").arg(data);
+    Process::start(&mut command)
+}
+
+/// Makes a folder from a copy of a node's store, once the node gives one.
+fn joined_from(control: impl Fn() -> SocketAddr, data: &Path) -> Exit {
+    wait::until("a copy", || {
+        let exit = join_from(control(), data).ended();
+        let is_early = ["another node takes a copy", "try again in a moment"]
+            .iter()
+            .any(|said| exit.stderr.contains(said));
+        (!is_early).then_some(exit)
+    })
+}
+
+#[test]
+fn a_node_joins_from_a_copy_where_the_log_has_no_beginning_any_more() {
+    const MESSAGES: usize = 90;
+    let Some(cluster) = Cluster::start(1) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    let follower = (leader + 1) % NODES.len();
+    let mut alice = cluster.connect(0, "alice");
+    let mut bob = cluster.connect(1, "bob");
+    let long = "x".repeat(40 << 10);
+    for number in 0..MESSAGES {
+        alice.send("bob", &format!("{number} {long}"));
+    }
+    for _ in 0..MESSAGES {
+        bob.push_of("message");
+    }
+    let since = bob.pos();
+    (0..NODES.len()).for_each(|at| cluster.has_all_of(at, leader));
+    // As if the log had taken more than it has room for: all but the last record go.
+    let mut raw = cluster.servers.client(0);
+    let purged = raw.ask("$JS.API.STREAM.PURGE.TRUNKLINE_chat", b"{\"keep\":1}");
+    assert_eq!(purged["success"], true, "{purged}");
+    let folder = tempfile::tempdir().expect("a folder");
+
+    // Without a copy there is no way in.
+    let late = node(&cluster.servers, "late").flag("data", folder.path().join("late").display());
+    let refused = late.run("serve");
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("join-from"), "{}", refused.stderr);
+
+    // While messages come, from a leader and from a follower.
+    let mut joined = Vec::new();
+    for from in [leader, follower] {
+        let name = format!("n{from}");
+        let data = folder.path().join(&name);
+        let mut copying = join_from(cluster.nodes[from].control(), &data);
+        let mut sent = 0;
+        while copying.is_running() {
+            alice.send("bob", "meanwhile");
+            sent += 1;
+        }
+        let exit = copying.ended();
+        assert!(exit.status.success(), "{}", exit.stderr);
+        let said = format!("the store of a new node is in {}", data.display());
+        assert!(exit.stdout.contains(&said), "{}", exit.stdout);
+        assert!(sent > 0, "the path goes on");
+        joined.push(node(&cluster.servers, &name).start_on(&data));
+    }
+    alice.send("bob", "to the end");
+    let wanted = cluster.nodes[leader].metric("trunkline_cluster_applied");
+    for gateway in &joined {
+        wait::until("groups", || {
+            let applied = gateway.metric("trunkline_cluster_applied");
+            (applied >= wanted).then_some(())
+        });
+        let mut reader = gateway.dial().connect("bob", "laptop");
+        let newest = json!({"conversation": "u:alice:bob", "limit": 100});
+        let pages = [&mut bob, &mut reader].map(|client| client.done("history", &newest));
+        assert_eq!(pages[0], pages[1]);
+        assert_eq!(
+            texts(&pages[1]).last().map(String::as_str),
+            Some("to the end")
+        );
+        // A position of another node, from before the copy, is good.
+        let dial = gateway.dial().since(&since);
+        let (missed, _) = dial.connect("bob", "phone").caught_up();
+        let first = missed[0]["message"]["text"].as_str().expect("a text");
+        assert!(first.starts_with("0 x"), "{}", &first[..9]);
+        // What comes to the new node reaches all.
+        reader.send("alice", "from a new node");
+        assert_eq!(alice.push_of("message")["text"], "from a new node");
+    }
+}
+
+#[test]
+fn a_copy_that_ends_early_leaves_nothing_and_a_second_one_is_whole() {
+    let Some(cluster) = Cluster::start(1) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    let mut alice = cluster.connect((leader + 1) % NODES.len(), "alice");
+    let long = "x".repeat(40 << 10);
+    for _ in 0..300 {
+        alice.send("bob", &long);
+    }
+    cluster.has_all_of(leader, (leader + 1) % NODES.len());
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("d");
+    let partial = folder.path().join("d.partial");
+    // The receiver dies in the middle.
+    let control = cluster.nodes[leader].control();
+    let mut copying = join_from(proxy(control, 5 << 20, Then::Holds), &data);
+    wait::until("the beginning of a copy", || {
+        let names = std::fs::read_dir(&partial).ok()?;
+        (names.count() > 0).then_some(())
+    });
+    let second = join_from(control, &folder.path().join("second")).ended();
+    assert!(
+        second.stderr.contains("another node takes a copy"),
+        "{}",
+        second.stderr
+    );
+    copying.kill();
+    assert!(!data.exists());
+    // What it left is no folder of a node.
+    let half = folder.path().join("half");
+    std::fs::rename(&partial, &half).expect("a folder");
+    let left = node(&cluster.servers, "d").flag("data", half.display());
+    let refused = left.run("serve");
+    assert!(!refused.status.success(), "{}", refused.stdout);
+
+    // The sender dies in the middle, or at the last moment.
+    for most in [0, 100, 5 << 20, 10 << 20] {
+        let exit = joined_from(|| proxy(control, most, Then::Closes), &data);
+        assert!(!exit.status.success(), "{most}: {}", exit.stdout);
+        assert!(!data.exists() && !partial.exists(), "{most}");
+    }
+
+    let exit = joined_from(|| control, &data);
+    assert!(exit.status.success(), "{}", exit.stderr);
+    let exit = joined_from(|| control, &data);
+    assert!(
+        exit.stderr.contains("is no empty folder"),
+        "{}",
+        exit.stderr
+    );
+    let joined = node(&cluster.servers, "d").start_on(&data);
+    cluster.is_ready(leader);
+    let mut bob = joined.dial().connect("bob", "phone");
+    let page = bob.done(
+        "history",
+        &json!({"conversation": "u:alice:bob", "limit": 100}),
+    );
+    assert!(texts(&page).iter().all(|text| *text == long));
+}
+
+#[test]
+fn a_copy_is_given_to_operators_and_by_nodes_alone() {
+    let alone = Gateway::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("d");
+    let exit = join_from(alone.control(), &data).ended();
+    assert!(
+        exit.stderr.contains("is no node of a cluster"),
+        "{}",
+        exit.stderr
+    );
+    let (reading, all) = (admin_token("reading", "read"), admin_token("all", "all"));
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, format!("{}\n{}\n", reading.line, all.line)).expect("a file");
+    let setup = Setup::default().flag("admin-tokens", tokens.display());
+    let guarded = setup.start();
+    for (token, said) in [
+        (None, "send an admin token"),
+        (Some(&reading.token), "needs all"),
+        (Some(&all.token), "is no node of a cluster"),
+    ] {
+        let mut command = Setup::bare().command("cluster");
+        command.args([
+            "join-from",
+            &format!("http://{}", guarded.control()),
+            "--data",
+        ]);
+        command.arg(&data);
+        if let Some(token) = token {
+            let file = folder.path().join("token");
+            std::fs::write(&file, format!("{token}\n")).expect("a file");
+            command.arg("--token-file").arg(file);
+        }
+        let exit = Process::start(&mut command).ended();
+        assert!(exit.stderr.contains(said), "{}", exit.stderr);
+    }
+    assert!(!data.exists());
 }

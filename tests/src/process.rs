@@ -185,6 +185,15 @@ impl Process {
         prlimit(pid, Resource::Fsize, limit).expect("the process is there");
     }
 
+    /// Returns whether the process has not ended.
+    ///
+    /// # Panics
+    /// The system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        let ended = self.child.try_wait();
+        ended.expect("a child can be waited for").is_none()
+    }
+
     /// Waits until the process ends.
     ///
     /// # Panics

@@ -422,6 +422,7 @@ fn make_admin(
         exports: Exports::new(serving),
         store: serving.store.clone(),
         bell,
+        node: shown.metrics.node.get().cloned(),
     };
     admin::of(serving, program, owners, erasures)
 }

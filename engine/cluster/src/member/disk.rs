@@ -9,10 +9,13 @@ use bytes::Bytes;
 use crate::chain::Mark;
 
 /// The file with the last record that the store has for certain.
-const MARK: &str = "cluster-mark";
+pub(super) const MARK: &str = "cluster-mark";
 
 /// The file with the first record of the log.
-const GENESIS: &str = "cluster-genesis";
+pub(super) const GENESIS: &str = "cluster-genesis";
+
+/// The small files beside the store without which no node goes on from a copy of it.
+pub const COMPANIONS: [&str; 2] = [GENESIS, MARK];
 
 /// The files of a node in its data folder.
 #[derive(Debug, Clone)]

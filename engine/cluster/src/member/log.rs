@@ -14,6 +14,7 @@ use trunkline_storage::{Batch, CommitError, Writer};
 
 use super::disk::Disk;
 use super::sequencing::FromSequencer;
+use super::status::Status;
 use super::wake::Knock;
 use crate::chain::Mark;
 
@@ -57,6 +58,7 @@ pub(super) struct Replicated {
     pub(super) to_node: Sender<FromSequencer>,
     pub(super) verdicts: Receiver<Verdict>,
     pub(super) knock: Arc<Knock>,
+    pub(super) status: Arc<Status>,
     pub(super) disk: Disk,
     pub(super) committed: Instant,
     pub(super) saved: Instant,
@@ -118,6 +120,7 @@ impl Log for Replicated {
             }
             Ok(Verdict::Counts(mark)) => {
                 let batch = writer.commit().unwrap_or_else(|error| cannot_go_on(&error));
+                self.status.stored(mark);
                 self.save(writer, &mark);
                 Ok(batch)
             }

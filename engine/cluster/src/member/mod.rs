@@ -42,6 +42,7 @@ use trunkline_core::sequencer::HandedOver;
 use trunkline_storage::{CommitError, Origin};
 
 pub use begin::{JoinError, JoinSettings};
+pub use disk::COMPANIONS;
 pub use orders::{ANSWER_MAX, Answers, NotGiven, Order, Orders};
 pub use status::{Numbers, Status};
 
@@ -86,7 +87,7 @@ impl Candidate {
         let status = Arc::new(Status::new(settings));
         let bell = Arc::<Bell>::default();
         let joined = Joined::find(settings, &knock, Arc::clone(&bell) as _)?;
-        let (log, sequencing) = sequencing::ends(&knock, joined.disk.clone());
+        let (log, sequencing) = sequencing::ends(&knock, joined.disk.clone(), &status);
         let orders = Orders::new(joined.me, &knock);
         Ok(Self {
             joined,

@@ -11,6 +11,7 @@ use trunkline_storage::CommitError;
 
 use super::disk::Disk;
 use super::log::{Offer, Replicated, Shared, Verdict, now};
+use super::status::Status;
 use super::wake::Knock;
 
 /// What comes from the thread.
@@ -44,7 +45,7 @@ pub(super) struct Sequencing {
 }
 
 /// Makes a log, and the ends of the thread that commits to it.
-pub(super) fn ends(knock: &Arc<Knock>, disk: Disk) -> (Replicated, Ends) {
+pub(super) fn ends(knock: &Arc<Knock>, disk: Disk, status: &Arc<Status>) -> (Replicated, Ends) {
     // The sequencer waits for each verdict, and ends once: nothing ever waits here for room.
     let (to_node, from) = bounded(2);
     let (verdicts, told) = bounded(1);
@@ -54,6 +55,7 @@ pub(super) fn ends(knock: &Arc<Knock>, disk: Disk) -> (Replicated, Ends) {
         to_node: to_node.clone(),
         verdicts: told,
         knock: Arc::clone(knock),
+        status: Arc::clone(status),
         disk,
         committed: now(),
         saved: now(),

@@ -1,11 +1,14 @@
 //! What other threads may know of a node.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::begin::JoinSettings;
-use crate::chain::{Skip, Skips};
+use super::disk::{GENESIS, MARK};
+use crate::chain::{Mark, Skip, Skips};
 use crate::ephemeral::EphemeralNumbers;
 
 /// What is known of a node: its thread writes it, others read it.
@@ -21,6 +24,10 @@ pub struct Status {
     stop: Mutex<Option<String>>,
     /// What keeps the node from leading, and from being ready, for now.
     hindrance: Mutex<Option<String>>,
+    /// The first record of the log.
+    genesis: OnceLock<Bytes>,
+    /// The last record of the log of which the store certainly has all.
+    stored: Mutex<Option<Mark>>,
 }
 
 /// The numbers of a node, for its metrics.
@@ -84,6 +91,8 @@ impl Status {
             ephemeral: Mutex::default(),
             stop: Mutex::default(),
             hindrance: Mutex::default(),
+            genesis: OnceLock::new(),
+            stored: Mutex::default(),
         }
     }
 
@@ -129,6 +138,30 @@ impl Status {
             let Numbers { lag, .. } = self.numbers();
             format!("the node has not reached the end of the cluster's log yet ({lag} records are known to be ahead), or nobody leads")
         })
+    }
+
+    /// Returns the small files with which another node goes on from a copy of the store, by name. Begin the copy
+    /// afterwards: it may have more than these say, and never less. `None` before the node has taken any record, and after it
+    /// has stopped.
+    #[must_use]
+    pub fn companions(&self) -> Option<[(&'static str, Vec<u8>); 2]> {
+        if self.stop.lock().is_some() {
+            return None;
+        }
+        let stored = *self.stored.lock();
+        let (genesis, mark) = (self.genesis.get()?, stored?);
+        Some([(GENESIS, genesis.to_vec()), (MARK, mark.write())])
+    }
+
+    /// Notes the first record of the log.
+    pub(super) fn found(&self, genesis: Bytes) {
+        // There is one.
+        let _ = self.genesis.set(genesis);
+    }
+
+    /// Notes a record of the log of which the store has all, visible to its readers.
+    pub(super) fn stored(&self, mark: Mark) {
+        *self.stored.lock() = Some(mark);
     }
 
     pub(super) fn leave(&self) {

@@ -59,6 +59,7 @@ impl Node {
             };
             match self.chain.take(sequence, &bytes) {
                 Ok(Step::Genesis(genesis)) => {
+                    self.note_stored();
                     if genesis != self.genesis {
                         self.halt("the stream begins with another record than the file cluster-genesis: the stream was made anew. Restore it; or remove this node's folder, to follow the stream as it is")?;
                     }
@@ -91,6 +92,7 @@ impl Node {
         // Nothing that was published before and has not come is in the log, or ever will be.
         self.give_back();
         self.follow()?;
+        self.note_stored();
         self.lease.begins(epoch, author, now);
         self.epoch_ticket = None;
         let index = self.applied();
@@ -131,7 +133,20 @@ impl Node {
             Role::Changes => {}
         }
         self.numbers.groups += 1;
+        // The sequencer of a leader notes it when it has committed.
+        if matches!(self.role, Role::Follows(..)) {
+            self.note_stored();
+        }
         Ok(())
+    }
+
+    /// Notes that the store has all up to the mark of the chain.
+    fn note_stored(&self) {
+        if let Some(mark) = self.chain.mark()
+            && !self.hindrance.holds()
+        {
+            self.status.stored(*mark);
+        }
     }
 
     /// Takes a group as a follower: first the answers that travel in it, for they were decided before. Returns whether the

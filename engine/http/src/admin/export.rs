@@ -33,11 +33,11 @@ const PIECES: usize = 4;
 /// The number of conversations, or contacts, that are read at a time.
 const PAGE: u32 = 500;
 
-/// An export that is running. There is one at a time.
-struct Running(Arc<AtomicBool>);
+/// An export or a copy that is running. There is one of each at a time.
+pub(super) struct Running(Arc<AtomicBool>);
 
 impl Running {
-    fn begin(flag: &Arc<AtomicBool>) -> Option<Self> {
+    pub(super) fn begin(flag: &Arc<AtomicBool>) -> Option<Self> {
         (!flag.swap(true, Ordering::SeqCst)).then(|| Self(Arc::clone(flag)))
     }
 }

@@ -52,6 +52,15 @@ pub enum BackupRefused {
     Unavailable(String),
 }
 
+/// The reason why no copy of the store can be taken. The texts say what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoCopy {
+    /// The gateway is no node of a cluster.
+    NoNode(String),
+    /// The node has to reach more of the log first.
+    NotYet(String),
+}
+
 /// A user by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
@@ -144,6 +153,19 @@ pub trait Hands: Send + Sync + 'static {
     /// # Errors
     /// No backup was begun.
     fn begin_backup(&self, target: PathBuf) -> Result<Value, BackupRefused>;
+
+    /// Returns whether another node can take a copy of the store now.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn can_copy(&self) -> Result<(), NoCopy>;
+
+    /// Passes a copy of the store for another node to `each`, in pieces. Ends when `each` breaks. It blocks its thread
+    /// for as long as it takes to read the whole store. Returns the bytes of files that were passed.
+    ///
+    /// # Errors
+    /// The copy is not whole. The text says why.
+    fn copy(&self, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<u64, String>;
 
     /// Passes lines of JSON, one for each record of the log that is about a user, to `each`, in pieces. Ends
     /// when `each` breaks. Empty pieces ask whether to go on. It blocks its thread for as long as it takes to

@@ -6,7 +6,7 @@ use hyper::Method;
 use trunkline_core::metrics::Counter;
 
 /// The routes that are counted apart.
-pub const ADMIN_ROUTES: [&str; 12] = [
+pub const ADMIN_ROUTES: [&str; 13] = [
     "stats",
     "events",
     "sessions",
@@ -18,6 +18,7 @@ pub const ADMIN_ROUTES: [&str; 12] = [
     "disconnect",
     "revoke",
     "backup",
+    "copy",
     "other",
 ];
 

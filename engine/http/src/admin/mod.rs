@@ -9,6 +9,7 @@
 
 mod act;
 mod backup;
+mod copy;
 mod end;
 mod erase;
 mod export;
@@ -43,7 +44,8 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::origin::Host;
 
 pub use self::hands::{
-    BackupRefused, Erasure, ErasureState, Exported, Hands, NotErased, NotRevoked, Person, Revoke,
+    BackupRefused, Erasure, ErasureState, Exported, Hands, NoCopy, NotErased, NotRevoked, Person,
+    Revoke,
 };
 pub use self::metrics::{ADMIN_ROUTES, AdminMetrics};
 pub use self::nodes::{Did, Given, Nodes};
@@ -103,6 +105,8 @@ pub struct Admin {
     metrics: Arc<AdminMetrics>,
     /// Whether an export is running.
     exporting: Arc<AtomicBool>,
+    /// Whether a node takes a copy of the store.
+    copying: Arc<AtomicBool>,
     /// Room for the requests that are carried out at a time.
     running: Arc<Semaphore>,
 }
@@ -130,6 +134,7 @@ impl Admin {
             nodes: parts.nodes,
             metrics: parts.metrics,
             exporting: Arc::default(),
+            copying: Arc::default(),
             running: Arc::new(Semaphore::new(REQUESTS)),
         }
     }
@@ -295,6 +300,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/admin/v1/disconnect", post(end::disconnect))
         .route("/admin/v1/revoke", post(end::revoke))
         .route("/admin/v1/backup", get(backup::report).post(backup::begin))
+        .route("/admin/v1/copy", post(copy::handle))
         .method_not_allowed_fallback(other_method)
         .route("/admin/{*rest}", any(unknown))
         .layer(middleware::from_fn_with_state(Arc::clone(admin), around))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::Value;
+use trunkline_cluster::member::Status;
 use trunkline_core::call::{Service, Step};
 use trunkline_core::clock::system_ms;
 use trunkline_core::erasure as erasures;
@@ -20,7 +21,7 @@ use trunkline_gateway::auth::Authority;
 use trunkline_gateway::auth::revoked::{self, Revocation, Revocations};
 use trunkline_http::admin::{
     Admin, AdminParts, AdminTokens, BackupRefused, Did, Erasure, ErasureState, Exported, Hands,
-    Nodes, NotErased, NotRevoked, Person, Revoke,
+    NoCopy, Nodes, NotErased, NotRevoked, Person, Revoke,
 };
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Dump, Health, Reader, Store};
@@ -47,6 +48,8 @@ pub(crate) struct Program {
     pub(crate) store: Reader,
     /// Wakes the thread of the erasures.
     pub(crate) bell: Arc<Bell>,
+    /// What is known of the gateway as a node of a cluster; `None` if it works alone.
+    pub(crate) node: Option<Arc<Status>>,
 }
 
 /// Starts the thread of the erasures.
@@ -332,6 +335,28 @@ impl Hands for Program {
             values: None,
             nodes: None,
         }))
+    }
+
+    fn can_copy(&self) -> Result<(), NoCopy> {
+        let node = self.node.as_ref().ok_or_else(|| {
+            let text = "this gateway is no node of a cluster: name the control port of one that is";
+            NoCopy::NoNode(text.to_owned())
+        })?;
+        match node.companions() {
+            Some(_) => Ok(()),
+            None => Err(NoCopy::NotYet(
+                "this node has nothing of the log yet, or has stopped: name another node, or try again in a moment".to_owned(),
+            )),
+        }
+    }
+
+    fn copy(&self, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<u64, String> {
+        // Before the copy is begun: it has all that the mark says, and maybe more.
+        let companions = self.node.as_ref().and_then(|node| node.companions());
+        let companions = companions.ok_or("this node has nothing of the log")?;
+        let sent = self.store.send_copy(&companions, each);
+        sent.map(|sent| sent.bytes)
+            .map_err(|error| causes::said_once(&error.into()))
     }
 
     fn backup_report(&self) -> Option<Value> {

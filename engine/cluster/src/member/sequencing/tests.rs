@@ -14,6 +14,8 @@ use trunkline_storage::{
 use super::*;
 use crate::chain::Mark;
 use crate::envelope::{Hash, LogId};
+use crate::member::JoinSettings;
+use crate::nats::NatsSettings;
 
 /// A store of a log, with one record in the batch under construction.
 fn open(folder: &Path) -> Opened {
@@ -39,7 +41,14 @@ fn open(folder: &Path) -> Opened {
 
 /// Returns a log whose node says this of the next batch, and the node's ends.
 fn log(folder: &TempDir, verdict: Verdict) -> (Replicated, Ends) {
-    let (log, ends) = ends(&Arc::default(), Disk::new(folder.path()));
+    let status = Arc::new(Status::new(&JoinSettings {
+        nats: NatsSettings::default(),
+        cluster: "north".to_owned(),
+        node: "n".to_owned(),
+        data: folder.path().to_owned(),
+        segment_bytes: 1 << 20,
+    }));
+    let (log, ends) = ends(&Arc::default(), Disk::new(folder.path()), &status);
     ends.verdicts.send(verdict).unwrap();
     (log, ends)
 }

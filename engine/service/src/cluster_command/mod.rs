@@ -1,4 +1,6 @@
-//! `trunkline cluster`: makes a cluster of gateways, shows one, and lets another node lead.
+//! `trunkline cluster`: makes a cluster of gateways, shows one, lets another node lead, and makes the folder of a new node.
+
+mod join;
 
 use std::path::PathBuf;
 
@@ -29,8 +31,14 @@ pub(crate) enum ClusterCommand {
     /// Let another node lead, for example before work on the machine of the leader
     ///
     /// Waits until another node leads. Clients get no error; for some milliseconds no message is acknowledged. The old
-    /// leader goes on as a follower, and may lead again later.
+    /// leader goes on as a follower, and leads again if the new one ends.
     StepDown(StepDownArgs),
+    /// Make the data folder of a new node, from a copy of a running node's store
+    ///
+    /// The new node then takes from the log only what came after the copy: much less than the whole log, and also where the
+    /// log no longer has its beginning. Start it with trunkline serve --cluster and the same --data. A copy that ends
+    /// early leaves nothing: give the command again.
+    JoinFrom(join::JoinFromArgs),
 }
 
 /// The NATS servers, and the cluster on them.
@@ -113,6 +121,7 @@ impl ClusterCommand {
             Self::Status(args) => status(args),
             Self::Forget(args) => forget(args),
             Self::StepDown(args) => step_down(args),
+            Self::JoinFrom(args) => join::run(args),
         }
     }
 }
