@@ -29,6 +29,7 @@ mod cluster_erasure;
 mod cluster_join;
 mod cluster_nats;
 mod cluster_orders;
+mod cluster_rolling;
 mod cluster_rules;
 mod cluster_search;
 mod cluster_webhooks;

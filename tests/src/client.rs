@@ -396,6 +396,14 @@ impl Client {
         self.end.is_none()
     }
 
+    /// Waits for a push or for the end of the connection. Takes all pushes that have come.
+    pub fn pushes(&mut self) -> Vec<Value> {
+        self.wait("a push or the end", |client| {
+            (!client.pushes.is_empty() || client.end.is_some()).then_some(())
+        });
+        self.waiting()
+    }
+
     /// Waits for a reply or for the end of the connection. Takes all replies that have come, by id.
     pub fn replies(&mut self) -> HashMap<u32, Value> {
         self.wait("a reply or the end", |client| {
