@@ -38,7 +38,9 @@ impl StoreKey {
         StoreKey(bytes)
     }
 
-    pub(crate) const fn bytes(&self) -> [u8; 16] {
+    /// Returns the bytes of the key. They are secret.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 16] {
         self.0
     }
 

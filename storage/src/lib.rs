@@ -113,4 +113,5 @@ pub use tools::copy::{CopyError, Received, Sent};
 pub use tools::dump::{Dump, EachRecord};
 pub use tools::inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
 pub use tools::repair::{Mended, Repair, RepairOptions};
+pub use tools::share::Beginning;
 pub use tools::verify::Verified;

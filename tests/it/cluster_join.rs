@@ -291,3 +291,84 @@ fn a_copy_is_given_to_operators_and_by_nodes_alone() {
     }
     assert!(!data.exists());
 }
+
+#[test]
+fn a_gateway_that_worked_alone_is_the_beginning_of_a_cluster() {
+    let Some(servers) = Servers::start(1) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = folder.path().join("first");
+    let mut alone = Setup::default().start_on(&first);
+    let mut alice = alone.dial().connect("alice", "phone");
+    let bob = alone.dial().connect("bob", "phone");
+    let since = bob.pos();
+    bob.close();
+    for text in ["one", "two"] {
+        alice.send("bob", text);
+    }
+    let data = first.display().to_string();
+    let init = [
+        "init",
+        "--replicas",
+        "1",
+        "--max-bytes",
+        "1GiB",
+        "--from",
+        &data,
+    ];
+    let refused = command(&servers, &init).expect_err("the gateway runs");
+    assert!(refused.contains("in use"), "{refused}");
+    // Another epoch of positions.
+    alone.stop();
+    alone.start_again();
+    let mut alice = alone.dial().connect("alice", "phone");
+    alice.send("bob", "three");
+    let later = alice.opening()["pos"]
+        .as_str()
+        .expect("a position")
+        .to_owned();
+    alone.stop();
+    let said = command(&servers, &init).expect("a cluster");
+    assert!(said.contains("begins with the store in"), "{said}");
+    let again = command(&servers, &init).expect_err("it is there");
+    assert!(again.contains("is there already"), "{again}");
+    let refused = Setup::default().flag("data", &data).run("serve");
+    assert!(
+        refused.stderr.contains("one of several"),
+        "{}",
+        refused.stderr
+    );
+
+    // An empty folder is not enough any more.
+    let empty = node(&servers, "b").flag("data", folder.path().join("empty").display());
+    let refused = empty.run("serve");
+    assert!(refused.stderr.contains("join-from"), "{}", refused.stderr);
+    let first = node(&servers, "a").start_on(&first);
+    let second = folder.path().join("second");
+    let exit = joined_from(|| first.control(), &second);
+    assert!(exit.status.success(), "{}", exit.stderr);
+    let nodes = vec![first, node(&servers, "b").start_on(&second)];
+    let cluster = Cluster { servers, nodes };
+    (0..2).for_each(|at| cluster.is_ready(at));
+    let mut alice = cluster.connect(0, "alice");
+    for at in [0, 1] {
+        alice.send("bob", &format!("by way of {at}"));
+        cluster.has_all_of(1, 0);
+        // Positions from before, of both lives, are good at both nodes.
+        for (since, first) in [(&since, "one"), (&later, "three")] {
+            let dial = cluster.nodes[at].dial().since(since);
+            let mut bob = dial.connect("bob", "phone");
+            let (missed, _) = bob.caught_up();
+            assert_eq!(missed[0]["message"]["text"], first, "at {at}");
+            bob.close();
+        }
+        let mut bob = cluster.connect(at, "bob");
+        let page = bob.done("history", &json!({"conversation": "u:alice:bob"}));
+        let texts = texts(&page);
+        assert_eq!(texts[..3], ["one", "two", "three"]);
+        assert_eq!(texts.last(), Some(&format!("by way of {at}")));
+        bob.send("alice", "back");
+        assert_eq!(alice.push_of("message")["text"], "back");
+    }
+}

@@ -1,15 +1,18 @@
 //! Making a cluster, looking at one from outside, and letting another node lead.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 use trunkline_core::exchange::Wake;
+use trunkline_storage::{OpenError, Options, Store};
 
 use crate::draw;
 use crate::envelope::{Beat, Genesis, Message, Received, Record, Sender, Standing, StepDown};
+use crate::member::Disk;
 use crate::nats::{
     Bell, ClusterNames, Ends, Lane, Nats, NatsSettings, NotStarted, Outcome, Said, StreamError,
     StreamInfo, StreamPlan, To, Wakes,
@@ -49,9 +52,18 @@ pub enum SetupError {
     /// There is no such node.
     #[error("the cluster has no node {0}: look at the names that its gateways were started with")]
     NoNode(NodeName),
-    /// The system has no random bytes.
-    #[error("cannot read /dev/urandom: {0}")]
+    /// The system has no random bytes, or a file of the gateway cannot be read.
+    #[error("cannot read /dev/urandom, or the files of the gateway: {0}")]
     Random(#[from] std::io::Error),
+    /// The store of the gateway cannot be the beginning of a log.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The folder is that of a node.
+    #[error(
+        "{} is the folder of a node of a cluster already: name the folder of a gateway that works alone, or, for another node of \
+         the same cluster, an empty one", .0.display()
+    )]
+    OtherNode(PathBuf),
     /// The first record was not stored.
     #[error(
         "the stream is there, and its first record is not: {0}. Give the same command again, once the NATS servers have a majority"
@@ -87,6 +99,7 @@ pub fn init(
         segment_bytes: plan.segment_bytes,
         made: plan.now,
         cluster: name,
+        from: 0,
     };
     let (bell, _nats, mut ends) = visit(nats, cluster, "init")?;
     create(
@@ -95,6 +108,83 @@ pub fn init(
         plan.stream,
         Record::Genesis(genesis).write(),
     )
+}
+
+/// Makes a cluster whose log begins with the store of a gateway that works alone until now, and is stopped. The folder of
+/// that gateway becomes the one of the first node. After an error, call it again: the store may be that of a node already.
+///
+/// # Errors
+/// As [`init`], or the store cannot become one of several. Then nothing has changed.
+pub fn init_from(
+    nats: &NatsSettings,
+    cluster: &str,
+    plan: ClusterPlan,
+    data: &Path,
+) -> Result<StreamInfo, SetupError> {
+    let name: NodeName = cluster.parse()?;
+    // Before the store is changed.
+    plan.stream.check()?;
+    let (bell, _nats, mut ends) = visit(nats, cluster, "init")?;
+    match ends.streams.open() {
+        Ok(stream) if stream.last > 0 => {
+            let name = ClusterNames::new(cluster, "init")?.stream();
+            return Err(StreamError::Exists(name).into());
+        }
+        Ok(_) | Err(StreamError::Absent(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let disk = Disk::new(data);
+    let first = match Store::is_shared(data)? {
+        true => begun_before(&disk, name)?,
+        false => {
+            let mut first = Bytes::new();
+            Store::share(data, plan.segment_bytes, &mut |beginning| {
+                let genesis = Genesis {
+                    key: beginning.origin.key.bytes(),
+                    history: beginning.origin.history,
+                    segment_bytes: plan.segment_bytes,
+                    made: plan.now,
+                    cluster: name,
+                    from: beginning.from.0,
+                };
+                first = Record::Genesis(genesis).write();
+                disk.keep_genesis(&first).map_err(|source| OpenError::Io {
+                    file: data.to_owned(),
+                    action: "write the file cluster-genesis in",
+                    source,
+                })
+            })?;
+            first
+        }
+    };
+    create(&mut ends, &bell, plan.stream, first)
+}
+
+/// Returns the first record of a log that an earlier attempt was about to begin with this store.
+fn begun_before(disk: &Disk, cluster: NodeName) -> Result<Bytes, SetupError> {
+    let other = || SetupError::OtherNode(disk.folder().to_owned());
+    let first = disk.genesis()?.ok_or_else(other)?;
+    let Ok(Record::Genesis(genesis)) = Record::read(&first) else {
+        return Err(other());
+    };
+    if genesis.cluster != cluster || disk.mark()?.is_some() {
+        return Err(other());
+    }
+    // A node has been at work where there is more than the beginning.
+    let options = Options {
+        runs: true,
+        background: false,
+        segment_bytes: genesis.segment_bytes,
+        // Nothing is appended.
+        max_record_bytes: 1024,
+        origin: Some(genesis.origin()),
+        ..Options::default()
+    };
+    let opened = Store::open(disk.folder(), options, &mut |_| ())?;
+    match opened.reader.head().0 == genesis.from {
+        true => Ok(first),
+        false => Err(other()),
+    }
 }
 
 /// Creates the stream, and stores its first record.

@@ -180,7 +180,8 @@ impl Epochs {
         })
     }
 
-    /// Returns the only epoch of a store whose log other stores have too, and writes it for tools.
+    /// Returns the epochs of a store whose log other stores have too, and writes them for tools. There is one, unless the log
+    /// began with a store that had others before: all stores of the log have a copy of these.
     ///
     /// # Errors
     /// The store gave positions out under another key.
@@ -192,12 +193,15 @@ impl Epochs {
         let mut row = Row::new(0);
         row.push(0, key);
         let stored = match Row::read(backend, store_id)? {
-            Ok(Some(old)) if old.epochs != row.epochs => {
+            Ok(Some(old)) if old.repairs == 0 && old.is_of_log(key) => {
+                row = old;
+                true
+            }
+            Ok(Some(_)) => {
                 return Err(OpenError::Options(
                     "the store has another history than its log: take a copy of another store of the log".into(),
                 ));
             }
-            Ok(Some(old)) if old == row => true,
             _ => row
                 .write(backend, store_id)
                 .map_err(io_error(backend, NAME, "write"))?,
@@ -207,6 +211,12 @@ impl Epochs {
             found: PositionsFound::Kept,
             stored,
         })
+    }
+
+    /// Returns the key of the last epoch.
+    pub(crate) fn last_key(&self) -> [u8; 16] {
+        let last = self.0.epochs.last();
+        last.map_or([0; 16], |last| last.key)
     }
 
     /// Returns the content of the file `epochs` of a backup. The backup knows all epochs of this
@@ -269,6 +279,11 @@ impl Row {
             false => epochs.partition_point(|epoch| epoch.after < position),
         };
         &epochs[at.saturating_sub(1)].key
+    }
+
+    /// Returns whether the row is one of the log whose positions this key proves.
+    fn is_of_log(&self, key: [u8; 16]) -> bool {
+        self.epochs.last().is_some_and(|last| last.key == key)
     }
 
     /// Adds an epoch behind `head`. Removes epochs that began after it: their log lost its end.

@@ -2,6 +2,7 @@
 
 mod copy;
 mod crash;
+mod share;
 
 use std::ops::ControlFlow;
 use std::path::Path;

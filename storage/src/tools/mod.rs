@@ -9,6 +9,7 @@ pub(crate) mod copy;
 pub(crate) mod dump;
 pub(crate) mod inspect;
 pub(crate) mod repair;
+pub(crate) mod share;
 pub(crate) mod snapshot;
 pub(crate) mod verify;
 pub(crate) mod walk;

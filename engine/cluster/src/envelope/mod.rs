@@ -22,6 +22,13 @@
 //! | 8 | the wire time at which the log was made, in milliseconds since 1970 |
 //! | 1 + n | the name of the cluster, with its length before it |
 //!
+//! **Genesis of a store** (4), the first record of a stream whose log begins with a store that was alone before:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | the position of the last record of that store, not 0 |
+//! | … | as in a genesis |
+//!
 //! The others begin with what their author knew of the stream ([`Link`]). The log comes first in all versions, so that a node
 //! knows whether a record that it cannot read is one of its log.
 //!

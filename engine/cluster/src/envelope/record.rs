@@ -13,6 +13,7 @@ use crate::node::{Incarnation, NodeName};
 const GENESIS: u8 = 1;
 const EPOCH: u8 = 2;
 const PART: u8 = 3;
+const GENESIS_OF_STORE: u8 = 4;
 
 /// The most parts of a group.
 pub const MAX_PARTS: usize = 128;
@@ -46,9 +47,17 @@ impl Record {
     /// # Errors
     /// The message is no record, or one of a later version.
     pub fn read(message: &Bytes) -> Result<Self, Malformed> {
-        let (kind, input) = Input::open(message)?;
+        let (kind, mut input) = Input::open(message)?;
         match kind {
-            GENESIS => Genesis::read(input).map(Self::Genesis),
+            GENESIS => Genesis::read(input, 0).map(Self::Genesis),
+            GENESIS_OF_STORE => {
+                let from = input.long()?;
+                // One that began with nothing has the other form.
+                if from == 0 {
+                    return Err(Malformed::Fields);
+                }
+                Genesis::read(input, from).map(Self::Genesis)
+            }
             EPOCH => Epoch::read(input).map(Self::Epoch),
             PART => Part::read(input).map(Self::Part),
             other => Err(Malformed::Kind(other)),
@@ -79,6 +88,8 @@ pub struct Genesis {
     pub made: u64,
     /// The name of the cluster: it has the form of a node's.
     pub cluster: NodeName,
+    /// The position of the last record of the store with which the log began; 0 if it began with nothing.
+    pub from: u64,
 }
 
 impl Genesis {
@@ -95,7 +106,15 @@ impl Genesis {
     #[must_use]
     pub fn write(&self) -> Bytes {
         let mut to = Vec::with_capacity(96);
-        form::begin(GENESIS, &mut to);
+        let kind = if self.from == 0 {
+            GENESIS
+        } else {
+            GENESIS_OF_STORE
+        };
+        form::begin(kind, &mut to);
+        if self.from != 0 {
+            to.extend_from_slice(&self.from.to_le_bytes());
+        }
         to.extend_from_slice(&self.key);
         to.extend_from_slice(&self.history);
         to.extend_from_slice(&self.segment_bytes.to_le_bytes());
@@ -104,13 +123,14 @@ impl Genesis {
         to.into()
     }
 
-    fn read(mut input: Input<'_>) -> Result<Self, Malformed> {
+    fn read(mut input: Input<'_>, from: u64) -> Result<Self, Malformed> {
         let genesis = Self {
             key: input.array()?,
             history: input.array()?,
             segment_bytes: input.long()?,
             made: input.long()?,
             cluster: input.text()?.parse().map_err(|_| Malformed::Fields)?,
+            from,
         };
         input.close()?;
         Ok(genesis)

@@ -73,6 +73,15 @@ pub enum JoinError {
         "the first record of the cluster's log did not come within 10 seconds: look at the NATS servers"
     )]
     Silent,
+    /// The log begins with the store of a gateway, which this node does not have.
+    #[error(
+        "the cluster began with the store of a gateway, and the data folder {folder} has no copy of it: make one of a running \
+         node (trunkline cluster join-from URL --data {folder})"
+    )]
+    NoCopy {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// The log has segments of another length.
     #[error(
         "all nodes of the cluster have segment_bytes = {cluster}B, and this one is set to {own}B: set segment_bytes to {cluster}B"
@@ -124,6 +133,7 @@ impl Joined {
         let (nats, mut ends) = Nats::start(&settings.nats, &names, wakes)?;
         let stream = find_stream(&ends)?;
         let kept = disk.genesis().map_err(|error| files(error.to_string()))?;
+        let is_new = kept.is_none();
         let first = match kept {
             Some(kept) => kept,
             None => first_record(&mut ends, &stream, knock)?,
@@ -133,6 +143,10 @@ impl Joined {
         };
         if genesis.cluster.as_str() != settings.cluster {
             return Err(Stop::NoGenesis.into());
+        }
+        if is_new && genesis.from != 0 {
+            let folder = disk.folder().to_owned();
+            return Err(JoinError::NoCopy { folder });
         }
         if genesis.segment_bytes != settings.segment_bytes {
             return Err(JoinError::Segments {

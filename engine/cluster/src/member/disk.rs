@@ -19,39 +19,39 @@ pub const COMPANIONS: [&str; 2] = [GENESIS, MARK];
 
 /// The files of a node in its data folder.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     folder: PathBuf,
 }
 
 impl Disk {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
         }
     }
 
     /// Returns the folder.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Reads the mark as bytes; `None` if there is none.
-    pub(super) fn mark(&self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn mark(&self) -> io::Result<Option<Vec<u8>>> {
         self.read(MARK)
     }
 
     /// Reads the first record of the log; `None` if there is none.
-    pub(super) fn genesis(&self) -> io::Result<Option<Bytes>> {
+    pub(crate) fn genesis(&self) -> io::Result<Option<Bytes>> {
         Ok(self.read(GENESIS)?.map(Bytes::from))
     }
 
     /// Keeps the mark. The store must have all that it says, durably.
-    pub(super) fn keep_mark(&self, mark: &Mark) -> io::Result<()> {
+    pub(crate) fn keep_mark(&self, mark: &Mark) -> io::Result<()> {
         self.write(MARK, &mark.write())
     }
 
     /// Keeps the first record of the log. Makes the folder if it is missing.
-    pub(super) fn keep_genesis(&self, record: &[u8]) -> io::Result<()> {
+    pub(crate) fn keep_genesis(&self, record: &[u8]) -> io::Result<()> {
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700).create(&self.folder)?;
         self.write(GENESIS, record)

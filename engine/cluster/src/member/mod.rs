@@ -43,6 +43,7 @@ use trunkline_storage::{CommitError, Origin};
 
 pub use begin::{JoinError, JoinSettings};
 pub use disk::COMPANIONS;
+pub(crate) use disk::Disk;
 pub use orders::{ANSWER_MAX, Answers, NotGiven, Order, Orders};
 pub use status::{Numbers, Status};
 

@@ -78,16 +78,18 @@ fn records() -> impl Strategy<Value = Record> {
         any::<u64>(),
         any::<u64>(),
         names(),
+        prop_oneof![Just(0), any::<u64>()],
     );
     let epoch = (links(), any::<u64>(), any::<u64>(), lives());
     prop_oneof![
-        genesis.prop_map(|(key, history, segment_bytes, made, cluster)| {
+        genesis.prop_map(|(key, history, segment_bytes, made, cluster, from)| {
             Record::Genesis(Genesis {
                 key,
                 history,
                 segment_bytes,
                 made,
                 cluster,
+                from,
             })
         }),
         epoch.prop_map(|(link, epoch, index, author)| {

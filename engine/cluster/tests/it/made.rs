@@ -21,6 +21,7 @@ pub(crate) fn genesis(key: u8) -> Bytes {
         segment_bytes: 64 << 20,
         made: 1_700_000_000_000,
         cluster: "north".parse().expect("a name"),
+        from: 0,
     })
     .write()
 }

@@ -71,6 +71,12 @@ pub(crate) struct InitArgs {
     /// Size of the log files of each node's store, their setting segment_bytes: a multiple of 4KiB from 384KiB to 1GiB
     #[arg(long, default_value = "64MiB", value_name = "BYTES")]
     segment_bytes: ByteSize,
+    /// Data folder of a gateway that works alone, to begin with its messages. Stop that gateway before, and make a backup
+    ///
+    /// The folder becomes that of the first node, and the gateway cannot work alone with it any more. All other nodes begin
+    /// with trunkline cluster join-from. Positions that clients have stay good.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -139,8 +145,18 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
         segment_bytes: args.segment_bytes.0,
         now: system_ms(),
     };
-    setup::init(&args.place.nats(), &args.place.cluster, plan)?;
-    let name = &args.place.cluster;
+    let (nats, name) = (args.place.nats(), &args.place.cluster);
+    if let Some(data) = &args.from {
+        setup::init_from(&nats, name, plan, data)?;
+        print::text(&format!(
+            "the cluster {name} is there, and begins with the store in {data}: start its first gateway with trunkline serve \
+             --cluster {name} --nats … --node NAME --data {data}, and make the folders of the others with trunkline cluster \
+             join-from\n",
+            data = data.display()
+        ))?;
+        return Ok(());
+    }
+    setup::init(&nats, name, plan)?;
     print::text(&format!(
         "the cluster {name} is there: start its gateways with trunkline serve --cluster {name} --nats … --node NAME\n"
     ))?;
