@@ -366,9 +366,6 @@ fn answers_without_a_commit_are_handed_out_and_leave_the_time_alone() {
         panic!("{answered:?}");
     };
     assert_eq!((code, text), (ErrorCode::Unknown, "no such message"));
-    // What is told of a record that nobody has does not fit.
-    let error = follower.take_answers(&told).unwrap_err();
-    assert!(matches!(error, FollowError::Misfit));
 }
 
 #[test]
