@@ -32,6 +32,7 @@ mod cluster_orders;
 mod cluster_rolling;
 mod cluster_rules;
 mod cluster_search;
+mod cluster_topics;
 mod cluster_webhooks;
 mod command_costs;
 mod command_order;

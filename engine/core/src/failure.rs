@@ -41,3 +41,15 @@ pub const TOO_MANY_TOPICS: Failure = (
     ErrorCode::LimitExceeded,
     "the gateway has reached its number of topics: max_topics",
 );
+
+/// The error reply to a caller who asked for something of a topic that another node has to do, and who gets no answer.
+pub const NO_TOPIC_NODE: Failure = (
+    ErrorCode::StorageUnavailable,
+    "the node of the cluster that numbers this topic does not answer: whether it published is not known; try again",
+);
+
+/// The error reply to a caller whose question to another node has no room.
+pub(crate) const NODES_BUSY: Failure = (
+    ErrorCode::TooManyRequests,
+    "too many questions to other nodes of the cluster wait: try again",
+);

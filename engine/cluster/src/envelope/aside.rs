@@ -9,12 +9,18 @@ use trunkline_storage::TimelineId;
 
 use super::form::{self, Input, Malformed};
 use super::hash::LogId;
+use super::topics::{
+    Numbered, Question, Reply, push_numbered, push_push, push_question, push_reply, read_numbered,
+    read_push, read_question, read_reply,
+};
 use crate::node::Incarnation;
 
 const USERS: u8 = 48;
 const ASK: u8 = 49;
 const LEAVES: u8 = 50;
 const EVENTS: u8 = 51;
+const QUESTION: u8 = 52;
+const REPLY: u8 = 53;
 
 /// The bytes of a user without devices.
 const USER: usize = 21;
@@ -44,6 +50,10 @@ pub enum AsideContent {
     Leaves,
     /// Events for users of the node that it is for.
     Events(Vec<Event>),
+    /// A question about a topic.
+    Question(Question),
+    /// The answer to a question about a topic.
+    Reply(Reply),
 }
 
 /// An event for users of one node.
@@ -78,6 +88,8 @@ pub struct Users {
     pub ends: bool,
     /// Users who came or left.
     pub changed: Vec<UserAtNode>,
+    /// Publications that the node has numbered, in order.
+    pub publications: Vec<Numbered>,
     /// Pieces of the list, each with all users of the node in a stretch.
     pub lists: Vec<(Stretch, Vec<UserAtNode>)>,
 }
@@ -100,6 +112,8 @@ impl Aside {
             AsideContent::Ask(_) => ASK,
             AsideContent::Leaves => LEAVES,
             AsideContent::Events(_) => EVENTS,
+            AsideContent::Question(_) => QUESTION,
+            AsideContent::Reply(_) => REPLY,
         };
         form::begin(kind, &mut to);
         to.extend_from_slice(&self.log.0.to_le_bytes());
@@ -109,6 +123,8 @@ impl Aside {
                 to.extend_from_slice(&users.number.to_le_bytes());
                 to.push(u8::from(users.begins) | u8::from(users.ends) << 1);
                 push_users(&users.changed, &mut to);
+                to.extend_from_slice(&(users.publications.len() as u32).to_le_bytes());
+                { users.publications.iter() }.for_each(|one| push_numbered(one, &mut to));
                 for (stretch, all) in &users.lists {
                     to.push(stretch.stripe as u8);
                     to.extend_from_slice(&stretch.ids.start().to_le_bytes());
@@ -119,6 +135,8 @@ impl Aside {
             AsideContent::Ask(number) => to.extend_from_slice(&number.to_le_bytes()),
             AsideContent::Leaves => {}
             AsideContent::Events(events) => events.iter().for_each(|it| push_event(it, &mut to)),
+            AsideContent::Question(question) => push_question(question, &mut to),
+            AsideContent::Reply(reply) => push_reply(reply, &mut to),
         }
         to.into()
     }
@@ -129,7 +147,7 @@ impl Aside {
     /// The message is none about ephemeral state, or one of a later version.
     pub fn read(message: &Bytes) -> Result<Self, Malformed> {
         let (kind, mut input) = Input::open(message)?;
-        if !(USERS..=EVENTS).contains(&kind) {
+        if !(USERS..=REPLY).contains(&kind) {
             return Err(Malformed::Kind(kind));
         }
         let log = LogId(input.long()?);
@@ -145,7 +163,9 @@ impl Aside {
                 input.close()?;
                 AsideContent::Leaves
             }
-            _ => AsideContent::Events(read_events(input)?),
+            EVENTS => AsideContent::Events(read_events(input)?),
+            QUESTION => AsideContent::Question(read_question(input)?),
+            _ => AsideContent::Reply(read_reply(input)?),
         };
         Ok(Self { log, node, content })
     }
@@ -172,10 +192,7 @@ fn push_event(event: &Event, to: &mut Vec<u8>) {
     for user in &event.users {
         to.extend_from_slice(&user.0.to_le_bytes());
     }
-    for push in [&event.json, &event.proto] {
-        to.extend_from_slice(&(push.len() as u32).to_le_bytes());
-        to.extend_from_slice(push);
-    }
+    push_push([&event.json, &event.proto], to);
 }
 
 fn read_events(mut input: Input<'_>) -> Result<Vec<Event>, Malformed> {
@@ -188,10 +205,8 @@ fn read_events(mut input: Input<'_>) -> Result<Vec<Event>, Malformed> {
         };
         let users = (0..input.short()?).map(|_| input.array().map(u128::from_le_bytes));
         let users: Result<Vec<_>, Malformed> = users.map(|user| user.map(TimelineId)).collect();
-        let (users, json) = (users?, input.int()?);
-        let json = input.take(json as usize)?;
-        let proto = input.int()?;
-        let proto = input.take(proto as usize)?;
+        let users = users?;
+        let [json, proto] = read_push(&mut input)?;
         events.push(Event {
             users,
             trifle,
@@ -209,6 +224,10 @@ fn read_users_message(mut input: Input<'_>) -> Result<Users, Malformed> {
         return Err(Malformed::Fields);
     }
     let changed = read_users(&mut input)?;
+    let mut publications = Vec::new();
+    for _ in 0..input.int()? {
+        publications.push(read_numbered(&mut input)?);
+    }
     let mut lists = Vec::new();
     while !input.is_empty() {
         let stripe = usize::from(input.byte()?);
@@ -226,6 +245,7 @@ fn read_users_message(mut input: Input<'_>) -> Result<Users, Malformed> {
         begins: flags & 1 != 0,
         ends: flags & 2 != 0,
         changed,
+        publications,
         lists,
     })
 }
@@ -252,6 +272,9 @@ fn read_users(input: &mut Input<'_>) -> Result<Vec<UserAtNode>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_core::hub::Since;
+
+    use super::super::topics::Answer;
     use super::*;
 
     fn user(id: u128, devices: &[u8], left: Option<u64>) -> UserAtNode {
@@ -273,6 +296,38 @@ mod tests {
         }
     }
 
+    fn publication(seq: u64) -> Numbered {
+        Numbered {
+            topic: TimelineId(3),
+            pos: Since { epoch: 9, seq },
+            json: "{}".into(),
+            proto: Bytes::from_static(b"\0"),
+        }
+    }
+
+    fn topics() -> Vec<AsideContent> {
+        let question = |publish| {
+            AsideContent::Question(Question {
+                to: 1,
+                number: 2,
+                topic: TimelineId(3),
+                publish,
+            })
+        };
+        let reply = |answer| {
+            let (to, number) = (1, 2);
+            AsideContent::Reply(Reply { to, number, answer })
+        };
+        let pos = publication(4).pos;
+        vec![
+            question(None),
+            question(Some(["{}".into(), Bytes::new()])),
+            reply(Answer::TooMany),
+            reply(Answer::Published(pos)),
+            reply(Answer::State(pos, vec![publication(3), publication(4)])),
+        ]
+    }
+
     fn users() -> Users {
         let whole = Stretch {
             stripe: 63,
@@ -287,6 +342,7 @@ mod tests {
             begins: true,
             ends: false,
             changed: vec![user(1 << 90, &[1, 2], Some(0)), user(4, &[], Some(1_000))],
+            publications: vec![publication(7)],
             lists: vec![(whole, vec![user(3, &[9], None)]), (half, Vec::new())],
         }
     }
@@ -314,7 +370,10 @@ mod tests {
             AsideContent::Ask(u64::MAX),
             AsideContent::Leaves,
             AsideContent::Events(events()),
-        ] {
+        ]
+        .into_iter()
+        .chain(topics())
+        {
             let message = message(content);
             assert_eq!(Aside::read(&message.write()), Ok(message));
         }

@@ -116,10 +116,21 @@
 //! | **users** (48), to all | 8 | its number in this incarnation, from 1 |
 //! | | 1 | 1: a list of all users begins here; 2: it ends here; 3: both; 0: neither |
 //! | | 4 + n | users who came or left, with their number before them |
+//! | | 4 + n | publications that the node has numbered, with their number before them |
 //! | | n | pieces of the list until the end |
 //! | **question** (49), to one node | 8 | the incarnation that is asked for a list |
 //! | **end** (50), to all | 0 | the node has no users any more |
 //! | **events** (51), to one node | n | events for its users, until the end |
+//! | **question** about a topic (52), to one node | 8 | the incarnation that is asked |
+//! | | 8 | the number of the question |
+//! | | 16 | the topic |
+//! | | 1 | 0: what is its state; 1: number this publication |
+//! | | n | with 1, the push without its position, in both encodings as in an event |
+//! | **reply** (53), to one node | 8 | the incarnation that asked |
+//! | | 8 | the number of the question |
+//! | | 1 | 0: the state; 1: the position of the publication; 2: there are too many topics |
+//! | | 16 | unless 2, the epoch and the number of the position |
+//! | | n | with 0, the latest publications until the end |
 //!
 //! A piece of a list has a stripe (1), the first and the last id of a user that it is about (16 each), and the users
 //! there, with their number before them (4). A user is:
@@ -131,7 +142,8 @@
 //! | 1 | the number of devices |
 //! | 4 each | the marks of the devices |
 //!
-//! An event is:
+//! A publication is its topic (16), the epoch (8) and the number (8) of its position, and the push in both encodings as in an
+//! event. An event is:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -148,6 +160,7 @@ mod hash;
 mod orders;
 mod record;
 mod telling;
+mod topics;
 
 pub use aside::{Aside, AsideContent, Event, Users};
 pub use between::{
@@ -158,6 +171,7 @@ pub use hash::{Hash, LogId};
 pub use orders::Ordered;
 pub use record::{Draft, Epoch, Genesis, Head, Link, MAX_GROUP, MAX_PARTS, Part, Record, TooLong};
 pub use telling::{Rider, Telling};
+pub use topics::{Answer, Numbered, Question, Reply};
 
 /// The most bytes of a message that NATS takes, less room for its headers.
 pub const MAX_MESSAGE: usize = (1 << 20) - (1 << 10);

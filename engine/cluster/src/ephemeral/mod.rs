@@ -23,23 +23,35 @@
 //!
 //! Typing and signals go to the nodes that have devices of the users they are for, as the node of the sender knows it, and
 //! not to all. They go at most once, in their order, and are not repeated.
+//!
+//! # Topics
+//!
+//! One of the living nodes numbers the publications of a topic: the one that a hash of its life and the topic chooses. The
+//! others ask it to number what their clients publish. It sends each publication to all nodes with its changes, so a
+//! subscriber gets it from its own node, and each node has the latest ones. That is what stored messages cost too: each
+//! node has them all. A node asks for the state of a topic that it does not know before its first subscriber begins.
+//!
+//! If a number of the node is missing, or the node ends, all nodes doubt their copies of its topics: subscribers get a
+//! `gap`. The next node to number a topic begins a new epoch.
 
 mod passing;
 mod peers;
 mod telling;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use trunkline_core::exchange::Wake;
-use trunkline_core::hub::{Hub, Nodes, PushFrames};
+use trunkline_core::hub::{Hub, Living, Nodes, PushFrames};
 
 use crate::envelope::{Aside, AsideContent, LogId};
 use crate::node::{Incarnation, NodeName};
 use passing::Passing;
 use peers::Peers;
 use telling::Telling;
+use topics::Topics;
 
 /// The numbers of ephemeral state, for metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,6 +74,8 @@ pub struct EphemeralNumbers {
     pub heard: u64,
     /// The times that an event found no room, on its way to other nodes or from them.
     pub refused: u64,
+    /// The questions about topics to other nodes that got no answer.
+    pub topics_failed: u64,
 }
 
 /// The exchange of ephemeral state between one node and the others.
@@ -73,6 +87,7 @@ pub struct Ephemeral {
     telling: Telling,
     peers: Peers,
     passing: Passing,
+    topics: Topics,
     /// The events of other nodes that came.
     heard: u64,
     /// The shards of this node that had no room for one of them.
@@ -93,6 +108,7 @@ impl Ephemeral {
             telling: Telling::new(),
             peers: Peers::default(),
             passing: Passing::default(),
+            topics: Topics::default(),
             heard: 0,
             refused: 0,
         }
@@ -107,10 +123,22 @@ impl Ephemeral {
             return;
         }
         match content {
-            AsideContent::Users(users) => self.peers.hear(&self.hub, node, &users, now),
+            AsideContent::Users(users) => {
+                self.peers.hear(&self.hub, node, &users, now);
+                self.look_at_living();
+            }
             AsideContent::Ask(to) if to == self.me.number => self.telling.want(),
             AsideContent::Ask(_) => {}
             AsideContent::Leaves => self.peers.leaves(&self.hub, node, now),
+            AsideContent::Question(question) if question.to == self.me.number => {
+                self.topics.question(&self.hub, node, &question);
+            }
+            AsideContent::Reply(reply) if reply.to == self.me.number => {
+                if let Some(number) = self.peers.number_of(node) {
+                    self.topics.reply(&self.hub, number, reply);
+                }
+            }
+            AsideContent::Question(_) | AsideContent::Reply(_) => {}
             AsideContent::Events(events) => {
                 self.heard += events.len() as u64;
                 for event in events {
@@ -124,10 +152,27 @@ impl Ephemeral {
     /// Lets time pass: forgets nodes that are silent. Call it after [`hear`](Self::hear) had all that came.
     pub fn look(&mut self, now: Duration) {
         self.peers.look(&self.hub, now);
+        self.look_at_living();
+        self.topics.look(&self.hub, &self.peers, now);
+    }
+
+    /// Lets the hub know the nodes that live, if they are others.
+    fn look_at_living(&mut self) {
+        if let Some(mut living) = self.peers.living() {
+            living.push(Living {
+                life: self.me.number,
+                node: None,
+            });
+            self.nodes.set_living(living);
+        }
     }
 
     /// Returns the next message to send, to one node or to all; `None` if none is due.
     pub fn poll(&mut self, now: Duration) -> Option<(Option<NodeName>, Bytes)> {
+        let hub = (&*self.hub, &*self.nodes);
+        if let Some((node, content)) = self.topics.poll(hub, &self.peers, now) {
+            return Some((Some(node), self.message(content)));
+        }
         if let Some((node, events)) = self.passing.poll(&self.nodes, &self.peers, now) {
             return Some((Some(node), self.message(AsideContent::Events(events))));
         }
@@ -157,6 +202,9 @@ impl Ephemeral {
     pub fn rest(&self, now: Duration) -> Duration {
         let wake = self.telling.wake(&self.nodes);
         let wake = wake.min(self.passing.wake(&self.nodes));
+        if self.topics.is_ready(&self.nodes) {
+            return Duration::ZERO;
+        }
         wake.saturating_sub(now).min(telling::BEAT)
     }
 
@@ -173,6 +221,7 @@ impl Ephemeral {
             passed: self.passing.passed,
             heard: self.heard,
             refused: self.refused + self.passing.refused + self.nodes.events_refused(),
+            topics_failed: self.topics.failed,
         }
     }
 

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use trunkline_core::hub::{Hub, NodeNumber};
+use trunkline_core::hub::{Hub, Living, NodeNumber};
 
+use super::topics;
 use crate::envelope::Users;
 use crate::node::Incarnation;
 
@@ -24,6 +25,8 @@ pub(super) struct Peers {
     all: HashMap<Incarnation, Peer>,
     /// The number that was given last.
     last: u8,
+    /// Whether nodes began or ended since the last look at them.
+    has_changed: bool,
     /// When nodes were looked at last.
     looked: Duration,
     /// The messages that did not come.
@@ -58,6 +61,20 @@ impl Peers {
         self.all.len()
     }
 
+    /// Returns the nodes that live, if others did at the last call.
+    pub(super) fn living(&mut self) -> Option<Vec<Living>> {
+        let living = |(life, peer): (&Incarnation, &Peer)| Living {
+            life: life.number,
+            node: Some(peer.node),
+        };
+        std::mem::take(&mut self.has_changed).then(|| self.all.iter().map(living).collect())
+    }
+
+    /// Returns the number of a life.
+    pub(super) fn number_of(&self, life: Incarnation) -> Option<NodeNumber> {
+        self.all.get(&life).map(|peer| peer.node)
+    }
+
     /// Returns the life of a node with this number.
     pub(super) fn named(&self, node: NodeNumber) -> Option<Incarnation> {
         let mut all = self.all.iter();
@@ -87,6 +104,12 @@ impl Peers {
             peer.knowledge = Knowledge::Coming { since: now };
         }
         let node = peer.node;
+        if missed > 0 {
+            hub.doubt_topics(node);
+        }
+        for numbered in &users.publications {
+            hub.hear_publication(node, &topics::publication(numbered));
+        }
         for at in &users.changed {
             hub.hear(node, at);
         }
@@ -111,6 +134,7 @@ impl Peers {
                 knowledge: Knowledge::Part { asked: None },
             };
             self.all.insert(from, peer);
+            self.has_changed = true;
         }
         self.all.get_mut(&from)
     }
@@ -133,6 +157,8 @@ impl Peers {
     pub(super) fn leaves(&mut self, hub: &Hub, from: Incarnation, now: Duration) {
         if let Some(peer) = self.all.remove(&from) {
             hub.node_ended(peer.node, now.saturating_sub(peer.heard));
+            hub.doubt_topics(peer.node);
+            self.has_changed = true;
         }
     }
 
@@ -151,6 +177,8 @@ impl Peers {
             let lives = silence < LIFE;
             if !lives {
                 hub.node_ended(peer.node, silence);
+                hub.doubt_topics(peer.node);
+                self.has_changed = true;
             }
             lives
         });

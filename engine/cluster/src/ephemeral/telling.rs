@@ -1,12 +1,14 @@
 //! What a node tells others about its users.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline_core::hub::{Hub, Nodes, STRIPES, Stretch, UserAtNode};
+use trunkline_core::hub::{Hub, Nodes, Publication, STRIPES, Stretch, UserAtNode};
 use trunkline_core::ids::UserId;
 use trunkline_storage::IdBuildHasher;
 
+use super::topics;
 use crate::envelope::Users;
 
 /// The time between two looks at users who came or left.
@@ -25,6 +27,8 @@ pub(super) struct Telling {
     here: Box<[HashSet<UserId, IdBuildHasher>]>,
     /// Users who came or left, and of whom others were not told.
     changed: VecDeque<UserId>,
+    /// Publications of which others were not told.
+    publications: VecDeque<Arc<Publication>>,
     /// The number of the last message.
     number: u64,
     /// The list that is being told.
@@ -58,6 +62,7 @@ impl Telling {
         Self {
             here: (0..STRIPES).map(|_| HashSet::default()).collect(),
             changed: VecDeque::new(),
+            publications: VecDeque::new(),
             number: 0,
             walk: None,
             is_wanted: false,
@@ -81,6 +86,9 @@ impl Telling {
 
     /// Returns the next message, if one is due.
     pub(super) fn poll(&mut self, hub: &Hub, nodes: &Nodes, now: Duration) -> Option<Users> {
+        if let Some(users) = self.next_publications(nodes, now) {
+            return Some(users);
+        }
         if now >= self.turn && self.changed.is_empty() {
             self.turn = now + TURN;
             self.is_list_due = true;
@@ -107,7 +115,7 @@ impl Telling {
 
     /// Returns when [`poll`](Self::poll) may have something.
     pub(super) fn wake(&self, nodes: &Nodes) -> Duration {
-        if !self.changed.is_empty() {
+        if !self.changed.is_empty() || !self.publications.is_empty() || nodes.has_publications() {
             return Duration::ZERO;
         }
         if self.walk.is_some() || self.is_wanted || nodes.has_changed() {
@@ -126,6 +134,23 @@ impl Telling {
             here.insert(user);
         }
         at
+    }
+
+    /// Returns the next message with publications. They do not wait for a turn: their senders wait.
+    fn next_publications(&mut self, nodes: &Nodes, now: Duration) -> Option<Users> {
+        if self.publications.is_empty() && nodes.has_publications() {
+            self.publications = nodes.take_publications();
+        }
+        let mut users = Users::default();
+        let mut bytes = 0;
+        while bytes < MESSAGE
+            && let Some(publication) = self.publications.pop_front()
+        {
+            let publication = topics::numbered(&publication);
+            bytes += publication.size();
+            users.publications.push(publication);
+        }
+        (bytes > 0).then(|| self.numbered(users, now))
     }
 
     fn numbered(&mut self, users: Users, now: Duration) -> Users {

@@ -19,4 +19,6 @@ mod presence;
 #[cfg(test)]
 mod stops;
 #[cfg(test)]
+mod topics;
+#[cfg(test)]
 mod world;

@@ -16,7 +16,7 @@ use trunkline_storage::{Position, TimelineId};
 
 use crate::world::Random;
 
-const NODES: usize = 3;
+pub(crate) const NODES: usize = 3;
 const USERS: u64 = 12;
 const GRACE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(10);
@@ -29,19 +29,20 @@ impl Wake for NoWake {
 }
 
 /// One life of a node.
-struct Life {
+pub(crate) struct Life {
     me: Incarnation,
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) nodes: Arc<trunkline_core::hub::Nodes>,
     directory: Arc<Directory>,
     rules: Ephemeral,
     sessions: Vec<(UserId, DeviceMark)>,
 }
 
 /// Nodes, and the messages between them.
-struct Nodes {
+pub(crate) struct Nodes {
     random: Random,
     now: Duration,
-    lives: BTreeMap<usize, Life>,
+    pub(crate) lives: BTreeMap<usize, Life>,
     /// The messages on their way to each node, by sender and by whether they are for this node alone: those of one kind
     /// come in order.
     ways: BTreeMap<(usize, usize, bool), VecDeque<Bytes>>,
@@ -65,7 +66,7 @@ impl Life {
             last_seen_cache: 1_000,
             last_seen_interval: Duration::from_secs(5),
             last_seen_rate: 1_000,
-            topics: 10,
+            topics: 100,
             topic_history: 10,
             topic_bytes: 1 << 20,
             topics_bytes: 1 << 20,
@@ -81,9 +82,11 @@ impl Life {
         let node = format!("n{name}").parse().expect("a name");
         let me = Incarnation { node, number };
         let rules = Ephemeral::new(me, LogId(1), Arc::clone(&hub), Arc::new(NoWake));
+        let nodes = hub.join(Arc::new(NoWake));
         Self {
             me,
             hub,
+            nodes,
             directory,
             rules,
             sessions: Vec::new(),
@@ -103,7 +106,7 @@ impl Life {
 }
 
 impl Nodes {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut nodes = Self {
             random: Random::new(seed),
             now: Duration::from_secs(1),
@@ -139,7 +142,7 @@ impl Nodes {
     }
 
     /// Lets a node send what is due. Loses one message of `loss`; none if it is 0.
-    fn send(&mut self, name: usize, loss: u64) {
+    pub(crate) fn send(&mut self, name: usize, loss: u64) {
         let Some(life) = self.lives.get_mut(&name) else {
             return;
         };
@@ -239,7 +242,7 @@ impl Nodes {
     }
 
     /// Lets time pass without faults.
-    fn calm(&mut self, time: Duration) {
+    pub(crate) fn calm(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.pass(STEP * 5);

@@ -16,7 +16,7 @@ use super::{CallError, Service, failed};
 use crate::cost::Cost;
 use crate::exchange::{
     Access, Answered, BAD_TOPIC, BAD_USER, Call, CallAnswer, Failure, Finding, Job, Listing, Lost,
-    Passing, Pending, PresenceQuery, PresenceUser, Query, ReplyTo, TOO_MANY_TOPICS,
+    Passing, Pending, PresenceQuery, PresenceUser, Query, ReplyTo, TOO_MANY_TOPICS, TopicAnswer,
 };
 use crate::hub::{NewPublication, PushFrames, UserState, price};
 use crate::ids::UserId;
@@ -75,7 +75,7 @@ impl<'c, 's> Asking<'c, 's> {
             }
             CommandBody::Typing(typing) => self.typing(&typing.conversation, typing.stop).await,
             CommandBody::Signal(signal) => self.signal(signal).await,
-            CommandBody::Publish(publish) => self.publish(publish),
+            CommandBody::Publish(publish) => self.publish(publish).await,
             command => self.ordinary(command).await,
         }
     }
@@ -332,23 +332,40 @@ impl<'c, 's> Asking<'c, 's> {
     }
 
     /// Publishes a value to a topic.
-    fn publish(&mut self, publish: &m::Publish<'_>) -> Result<ReplyBody<'static>, CallError> {
+    async fn publish(&mut self, publish: &m::Publish<'_>) -> Result<ReplyBody<'static>, CallError> {
         let Client { service, names, .. } = self.client;
         if !is_name(&publish.topic) {
             return Err(failed(BAD_TOPIC));
         }
-        let hub = &service.parts.hub;
         let topic = service.ids.topic(names.namespace(), &publish.topic);
         let new = NewPublication {
             topic: &publish.topic,
             from: names.user(),
             data: &publish.data,
         };
-        let published = hub.topics.publish(topic, new, &hub.lanes);
-        let published = published.map_err(|_| failed(TOO_MANY_TOPICS))?;
-        let (bytes, subscribers) = (published.bytes, published.subscribers as usize);
-        self.cost += price::COMMAND + price::written(bytes) + price::told(subscribers, bytes);
-        let pos = published.pos.text().into();
+        let published = service.parts.hub.publish(topic, new);
+        let pos = match published.map_err(|_| failed(TOO_MANY_TOPICS))? {
+            Ok(published) => {
+                let (bytes, subscribers) = (published.bytes, published.subscribers as usize);
+                let told = price::told(subscribers, bytes);
+                self.cost += price::COMMAND + price::written(bytes) + told;
+                published.pos.text()
+            }
+            Err(query) => {
+                self.cost += price::COMMAND + price::written(query.held_bytes());
+                match self.ask(query).await? {
+                    CallAnswer::Found(Finding::Topic(found)) => {
+                        match found.answer.map_err(failed)? {
+                            TopicAnswer::Published(pos) => pos,
+                            TopicAnswer::Known => return Err(failed(ODD)),
+                        }
+                    }
+                    CallAnswer::Failed(failure) => return Err(failed(failure)),
+                    _ => return Err(failed(ODD)),
+                }
+            }
+        };
+        let pos = pos.into();
         Ok(ReplyBody::Publish(PublishReply { pos }))
     }
 }

@@ -25,6 +25,7 @@ mod queue;
 mod reply;
 mod search;
 pub(crate) mod slices;
+mod topics;
 mod wanted;
 
 pub use back::{
@@ -51,8 +52,9 @@ pub use query::{
 pub use queue::{Commands, ToSequencer, queue, queue_with};
 pub use reply::{Answered, Call, CallAnswer, Lost, Pending, Remote, ReplyConn, ReplyTo};
 pub use search::{FoundAt, Search};
+pub use topics::{AskNodes, TopicAnswer, TopicAsk, TopicFound, TopicQuery};
 pub use wanted::Wanted;
 
 pub use crate::failure::{
-    BAD_TOPIC, BAD_USER, BLOCKED, Failure, NOT_A_MEMBER, TOO_MANY_TOPICS, UNREADABLE,
+    BAD_TOPIC, BAD_USER, BLOCKED, Failure, NO_TOPIC_NODE, NOT_A_MEMBER, TOO_MANY_TOPICS, UNREADABLE,
 };

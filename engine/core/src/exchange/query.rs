@@ -8,7 +8,7 @@ use trunkline_proto::message::{Json, ReceiptState};
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::slices::LongLookUp;
-use super::{ConnRef, Failure, ReplyTo, Search, Wanted};
+use super::{ConnRef, Failure, ReplyTo, Search, TopicFound, TopicQuery, Wanted};
 use crate::cost::Cost;
 use crate::event::RecordKind;
 use crate::ids::UserId;
@@ -212,6 +212,8 @@ pub enum Query {
         /// The place of the first message.
         place: RecordRef,
     },
+    /// A question about a topic to another node of a cluster. A reader passes it on.
+    Topic(Box<TopicQuery>),
 }
 
 impl PresenceQuery {
@@ -226,7 +228,11 @@ impl Query {
     pub fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::CatchUp { .. } | Self::Duplicate { .. } | Self::Made { .. } | Self::Pass { .. }
+            Self::CatchUp { .. }
+                | Self::Duplicate { .. }
+                | Self::Made { .. }
+                | Self::Pass { .. }
+                | Self::Topic(_)
         )
     }
 
@@ -234,13 +240,13 @@ impl Query {
     pub fn goes_first(&self) -> bool {
         matches!(
             self,
-            Self::Duplicate { .. } | Self::Made { .. } | Self::Pass { .. }
+            Self::Duplicate { .. } | Self::Made { .. } | Self::Pass { .. } | Self::Topic(_)
         )
     }
 
     /// Returns whether the answer has to show what the connection wrote before.
     pub fn follows_writes(&self) -> bool {
-        !matches!(self, Self::Pass { .. })
+        !matches!(self, Self::Pass { .. } | Self::Topic(_))
     }
 
     /// Returns the bytes that count as held while the query waits: those of an event that goes on with the
@@ -248,6 +254,7 @@ impl Query {
     pub fn held_bytes(&self) -> usize {
         match self {
             Self::Pass { passing, .. } => passing.bytes().max(LEAST_HELD),
+            Self::Topic(query) => query.what.bytes().max(LEAST_HELD),
             _ => 0,
         }
     }
@@ -486,6 +493,8 @@ pub enum Finding {
         /// The users.
         asked: PresenceQuery,
     },
+    /// What the node that numbers the publications of a topic answered.
+    Topic(TopicFound),
 }
 
 /// A conversation that a user reads.

@@ -14,7 +14,7 @@
 //! left, and [`Follower::lead`] gives it back to become one.
 //!
 //! While a node follows it does not store last-seen times. Each node knows who left which node, the leader stores it, and
-//! the others forget it once the log has it. Not here: topics. Each node has its own.
+//! the others forget it once the log has it.
 
 mod forwarded;
 mod rosters;

@@ -13,9 +13,9 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use trunkline_storage::IdBuildHasher;
 
-use super::{BlockChange, Publication, PushFrames, TopicId};
+use super::{BlockChange, Publication, PushFrames, Since, TopicId};
 use crate::directory::ShardSet;
-use crate::exchange::Mailbox;
+use crate::exchange::{Mail, Mailbox};
 use crate::ids::UserId;
 
 /// The maximum number of events in a lane.
@@ -55,9 +55,9 @@ impl EphemeralEvent {
 pub struct LaneContent {
     /// The events, in order.
     pub events: VecDeque<EphemeralEvent>,
-    /// The topics whose publications found no room after the events above, each with the number of
+    /// The topics whose publications found no room after the events above, each with the position of
     /// the last lost one.
-    pub lost: HashMap<TopicId, u64, IdBuildHasher>,
+    pub lost: HashMap<TopicId, Since, IdBuildHasher>,
     /// Users whose state may have changed.
     pub changed: HashSet<UserId, IdBuildHasher>,
     /// The latest changes of blocks, by the user who blocks and the user who is blocked: whether the
@@ -105,8 +105,8 @@ impl Lanes {
                 refused += 1;
                 // No later publication may come that would show the gap to subscribers.
                 if let EphemeralEvent::Publication(publication) = event {
-                    let (topic, seq) = (publication.topic, publication.seq);
-                    content.taken.lost.insert(topic, seq);
+                    let (topic, pos) = (publication.topic, publication.pos);
+                    content.taken.lost.insert(topic, pos);
                 }
                 continue;
             }
@@ -116,6 +116,26 @@ impl Lanes {
             lane.filled.store(true, Ordering::SeqCst);
         }
         refused
+    }
+
+    /// Tells some shards that publications after a position of a topic may be lost.
+    pub(super) fn lose(&self, shards: ShardSet, topic: TopicId, pos: Since) {
+        // No subscriber has been told a publication of this epoch, so each learns of the loss.
+        let epoch = !pos.epoch;
+        for shard in each(shards) {
+            let lane = &self.lanes[shard];
+            let lost = Since { epoch, ..pos };
+            lane.content.lock().taken.lost.insert(topic, lost);
+            lane.filled.store(true, Ordering::SeqCst);
+            self.mailboxes[shard].wake();
+        }
+    }
+
+    /// Puts mail into the mailbox of a shard, and waits while it is full.
+    pub(super) fn mail(&self, shard: usize, mail: Mail) {
+        if let Some(mailbox) = self.mailboxes.get(shard) {
+            mailbox.put_waiting(mail);
+        }
     }
 
     /// Wakes some shards.
@@ -245,7 +265,8 @@ mod tests {
                 panic!("it is for users");
             };
             let topic = TimelineId(topic);
-            EphemeralEvent::Publication(Arc::new(Publication { topic, seq, frames }))
+            let pos = Since { epoch: 1, seq };
+            EphemeralEvent::Publication(Arc::new(Publication { topic, pos, frames }))
         };
         for seq in 1..=ITEMS as u64 {
             assert_eq!(lanes.pass(1, &publication(7, seq)), 0);
@@ -256,7 +277,7 @@ mod tests {
         }
         assert_eq!(lanes.pass(1, &typing("u:a:b")), 1);
         lanes.take(0, &mut taken);
-        let mut lost: Vec<_> = taken.lost.drain().collect();
+        let mut lost: Vec<_> = taken.lost.drain().map(|(id, pos)| (id, pos.seq)).collect();
         lost.sort_unstable();
         assert_eq!(lost, [(TimelineId(7), 5_001), (TimelineId(8), 1)]);
         // It is said once, and only where it is so.

@@ -32,10 +32,11 @@ pub use frames::PushFrames;
 pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
 pub use news::{MOST_NEWS, News};
-pub use nodes::{Devices, EventElsewhere, NodeNumber, Nodes, Stretch, UserAtNode};
+pub use nodes::{Devices, EventElsewhere, Living, NodeNumber, Nodes, Stretch, UserAtNode};
 pub use presence::UserState;
 pub use topics::{
-    Begun, NewPublication, Publication, Published, Since, TooManyTopics, TopicId, Topics,
+    Begun, NewPublication, Publication, Published, Since, TooManyTopics, TopicId, TopicState,
+    Topics,
 };
 pub use unsaved::Unsaved;
 

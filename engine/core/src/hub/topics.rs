@@ -13,8 +13,12 @@ use parking_lot::Mutex;
 use trunkline_proto::message::{self as m, Event};
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
-use super::{EphemeralEvent, HubLimits, Lanes, PushFrames, STRIPES, stripe_of};
+use super::{EphemeralEvent, HubLimits, Lanes, NodeNumber, Nodes, PushFrames, STRIPES, stripe_of};
 use crate::directory::ShardSet;
+
+mod copies;
+
+pub use copies::TopicState;
 
 /// The id of a topic in a namespace.
 pub type TopicId = TimelineId;
@@ -30,7 +34,8 @@ const BLANK: &[u8; POS] = &[b'0'; POS];
 /// publications were forgotten, also by a restart, begins a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since {
-    epoch: u64,
+    /// The epoch.
+    pub epoch: u64,
     /// The number of the publication, counted from 1.
     pub seq: u64,
 }
@@ -60,10 +65,22 @@ impl Since {
 pub struct Publication {
     /// The topic of the publication.
     pub topic: TopicId,
-    /// The number of the publication in its topic, from 1.
-    pub seq: u64,
+    /// The position of the publication in its topic. The numbers count from 1.
+    pub pos: Since,
     /// The push, as frames of each encoding.
     pub frames: Arc<PushFrames>,
+}
+
+impl PushFrames {
+    /// Returns the frames of a publication without its position.
+    pub fn publication(new: NewPublication<'_>) -> Self {
+        Self::new(Event::Publication(m::Publication {
+            topic: new.topic.into(),
+            data: new.data.borrow(),
+            from: new.from.into(),
+            pos: std::str::from_utf8(BLANK).unwrap_or_default().into(),
+        }))
+    }
 }
 
 /// The content of a new publication.
@@ -151,6 +168,10 @@ struct Topic {
     subscribers: u32,
     /// The count of uses at the last one.
     used: u64,
+    /// The node that numbers the publications, if it is another one: this node has a copy of the topic.
+    of: Option<NodeNumber>,
+    /// Whether the copy may lack publications.
+    is_doubted: bool,
 }
 
 impl Topics {
@@ -204,6 +225,8 @@ impl Topics {
                 shards: 0,
                 subscribers: 0,
                 used,
+                of: None,
+                is_doubted: false,
             };
             stripe.topics.insert(id, fresh);
             self.idle.fetch_add(1, Ordering::Relaxed);
@@ -311,35 +334,36 @@ impl Topics {
             .map(|topic| topic.pos)
     }
 
-    /// Publishes to a topic.
+    /// Publishes to a topic whose publications this node numbers. `frames` are those of
+    /// [`PushFrames::publication`]. `nodes` are told of it.
     ///
     /// # Errors
     /// The limit of topics is reached.
-    pub fn publish(
+    pub(super) fn publish(
         &self,
         id: TopicId,
-        new: NewPublication<'_>,
+        mut frames: PushFrames,
         lanes: &Lanes,
+        nodes: Option<&Nodes>,
     ) -> Result<Published, TooManyTopics> {
         // The frames are ready before the lock is taken. Only the number is filled in later.
-        let mut frames = PushFrames::new(Event::Publication(m::Publication {
-            topic: new.topic.into(),
-            data: new.data.borrow(),
-            from: new.from.into(),
-            pos: std::str::from_utf8(BLANK).unwrap_or_default().into(),
-        }));
         let mut stripe = self.stripe(id).lock();
         let topic = self.topic(&mut stripe, id)?;
+        self.take_over(topic, id);
         topic.pos.seq += 1;
         let (pos, shards, subscribers) = (topic.pos, topic.shards, topic.subscribers);
         let bytes = frames.size();
         frames.fill_in(BLANK, pos.text().as_bytes());
         let publication = Arc::new(Publication {
             topic: id,
-            seq: pos.seq,
+            pos,
             frames: Arc::new(frames),
         });
         self.keep(topic, &publication);
+        // Under the lock: other nodes have the publications in the order of their numbers too.
+        if let Some(nodes) = nodes {
+            nodes.publish(&publication);
+        }
         let refused = lanes.put(shards, &EphemeralEvent::Publication(publication));
         if shards == 0 && self.history == 0 {
             self.forget(&mut stripe, id);

@@ -40,7 +40,8 @@ use crate::clock::Clock;
 use crate::cost::Cost;
 use crate::exchange::slices::{LookedUp, YIELD};
 use crate::exchange::{
-    Answer, AnswerKind, CallAnswer, Failure, Job, Jobs, Mail, Mailbox, ReplyConn, ReplyTo, Take,
+    Answer, AnswerKind, CallAnswer, Failure, Job, Jobs, Mail, Mailbox, Query, ReplyConn, ReplyTo,
+    Take,
 };
 use crate::fit::PAGE_BYTES;
 use crate::search::Index;
@@ -105,6 +106,12 @@ pub fn run(
         let mailbox = |to: &ReplyConn| &mailboxes[usize::from(to.shard)];
         let user = job.flow.user;
         let is_wanted = job.wanted.is_so();
+        if is_wanted && let Query::Topic(query) = &job.query {
+            let nodes = Arc::clone(&query.nodes);
+            jobs.done(user, Cost::NONE);
+            nodes.ask(job);
+            continue;
+        }
         let (answered, cost) = match &job.reply_to {
             // Nobody is there, not even to be told.
             ReplyTo::Conn(to) if mailbox(to).is_closed() => (None, Cost::NONE),

@@ -226,7 +226,9 @@ impl Worker {
             | Query::Receipts { .. }
             | Query::GroupInfo { .. }
             | Query::Typing { .. }
-            | Query::LastSeen { .. } => return Err(NO_SESSION),
+            | Query::LastSeen { .. }
+            // Another node answers it.
+            | Query::Topic(_) => return Err(NO_SESSION),
             Query::Contacts {
                 user,
                 watch,

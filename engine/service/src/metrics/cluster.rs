@@ -134,6 +134,11 @@ impl Exporter {
                 "Times that an event between nodes found no room and was dropped",
                 ephemeral.refused,
             ),
+            (
+                "trunkline_cluster_topic_questions_failed",
+                "Questions about topics to other nodes that got no answer",
+                ephemeral.topics_failed,
+            ),
         ] {
             to.counter(name, help, value)?;
         }

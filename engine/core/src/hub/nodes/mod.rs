@@ -19,6 +19,9 @@
 mod changed;
 mod elsewhere;
 mod events;
+mod line;
+mod owners;
+mod topics;
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -27,16 +30,18 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::exchange::Wake;
+use crate::exchange::{Job, Wake};
 use crate::ids::{DeviceMark, UserId};
 
-use super::{EphemeralEvent, Hub, PushFrames, STRIPES, stripe_of};
+use super::{EphemeralEvent, Hub, Publication, PushFrames, STRIPES, stripe_of};
 use changed::Changed;
 use elsewhere::Elsewhere;
-use events::Events;
+use line::Line;
+use owners::Owners;
 
 pub use elsewhere::{Devices, NodeNumber};
 pub use events::EventElsewhere;
+pub use owners::Living;
 
 /// The time by which two nodes may differ about when a user left.
 const DIFFERENCE: u64 = 1_000;
@@ -48,7 +53,10 @@ const STRIPES_A_CALL: usize = 4;
 pub struct Nodes {
     elsewhere: Elsewhere,
     changed: Changed,
-    events: Events,
+    events: Line<EventElsewhere>,
+    owners: Owners,
+    questions: Line<Box<Job>>,
+    publications: Line<Arc<Publication>>,
     /// Wakes the thread that speaks with other nodes.
     wake: Arc<dyn Wake>,
 }
@@ -94,7 +102,10 @@ impl Nodes {
         Self {
             elsewhere: Elsewhere::default(),
             changed: Changed::default(),
-            events: Events::default(),
+            events: Line::default(),
+            owners: Owners::default(),
+            questions: Line::default(),
+            publications: Line::default(),
             wake,
         }
     }
@@ -158,16 +169,17 @@ impl Nodes {
     ) -> u64 {
         let mut refused = 0;
         for (node, users) in recipients.nodes {
-            let added = self.events.add(EventElsewhere {
+            let event = EventElsewhere {
                 node,
                 users,
                 frames: Arc::clone(frames),
                 trifle,
-            });
-            match added {
-                Some(true) => self.wake.wake(),
-                Some(false) => {}
-                None => refused += 1,
+            };
+            let bytes = event.bytes();
+            match self.events.add(event, bytes) {
+                Ok(true) => self.wake.wake(),
+                Ok(false) => {}
+                Err(_) => refused += 1,
             }
         }
         refused

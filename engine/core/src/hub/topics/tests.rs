@@ -33,13 +33,15 @@ impl Scene {
             from: "alice",
             data: &data,
         };
-        self.topics.publish(topic, new, &self.lanes).unwrap().pos
+        let frames = PushFrames::publication(new);
+        let published = self.topics.publish(topic, frames, &self.lanes, None);
+        published.unwrap().pos
     }
 
     /// The numbers that a subscriber has missed.
     fn missed(&self, topic: TopicId, since: Since) -> Option<Vec<u64>> {
         let begun = self.topics.subscribe(topic, 0, Some(since), true).unwrap();
-        let seqs = |missed: Vec<Arc<Publication>>| missed.iter().map(|p| p.seq).collect();
+        let seqs = |missed: Vec<Arc<Publication>>| missed.iter().map(|p| p.pos.seq).collect();
         begun.missed.map(seqs)
     }
 
@@ -96,7 +98,7 @@ fn each_shard_gets_what_it_asked_for_in_order() {
         let mut taken = LaneContent::default();
         scene.lanes.take(shard, &mut taken);
         let seqs = taken.events.iter().map(|event| match event {
-            EphemeralEvent::Publication(publication) => publication.seq,
+            EphemeralEvent::Publication(publication) => publication.pos.seq,
             EphemeralEvent::ToUsers { .. } => panic!("nobody typed"),
         });
         assert_eq!(seqs.collect::<Vec<_>>(), expected, "shard {shard}");
@@ -178,7 +180,11 @@ fn a_publication_says_how_many_get_it() {
             from: "alice",
             data: &data,
         };
-        let published = scene.topics.publish(TOPIC, new, &scene.lanes).unwrap();
+        let frames = PushFrames::publication(new);
+        let published = scene
+            .topics
+            .publish(TOPIC, frames, &scene.lanes, None)
+            .unwrap();
         assert!(published.bytes > 2 * POS);
         published.subscribers
     };
@@ -276,4 +282,94 @@ fn what_is_kept_is_bounded_by_bytes() {
     assert_eq!(scene.missed(other, at(last, 1)), None);
     assert_eq!(scene.missed(other, last), Some(vec![]));
     assert_eq!(scene.bytes(), 2 * size);
+}
+
+/// Returns the publications of a topic that another node numbers.
+fn of_node(epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Arc<Publication>> {
+    let data = m::Json::parse("1").unwrap();
+    let frames = || {
+        PushFrames::publication(NewPublication {
+            topic: "live",
+            from: "alice",
+            data: &data,
+        })
+    };
+    seqs.map(|seq| {
+        let pos = Since { epoch, seq };
+        Arc::new(Publication::of_node(TOPIC, pos, Arc::new(frames())))
+    })
+    .collect()
+}
+
+const OTHER: NodeNumber = NodeNumber(3);
+
+#[test]
+fn a_copy_has_the_publications_of_its_node_in_order() {
+    let scene = scene(10, 10, LARGE, LARGE);
+    scene.topics.subscribe(TOPIC, 0, None, true).unwrap();
+    for publication in of_node(7, 1..=3) {
+        assert!(scene.topics.copy(OTHER, &publication, &scene.lanes));
+        // What comes twice changes nothing.
+        assert!(scene.topics.copy(OTHER, &publication, &scene.lanes));
+    }
+    let mut taken = LaneContent::default();
+    scene.lanes.take(0, &mut taken);
+    assert_eq!(taken.events.len(), 3);
+    let since = |epoch, seq| Since { epoch, seq };
+    assert_eq!(scene.missed(TOPIC, since(7, 1)), Some(vec![2, 3]));
+    // One is missing: what is kept begins anew.
+    let later = &of_node(7, 5..=5)[0];
+    scene.topics.copy(OTHER, later, &scene.lanes);
+    assert_eq!(scene.missed(TOPIC, since(7, 3)), None);
+    assert_eq!(scene.missed(TOPIC, since(7, 4)), Some(vec![5]));
+    assert_eq!(scene.topics.pos(TOPIC), Some(since(7, 5)));
+}
+
+#[test]
+fn the_next_node_to_number_a_topic_begins_a_new_epoch() {
+    let scene = scene(10, 10, LARGE, LARGE);
+    scene.publish(TOPIC, "own");
+    let own = scene.publish(TOPIC, "own");
+    for publication in of_node(7, 1..=2) {
+        scene.topics.copy(OTHER, &publication, &scene.lanes);
+    }
+    assert_eq!(scene.missed(TOPIC, own), None);
+    let next = scene.publish(TOPIC, "own again");
+    assert_eq!(next.seq, 1);
+    assert!(next.epoch != own.epoch && next.epoch != 7);
+    assert_eq!(scene.missed(TOPIC, Since { epoch: 7, seq: 2 }), None);
+    assert_eq!(scene.publish(TOPIC, "and on").epoch, next.epoch);
+}
+
+#[test]
+fn a_topic_is_known_with_its_state_until_it_is_doubted() {
+    let scene = scene(10, 10, LARGE, LARGE);
+    assert!(!scene.topics.is_known(TOPIC));
+    let state = TopicState {
+        pos: Since { epoch: 7, seq: 5 },
+        kept: of_node(7, 4..=5),
+    };
+    assert!(scene.topics.install(OTHER, TOPIC, &state, &scene.lanes));
+    assert!(scene.topics.is_known(TOPIC));
+    assert_eq!(
+        scene.missed(TOPIC, Since { epoch: 7, seq: 3 }),
+        Some(vec![4, 5])
+    );
+    // An earlier state takes nothing back.
+    let earlier = TopicState {
+        pos: Since { epoch: 7, seq: 4 },
+        kept: of_node(7, 4..=4),
+    };
+    assert!(scene.topics.install(OTHER, TOPIC, &earlier, &scene.lanes));
+    assert_eq!(scene.topics.pos(TOPIC), Some(state.pos));
+    scene.topics.doubt(NodeNumber(4), &scene.lanes);
+    assert!(scene.topics.is_known(TOPIC), "of another node");
+    scene.topics.doubt(OTHER, &scene.lanes);
+    assert!(!scene.topics.is_known(TOPIC));
+    let mut taken = LaneContent::default();
+    scene.lanes.take(0, &mut taken);
+    assert!(taken.lost.contains_key(&TOPIC));
+    // What this node numbers itself is not a copy.
+    let own = scene.topics.state(TOPIC).unwrap();
+    assert!(own.kept.is_empty() && own.pos.epoch != 7);
 }

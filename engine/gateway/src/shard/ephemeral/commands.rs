@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use trunkline_core::cost::Cost;
-use trunkline_core::exchange::{Failure, Finding, Passing, PresenceQuery, Query};
+use trunkline_core::exchange::{
+    Failure, Finding, Passing, PresenceQuery, Query, TopicAnswer, TopicAsk, TopicFound,
+};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_core::hub::price;
 use trunkline_core::ids::UserId;
-use trunkline_proto::message::{CommandBody, Done, ReplyBody};
+use trunkline_proto::message::{CommandBody, Done, PublishReply, ReplyBody, Subscribe};
 
 use super::super::connection::Conn;
 use super::super::core::Core;
 use super::super::rate::Beyond;
-use super::requests::{Beginning, Sender, Signal, Typing, TypingIn};
+use super::requests::{Beginning, Publishing, Sender, Signal, Subscribing, Typing, TypingIn};
 use super::tell::Worth;
 use crate::metrics::Work;
 use crate::shared::SharedPush;
@@ -91,16 +93,14 @@ impl Core {
                 }
             },
             CommandBody::Subscribe(request) => {
-                let begun = self.ephemeral.subscribe(sender, request, &self.permits)?;
-                let Beginning { reply, missed } = begun;
-                let bytes = missed
-                    .iter()
-                    .map(|missed| price::told(1, missed.frames.size()));
-                self.bill(slot, conn, bytes.sum());
-                self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
-                for missed in missed {
-                    let mut push = SharedPush::new(Arc::clone(&missed.frames));
-                    self.tell(slot, conn, &mut push, Worth::Asked);
+                let begun = self
+                    .ephemeral
+                    .subscribe(sender, request, &self.permits, false)?;
+                match begun {
+                    Subscribing::Begun(beginning) => self.begin(slot, conn, id, beginning),
+                    Subscribing::Ask(query) => {
+                        self.query(slot, conn, id, query);
+                    }
                 }
                 return Ok(true);
             }
@@ -110,14 +110,72 @@ impl Core {
                 ReplyBody::Unsubscribe(reply)
             }
             CommandBody::Publish(request) => {
-                let published = self.ephemeral.publish(sender, request, &self.permits)?;
-                self.bill(slot, conn, published.cost);
-                ReplyBody::Publish(published.reply)
+                match self.ephemeral.publish(sender, request, &self.permits)? {
+                    Publishing::Told(published) => {
+                        self.bill(slot, conn, published.cost);
+                        ReplyBody::Publish(published.reply)
+                    }
+                    Publishing::Ask(query) => {
+                        self.bill(slot, conn, price::written(query.held_bytes()));
+                        self.query(slot, conn, id, query);
+                        return Ok(true);
+                    }
+                }
             }
             _ => return Ok(false),
         };
         self.reply(slot, conn, id, body);
         Ok(true)
+    }
+
+    /// Replies to a subscription that begins, and tells the client what it missed.
+    fn begin(&mut self, slot: u32, conn: &mut Conn, id: u32, beginning: Beginning) {
+        let Beginning { reply, missed } = beginning;
+        let bytes = missed
+            .iter()
+            .map(|missed| price::told(1, missed.frames.size()));
+        self.bill(slot, conn, bytes.sum());
+        self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
+        for missed in missed {
+            let mut push = SharedPush::new(Arc::clone(&missed.frames));
+            self.tell(slot, conn, &mut push, Worth::Asked);
+        }
+    }
+
+    /// Goes on with a command about a topic that another node has answered.
+    fn found_topic(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        found: TopicFound,
+    ) -> Result<(), Failure> {
+        let TopicFound { what, answer } = found;
+        let answer = answer?;
+        let Some(session) = conn.session() else {
+            return Ok(());
+        };
+        let sender = Sender { slot, session };
+        match (what, answer) {
+            (TopicAsk::Subscribe { name, since }, _) => {
+                let request = Subscribe {
+                    topic: name.into(),
+                    since: since.map(Into::into),
+                };
+                let permits = &self.permits;
+                let begun = self.ephemeral.subscribe(sender, &request, permits, true)?;
+                if let Subscribing::Begun(beginning) = begun {
+                    self.begin(slot, conn, id, beginning);
+                }
+            }
+            (TopicAsk::Publish { .. }, TopicAnswer::Published(pos)) => {
+                let pos = pos.into();
+                self.reply(slot, conn, id, ReplyBody::Publish(PublishReply { pos }));
+            }
+            // The other node answers what it was asked.
+            (TopicAsk::Publish { .. }, TopicAnswer::Known) => {}
+        }
+        Ok(())
     }
 
     /// Charges a connection for a command about ephemeral events, and for what follows from it. What
@@ -179,6 +237,12 @@ impl Core {
                 match asked {
                     Ok(asked) => self.show(slot, conn, id, asked),
                     Err((code, message)) => self.fail(slot, conn, id, code, message),
+                }
+            }
+            Finding::Topic(found) => {
+                let done = self.found_topic(slot, conn, id, found);
+                if let Err((code, message)) = done {
+                    self.fail(slot, conn, id, code, message);
                 }
             }
             Finding::LastSeen { asked } => match asked.failed {

@@ -117,7 +117,7 @@ impl Ephemeral {
         self.watching.changed(self.taken.changed.drain());
         let lost = self.taken.lost.drain();
         self.lost
-            .extend(lost.map(|(topic, seq)| Lost { topic, seq }));
+            .extend(lost.map(|(topic, pos)| Lost { topic, pos }));
     }
 
     /// Ends everything that a connection listens to.

@@ -86,6 +86,23 @@ pub(super) struct Done<T> {
     pub(super) cost: Cost,
 }
 
+/// The result of a `subscribe` command.
+pub(super) enum Subscribing {
+    /// The subscription begins.
+    Begun(Beginning),
+    /// Another node has to tell about the topic first.
+    Ask(Query),
+}
+
+/// The result of a `publish` command.
+#[derive(Debug)]
+pub(super) enum Publishing {
+    /// The subscribers are told.
+    Told(Done<PublishReply<'static>>),
+    /// Another node numbers the publication.
+    Ask(Query),
+}
+
 /// The beginning of a subscription.
 pub(super) struct Beginning {
     /// The reply to the command.
@@ -212,7 +229,7 @@ impl Ephemeral {
         }
     }
 
-    /// Handles `subscribe`.
+    /// Handles `subscribe`. `is_asked`: another node has told about the topic, if one has to.
     ///
     /// # Errors
     /// The token does not allow it, a limit is reached, or a name or position is not valid.
@@ -221,7 +238,8 @@ impl Ephemeral {
         sender: Sender<'_>,
         request: &Subscribe<'_>,
         permits: &Permits,
-    ) -> Result<Beginning, Failure> {
+        is_asked: bool,
+    ) -> Result<Subscribing, Failure> {
         let slot = sender.slot;
         let topic = self.topic(sender, &request.topic)?;
         permits.check(slot, Act::Subscribe, &request.topic)?;
@@ -235,6 +253,12 @@ impl Ephemeral {
         if known.is_none() && full {
             self.metrics.limited(Limit::Subscriptions);
             return Err(TOO_MANY);
+        }
+        if !is_asked
+            && let Some(query) =
+                { &self.hub }.before_subscribing(topic, &request.topic, request.since.as_deref())
+        {
+            return Ok(Subscribing::Ask(query));
         }
         let subscribed = self.subscriptions.subscribe(slot, known, topic, since);
         let Subscribed { begun, key } = subscribed.map_err(|_| {
@@ -250,7 +274,7 @@ impl Ephemeral {
             recovered: begun.missed.is_some(),
         };
         let missed = begun.missed.unwrap_or_default();
-        Ok(Beginning { reply, missed })
+        Ok(Subscribing::Begun(Beginning { reply, missed }))
     }
 
     /// Handles `unsubscribe`.
@@ -282,7 +306,7 @@ impl Ephemeral {
         sender: Sender<'_>,
         request: &Publish<'_>,
         permits: &Permits,
-    ) -> Result<Done<PublishReply<'static>>, Failure> {
+    ) -> Result<Publishing, Failure> {
         let topic = self.topic(sender, &request.topic)?;
         permits.check(sender.slot, Act::Publish, &request.topic)?;
         let new = NewPublication {
@@ -290,11 +314,14 @@ impl Ephemeral {
             from: sender.session.names.user(),
             data: &request.data,
         };
-        let published = self.hub.topics.publish(topic, new, &self.hub.lanes);
-        let published = published.map_err(|_| {
+        let published = self.hub.publish(topic, new).map_err(|_| {
             self.metrics.limited(Limit::Topics);
             TOO_MANY_TOPICS
         })?;
+        let published = match published {
+            Ok(published) => published,
+            Err(query) => return Ok(Publishing::Ask(query)),
+        };
         let Published {
             pos,
             refused,
@@ -302,12 +329,12 @@ impl Ephemeral {
             bytes,
         } = published;
         self.count_refused(refused);
-        Ok(Done {
+        Ok(Publishing::Told(Done {
             reply: PublishReply {
                 pos: pos.text().into(),
             },
             cost: price::written(bytes) + price::told(subscribers as usize, bytes),
-        })
+        }))
     }
 
     /// Ends the subscriptions of a connection to topics that it may not keep. Returns the names of

@@ -9,9 +9,9 @@ use trunkline_core::store::IdBuildHasher;
 use super::listeners::Listeners;
 use crate::shared::SharedPush;
 
-/// Connections that are subscribed to a topic, each with the number of the last publication that it
+/// Connections that are subscribed to a topic, each with the position of the last publication that it
 /// has been told or must not be told.
-type Subscribers = Listeners<u64>;
+type Subscribers = Listeners<Since>;
 
 /// The topics that connections of a shard are subscribed to.
 ///
@@ -29,8 +29,8 @@ pub(super) struct Subscriptions {
 pub(super) struct Lost {
     /// The topic.
     pub(super) topic: TopicId,
-    /// The number of the last lost publication.
-    pub(super) seq: u64,
+    /// The position of the last lost publication.
+    pub(super) pos: Since,
 }
 
 /// News of a topic for its subscribers.
@@ -96,11 +96,11 @@ impl TopicWalk {
         }
     }
 
-    /// The number of the last publication that the news are about.
-    fn seq(&self) -> u64 {
+    /// The position of the last publication that the news are about.
+    fn pos(&self) -> Since {
         match &self.news {
-            TopicNews::Publication(publication) => publication.seq,
-            TopicNews::Lost(lost) => lost.seq,
+            TopicNews::Publication(publication) => publication.pos,
+            TopicNews::Lost(lost) => lost.pos,
         }
     }
 }
@@ -142,11 +142,11 @@ impl Subscriptions {
         let subscribers = self.topics.entry(topic).or_default();
         let known = known.and_then(|key| Some((key, subscribers.get_mut(key)?)));
         let key = match known {
-            None => subscribers.add(slot, begun.pos.seq),
+            None => subscribers.add(slot, begun.pos),
             Some((key, subscriber)) => {
                 if begun.missed.is_some() {
                     // The publications on their way come with the reply, and must not come twice.
-                    subscriber.note = begun.pos.seq;
+                    subscriber.note = begun.pos;
                 }
                 key
             }
@@ -185,7 +185,7 @@ impl Subscriptions {
         walk: &mut TopicWalk,
         left: &mut usize,
     ) -> Option<NextSubscriber> {
-        let seq = walk.seq();
+        let pos = walk.pos();
         let subscribers = self.topics.get_mut(&walk.topic());
         let Some(subscribers) = subscribers else {
             walk.done = true;
@@ -203,12 +203,17 @@ impl Subscriptions {
             let subscriber = subscribers.get_mut(walk.next);
             walk.next += 1;
             // A later subscriber has the news behind it, or got them when it subscribed.
-            let Some(subscriber) = subscriber.filter(|subscriber| subscriber.note < seq) else {
+            let is_known = |told: Since| told.epoch == pos.epoch && told.seq >= pos.seq;
+            let Some(subscriber) = subscriber.filter(|subscriber| !is_known(subscriber.note))
+            else {
                 continue;
             };
-            // The lane had no room for the publications between.
-            let missed = subscriber.note + 1 < seq || matches!(walk.news, TopicNews::Lost(_));
-            subscriber.note = seq;
+            // The lane had no room for the publications between, or another node counts them now.
+            let told = subscriber.note;
+            let missed = told.epoch != pos.epoch
+                || told.seq + 1 < pos.seq
+                || matches!(walk.news, TopicNews::Lost(_));
+            subscriber.note = pos;
             let slot = subscriber.slot;
             return Some(NextSubscriber { slot, missed });
         }
@@ -233,7 +238,8 @@ mod tests {
     }
 
     fn lost(seq: u64) -> TopicWalk {
-        TopicWalk::new(TopicNews::Lost(Lost { topic: NEWS, seq }))
+        let pos = Since { epoch: 1, seq };
+        TopicWalk::new(TopicNews::Lost(Lost { topic: NEWS, pos }))
     }
 
     fn told(subscriptions: &mut Subscriptions, walk: &mut TopicWalk, mut left: usize) -> Vec<u32> {
@@ -270,10 +276,11 @@ mod tests {
                 from: "alice",
                 data: &data,
             };
-            hub.hub.topics.publish(NEWS, new, &hub.hub.lanes)
+            let published = hub.hub.publish(NEWS, new).expect("room");
+            published.expect("no other node");
         };
-        publish("1").unwrap();
-        publish("2").unwrap();
+        publish("1");
+        publish("2");
         let since = all.subscribe(4, None, NEWS, None).unwrap().begun.pos;
         let publications = hub.taken();
         let [first, second] = <[Arc<Publication>; 2]>::try_from(publications).unwrap();
@@ -298,7 +305,7 @@ mod tests {
             })
         );
         // A subscription from a position on gets what is kept with the reply, and not again.
-        publish("3").unwrap();
+        publish("3");
         let key = all.subscribe(4, None, NEWS, None).unwrap().key;
         let again = all.subscribe(4, Some(key), NEWS, Some(since)).unwrap();
         assert_eq!(again.begun.missed.map(|missed| missed.len()), Some(1));
