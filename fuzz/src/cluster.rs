@@ -122,6 +122,7 @@ fn beginning() -> Vec<bytes::Bytes> {
         segment_bytes: 1 << 20,
         made: 0,
         cluster: "c".parse().expect("a name"),
+        from: 0,
     }
     .write();
     let mut chain = Chain::new();
