@@ -72,6 +72,8 @@ pub(super) struct Offline {
     held: Held,
     /// The position up to which the log was followed.
     followed: Position,
+    /// The head of the log when the thread started.
+    started: Position,
     /// The log is not followed before this time.
     not_before: Instant,
     /// What was left to the log is not looked for before this time.
@@ -103,7 +105,7 @@ pub(super) struct OfflineParts {
 
 impl Offline {
     /// Goes on from what the file has. Without a file it begins at the head of the log. In a cluster it begins once the
-    /// node leads.
+    /// node leads, and at the head that the log had at the start if the cluster keeps nothing.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -117,6 +119,7 @@ impl Offline {
             later: Later::default(),
             held: Held::default(),
             followed: head,
+            started: head,
             not_before: now,
             later_not_before: now,
             give_up: parts.give_up,
@@ -136,11 +139,12 @@ impl Offline {
         Ok(offline)
     }
 
-    /// Begins at a state, or at the head of the log.
+    /// Begins at a state. Without one it begins at the head that the log had at the start, because a leader stores messages
+    /// before it begins to tell.
     fn begin(&mut self, state: Option<State>, now: Instant) {
         let head = self.missed.head();
         (self.queue, self.later, self.held) = <_>::default();
-        self.followed = head;
+        self.followed = self.started;
         (self.not_before, self.later_not_before) = (now, now);
         let took_over = state.is_some() && matches!(self.place, KeptAt::Cluster(_));
         if let Some(state) = state {
