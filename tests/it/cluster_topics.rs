@@ -92,10 +92,10 @@ fn all_subscribers_get_one_order_and_what_they_missed_from_any_node() {
     for client in &mut clients {
         assert_eq!(heard(client, 3), missed);
     }
-    for at in 0..NODES.len() {
+    for (at, node) in NODES.into_iter().enumerate() {
         let mut back = cluster.connect(at, "user2");
         let reply = subscribe(&mut back, &json!({"topic": topic, "since": since}));
-        assert_eq!(reply["recovered"], true, "at {}", NODES[at]);
+        assert_eq!(reply["recovered"], true, "at {node}");
         assert_eq!(heard(&mut back, missed.len()), missed);
         let next = publish(&mut clients[0], &topic, 300 + at);
         assert_eq!(heard(&mut back, 1)[0].0, next);

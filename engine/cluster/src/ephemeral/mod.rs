@@ -4,7 +4,7 @@
 //!
 //! A node numbers its messages about users, and sends all of them to all nodes:
 //!
-//! - **changes**: how users who came or left are now, at most [every 10 ms](telling), and an empty message every 500 ms
+//! - **changes**: how users who came or left are now, at most every 10 ms, and an empty message every 500 ms
 //!   without one;
 //! - **lists**: all users of the node, in pieces, when a node asks for it. A node asks if it meets another one, or if a
 //!   number is missing.
