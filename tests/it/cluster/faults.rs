@@ -49,6 +49,48 @@ fn a_node_without_its_store_does_not_lead_and_goes_on_when_it_is_back() {
     assert_eq!(bob.push_of("message")["text"], "after");
 }
 
+/// The node takes later what the client has from another node, and does not push that again.
+#[test]
+fn a_client_that_is_ahead_of_its_node_gets_nothing_twice_and_misses_nothing() {
+    let Some(cluster) = Cluster::start(1) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    let (other, behind) = ((leader + 1) % NODES.len(), (leader + 2) % NODES.len());
+    let mut alice = cluster.connect(leader, "alice");
+    let mut bob = cluster.connect(other, "bob");
+    let away = take_away(&cluster.nodes[behind]);
+    wait::until("a node that takes nothing", || {
+        let (status, why) = get(cluster.nodes[behind].control(), "/readyz");
+        (status == 503 && why.contains("folder")).then_some(())
+    });
+    alice.send("bob", "seen");
+    let push = bob.push();
+    assert_eq!(push["message"]["text"], "seen");
+    let pos = push["pos"].as_str().expect("a position").to_owned();
+    bob.close();
+
+    let dial = cluster.nodes[behind].dial().since(&pos);
+    let mut bob = dial.connect("bob", "phone");
+    let (missed, end) = bob.caught_up();
+    assert!(missed.is_empty(), "{missed:?}");
+    assert_eq!(end["pos"], pos);
+    let page = bob.done("sync", &json!({"since": pos}));
+    assert_eq!((&page["events"], &page["pos"]), (&json!([]), &json!(pos)));
+    // What the node has not taken is not passed over.
+    let page = bob.done("sync", &json!({"since": "0"}));
+    assert_eq!(page["events"], json!([]));
+    let before = page["pos"].as_str().expect("a position").to_owned();
+
+    alice.send("bob", "after");
+    std::fs::rename(&away, cluster.nodes[behind].data()).expect("it can be moved back");
+    assert_eq!(bob.push_of("message")["text"], "after");
+    let page = bob.done("sync", &json!({"since": before}));
+    let events = page["events"].as_array().expect("events");
+    let texts: Vec<_> = { events.iter().map(|event| &event["message"]["text"]) }.collect();
+    assert_eq!(texts, ["seen", "after"]);
+}
+
 /// Nobody can say whether the log had the batch when the stream went away.
 #[test]
 fn what_is_on_its_way_when_a_node_stops_has_an_unknown_outcome() {

@@ -193,8 +193,9 @@ async fn read(reading: &Reading, feed: &mut Feed, asked: Asked) -> Result<(Span,
         let span = Span {
             user: asked.user,
             since,
-            // A client may know more than its shard has pushed, never more than the log holds.
-            until: asked.until.max(since),
+            // A client may know more than its shard has pushed. At a node of a cluster it may know more than the store
+            // has: what lies between is not passed over.
+            until: asked.until.min(reading.store().head()).max(since),
             limit: asked.limit,
         };
         left -= 1;

@@ -115,6 +115,9 @@ impl Feed {
     /// Reads the events of a span. Returns whether there are more. An event that is in several
     /// timelines comes once. The future waits for nothing but its turn, and only in slices.
     ///
+    /// An empty span behind the head of the log has no events: a node of a cluster has not taken the log up to a
+    /// position that another node gave out.
+    ///
     /// # Errors
     /// The store could not be read, or no longer holds what came after `span.since`.
     pub(super) async fn read(
@@ -123,10 +126,15 @@ impl Feed {
         mut span: Span,
     ) -> Result<bool, ReadError> {
         loop {
-            match self.read_page(reading, span).await? {
-                PageRead::Done { more } => return Ok(more),
+            match self.read_page(reading, span).await {
+                Ok(PageRead::Done { more }) => return Ok(more),
                 // A page may end where the windows are divided. An empty one would end at the last event.
-                PageRead::Empty { reached } => span.since = reached,
+                Ok(PageRead::Empty { reached }) => span.since = reached,
+                Err(ReadError::Future) if span.since == span.until => {
+                    self.used = 0;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

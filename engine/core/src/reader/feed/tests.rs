@@ -229,3 +229,28 @@ fn long_events_of_many_channels_are_read_about_once() {
     let places = LOOK_UP.times(120 * sizes.pages);
     assert!(paid < once.times(2) + places, "{paid:?}, once {once:?}");
 }
+
+/// At a node of a cluster, a client may have seen more than the store has.
+#[test]
+fn an_empty_span_behind_the_head_has_no_events() {
+    let mut world = World::new(2);
+    world.event(&[USER], 10);
+    world.opened.writer.commit().unwrap();
+    let head = world.opened.reader.head();
+    let ahead = Position(head.0 + 500);
+    let mut feed = Feed::default();
+    let mut read = |since, until| {
+        let span = Span {
+            user: USER,
+            since,
+            until,
+            limit: 500,
+        };
+        let more = at_once(feed.read(&world.reading, span));
+        more.map(|more| (feed.records().count(), more))
+    };
+    assert_eq!(read(Position::ZERO, head).unwrap(), (1, false));
+    assert_eq!(read(ahead, ahead).unwrap(), (0, false));
+    let gone = read(ahead, Position(ahead.0 + 1));
+    assert!(matches!(gone, Err(ReadError::Future)), "{gone:?}");
+}
