@@ -60,10 +60,11 @@ impl Local {
         SocketAddr::from(([127, 0, 0, 1], self.first + node))
     }
 
-    /// Ends the script as Ctrl-C does, and looks that no gateway is left.
+    /// Ends the script as Ctrl-C does, and looks that no gateway is left. A shell gives SIGINT no effect in what it starts
+    /// in the background, and a check may run there, so the signal is SIGTERM.
     fn stop(mut self) {
         let gateways = std::mem::take(&mut self.gateways);
-        self.script.signal(Signal::SIGINT);
+        self.script.signal(Signal::SIGTERM);
         let exit = self.script.ended();
         assert!(exit.status.success(), "{}", exit.stderr);
         for gateway in gateways {

@@ -137,8 +137,19 @@ fn a_node_joins_from_a_copy_where_the_log_has_no_beginning_any_more() {
     (0..NODES.len()).for_each(|at| cluster.has_all_of(at, leader));
     // As if the log had taken more than it has room for: all but the last record go.
     let mut raw = cluster.servers.client(0);
-    let purged = raw.ask("$JS.API.STREAM.PURGE.TRUNKLINE_chat", b"{\"keep\":1}");
-    assert_eq!(purged["success"], true, "{purged}");
+    let about = raw.ask("$JS.API.STREAM.INFO.TRUNKLINE_chat", b"");
+    let room = about["config"]["max_bytes"].clone();
+    let mut config = about["config"].clone();
+    for bytes in [json!(100 << 10), room] {
+        config["max_bytes"] = bytes;
+        let set = raw.ask(
+            "$JS.API.STREAM.UPDATE.TRUNKLINE_chat",
+            config.to_string().as_bytes(),
+        );
+        assert!(set["error"].is_null(), "{set}");
+    }
+    let first = &raw.ask("$JS.API.STREAM.INFO.TRUNKLINE_chat", b"")["state"]["first_seq"];
+    assert!(first.as_u64() > Some(1), "{first}");
     let folder = tempfile::tempdir().expect("a folder");
 
     // Without a copy there is no way in.
@@ -165,9 +176,10 @@ fn a_node_joins_from_a_copy_where_the_log_has_no_beginning_any_more() {
         assert!(sent > 0, "the path goes on");
         joined.push(node(&cluster.servers, &name).start_on(&data));
     }
-    alice.send("bob", "to the end");
-    let wanted = cluster.nodes[leader].metric("trunkline_cluster_applied");
     for gateway in &joined {
+        alice.send("bob", "to the end");
+        let wanted = cluster.nodes[leader].metric("trunkline_cluster_applied");
+        cluster.has_all_of(1, leader);
         wait::until("groups", || {
             let applied = gateway.metric("trunkline_cluster_applied");
             (applied >= wanted).then_some(())

@@ -98,6 +98,8 @@ pub(super) struct Node {
     pub(super) endings: Endings,
     /// The epoch whose lead an operator has ended; 0 if none has.
     pub(super) ordered_down: u64,
+    /// Whether the own sequencer was asked to end, so that another node leads.
+    pub(super) is_leaving: bool,
     ticked: Duration,
     saved: (Duration, Option<Mark>),
 }
@@ -170,6 +172,7 @@ impl Node {
             hindrance,
             endings,
             ordered_down: 0,
+            is_leaving: false,
             ticked: Duration::ZERO,
             saved: (Duration::ZERO, mark),
         };
@@ -346,9 +349,13 @@ impl Node {
             match from {
                 FromSequencer::Offers(offer) => self.offer = Some(offer),
                 FromSequencer::Ended(ended, commands) => {
+                    let was_asked = self.is_leaving;
                     self.follow_after(ended, commands)?;
-                    // It ended by itself: another epoch is needed to lead again.
-                    self.lease.group_refused(now);
+                    match was_asked {
+                        true => self.step_down(now, true),
+                        // It ended by itself: another epoch is needed to lead again.
+                        false => self.lease.group_refused(now),
+                    }
                 }
             }
         }

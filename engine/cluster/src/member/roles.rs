@@ -40,6 +40,7 @@ impl Node {
         commands: Commands,
     ) -> Result<(), CommitError> {
         self.intake = None;
+        self.is_leaving = false;
         let left = match ended? {
             Ended::HandedOver(left) => left,
             Ended::Closed => unreachable!("the node keeps a sender of the queue"),
@@ -103,20 +104,30 @@ impl Node {
         self.give_back();
     }
 
+    /// Gives the lead up, and tells the others if this node `led`.
+    pub(super) fn step_down(&mut self, now: Duration, led: bool) {
+        self.ordered_down = 0;
+        let last_beat = self.lease.step_down(now);
+        if let Some(act) = last_beat.filter(|_| led) {
+            tracing::info!("another node leads from now on");
+            self.carry_out(act);
+        }
+    }
+
     /// Does what is due for the lease, and changes the role if the lease says so.
     pub(super) fn act(&mut self, now: Duration) -> Result<(), CommitError> {
         let is_open = self.flight.is_some() || self.offer.is_some();
         let led = matches!(self.role, Role::Leads);
         let is_ordered = self.ordered_down != 0 && self.ordered_down == self.lease.epoch().0;
         let leaves = led && (self.status.is_leaving() || is_ordered) && self.has_others(now);
+        if leaves && !self.is_leaving {
+            // It still leads until what is decided is stored. What is not decided yet goes to the next leader.
+            self.is_leaving = true;
+            self.sequencing.ask_to_end(&self.to);
+        }
         // What keeps a node from leading may begin at any time, so it is looked for before each attempt, too.
-        if !is_open && (leaves || self.hindrance.is_there()) {
-            self.ordered_down = 0;
-            let last_beat = self.lease.step_down(now);
-            if let Some(act) = last_beat.filter(|_| led) {
-                tracing::info!("another node leads from now on");
-                self.carry_out(act);
-            }
+        if !is_open && self.hindrance.is_there() {
+            self.step_down(now, led);
         }
         while let Some(act) = self.lease.poll(now) {
             self.carry_out(act);

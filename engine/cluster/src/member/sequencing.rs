@@ -121,11 +121,16 @@ impl Sequencing {
         let _ = self.verdicts.try_send(verdict);
     }
 
-    /// Ends the sequencer, and returns its parts. No batch of it may be on its way; one that it still offers is refused.
-    pub(super) fn end(&self, to: &ToSequencer) -> (Result<Ended, CommitError>, Commands) {
+    /// Asks the sequencer to end after the batch that it decides. [`take`](Self::take) says when it has.
+    pub(super) fn ask_to_end(&self, to: &ToSequencer) {
         self.shared.is_over.store(true, Ordering::SeqCst);
         // In a full queue the sequencer does not sleep.
         let _ = to.try_send(to.spare());
+    }
+
+    /// Ends the sequencer, and returns its parts. No batch of it may be on its way; one that it still offers is refused.
+    pub(super) fn end(&self, to: &ToSequencer) -> (Result<Ended, CommitError>, Commands) {
+        self.ask_to_end(to);
         loop {
             match self.from.recv().expect("the sequencer ends") {
                 FromSequencer::Offers(_) => self.tell(Verdict::HandedOver),
