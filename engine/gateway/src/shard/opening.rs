@@ -87,11 +87,9 @@ impl Core {
         let (directory, shard) = (&self.parts.directory, self.parts.index);
         let live_from = directory.enter(opened.session.id, shard, device);
         let Opened { mut session, since } = opened;
-        // A client that comes from another node of a cluster may know more than this one has.
-        let live_from = live_from.max(since.unwrap_or(Position::ZERO));
-        let resumes = request.resume && since.is_none();
         // A node of a cluster may take records later that the client has from another node.
         let live_from = live_from.max(since.unwrap_or(Position::ZERO));
+        let resumes = request.resume && since.is_none();
         session.begin(live_from, since.is_some() || resumes);
         let opened = Opened { session, since };
         self.begin_session(slot, conn, id, request, opened, grant);
