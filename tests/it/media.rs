@@ -283,6 +283,20 @@ fn links_are_good_without_a_token_until_they_expire() {
 }
 
 #[test]
+fn a_form_may_have_a_file_of_the_largest_size() {
+    let gateway = setup().flag("media-max", "1MiB").start();
+    let head = b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n";
+    let file = "x".repeat(1 << 20);
+    let body = [&head[..], file.as_bytes(), b"\r\n--b--\r\n"].concat();
+    let lines = "X-Trunkline-User: alice\r\nContent-Type: multipart/form-data; boundary=b\r\n";
+    let answer = ask(&gateway, "POST /api/v1/media", lines, &body);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let url = api::json(&answer)["url"].clone();
+    let path = url.as_str().expect("a path");
+    assert_eq!(download(&gateway, "alice", path), (200, file));
+}
+
+#[test]
 fn files_have_a_size_and_a_type() {
     let gateway = setup()
         .flag("media-max", "1MiB")
@@ -310,6 +324,12 @@ fn files_have_a_size_and_a_type() {
         post(lines, &form("file", "image/png", b"x")[..80]),
         (400, 107)
     );
+    // What is around the file has a limit of its own: the gateway keeps it until it knows where the file begins.
+    let around = "x".repeat(200 << 10);
+    let with_head = form("file", &format!("image/png\r\nX-Long: {around}"), b"x");
+    let before = [around.as_bytes(), b"\r\n", &form("file", "image/png", b"x")].concat();
+    assert_eq!(post(lines, &with_head), (400, 107));
+    assert_eq!(post(lines, &before), (400, 107));
     for kind in ["text/html", "image", "application/octet-stream"] {
         assert_eq!(post(&format!("Content-Type: {kind}\r\n"), b"x"), (415, 107));
     }

@@ -1,14 +1,17 @@
 //! `POST /api/v1/media`: takes a file of a client, piece by piece.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use multer::Multipart;
@@ -253,7 +256,8 @@ impl Upload<'_> {
         let most = self.api.media.limits.most;
         let limit = multer::SizeLimit::new().whole_stream(most + FORM);
         let constraints = multer::Constraints::new().size_limit(limit);
-        let stream = body.into_data_stream();
+        let taken = Arc::<AtomicU64>::default();
+        let stream = piece_by_piece(body.into_data_stream(), Arc::clone(&taken));
         let mut form = Multipart::with_constraints(stream, boundary, constraints);
         let mut said = None;
         while let Some(field) = form.next_field().await.map_err(bad)? {
@@ -265,6 +269,10 @@ impl Upload<'_> {
             check_form(&kind)?;
             self.check_type(&kind)?;
             let name = field.file_name().and_then(file_name);
+            let field = field.inspect(|piece| {
+                let bytes = piece.as_ref().map_or(0, Bytes::len);
+                taken.fetch_add(bytes as u64, Ordering::Relaxed);
+            });
             self.take(field, bad).await?;
             said = Some(Said { kind, name });
         }
@@ -338,6 +346,33 @@ impl Upload<'_> {
         self.api.media.store.note(id, &about).await?;
         Ok(about)
     }
+}
+
+/// Returns the body of a form for its reader, which keeps what is not the file's: after each piece the reader has to look at
+/// it, and beyond [`FORM`] bytes that are not among those `taken` from the file, the body ends with an error.
+fn piece_by_piece(
+    mut body: BodyDataStream,
+    taken: Arc<AtomicU64>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    let (mut given, mut looks) = (0, false);
+    stream::poll_fn(move |context| {
+        // The reader asks for more until there is none for now, and looks only then.
+        if std::mem::take(&mut looks) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if given - taken.load(Ordering::Relaxed) > FORM {
+            let text = format!("it has more than {} KiB besides the file", FORM >> 10);
+            return Poll::Ready(Some(Err(io::Error::other(text))));
+        }
+        let next = ready!(body.poll_next_unpin(context));
+        Poll::Ready(next.map(|piece| {
+            let piece = piece.map_err(io::Error::other)?;
+            looks = true;
+            given += piece.len() as u64;
+            Ok(piece)
+        }))
+    })
 }
 
 #[cfg(test)]
