@@ -206,7 +206,7 @@ pub fn run(crowd: &mut Crowd, traffic: Traffic, control: &Control) -> anyhow::Re
 /// Sends messages as [`run`] does, and keeps the latencies of each of the first `keep` counted messages too.
 ///
 /// # Errors
-/// The same as those of [`run`].
+/// The server ends a connection, answers with an error, or leaves something unanswered.
 pub fn run_keeping(
     crowd: &mut Crowd,
     traffic: Traffic,

@@ -1,4 +1,4 @@
-//! Orders between nodes, and their answers. What is in them is not the cluster's business.
+//! Orders between nodes, and their answers. This package passes the content on and does not read it.
 
 use bytes::Bytes;
 

@@ -18,7 +18,7 @@ const FIRST: u32 = 0;
 
 /// Ends all sessions of a node, slice by slice, as an operator's order does. Clients come back and catch up.
 pub(super) struct Endings {
-    /// Those who have sessions: the shards, and the client API over HTTP.
+    /// The mailboxes of the shards and of the client API over HTTP, which have sessions.
     owners: Vec<Arc<Mailbox>>,
     /// The number of the present round.
     round: u64,
