@@ -71,8 +71,9 @@ use publish::Sending;
 use streams::Answering;
 use tail::{Reached, Tailing};
 
-/// The time that the last messages have to leave when the thread ends.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The time that the last messages have to leave when the thread ends. Long enough for a busy machine; only a node whose
+/// servers do not answer waits for all of it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The time that look-ups of names have to end when the thread ends.
 const LOOK_UPS: Duration = Duration::from_millis(100);
