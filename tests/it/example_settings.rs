@@ -32,12 +32,14 @@ fn in_force(folder: &Path, without: &[&str]) -> String {
 }
 
 /// The keys of a node of a cluster.
-const CLUSTER: [&str; 5] = [
+const CLUSTER: [&str; 7] = [
     "cluster",
     "node",
     "nats",
     "nats_credentials",
     "nats_ca_file",
+    "nats_cert_file",
+    "nats_key_file",
 ];
 
 /// The keys that a node of a cluster cannot have, or not with the values of the example.

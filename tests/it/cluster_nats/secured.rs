@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use trunkline_cluster::nats::{
     Bell, ClusterNames, Nats, NatsSettings, NodeCertificate, StreamError, Wakes,
 };
+use trunkline_tests::cluster;
 use trunkline_tests::nats::Servers;
 use trunkline_tests::tls::Authority;
+use trunkline_tests::wait;
 
 use super::{CLUSTER, plan};
 
@@ -139,6 +141,57 @@ fn certificates_and_passwords_are_shown_to_the_servers() {
         stranger.contains("no NATS server can be reached"),
         "{stranger}"
     );
+}
+
+/// The settings of a gateway and the flags of the commands that show its certificate.
+#[test]
+fn gateways_and_commands_show_a_certificate() {
+    let authority = Authority::new();
+    let of_server = authority.issue("server");
+    let of_node = authority.issue("node");
+    let root = authority.root();
+    let tls = format!(
+        "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}\n",
+        of_server.cert.display(),
+        of_server.key.display(),
+        root.display()
+    );
+    let Some(servers) = Servers::start_with(1, &tls) else {
+        return;
+    };
+    let files = [
+        ("nats-ca-file", &root),
+        ("nats-cert-file", &of_node.cert),
+        ("nats-key-file", &of_node.key),
+    ];
+    let flags = |count: usize| {
+        let flags = files[..count].iter();
+        let flags = flags.map(|(name, file)| format!("--{name}={}", file.display()));
+        flags.collect::<Vec<_>>()
+    };
+    let init = |flags: &[String]| {
+        let args = ["init", "--replicas=1", "--max-bytes=1GiB"];
+        let args = args.into_iter().chain(flags.iter().map(String::as_str));
+        cluster::command(&servers, &args.collect::<Vec<_>>())
+    };
+    let alone = init(&flags(2)).expect_err("a certificate without its key");
+    assert!(alone.contains("--nats-key-file"), "{alone}");
+    init(&flags(1)).expect_err("the servers ask for a certificate");
+    init(&flags(3)).expect("a cluster");
+    let setup = files
+        .iter()
+        .fold(cluster::node(&servers, "a"), |setup, (name, file)| {
+            setup.flag(name, file.display())
+        });
+    let gateway = setup.start();
+    wait::until("a node that is ready", || {
+        let (status, _) = cluster::get(gateway.control(), "/readyz");
+        (status == 200).then_some(())
+    });
+    gateway
+        .dial()
+        .connect("alice", "phone")
+        .send("bob", "hello");
 }
 
 /// A user with a JWT, which an account signed, which an operator signed.

@@ -10,7 +10,8 @@ use trunkline_cluster::nats::{NatsSettings, StreamPlan};
 use trunkline_cluster::setup::{self, ClusterPlan, Seen};
 use trunkline_core::clock::system_ms;
 
-use crate::config::{ByteSize, cluster};
+use crate::config::ByteSize;
+use crate::config::cluster::{self, Proofs};
 use crate::print;
 
 /// What can be done with a cluster.
@@ -56,6 +57,22 @@ struct Place {
     /// File with the certificates of the authorities of the NATS servers, in PEM
     #[arg(long, env = "TRUNKLINE_NATS_CA_FILE", value_name = "FILE")]
     nats_ca_file: Option<PathBuf>,
+    /// File with the certificate of the node, for NATS servers that ask for one, in PEM
+    #[arg(
+        long,
+        env = "TRUNKLINE_NATS_CERT_FILE",
+        value_name = "FILE",
+        requires = "nats_key_file"
+    )]
+    nats_cert_file: Option<PathBuf>,
+    /// File with the private key of that certificate, in PEM
+    #[arg(
+        long,
+        env = "TRUNKLINE_NATS_KEY_FILE",
+        value_name = "FILE",
+        requires = "nats_cert_file"
+    )]
+    nats_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,8 +127,12 @@ impl Place {
     fn nats(&self) -> NatsSettings {
         cluster::nats(
             &self.nats,
-            self.nats_credentials.clone(),
-            self.nats_ca_file.clone(),
+            Proofs {
+                credentials: self.nats_credentials.clone(),
+                authorities: self.nats_ca_file.clone(),
+                certificate: self.nats_cert_file.clone(),
+                key: self.nats_key_file.clone(),
+            },
         )
     }
 }

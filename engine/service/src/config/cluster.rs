@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use trunkline_cluster::nats::{ClusterNames, NatsSettings};
+use trunkline_cluster::nats::{ClusterNames, NatsSettings, NodeCertificate};
 
 use super::layers::Layers;
 use super::resolve::{range_problem, size};
@@ -57,12 +57,25 @@ pub(super) fn check(layers: &mut Layers) {
         }
     }
     if !is_node {
-        for name in ["nats_credentials", "nats_ca_file"] {
+        for name in [
+            "nats_credentials",
+            "nats_ca_file",
+            "nats_cert_file",
+            "nats_key_file",
+        ] {
             if layers.is_given(name) {
                 layers.refuse(name, "only with --cluster NAME");
             }
         }
         return;
+    }
+    for (one, other) in [
+        ("nats_cert_file", "nats_key_file"),
+        ("nats_key_file", "nats_cert_file"),
+    ] {
+        if layers.is_given(one) && !layers.is_given(other) {
+            layers.refuse(other, CERTIFICATE_ALONE);
+        }
     }
     check_names(layers);
 }
@@ -89,7 +102,7 @@ fn check_names(layers: &mut Layers) {
             "nats",
             "must not have a user or a password: give them with nats_credentials FILE",
         );
-    } else if let Err(error) = nats(&urls.0, None, None).check() {
+    } else if let Err(error) = nats(&urls.0, Proofs::default()).check() {
         layers.refuse("nats", error.to_string());
     }
 }
@@ -115,23 +128,41 @@ pub(super) fn resolve(settings: &Settings) -> Option<Cluster> {
         node: text(&settings.node)?,
         nats: nats(
             &urls,
-            settings.nats_credentials.clone().map(|file| file.0),
-            settings.nats_ca_file.clone().map(|file| file.0),
+            Proofs {
+                credentials: settings.nats_credentials.clone().map(|file| file.0),
+                authorities: settings.nats_ca_file.clone().map(|file| file.0),
+                certificate: settings.nats_cert_file.clone().map(|file| file.0),
+                key: settings.nats_key_file.clone().map(|file| file.0),
+            },
         ),
     })
 }
 
+/// The problem of a certificate without its key, or of a key without its certificate.
+const CERTIFICATE_ALONE: &str =
+    "missing: give --nats-cert-file FILE and --nats-key-file FILE together";
+
+/// The files with which a node and the NATS servers prove to each other who they are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proofs {
+    /// The JWT of the user, and the seed that signs.
+    pub(crate) credentials: Option<PathBuf>,
+    /// The authorities of the servers.
+    pub(crate) authorities: Option<PathBuf>,
+    /// The certificate of the node, which needs `key`.
+    pub(crate) certificate: Option<PathBuf>,
+    /// The key of `certificate`.
+    pub(crate) key: Option<PathBuf>,
+}
+
 /// Returns the NATS servers of a list with commas.
-pub(crate) fn nats(
-    urls: &str,
-    credentials: Option<PathBuf>,
-    authorities: Option<PathBuf>,
-) -> NatsSettings {
+pub(crate) fn nats(urls: &str, proofs: Proofs) -> NatsSettings {
+    let certificate = proofs.certificate.zip(proofs.key);
     NatsSettings {
         urls: urls.split(',').map(|url| url.trim().to_owned()).collect(),
-        tls: authorities.is_some(),
-        credentials,
-        authorities,
-        certificate: None,
+        tls: proofs.authorities.is_some(),
+        credentials: proofs.credentials,
+        authorities: proofs.authorities,
+        certificate: certificate.map(|(chain, key)| NodeCertificate { chain, key }),
     }
 }

@@ -363,6 +363,11 @@ settings! {
     /// The file with the certificates of the authorities that sign the certificates of the NATS servers, in PEM.
     /// With it connections to them are encrypted.
     nats_ca_file: FilePath { example("\"/etc/trunkline/nats-ca.pem\"") }
+    /// The file with the certificate of the node, for NATS servers that ask for one, in PEM. With it connections to
+    /// them are encrypted.
+    nats_cert_file: FilePath { example("\"/etc/trunkline/nats-cert.pem\"") }
+    /// The file with the private key of that certificate, in PEM.
+    nats_key_file: FilePath { example("\"/etc/trunkline/nats-key.pem\"") }
     /// The most conversations whose state is kept in memory, about 100 bytes each.
     conversation_cache: usize { default("500000"), least("32768") }
     /// The shares of namespaces in the work of the gateway, while several have work waiting: a list
