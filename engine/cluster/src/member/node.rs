@@ -101,6 +101,8 @@ pub(super) struct Node {
     /// Whether the own sequencer was asked to end, so that another node leads.
     pub(super) is_leaving: bool,
     ticked: Duration,
+    /// Since when there have been records that the node has not looked at; `None` if it has them all.
+    behind_since: Option<Duration>,
     saved: (Duration, Option<Mark>),
 }
 
@@ -174,6 +176,7 @@ impl Node {
             ordered_down: 0,
             is_leaving: false,
             ticked: Duration::ZERO,
+            behind_since: None,
             saved: (Duration::ZERO, mark),
         };
         if let Err(stop) = ends_fit {
@@ -385,6 +388,7 @@ impl Node {
             applied: self.applied(),
             sequence,
             lag: condition.end.saturating_sub(sequence),
+            lag_seconds: self.behind_for(condition.end > sequence, now).as_secs(),
             waiting: self.units.len() as u64,
             skips: *self.chain.skips(),
             ..self.numbers
@@ -407,6 +411,15 @@ impl Node {
                 follower.tick();
             }
         }
+    }
+
+    /// Returns for how long the node has been behind the stream, as it is now or not.
+    fn behind_for(&mut self, is_behind: bool, now: Duration) -> Duration {
+        if !is_behind {
+            self.behind_since = None;
+            return Duration::ZERO;
+        }
+        now.saturating_sub(*self.behind_since.get_or_insert(now))
     }
 
     /// Makes the store of a follower durable now and then, and keeps the mark of what it has.

@@ -43,8 +43,12 @@ pub struct Numbers {
     pub sequence: u64,
     /// The records of the stream that the node has not looked at yet.
     pub lag: u64,
+    /// The whole seconds for which such records have been there without a moment in which the node had them all.
+    pub lag_seconds: u64,
     /// The groups that the node has taken since its start.
     pub groups: u64,
+    /// The bytes of these groups: their records, and what they tell beside them.
+    pub group_bytes: u64,
     /// The groups that the node has published since its start.
     pub published: u64,
     /// The epochs that the node has begun since its start.

@@ -133,6 +133,7 @@ impl Node {
             Role::Changes => {}
         }
         self.numbers.groups += 1;
+        self.numbers.group_bytes += (group.transcript.len() + group.told.len()) as u64;
         // The sequencer of a leader notes it when it has committed.
         if matches!(self.role, Role::Follows(..)) {
             self.note_stored();

@@ -35,6 +35,11 @@ impl Exporter {
                 numbers.lag,
             ),
             (
+                "trunkline_cluster_lag_seconds",
+                "Seconds for which such records have been there without a moment in which this node had them all",
+                numbers.lag_seconds,
+            ),
+            (
                 "trunkline_cluster_waiting_batches",
                 "Batches of commands of this node that the leader has not answered",
                 numbers.waiting,
@@ -47,6 +52,11 @@ impl Exporter {
                 "trunkline_cluster_groups",
                 "Groups of the cluster's log that this node has taken",
                 numbers.groups,
+            ),
+            (
+                "trunkline_cluster_group_bytes",
+                "Bytes of these groups: their records and what they tell beside them",
+                numbers.group_bytes,
             ),
             (
                 "trunkline_cluster_published",
