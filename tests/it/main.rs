@@ -27,6 +27,7 @@ mod cluster_deploy;
 mod cluster_ephemeral;
 mod cluster_erasure;
 mod cluster_join;
+mod cluster_media;
 mod cluster_nats;
 mod cluster_orders;
 mod cluster_rolling;

@@ -32,7 +32,7 @@ pub use door::{Beyond, Door, Grant, MayPublish, Payer, Refused, Sent};
 pub use limits::HttpLimits;
 pub use mapped::MAPPED_BYTES;
 pub use media::{
-    MediaFiles, MediaLimits, MediaMetrics, MediaParts, MediaPlace, MediaTypes, OWNER_FILE,
+    MediaFiles, MediaLimits, MediaMetrics, MediaOwner, MediaParts, MediaPlace, MediaTypes,
     OpenedMedia, PLACE_WORDS, erase_media, list_media,
 };
 pub use metrics::{HttpMetrics, ROUTES};

@@ -23,7 +23,9 @@ use trunkline_gateway::tls::Acceptor;
 use trunkline_http::back::Back;
 use trunkline_http::server::TlsSource;
 use trunkline_http::waiting::Post;
-use trunkline_http::{Beyond, Door, Grant, Http, HttpParts, MediaParts, Payer, Refused, Sent};
+use trunkline_http::{
+    Beyond, Door, Grant, Http, HttpParts, MediaOwner, MediaParts, Payer, Refused, Sent,
+};
 use trunkline_proto::message::Connect;
 use trunkline_storage::{Health, Reader};
 
@@ -62,6 +64,17 @@ impl Serving<'_> {
             readers: self.readers.clone(),
         };
         Service::new(self.store, parts)
+    }
+
+    /// Returns who owns the place of media: this gateway, or its cluster if the place is a bucket. A folder is that of one node.
+    pub(crate) fn media_owner(&self) -> MediaOwner {
+        let (data, place) = (&self.config.data, &self.config.media);
+        let node = self.metrics.node.get();
+        let node = node.filter(|_| place.folder().is_none()).cloned();
+        match node.and_then(|node| Some((node.log()?, node))) {
+            Some((log, node)) => MediaOwner::cluster(data, log, move || node.numbers().leads),
+            None => MediaOwner::gateway(data),
+        }
     }
 
     /// Returns the back ends that are asked; `None` without any.
@@ -143,7 +156,7 @@ fn media(serving: &Serving<'_>) -> anyhow::Result<MediaParts> {
     Ok(MediaParts {
         place: opened.map_err(anyhow::Error::msg)?,
         limits: config.media_limits.clone(),
-        owner_file: data.join(trunkline_http::OWNER_FILE),
+        owner: serving.media_owner(),
         access: Access::new(serving.store, &serving.hub.clock),
         // The disk of the store is to keep room for messages. Another disk may be filled.
         free_bytes: Box::new(move || {

@@ -47,6 +47,7 @@ pub(crate) use disk::Disk;
 pub use orders::{ANSWER_MAX, Answers, NotGiven, Order, Orders};
 pub use status::{Numbers, Status};
 
+use crate::envelope::Record;
 use crate::nats::{Bell, Kept, Nats};
 use begin::Joined;
 use ephemeral::Speaking;
@@ -88,6 +89,7 @@ impl Candidate {
         let status = Arc::new(Status::new(settings));
         let bell = Arc::<Bell>::default();
         let joined = Joined::find(settings, &knock, Arc::clone(&bell) as _)?;
+        status.found(Record::Genesis(joined.genesis.clone()).write());
         let (log, sequencing) = sequencing::ends(&knock, joined.disk.clone(), &status);
         let orders = Orders::new(joined.me, &knock);
         Ok(Self {

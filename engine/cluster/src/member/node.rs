@@ -25,7 +25,7 @@ use super::status::{Numbers, Status};
 use super::units::Units;
 use super::wake::Knock;
 use crate::chain::{Chain, Mark};
-use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Record, Sender};
+use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender};
 use crate::forward::Held;
 use crate::lease::{Act, Lease, Timing};
 use crate::nats::{Lane, Lanes, Nats, Publisher, Tail, To};
@@ -124,7 +124,6 @@ impl Node {
             stream,
             log: _,
         } = joined;
-        status.found(Record::Genesis(genesis.clone()).write());
         if let Some(mark) = mark {
             status.stored(mark);
         }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::begin::JoinSettings;
 use super::disk::{GENESIS, MARK};
 use crate::chain::{Mark, Skip, Skips};
+use crate::envelope::Hash;
 use crate::ephemeral::EphemeralNumbers;
 
 /// What is known of a node: its thread writes it, others read it.
@@ -155,6 +156,12 @@ impl Status {
         let stored = *self.stored.lock();
         let (genesis, mark) = (self.genesis.get()?, stored?);
         Some([(GENESIS, genesis.to_vec()), (MARK, mark.write())])
+    }
+
+    /// Returns the name of the node's log among all logs; `None` before the node has found it.
+    #[must_use]
+    pub fn log(&self) -> Option<[u8; 16]> {
+        Some(Hash::of(self.genesis.get()?).0)
     }
 
     /// Notes the first record of the log.

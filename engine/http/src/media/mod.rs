@@ -9,7 +9,6 @@ mod sweep;
 mod types;
 mod uploaded;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use trunkline_core::media::Access;
 use trunkline_core::metrics::Counter;
 
 pub(crate) use self::link::Links;
-pub use self::owner::OWNER_FILE;
+pub use self::owner::MediaOwner;
 pub use self::place::{MediaPlace, Opened as OpenedMedia, PLACE_WORDS};
 pub(crate) use self::range::{Part, part};
 pub(crate) use self::store::{About, Store, Unreachable, Writer};
@@ -70,8 +69,8 @@ pub struct MediaParts {
     pub place: OpenedMedia,
     /// The limits.
     pub limits: MediaLimits,
-    /// The file beside the store that says which place of media is its own.
-    pub owner_file: PathBuf,
+    /// The owner of the place.
+    pub owner: MediaOwner,
     /// Looks up who may read media.
     pub access: Access,
     /// Returns the free bytes of the disk with the folder of the store.
@@ -90,7 +89,7 @@ pub(crate) struct Media {
     pub(crate) metrics: Arc<MediaMetrics>,
     /// The memory of uploads.
     pub(crate) room: Turns<UserId>,
-    owner_file: PathBuf,
+    owner: MediaOwner,
     access: Access,
     free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
     is_lost: Box<dyn Fn() -> bool + Send + Sync>,
@@ -106,7 +105,7 @@ impl Media {
             links: Links::new(parts.access.link_secret()),
             metrics,
             room: Turns::new(UPLOADS, UPLOADS / 4),
-            owner_file: parts.owner_file,
+            owner: parts.owner,
             access: parts.access,
             free_bytes: parts.free_bytes,
             is_lost: parts.is_lost,

@@ -4,17 +4,23 @@
 //! An object at the place has a token, which a file beside the store has too. Every start makes a new one,
 //! so a copy of the store is noticed when both gateways have run. Whoever finds another token than its own
 //! puts [`SHARED`] there, and then nobody removes anything.
+//!
+//! The nodes of a cluster have the same messages, and may use one place: its token is that of the cluster, and only the
+//! node that leads removes what no message names, because it has all messages.
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use trunkline_core::media::is_id;
 
 use super::{Media, Store, Unreachable};
 
 /// The name of the file with the tokens, in the data folder.
-pub const OWNER_FILE: &str = "media-owner";
+const OWNER_FILE: &str = "media-owner";
 
 /// The object at a place that more than one gateway uses. It is no token.
 const SHARED: &str = "shared";
@@ -22,10 +28,49 @@ const SHARED: &str = "shared";
 /// The most bytes of the file with the tokens.
 const FILE: u64 = 1 << 10;
 
-/// What a gateway knows of the owner of its place.
-pub(super) struct Owner {
+/// Who owns a place of media.
+#[derive(Clone)]
+pub struct MediaOwner {
     /// The file with the tokens that may be at the place: the one before this start, and the last.
     file: PathBuf,
+    cluster: Option<Cluster>,
+}
+
+/// The cluster that owns a place.
+#[derive(Clone)]
+struct Cluster {
+    token: String,
+    leads: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl MediaOwner {
+    /// Makes the gateway with this data folder the owner.
+    pub fn gateway(data: &Path) -> Self {
+        Self {
+            file: data.join(OWNER_FILE),
+            cluster: None,
+        }
+    }
+
+    /// Makes a cluster the owner, of which the gateway with this data folder is a node. `log` is the name of the cluster's log
+    /// among all logs, and `leads` says whether this node leads.
+    pub fn cluster(
+        data: &Path,
+        log: [u8; 16],
+        leads: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let token = URL_SAFE_NO_PAD.encode(log);
+        let leads = Arc::new(leads);
+        Self {
+            cluster: Some(Cluster { token, leads }),
+            ..Self::gateway(data)
+        }
+    }
+}
+
+/// What a gateway knows of the owner of its place.
+pub(super) struct Owner {
+    of: MediaOwner,
     /// The token of this start, once it is at the place.
     token: Option<String>,
     /// Whether the log says that others use the place.
@@ -33,9 +78,9 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) const fn new(file: PathBuf) -> Self {
+    pub(super) const fn new(of: MediaOwner) -> Self {
         Self {
-            file,
+            of,
             token: None,
             is_reported: false,
         }
@@ -49,7 +94,7 @@ impl Owner {
     pub(super) async fn may_remove(&mut self, store: &Store) -> Result<bool, Unreachable> {
         let there = store.owner().await?;
         if there.is_some() && there == self.token {
-            return Ok(true);
+            return Ok(self.leads());
         }
         if there
             .as_deref()
@@ -62,6 +107,10 @@ impl Owner {
         let claimed = self.claim(there.clone()).await?;
         let Some(token) = claimed else {
             self.token = None;
+            if !self.leads() {
+                // The leader may be the node that had the place alone, and is about to take it for all.
+                return Ok(false);
+            }
             if there.as_deref() != Some(SHARED) {
                 store.set_owner(SHARED).await?;
             }
@@ -73,6 +122,11 @@ impl Owner {
         Ok(false)
     }
 
+    /// Returns whether this gateway may remove files of its place: one that works alone, or the node that leads.
+    fn leads(&self) -> bool {
+        self.of.cluster.as_ref().is_none_or(|it| (it.leads)())
+    }
+
     /// Returns whether no other gateway uses the place, as far as is known.
     ///
     /// # Errors
@@ -81,7 +135,10 @@ impl Owner {
         let Some(there) = store.owner().await? else {
             return Ok(true);
         };
-        let file = self.file.clone();
+        if let Some(cluster) = &self.of.cluster {
+            return Ok(there == cluster.token);
+        }
+        let file = self.of.file.clone();
         let known = tokio::task::spawn_blocking(move || read(&file)).await;
         match known.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(known) => Ok(known.lines().any(|line| line == there)),
@@ -90,7 +147,7 @@ impl Owner {
     }
 
     fn unusable(&self, error: &io::Error) -> Unreachable {
-        let file = self.file.display();
+        let file = self.of.file.display();
         tracing::warn!(%file, %error, "media stay: the file that says whose they are cannot be read or written");
         Unreachable::Away
     }
@@ -102,16 +159,27 @@ impl Owner {
         }
     }
 
-    /// Returns a new token, and writes it into the file; `None` if the token at the place is that of
-    /// somebody else.
+    /// Returns the token for the place: a new one, which it writes into the file, or that of the cluster. Returns `None` if the
+    /// token at the place is that of somebody else. A node takes a place that was its own before there was a cluster.
     async fn claim(&self, there: Option<String>) -> Result<Option<String>, Unreachable> {
-        let (file, is_lost) = (self.file.clone(), self.token.is_some());
+        let (file, is_lost) = (self.of.file.clone(), self.token.is_some());
+        let of_cluster = self
+            .of
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.token.clone());
+        if there.is_some() && there == of_cluster {
+            return Ok(of_cluster);
+        }
         let claim = move || {
             let known = read(&file)?;
             if let Some(there) = &there
                 && (is_lost || !known.lines().any(|line| line == there))
             {
                 return Ok(None);
+            }
+            if of_cluster.is_some() {
+                return Ok(of_cluster);
             }
             let token = Media::new_id().map_err(|_| io::Error::other("no random numbers"))?;
             // Both: the gateway may end before the new one is at the place.
@@ -149,7 +217,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use super::*;
@@ -164,19 +232,28 @@ mod tests {
         let place = OpenedMedia::in_memory();
         let store = &Store::new(place, Duration::from_secs(9), Arc::default());
         let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| folder.path().join(name);
-        let mut first = Owner::new(file("first"));
+        let data = |name: &str| {
+            let data = folder.path().join(name);
+            fs::create_dir_all(&data).unwrap();
+            data
+        };
+        let owner = |name: &str| MediaOwner::gateway(&data(name));
+        let mut first = Owner::new(owner("first"));
         assert!(!look(&mut first, store).await);
         assert!(look(&mut first, store).await && look(&mut first, store).await);
         // After a restart it is still the owner.
-        let mut first = Owner::new(file("first"));
+        let mut first = Owner::new(owner("first"));
         assert!(!look(&mut first, store).await && look(&mut first, store).await);
         // A copy of its store runs too.
-        fs::copy(file("first"), file("copy")).unwrap();
-        let mut copy = Owner::new(file("copy"));
+        fs::copy(
+            data("first").join(OWNER_FILE),
+            data("copy").join(OWNER_FILE),
+        )
+        .unwrap();
+        let mut copy = Owner::new(owner("copy"));
         assert!(!look(&mut copy, store).await && look(&mut copy, store).await);
         assert!(!first.is_own(store).await.unwrap() || !copy.is_own(store).await.unwrap());
-        for owner in [&mut first, &mut copy, &mut Owner::new(file("first"))] {
+        for owner in [&mut first, &mut copy, &mut Owner::new(owner("first"))] {
             assert!(!look(owner, store).await && !look(owner, store).await);
         }
         // Something else has the name.
@@ -189,7 +266,7 @@ mod tests {
         assert!(!look(&mut first, store).await && look(&mut first, store).await);
         assert!(first.is_own(store).await.unwrap());
         // Another store, or a backup of this one.
-        let mut other = Owner::new(file("other"));
+        let mut other = Owner::new(owner("other"));
         assert!(!other.is_own(store).await.unwrap());
         assert!(!look(&mut other, store).await);
         assert!(!look(&mut first, store).await && !look(&mut other, store).await);
@@ -198,11 +275,45 @@ mod tests {
     #[tokio::test]
     async fn a_start_that_ends_between_file_and_place_is_no_other_gateway() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        let owner = Owner::new(file.clone());
+        let owner = Owner::new(MediaOwner::gateway(folder.path()));
         let token = owner.claim(None).await.unwrap().unwrap();
         owner.claim(Some(token.clone())).await.unwrap().unwrap();
         assert!(owner.claim(Some(token)).await.unwrap().is_some());
         assert!(owner.claim(Some("another".into())).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_the_nodes_of_a_cluster_the_leader_removes() {
+        let place = OpenedMedia::in_memory();
+        let store = &Store::new(place, Duration::from_secs(9), Arc::default());
+        let folder = tempfile::tempdir().unwrap();
+        let data = |name: &str| {
+            let data = folder.path().join(name);
+            fs::create_dir_all(&data).unwrap();
+            data
+        };
+        // The first node worked alone before.
+        let mut alone = Owner::new(MediaOwner::gateway(&data("a")));
+        assert!(!look(&mut alone, store).await && look(&mut alone, store).await);
+        let leader = Arc::new(Mutex::new("a"));
+        let node = |name: &'static str, log: u8| {
+            let leader = Arc::clone(&leader);
+            let leads = move || *leader.lock().unwrap() == name;
+            Owner::new(MediaOwner::cluster(&data(name), [log; 16], leads))
+        };
+        let (mut a, mut b) = (node("a", 7), node("b", 7));
+        // A node that does not lead leaves the place to the one that had it.
+        assert!(!look(&mut b, store).await && !b.is_own(store).await.unwrap());
+        for owner in [&mut a, &mut b] {
+            assert!(!look(owner, store).await && owner.is_own(store).await.unwrap());
+        }
+        assert!(look(&mut a, store).await && !look(&mut b, store).await);
+        *leader.lock().unwrap() = "b";
+        assert!(!look(&mut a, store).await && look(&mut b, store).await);
+        // The gateway as it was before, and another cluster.
+        let mut other = node("b", 8);
+        assert!(!alone.is_own(store).await.unwrap() && !other.is_own(store).await.unwrap());
+        assert!(!look(&mut other, store).await && !look(&mut other, store).await);
+        assert!(!look(&mut b, store).await && !b.is_own(store).await.unwrap());
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn run(media: Arc<Media>) {
     // When a file was first seen without a message that names it. A clock that leaps is not enough to
     // remove one.
     let mut unnamed = HashMap::new();
-    let mut owner = Owner::new(media.owner_file.clone());
+    let mut owner = Owner::new(media.owner.clone());
     loop {
         tokio::time::sleep(pause).await;
         // The log has the reasons. The next look tries again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::owner::Owner;
+use super::owner::{MediaOwner, Owner};
 use super::store::{About, Store, id_of};
 use super::{MediaMetrics, MediaPlace};
 
@@ -21,9 +21,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The most time for one step at the place of media.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The place of media for a look at all files: the place, the file of its credentials, and the file that says
-/// whose the place is.
-pub type MediaFiles<'a> = (&'a MediaPlace, Option<&'a Path>, &'a Path);
+/// The place of media for a look at all files: the place, the file of its credentials, and the owner of the place.
+pub type MediaFiles<'a> = (&'a MediaPlace, Option<&'a Path>, &'a MediaOwner);
 
 /// Removes the media in a place that a user has uploaded, whoever names them: it looks at all files. The user is
 /// namespace and name. It blocks its thread, and ends early when `goes_on` returns `false`.
@@ -73,7 +72,7 @@ fn unreachable() -> String {
 
 /// Lets `act` see each file of a user.
 fn each_of(
-    (place, s3_file, owner_file): MediaFiles<'_>,
+    (place, s3_file, owner): MediaFiles<'_>,
     metrics: &Arc<MediaMetrics>,
     (namespace, user): (&str, &str),
     goes_on: &dyn Fn() -> bool,
@@ -91,7 +90,7 @@ fn each_of(
         .map_err(failed)?;
     let store = Store::new(opened, PATIENCE, Arc::clone(metrics));
     let looking = async {
-        let owner = Owner::new(owner_file.to_owned());
+        let owner = Owner::new(owner.clone());
         if !owner.is_own(&store).await.map_err(|_| unreachable())? {
             let why = "another gateway uses the place of media, and may have media of a user of this name: give \
                        each gateway its own place, and remove the object trunkline-owner there";

@@ -22,7 +22,7 @@ use trunkline_core::erasure::{self, Running, Search};
 use trunkline_core::ids::Ids;
 use trunkline_gateway::auth::revoked::{Revocation, Revocations};
 use trunkline_http::admin::AdminMetrics;
-use trunkline_http::{MediaMetrics, MediaPlace, OWNER_FILE, erase_media};
+use trunkline_http::{MediaMetrics, MediaOwner, MediaPlace, erase_media};
 use trunkline_storage::{IdBuildHasher, Position, ReadError, Reader, TimelineId};
 
 use super::read_log;
@@ -63,6 +63,7 @@ pub(crate) struct ErasureParts {
     pub(crate) folder: PathBuf,
     /// The place of media, and the file of its credentials.
     pub(crate) media: MediaPlace,
+    pub(crate) media_owner: MediaOwner,
     pub(crate) s3_file: Option<PathBuf>,
     pub(crate) store: Reader,
     pub(crate) service: Service,
@@ -445,14 +446,14 @@ impl Work {
     fn media(&self, running: &Running) -> Result<(), Halt> {
         let parts = &self.parts;
         let (place, s3_file) = (parts.media.clone(), parts.s3_file.clone());
-        let owner = parts.folder.join(OWNER_FILE);
+        let owner = parts.media_owner.clone();
         let (namespace, user) = (running.namespace.clone(), running.user.clone());
         let metrics = Arc::clone(&parts.media_metrics);
         let bell = Arc::clone(&self.bell);
         let (done, erased) = mpsc::channel();
         let thread = std::thread::Builder::new().name("erasing-media".into());
         let started = thread.spawn(move || {
-            let place = (&place, s3_file.as_deref(), &*owner);
+            let place = (&place, s3_file.as_deref(), &owner);
             let goes_on = || !bell.is_stopping();
             let _ = done.send(erase_media(place, &metrics, (&namespace, &user), &goes_on));
         });

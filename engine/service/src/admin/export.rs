@@ -14,7 +14,7 @@ use serde_json::json;
 use trunkline_core::event::{BLOCKS, Body, CONTACTS};
 use trunkline_core::ids::Ids;
 use trunkline_http::admin::{Exported, Person};
-use trunkline_http::{MediaMetrics, MediaPlace, OWNER_FILE, list_media};
+use trunkline_http::{MediaMetrics, MediaOwner, MediaPlace, list_media};
 use trunkline_storage::{Position, Reader, Record, TimelineId};
 
 use super::read_log;
@@ -42,6 +42,7 @@ pub(crate) struct Exports {
     folder: PathBuf,
     store: Reader,
     media: MediaPlace,
+    media_owner: MediaOwner,
     s3_file: Option<PathBuf>,
     media_metrics: Arc<MediaMetrics>,
 }
@@ -61,6 +62,7 @@ impl Exports {
             folder: config.data.clone(),
             store: serving.store.clone(),
             media: config.media.clone(),
+            media_owner: serving.media_owner(),
             s3_file: config.media_s3_file.clone(),
             media_metrics: Arc::clone(&serving.metrics.http.media),
         }
@@ -75,8 +77,7 @@ impl Exports {
         person: &Person,
         each: &mut dyn FnMut(Vec<u8>) -> ControlFlow<()>,
     ) -> Result<(), String> {
-        let owner = self.folder.join(OWNER_FILE);
-        let files = (&self.media, self.s3_file.as_deref(), &*owner);
+        let files = (&self.media, self.s3_file.as_deref(), &self.media_owner);
         let user = (&*person.namespace, &*person.user);
         let (goes_on, (found, lines)) = (AtomicBool::new(true), mpsc::sync_channel(LINES));
         // A thread of its own: a look at files runs a loop of events, which may not wait for the client.

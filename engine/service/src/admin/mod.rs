@@ -65,6 +65,7 @@ pub(crate) fn start_erasures(
     let parts = ErasureParts {
         folder: config.data.clone(),
         media: config.media.clone(),
+        media_owner: serving.media_owner(),
         s3_file: config.media_s3_file.clone(),
         store: serving.store.clone(),
         service: serving.service(),
