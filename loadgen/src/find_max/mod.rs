@@ -148,12 +148,28 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
         );
         let mut silent = Silent { title };
         let judged = match args.many.wanted(&args.run) {
-            Some(wanted) => lead(&resolved, &wanted, &mut silent, &mut live)?,
-            None => conduct(&resolved, &mut silent, &mut live)?,
+            Some(wanted) => lead(&resolved, &wanted, &mut silent, &mut live),
+            None => conduct(&resolved, &mut silent, &mut live),
         };
-        keep(&resolved, &judged)?;
-        let trial = Trial::of(number, (rate, search.confirming()), &judged);
-        live.say(&[report::row(&trial)]);
+        let kept = judged.and_then(|judged| keep(&resolved, &judged).map(|()| judged));
+        let judged = match kept {
+            Ok(judged) => judged,
+            Err(failure) => {
+                live.close();
+                if !trials.is_empty() {
+                    // What the trials before have told is worth their time.
+                    let end = (Next::Inconclusive, failure.exit);
+                    let written = write_table(&folder, &loaded, end, &trials);
+                    say(&report::early(&trials, &folder));
+                    if let Err(other) = written {
+                        output::complain(&format!("loadgen: {other}"));
+                    }
+                }
+                return Err(failure);
+            }
+        };
+        let trial = Trial::of(number, (rate, search.repeats()), &judged);
+        live.say(&[report::row(&trial, &trials)]);
         let exit = trial.exit;
         search.note(rate, trial.held());
         trials.push(trial);

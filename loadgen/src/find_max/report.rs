@@ -1,5 +1,6 @@
 //! The results of a search.
 
+use std::fmt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -42,10 +43,12 @@ pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<
     ]
 }
 
-/// Returns the line of a trial.
-pub(super) fn row(trial: &Trial) -> String {
+/// Returns the line of a trial that came after others.
+pub(super) fn row(trial: &Trial, before: &[Trial]) -> String {
+    let same = || before.iter().filter(|it| it.rate == trial.rate);
     let verdict = match trial.exit {
         Exit::Ok if !trial.held() => trial.why.last().cloned().unwrap_or_default(),
+        Exit::Ok if same().any(|it| !it.held()) => "holds, and did not before".to_owned(),
         Exit::Ok if trial.again => "holds again".to_owned(),
         Exit::Ok => "holds".to_owned(),
         exit => format!(
@@ -72,44 +75,92 @@ fn at(trials: &[Trial], rate: f64) -> impl Iterator<Item = &Trial> {
     trials.iter().filter(holds)
 }
 
+/// Returns the trials that did not hold. A trial that was interrupted tells nothing about its rate.
+fn failed(trials: &[Trial]) -> impl Iterator<Item = &Trial> {
+    let fails = |trial: &&Trial| !trial.held() && trial.exit != Exit::Aborted;
+    trials.iter().filter(fails)
+}
+
+/// A rate, and how its trials ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tried {
+    rate: f64,
+    held: usize,
+    trials: usize,
+}
+
+impl Tried {
+    fn of(trials: &[Trial], rate: f64) -> Self {
+        let held = at(trials, rate).count();
+        let failed = failed(trials).filter(|trial| trial.rate == rate).count();
+        Self {
+            rate,
+            held,
+            trials: held + failed,
+        }
+    }
+
+    fn json(self) -> Value {
+        json!({ "rate": self.rate, "held": self.held, "trials": self.trials })
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (held, trials) = (self.held, self.trials);
+        let word = if trials == 1 { "trial" } else { "trials" };
+        write!(
+            to,
+            "{}/s (held in {held} of {trials} {word})",
+            readable(self.rate)
+        )
+    }
+}
+
 /// The rates between which the limit lies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bracket {
     /// The highest rate that held each time it was tried; `None` if no rate did.
-    held: Option<f64>,
+    held: Option<Tried>,
     /// The lowest rate that did not hold at least once; `None` if all rates held.
-    failed: Option<f64>,
+    failed: Option<Tried>,
+    /// The highest rate that held at least once, if it is at least the one that failed.
+    once: Option<Tried>,
 }
 
-/// Returns the rates between which the limit lies, by the trials.
-pub(super) fn bracket(trials: &[Trial]) -> Bracket {
-    let failed = trials.iter().filter(|trial| !trial.held());
-    let failed = failed.map(|trial| trial.rate).reduce(f64::min);
-    let held = trials.iter().filter(|trial| trial.held());
-    let held = held.filter(|trial| failed.is_none_or(|failed| trial.rate < failed));
-    Bracket {
-        held: held.map(|trial| trial.rate).reduce(f64::max),
-        failed,
-    }
+/// Returns the rates between which the limit lies, by the trials. A rate that was found stands for all
+/// below it.
+pub(super) fn bracket(trials: &[Trial], found: Option<f64>) -> Bracket {
+    let least = found.unwrap_or(0.0);
+    let rates = failed(trials).map(|trial| trial.rate);
+    let failed = rates.filter(|rate| *rate > least).reduce(f64::min);
+    let held = || trials.iter().filter(|trial| trial.held()).map(|it| it.rate);
+    let is_below = |rate: &f64| failed.is_none_or(|failed| *rate < failed);
+    let each_time = found.or_else(|| held().filter(is_below).reduce(f64::max));
+    let once = held().filter(|rate| !is_below(rate)).reduce(f64::max);
+    let [held, failed, once] =
+        [each_time, failed, once].map(|rate| rate.map(|rate| Tried::of(trials, rate)));
+    Bracket { held, failed, once }
 }
 
-fn bracket_text(bracket: Bracket) -> String {
-    let held = bracket
-        .held
-        .map_or("no rate held each time".into(), |held| {
-            format!("{}/s held each time", readable(held))
-        });
-    let failed = bracket.failed.map_or("none did not".into(), |failed| {
-        format!("{}/s did not hold at least once", readable(failed))
-    });
-    format!("bracket       {held}, {failed}")
+/// Returns the lines on the range that the limit is in, and on why no single rate is named.
+fn bracket_lines(bracket: Bracket) -> Vec<String> {
+    let range = match (bracket.held, bracket.failed) {
+        (Some(held), Some(failed)) => format!("the limit lies between {held} and {failed}"),
+        (Some(held), None) => format!("the limit lies above {held}: no rate was too high"),
+        (None, Some(failed)) => format!("the limit lies below {failed}: no rate held each time"),
+        (None, None) => "unknown: no trial came to its end".to_owned(),
+    };
+    let once = bracket.once;
+    let moved =
+        once.map(|once| format!("moving        the limit was higher before or later: {once}"));
+    let range = format!("bracket       {range}");
+    std::iter::once(range).chain(moved).collect()
 }
 
 /// Returns the lowest rate that did not hold.
 fn limit(trials: &[Trial], above: f64) -> Option<&Trial> {
-    let failed = trials
-        .iter()
-        .filter(|trial| !trial.held() && trial.rate >= above);
+    let failed = failed(trials).filter(|trial| trial.rate >= above);
     failed.min_by(|a, b| a.rate.total_cmp(&b.rate))
 }
 
@@ -146,7 +197,7 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
                 "found         {} messages/s hold, {} of {} trials: achieved {} to {}/s, e2e p99 {} to {}",
                 readable(rate),
                 at(trials, rate).count(),
-                at(trials, rate).count(),
+                Tried::of(trials, rate).trials,
                 readable(achieved().fold(f64::INFINITY, f64::min)),
                 readable(achieved().fold(0.0, f64::max)),
                 p99().min().map_or("–".into(), micros),
@@ -172,10 +223,10 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
         }
         Next::Inconclusive | Next::Try(_) => {
             lines.push(
-                "found         nothing certain: rates hold once and not again; stop other programs on the machine, or use longer trials (--duration)"
+                "found         no single rate: rates held once and not again; stop other programs on the machine, or use longer trials (--duration)"
                     .into(),
             );
-            lines.push(bracket_text(bracket(trials)));
+            lines.extend(bracket_lines(bracket(trials, None)));
             lines.extend(limit(trials, 0.0).map(because));
             Exit::Inconclusive
         }
@@ -189,17 +240,29 @@ pub(super) fn broken(trials: &[Trial], folder: &Path) -> Vec<String> {
     let Some(last) = trials.last() else {
         return Vec::new();
     };
-    vec![
-        String::new(),
+    let why = last.why.iter().map(|why| format!(": {why}"));
+    let mut lines = early(trials, folder);
+    lines.insert(
+        1,
         format!(
-            "trial {} ended with {} (exit {}): {}",
+            "trial {} ended with {} (exit {}){}",
             last.number,
             last.exit.verdict(),
             last.exit.code(),
-            last.why.join("; ")
+            why.collect::<String>()
         ),
-        format!("results: {}", folder.display()),
-    ]
+    );
+    lines
+}
+
+/// Returns the lines after a search that ended early: the bracket of its trials, and their folder.
+pub(super) fn early(trials: &[Trial], folder: &Path) -> Vec<String> {
+    let bracket = bracket_lines(bracket(trials, None));
+    let results = format!("results: {}", folder.display());
+    std::iter::once(String::new())
+        .chain(bracket)
+        .chain([results])
+        .collect()
 }
 
 /// Returns the table of the trials for programs.
@@ -209,7 +272,10 @@ pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value
         _ => None,
     };
     let limit = limit(trials, found.unwrap_or(0.0));
-    let bracket = bracket(trials);
+    let bracket = bracket(trials, found);
+    let rate = |tried: Option<Tried>| tried.map(|tried| tried.rate);
+    let evidence = [bracket.held, bracket.failed, bracket.once];
+    let evidence: Vec<Value> = evidence.into_iter().flatten().map(Tried::json).collect();
     let trials: Vec<Value> = trials
         .iter()
         .map(|trial| {
@@ -233,7 +299,12 @@ pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value
         "verdict": exit.verdict(),
         "exit_code": exit.code(),
         "rate": found,
-        "bracket": { "held": bracket.held, "failed": bracket.failed },
+        "bracket": {
+            "held": rate(bracket.held),
+            "failed": rate(bracket.failed),
+            "once": rate(bracket.once),
+            "evidence": evidence,
+        },
         "limit": limit.map(|trial| json!({
             "side": side(trial),
             "rate": trial.rate,
@@ -264,6 +335,12 @@ mod tests {
                 _ => vec![format!("reason {number}")],
             },
         }
+    }
+
+    /// Returns the rates of a bracket: held each time, did not hold, and held at least once.
+    fn between(trials: &[Trial], found: Option<f64>) -> [Option<f64>; 3] {
+        let Bracket { held, failed, once } = bracket(trials, found);
+        [held, failed, once].map(|tried| tried.map(|tried| tried.rate))
     }
 
     fn trials() -> Vec<Trial> {
@@ -305,17 +382,11 @@ mod tests {
     fn a_rate_that_was_put_off_did_not_hold() {
         let mut trials = trials();
         trials.truncate(1);
-        assert!(row(&trials[0]).ends_with("holds"));
+        assert!(row(&trials[0], &[]).ends_with("holds"));
         trials[0].steady = Some(false);
         trials[0].why = vec!["not steady: the gateway put off 9 s of work".into()];
-        assert!(row(&trials[0]).ends_with("put off 9 s of work"));
-        assert_eq!(
-            bracket(&trials),
-            Bracket {
-                held: None,
-                failed: Some(1000.0)
-            }
-        );
+        assert!(row(&trials[0], &[]).ends_with("put off 9 s of work"));
+        assert_eq!(between(&trials, None), [None, Some(1000.0), None]);
         let (_, lines) = verdict(Next::Nothing, &trials);
         assert!(lines.join("\n").contains("at 1,000/s: not steady"));
     }
@@ -340,21 +411,66 @@ mod tests {
         assert_eq!(exit.code(), 93);
         let text = lines.join("\n");
         for words in [
-            "bracket       1,000/s held each time, 1,414/s did not hold",
+            "bracket       the limit lies between 1,000/s (held in 2 of 2 trials) and 1,414/s (held in 0 of 1 trial)",
             "reason 3",
         ] {
             assert!(text.contains(words), "no {words} in {text}");
         }
-        let between = |held, failed| Bracket { held, failed };
-        assert_eq!(bracket(&trials()), between(Some(1000.0), Some(1414.0)));
-        // What held once and not again did not hold.
-        let mut moody = trials();
-        moody[3].exit = Exit::Threshold;
-        assert_eq!(bracket(&moody), between(None, Some(1000.0)));
-        assert!(bracket_text(bracket(&moody)).contains("no rate held each time"));
+        assert!(!text.contains("moving"), "{text}");
+        assert_eq!(between(&trials(), None), [Some(1000.0), Some(1414.0), None]);
         let json = json("smoke", Next::Inconclusive, exit, &trials());
         assert_eq!(json["rate"], Value::Null);
         assert_eq!(json["bracket"]["held"], 1000.0);
         assert_eq!(json["bracket"]["failed"], 1414.0);
+    }
+
+    #[test]
+    fn a_limit_that_moves_is_a_range_with_its_evidence() {
+        // What held once and not again did not hold.
+        let mut moody = trials();
+        moody[3].exit = Exit::Threshold;
+        assert_eq!(between(&moody, None), [None, Some(1000.0), Some(1000.0)]);
+        let text = bracket_lines(bracket(&moody, None)).join("\n");
+        for words in [
+            "the limit lies below 1,000/s (held in 1 of 2 trials): no rate held each time",
+            "moving        the limit was higher before or later: 1,000/s (held in 1 of 2 trials)",
+        ] {
+            assert!(text.contains(words), "no {words} in {text}");
+        }
+        let json = json("smoke", Next::Inconclusive, Exit::Inconclusive, &moody);
+        let once = json!({ "rate": 1000.0, "held": 1, "trials": 2 });
+        assert_eq!(json["bracket"]["evidence"], json!([once, once]));
+        // A rate that failed before, and then held as often as asked, is what was found.
+        let mut later = trials();
+        later[0].exit = Exit::Threshold;
+        assert_eq!(
+            between(&later, Some(1000.0)),
+            [Some(1000.0), Some(1414.0), None]
+        );
+        assert!(row(&later[3], &later[..3]).ends_with("holds, and did not before"));
+        let (_, lines) = verdict(FOUND, &later);
+        assert!(
+            lines[1].contains("1,000 messages/s hold, 1 of 2 trials"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_search_that_ends_early_says_what_it_knows() {
+        let mut trials = trials();
+        trials.truncate(3);
+        trials[2].exit = Exit::Aborted;
+        trials[2].why = Vec::new();
+        let text = broken(&trials, Path::new("out")).join("\n");
+        assert_eq!(
+            text,
+            "\ntrial 3 ended with aborted (exit 105)\n\
+             bracket       the limit lies between 1,000/s (held in 1 of 1 trial) and 2,000/s (held in 0 of 1 trial)\n\
+             results: out"
+        );
+        // An interrupted trial is no rate that was too high.
+        let text = broken(&trials[2..], Path::new("out")).join("\n");
+        assert!(text.contains("unknown: no trial came to its end"), "{text}");
+        assert!(limit(&trials[2..], 0.0).is_none());
     }
 }

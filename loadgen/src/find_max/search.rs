@@ -1,8 +1,10 @@
 //! The search for a rate: decides which rate to try next. Pure.
 
-/// The number of failed confirmations after which the limit counts as unknown.
-const RETREATS: u32 = 8;
-/// Returns the next step.
+/// The number of rates that did the contrary of what they did before, after which the limit counts as
+/// unknown.
+const CONTRADICTIONS: u32 = 8;
+
+/// The next step of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Next {
     /// Try this rate.
@@ -26,9 +28,14 @@ pub(super) struct Range {
     pub(super) top: f64,
 }
 
-/// A search. It doubles the rate until one does not hold, halves the gap between, and then tries
-/// the found rate again until it has held as often as asked. If it does not hold again, a lower
-/// rate is tried.
+/// A search, in four steps:
+///
+/// 1. Double the rate until one does not hold.
+/// 2. Halve the gap until it is as narrow as asked.
+/// 3. Try the rate above the gap again. If it holds now, one bad trial has stopped the search: the
+///    search goes on above that rate.
+/// 4. Try the rate below the gap again until it has held as often as asked. If it does not hold
+///    again, try a lower rate.
 #[derive(Debug)]
 pub(super) struct Search {
     range: Range,
@@ -36,10 +43,16 @@ pub(super) struct Search {
     confirm: u32,
     /// The highest rate that held.
     low: Option<f64>,
+    /// The lowest rate above `low` that did not hold.
     high: Option<f64>,
+    /// The rates above `high` that did not hold, the lowest last.
+    higher: Vec<f64>,
+    /// The last of these rates that did not hold twice.
+    sure: Option<f64>,
     /// The rate that is being confirmed, and how often it held.
     candidate: Option<(f64, u32)>,
-    retreats: u32,
+    /// How often a rate did the contrary of what it did before.
+    contradictions: u32,
 }
 
 impl Search {
@@ -53,16 +66,20 @@ impl Search {
             confirm,
             low: None,
             high: None,
+            higher: Vec::new(),
+            sure: None,
             candidate: None,
-            retreats: 0,
+            contradictions: 0,
         }
     }
 
     /// Returns the next step.
     pub(super) fn next(&self) -> Next {
+        if self.contradictions >= CONTRADICTIONS {
+            return Next::Inconclusive;
+        }
         if let Some((rate, held)) = self.candidate {
             return match held < self.confirm {
-                true if self.retreats >= RETREATS => Next::Inconclusive,
                 true => Next::Try(rate),
                 false => Next::Found {
                     rate,
@@ -75,13 +92,14 @@ impl Search {
             (Some(low), None) => Next::Try((low * 2.0).min(self.range.top)),
             (None, Some(high)) if high / 2.0 < self.range.lowest => Next::Nothing,
             (None, Some(high)) => Next::Try(high / 2.0),
+            (Some(low), Some(high)) if self.is_close(low) => Next::Try(high),
             (Some(low), Some(high)) => Next::Try((low * high).sqrt()),
         }
     }
 
-    /// Returns whether the next trial repeats a rate that held before.
-    pub(super) fn confirming(&self) -> bool {
-        self.candidate.is_some()
+    /// Returns whether the next trial repeats a rate that was tried before.
+    pub(super) fn repeats(&self) -> bool {
+        self.candidate.is_some() || self.low.is_some_and(|low| self.is_close(low))
     }
 
     /// Notes whether a rate that was tried held.
@@ -90,23 +108,34 @@ impl Search {
             if held {
                 *count += 1;
             } else {
-                self.retreats += 1;
+                self.contradictions += 1;
                 *candidate *= 1.0 - self.precision;
                 *count = 0;
             }
             return;
         }
-        if held {
-            self.low = Some(rate);
-        } else {
-            self.high = Some(rate);
+        let again = self.high == Some(rate);
+        match held {
+            true if again => {
+                self.contradictions += 1;
+                self.low = Some(rate);
+                self.high = self.higher.pop();
+            }
+            true => self.low = Some(rate),
+            false if again => self.sure = Some(rate),
+            false => self.higher.extend(self.high.replace(rate)),
         }
-        let close = |low: f64| match self.high {
+        let is_sure = self.high.is_none() || self.high == self.sure;
+        if let Some(low) = self.low.filter(|low| is_sure && self.is_close(*low)) {
+            self.candidate = Some((low, 0));
+        }
+    }
+
+    /// Returns whether the gap above a rate that held is as narrow as asked.
+    fn is_close(&self, low: f64) -> bool {
+        match self.high {
             Some(high) => high <= low * (1.0 + self.precision),
             None => low >= self.range.top,
-        };
-        if let Some(low) = self.low.filter(|low| close(*low)) {
-            self.candidate = Some((low, 0));
         }
     }
 }
@@ -185,5 +214,27 @@ mod tests {
         // A gateway that never repeats its last result.
         let moody = |tried: u32| if tried < 9 { 10_000.0 } else { 0.0 };
         assert_eq!(search(1000.0, 1e9, moody).0, Next::Inconclusive);
+    }
+
+    #[test]
+    fn one_bad_trial_does_not_hide_what_holds_above_it() {
+        for bad in 0..12 {
+            let capacity = |tried: u32| if tried == bad { 0.0 } else { 10_000.0 };
+            let (end, tried) = search(1000.0, 1e9, capacity);
+            let Next::Found { rate, .. } = end else {
+                panic!("trial {bad}: {end:?}")
+            };
+            // A bad trial of the confirmation costs one step downwards.
+            assert!((9_000.0..=10_000.0).contains(&rate), "trial {bad}: {rate}");
+            assert!(tried < 40, "trial {bad}: {tried} trials");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_swings_is_not_decided() {
+        let swings = |tried: u32| if tried % 2 == 0 { 10_000.0 } else { 10.0 };
+        let (end, tried) = search(1000.0, 1e9, swings);
+        assert_eq!(end, Next::Inconclusive);
+        assert!(tried < 100, "{tried} trials");
     }
 }
