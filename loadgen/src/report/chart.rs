@@ -7,6 +7,7 @@ use plotters::prelude::*;
 use plotters::style::RGBColor;
 
 use super::scale::Powers;
+use crate::units::counted;
 
 /// The width and the height in units of the picture, which scales with the page.
 const SIZE: (u32, u32) = (720, 300);
@@ -145,8 +146,13 @@ impl Chart {
     }
 }
 
+/// Returns a time on an axis. Short runs have parts of a second between two labels.
 fn duration(seconds: &f64) -> String {
-    format!("{seconds:.0} s")
+    if *seconds >= 100.0 {
+        return format!("{} s", counted(seconds.round()));
+    }
+    let text = format!("{seconds:.2}");
+    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Returns a percentile by the reciprocal of the part above it: 100 is the 99th.
@@ -154,5 +160,22 @@ fn percentile(left: &f64) -> String {
     match 100.0 - 100.0 / left {
         below if below < 99.95 => format!("{below:.1} %").replace(".0 ", " "),
         part => format!("{part:.4}").trim_end_matches('0').to_owned() + " %",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{duration, percentile};
+
+    #[test]
+    fn labels_of_an_axis_differ_and_are_short() {
+        let of = |times: &[f64]| times.iter().map(duration).collect::<Vec<_>>();
+        assert_eq!(of(&[0.0, 0.5, 1.0, 1.5]), ["0 s", "0.5 s", "1 s", "1.5 s"]);
+        assert_eq!(of(&[0.1 + 0.2, 10.0, 20.0]), ["0.3 s", "10 s", "20 s"]);
+        assert_eq!(of(&[100.0, 604_800.0]), ["100 s", "604,800 s"]);
+        assert_eq!(
+            [10.0, 1e5].map(|left| percentile(&left)),
+            ["90 %", "99.999 %"]
+        );
     }
 }

@@ -38,7 +38,10 @@ pre { font-size: .85rem; } details { margin: .5rem 0; } summary { cursor: pointe
 /* A shade at the right edge says that a plot or a table goes on there; it scrolls away at the end. */
 .wide, figure { background: linear-gradient(to left, var(--page) 40%, transparent) right / 3rem 100% no-repeat local,
   linear-gradient(to left, var(--grid), transparent) right / 1.2rem 100% no-repeat scroll; }
-@media (max-width: 40rem) { body { padding: .6rem; } figure { overflow-x: auto; } svg { min-width: 36rem; } }
+@media (max-width: 40rem) { body { padding: .6rem; } figure { overflow-x: auto; } svg { min-width: 36rem; }
+  td:first-child, th:first-child { position: sticky; left: 0; max-width: 11rem; white-space: normal; background: var(--page); } }
+@media print { body { padding: 0; font-size: 12px; } .wide, figure { overflow: visible; background: none; } section, tr { break-inside: avoid; }
+  td, th, pre { white-space: pre-wrap; overflow-wrap: anywhere; } details::details-content { content-visibility: visible; height: auto; } }
 ";
 
 /// Escapes a text so that nothing in it is markup or controls the text around it.

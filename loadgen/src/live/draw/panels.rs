@@ -152,6 +152,8 @@ pub(super) fn latencies(model: &Model, paint: Paint, area: Rect, buffer: &mut Bu
     let width = inner(area);
     // What is left of the columns of figures is the course.
     let room = width.saturating_sub(10 + 30 + 3 + 20 + 2);
+    let names = ["p99 by second", "by second", "p99"];
+    let name = names.into_iter().find(|name| name.len() <= room);
     let mut lines = vec![Line::from(vec![
         Span::raw(format!("{:<10}", "")),
         Span::styled(
@@ -160,7 +162,10 @@ pub(super) fn latencies(model: &Model, paint: Paint, area: Rect, buffer: &mut Bu
         ),
         Span::styled(" │ ", paint.border()),
         Span::styled(format!("{:>10}{:>10}", "p99", "max"), paint.label()),
-        Span::styled(format!("{:>1$}", "p99 by second", room + 2), paint.label()),
+        Span::styled(
+            format!("{:>1$}", name.unwrap_or_default(), room + 2),
+            paint.label(),
+        ),
     ])];
     for (metric, name, course) in SHOWN {
         let latency = model.latency(metric);
@@ -185,7 +190,8 @@ pub(super) fn latencies(model: &Model, paint: Paint, area: Rect, buffer: &mut Bu
     }
     let title = format!("latency: last {RECENT} s │ run so far");
     if usize::from(area.height) >= lines.len() + 5 {
-        lines.extend(thresholds(model, paint));
+        let left = usize::from(area.height) - lines.len() - 3;
+        lines.extend(thresholds(model, paint, (width, left)));
     }
     panel(&title, lines, paint, area, buffer);
 }
@@ -207,19 +213,21 @@ fn lag_over(model: &Model, latency: Option<&Latency>) -> bool {
     latency.is_some_and(|it| it.run.p99 > limit)
 }
 
-/// Returns the lines that show the scenario's thresholds, as the scenario writes them.
-fn thresholds(model: &Model, paint: Paint) -> Vec<Line<'static>> {
+/// Returns the lines that show the scenario's thresholds, as the scenario writes them: at most `most` below an
+/// empty one.
+fn thresholds(model: &Model, paint: Paint, (width, most): (usize, usize)) -> Vec<Line<'static>> {
     let thresholds = model.about.thresholds.iter();
     let texts: Vec<_> = thresholds
         .flat_map(|(metric, all)| all.iter().map(move |one| format!("{metric} {one}")))
         .collect();
-    match texts.is_empty() {
-        true => Vec::new(),
-        false => vec![
-            Line::default(),
-            Line::styled(format!(" thresholds: {}", texts.join(", ")), paint.label()),
-        ],
+    if texts.is_empty() {
+        return Vec::new();
     }
+    let lines = wrapped(&format!("thresholds: {}", texts.join(", ")), width, most);
+    let lines = lines
+        .into_iter()
+        .map(|line| Line::styled(line, paint.label()));
+    std::iter::once(Line::default()).chain(lines).collect()
 }
 
 /// Draws the panel of violations and of other oddities.

@@ -133,6 +133,37 @@ fn there_is_more_where_there_is_room() {
 }
 
 #[test]
+fn a_narrow_panel_cuts_no_name_and_no_threshold() {
+    let mut model = samples::busy(30);
+    let counts = ["duplicated", "lost", "reordered", "unexpected"];
+    for metric in counts {
+        let condition = "count==0".parse().expect("a threshold");
+        model
+            .about
+            .thresholds
+            .insert(metric.to_owned(), vec![condition]);
+    }
+    let buffer = screen(&model, PLAIN, (160, 48));
+    let text = rows(&buffer).join("\n");
+    // The lines of the panel, from its left edge on.
+    let (left, top) = find(&buffer, " thresholds: ");
+    let lines = rows(&buffer).into_iter().skip(usize::from(top)).take(3);
+    let panel = lines.map(|row| row.chars().skip(usize::from(left)).collect::<String>());
+    let panel = panel.collect::<String>().replace('│', " ");
+    let words: Vec<_> = panel.split_whitespace().collect();
+    let panel = words.join(" ");
+    for metric in counts {
+        assert!(
+            panel.contains(&format!("{metric} count==0")),
+            "{metric} in {panel}"
+        );
+    }
+    row_has(&buffer, "p50       p99       max │", &["p99       max  "]);
+    assert!(!text.contains("maxp99"), "{text}");
+    find(&screen(&model, PLAIN, (80, 24)), "p99 by second");
+}
+
+#[test]
 fn a_broken_promise_cannot_be_overlooked() {
     let model = samples::lying(30);
     for size in [(80, 24), (200, 50)] {
