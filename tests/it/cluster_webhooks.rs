@@ -12,6 +12,7 @@ use trunkline_tests::gateway::Setup;
 use trunkline_tests::wait;
 
 use super::webhooks::{Seen, ok, recording, told, what};
+use super::webhooks_presence;
 
 /// The ids under which each message was told, as often as it was tried.
 fn ids(seen: &Seen) -> BTreeMap<(String, String), BTreeSet<String>> {
@@ -147,4 +148,56 @@ fn the_next_leader_goes_on_where_the_last_one_was() {
         last.ends_with(&["one".into(), "two".into(), "three".into()]),
         "{last:?}"
     );
+}
+
+#[test]
+fn users_of_all_nodes_come_and_leave_once() {
+    let (back, seen) = webhooks_presence::recording();
+    let told = |user: &str, count| webhooks_presence::told(&seen, user, count);
+    let telling = |setup: Setup| {
+        let setup = back.asked_by(setup, &["presence"]);
+        setup.flag("presence-grace", "5s")
+    };
+    let Some(mut cluster) = Cluster::start_with(1, telling) else {
+        return;
+    };
+    let leader = cluster.leader(&[0, 1, 2]);
+    let [one, other] = [1, 2].map(|step| (leader + step) % 3);
+    let knows = |at: usize, user: &str, devices: usize| {
+        wait::until("a node that knows the user's devices", || {
+            let path = format!("/admin/v1/users/{user}");
+            let shown = Api::admin(&cluster.nodes[at]).done("GET", &path, None);
+            (shown["devices"] == devices).then_some(())
+        });
+    };
+    // With two devices, at two nodes that do not tell.
+    let phone = cluster.connect(one, "alice");
+    assert_eq!(told("alice", 1), [true]);
+    knows(other, "alice", 1);
+    let laptop = cluster.nodes[other].dial().connect("alice", "laptop");
+    knows(one, "alice", 2);
+    phone.close();
+    // Moves from node to node.
+    knows(leader, "alice", 1);
+    laptop.close();
+    let tablet = cluster.nodes[leader].dial().connect("alice", "tablet");
+    let bob = cluster.connect(other, "bob");
+    assert_eq!(told("bob", 1), [true]);
+    bob.close();
+    // The grace time of alice's last move is over by then.
+    assert_eq!(told("bob", 2), [true, false]);
+    tablet.close();
+    assert_eq!(told("alice", 2), [true, false]);
+    // Another leader goes on.
+    cluster.nodes[leader].stop();
+    cluster.leader(&[one, other]);
+    let carol = cluster.connect(one, "carol");
+    wait::until("carol to come", || {
+        told("carol", 1).first().copied().filter(|online| *online)
+    });
+    carol.close();
+    wait::until("carol to leave", || {
+        told("carol", 2).last().copied().filter(|online| !*online)
+    });
+    assert_eq!(told("alice", 2), [true, false]);
 }

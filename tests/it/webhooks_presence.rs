@@ -8,9 +8,9 @@ use trunkline_tests::back_end::{BackEnd, Says};
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::wait;
 
-type Seen = Arc<Mutex<Vec<Value>>>;
+pub(super) type Seen = Arc<Mutex<Vec<Value>>>;
 
-fn recording() -> (BackEnd, Seen) {
+pub(super) fn recording() -> (BackEnd, Seen) {
     let seen = Seen::default();
     let kept = Arc::clone(&seen);
     let back = BackEnd::start(move |asked| {
@@ -24,7 +24,7 @@ fn recording() -> (BackEnd, Seen) {
 }
 
 /// Waits until the back end was told so often of a user. Returns whether the user was online each time.
-fn told(seen: &Seen, user: &str, count: usize) -> Vec<bool> {
+pub(super) fn told(seen: &Seen, user: &str, count: usize) -> Vec<bool> {
     wait::until("so many changes", || {
         let seen = seen.lock().expect("nobody panicked");
         let of_user = seen.iter().filter(|body| body["data"]["user"] == user);

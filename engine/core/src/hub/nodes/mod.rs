@@ -218,6 +218,12 @@ impl Hub {
         devices.len() as u32
     }
 
+    /// Returns whether a user is connected to another node.
+    pub fn is_elsewhere(&self, user: UserId) -> bool {
+        let nodes = self.nodes.get();
+        nodes.is_some_and(|nodes| !nodes.elsewhere.devices(user).is_empty())
+    }
+
     /// Returns how a user is at this node.
     pub fn here(&self, user: UserId) -> UserAtNode {
         // The reverse order of `leave`.

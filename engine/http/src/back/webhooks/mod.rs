@@ -158,13 +158,14 @@ pub(super) fn make(
             metrics: back.metrics(),
         })
     });
+    let is_node = parts.cluster.is_some();
     let presence = hooks.presence.as_ref().map(|url| {
         Presence::new(PresenceParts {
             hook: hook(Told::Presence, url),
             hub: Arc::clone(&parts.hub),
             ids: parts.ids,
             give_up: hooks.give_up,
-            cluster: parts.cluster,
+            is_node,
             metrics: back.metrics(),
         })
     });

@@ -3,8 +3,9 @@
 //! It keeps which users it took for online last, so a change is told once. All of it is in memory: after a
 //! start, users who come are told as online, and nobody is told of those who do not come back.
 //!
-//! In a cluster each node keeps that, and the one that leads tells. One that begins to lead tells changes of the last seconds
-//! too, which the one before may have told.
+//! In a cluster each node tells of its own users, whose names it knows: of those who come to it and were at no other node, and
+//! of those who leave it last. Nodes hear of each other's users a moment later, so two of them may tell of a user who
+//! came to both, or left both, at nearly the same time.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +19,6 @@ use trunkline_proto::message::UserPresence;
 
 use super::super::failed::Failed;
 use super::super::{BackMetrics, random_id};
-use super::cluster::HookCluster;
 use super::hook::Hook;
 use super::queue::Queue;
 use super::{Told, WAITING_HOOKS, form, is_over, share};
@@ -29,9 +29,11 @@ const PER_TURN: usize = 256;
 /// The shortest time between two looks for what is over.
 const CLEAR: Duration = Duration::from_secs(1);
 
-/// The time for which a node that does not lead keeps changes: in that time another one leads after the death of the
-/// leader.
-const TAKE_OVER: Duration = Duration::from_secs(5);
+/// The shortest time after which a node of a cluster looks whether a user who left it is at another one.
+const HEARD: Duration = Duration::from_secs(1);
+
+/// The time, in milliseconds, within which two nodes may both take themselves for the one that a user left last.
+const TOGETHER: u64 = 1_000;
 
 /// A change of a user's presence.
 #[derive(Debug)]
@@ -55,14 +57,14 @@ pub(super) struct Presence {
     taken: Vec<Names>,
     /// The news that were lost so far.
     lost: u64,
-    /// The users who were told as online.
+    /// The users who were told as online; in a cluster those who are at this node.
     online: HashSet<UserId, IdBuildHasher>,
-    /// The users who have left, and when their grace time is over.
-    settling: HashMap<UserId, Names, IdBuildHasher>,
+    /// The users who have left, when, in milliseconds since 1970 UTC, and when their grace time is over.
+    settling: HashMap<UserId, (Names, u64), IdBuildHasher>,
     settled: BTreeSet<(Instant, UserId)>,
     queue: Queue<Change>,
     give_up: Duration,
-    cluster: Option<Arc<dyn HookCluster>>,
+    is_node: bool,
     /// When it was last looked for what is over.
     cleared: Instant,
     metrics: Arc<BackMetrics>,
@@ -74,8 +76,8 @@ pub(super) struct PresenceParts {
     pub(super) hub: Arc<Hub>,
     pub(super) ids: Ids,
     pub(super) give_up: Duration,
-    /// The cluster; `None` for a gateway that works alone.
-    pub(super) cluster: Option<Arc<dyn HookCluster>>,
+    /// Whether the gateway is a node of a cluster.
+    pub(super) is_node: bool,
     pub(super) metrics: Arc<BackMetrics>,
 }
 
@@ -93,7 +95,7 @@ impl Presence {
             settled: BTreeSet::new(),
             queue: Queue::default(),
             give_up: parts.give_up,
-            cluster: parts.cluster,
+            is_node: parts.is_node,
             cleared: Instant::now(),
             metrics: parts.metrics,
         }
@@ -111,13 +113,6 @@ impl Presence {
         let lost = self.news.lost();
         self.metrics.webhooks.full(lost - self.lost);
         self.lost = lost;
-        if self
-            .cluster
-            .as_ref()
-            .is_some_and(|cluster| !cluster.leads())
-        {
-            return self.rest(now);
-        }
         self.drop_over(now);
         let goes_on = self.try_some(now);
         let metrics = &self.metrics.webhooks;
@@ -133,29 +128,25 @@ impl Presence {
         }
     }
 
-    /// Forgets what another node tells. Returns when it wants to be called again.
-    fn rest(&mut self, now: Instant) -> Option<Instant> {
-        let now_ms = self.hub.clock.steady();
-        self.queue
-            .drop_over(now, |change| is_over(change.steady, now_ms, TAKE_OVER));
-        self.metrics.webhooks.set_waiting(Told::Presence, 0);
-        self.settled.first().map(|(at, _)| *at)
-    }
-
     /// Looks at the users whose grace time is over.
     fn settle(&mut self, now: Instant) {
         while let Some(&(at, user)) = self.settled.first()
             && at <= now
         {
             self.settled.pop_first();
-            if let Some(names) = self.settling.remove(&user) {
-                self.look(names, now);
+            match self.settling.remove(&user) {
+                Some((names, left)) if self.is_node => self.look_again(names, left, now),
+                Some((names, _)) => self.look(names, now),
+                None => {}
             }
         }
     }
 
     /// Compares a user's state with what was told last.
     fn look(&mut self, names: Names, now: Instant) {
+        if self.is_node {
+            return self.look_among_nodes(names, now);
+        }
         let user = self.ids.user(names.namespace(), names.user());
         let state = self.hub.state(user, None);
         let is_told = self.online.contains(&user);
@@ -166,10 +157,51 @@ impl Presence {
             }
         } else if is_told && let Some(rest) = state.settles_in {
             // A user who comes back and leaves meanwhile gets another grace time then.
-            if self.settling.insert(user, names).is_none() {
-                self.settled.insert((now + rest, user));
-            }
+            self.settle_later(user, names, self.hub.clock.now(), now + rest);
         } else if is_told {
+            self.online.remove(&user);
+            self.change(user, &names, now);
+        }
+    }
+
+    fn settle_later(&mut self, user: UserId, names: Names, left: u64, at: Instant) {
+        if self.settling.insert(user, (names, left)).is_none() {
+            self.settled.insert((at, user));
+        }
+    }
+
+    /// Looks at a user who has come to this node, or left it.
+    fn look_among_nodes(&mut self, names: Names, now: Instant) {
+        let user = self.ids.user(names.namespace(), names.user());
+        let state = self.hub.state(user, None);
+        if self.hub.here(user).devices.is_empty() {
+            if self.online.contains(&user) {
+                let rest = state.settles_in.unwrap_or_default().max(HEARD);
+                self.settle_later(user, names, self.hub.clock.now(), now + rest);
+            }
+        } else if self.online.insert(user) {
+            // Another node has told of one who was there a moment ago.
+            let was_online = self.hub.is_elsewhere(user) || state.settles_in.is_some();
+            if !was_online {
+                self.change(user, &names, now);
+            }
+        }
+    }
+
+    /// Looks at a user who left this node at `left`, and whose grace time is over.
+    fn look_again(&mut self, names: Names, left: u64, now: Instant) {
+        let user = self.ids.user(names.namespace(), names.user());
+        if !self.hub.here(user).devices.is_empty() {
+            return;
+        }
+        let state = self.hub.state(user, None);
+        // A node that the user left later tells.
+        let is_last = state.left.is_none_or(|last| last <= left + TOGETHER);
+        if state.devices > 0 || !is_last {
+            self.online.remove(&user);
+        } else if let Some(rest) = state.settles_in {
+            self.settle_later(user, names, left, now + rest);
+        } else {
             self.online.remove(&user);
             self.change(user, &names, now);
         }
