@@ -232,7 +232,13 @@ mod tests {
 
     #[test]
     fn a_limit_that_swings_is_not_decided() {
-        let swings = |tried: u32| if tried % 2 == 0 { 10_000.0 } else { 10.0 };
+        let swings = |tried: u32| {
+            if tried.is_multiple_of(2) {
+                10_000.0
+            } else {
+                10.0
+            }
+        };
         let (end, tried) = search(1000.0, 1e9, swings);
         assert_eq!(end, Next::Inconclusive);
         assert!(tried < 100, "{tried} trials");
