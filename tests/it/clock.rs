@@ -1,14 +1,14 @@
 //! A machine whose clock leaps. libfaketime moves the clock of the gateway's process, and only
 //! that; without the library these tests are skipped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tempfile::TempDir;
 use trunkline_tests::api::{self, Api};
 use trunkline_tests::client::Client;
+use trunkline_tests::clock::{Clock, library};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
 
@@ -19,64 +19,12 @@ const CONVERSATION: &str = "u:alice:bob";
 /// The most real time that a test may take, and that the gateway's time may be off.
 const NEAR: u64 = 15 * 60 * 1_000;
 
-/// Returns the paths where distributions install libfaketime.
-fn library() -> Option<PathBuf> {
-    let folders = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-    ];
-    let paths = folders.map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
-    paths.into_iter().find(|path| path.exists())
-}
-
-/// The clock of a gateway.
-struct Clock {
-    folder: TempDir,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let folder = TempDir::with_prefix("trunkline-clock-").expect("a folder");
-        let clock = Self { folder };
-        clock.set("+0");
-        clock
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("offset")
-    }
-
-    /// Writes the offset of the gateway's clock. The write is atomic, since the gateway may be
-    /// reading.
-    fn set(&self, offset: &str) {
-        let new = self.folder.path().join("new");
-        std::fs::write(&new, offset).expect("a file");
-        std::fs::rename(new, self.file()).expect("in its place");
-    }
-
-    /// Moves the clock and waits until the gateway has noticed.
-    fn leap(&self, gateway: &Gateway, offset: &str) {
-        let leaps = || gateway.metric("trunkline_clock_leaps_total");
-        let before = leaps();
-        self.set(offset);
-        until("the leap", || (leaps() > before).then_some(()));
-    }
-
-    fn setup(&self, library: &Path) -> Setup {
-        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
-        Setup::default()
-            .environment("LD_PRELOAD", &text(library))
-            .environment("FAKETIME_TIMESTAMP_FILE", &text(&self.file()))
-            .environment("FAKETIME_NO_CACHE", "1")
-            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .environment("DONT_FAKE_MONOTONIC", "1")
-            .flag("message-bytes", "16KiB")
-            .flag("segment-bytes", "144KiB")
-            .flag("store-reserve", "0B")
-            .flag("message-life", "90d")
-    }
+fn setup(clock: &Clock, library: &Path) -> Setup {
+    let setup = clock.of(Setup::default(), library);
+    { setup.flag("message-bytes", "16KiB") }
+        .flag("segment-bytes", "144KiB")
+        .flag("store-reserve", "0B")
+        .flag("message-life", "90d")
 }
 
 fn now() -> u64 {
@@ -125,8 +73,8 @@ fn a_clock_that_leaps_deletes_nothing() {
         println!("skipped: libfaketime is missing (apt-get install libfaketime)");
         return;
     };
-    let clock = Clock::new();
-    let mut gateway = clock.setup(&library).start();
+    let clock = Clock::default();
+    let mut gateway = setup(&clock, &library).start();
     let mut alice = gateway.dial().connect("alice", "tablet");
     for number in 1..=MESSAGES {
         assert!(!send(&mut alice, number));
@@ -175,8 +123,8 @@ fn a_clock_that_is_ahead_gives_up_no_webhook() {
         return;
     };
     let (back, seen, healed) = sick();
-    let clock = Clock::new();
-    let setup = back.asked_by(clock.setup(&library), &["offline"]);
+    let clock = Clock::default();
+    let setup = back.asked_by(setup(&clock, &library), &["offline"]);
     let mut gateway = setup.flag("presence-grace", "0ms").start();
     let failed = |gateway: &Gateway, least: f64| {
         until("a try", || {
@@ -214,8 +162,8 @@ fn a_clock_that_leaps_removes_no_media() {
         println!("skipped: libfaketime is missing (apt-get install libfaketime)");
         return;
     };
-    let clock = Clock::new();
-    let setup = clock.setup(&library).http();
+    let clock = Clock::default();
+    let setup = setup(&clock, &library).http();
     // All files are looked at each 7.5 s.
     let gateway = setup.flag("media-unnamed-life", "3m").start();
     let alice = Api::of(&gateway).user("alice");

@@ -1,47 +1,18 @@
 //! A full disk: writes are refused, reads go on, and writes are taken again once there is room.
 
-use std::path::Path;
-
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use trunkline_tests::api::{Api, problem};
 use trunkline_tests::client::Client;
+use trunkline_tests::disk::Disk;
 use trunkline_tests::gateway::{Gateway, Setup};
-use trunkline_tests::{http, wait};
+use trunkline_tests::{alone, http, wait};
 
 /// Room for the store's first segment of 64 MiB, none for a second.
-const SMALL: &str = "size=100m";
+const SMALL: &str = "100m";
 
 /// Room for more segments and the reserve of 256 MiB that the store leaves.
-const LARGE: &str = "size=600m";
-
-/// Mounts a tmpfs that only this thread and its children see. It vanishes when they end, for
-/// whatever reason.
-fn mount_small(folder: &Path) -> Result<(), Errno> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-    mount(
-        Some("tmpfs"),
-        folder,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some(SMALL),
-    )
-}
-
-fn enlarge(folder: &Path) {
-    let resized = mount(
-        None::<&str>,
-        folder,
-        None::<&str>,
-        MsFlags::MS_REMOUNT,
-        Some(LARGE),
-    );
-    resized.expect("what may be mounted may be resized");
-}
+const LARGE: &str = "600m";
 
 #[test]
 fn writing_is_refused_reading_goes_on() {
@@ -59,12 +30,12 @@ fn without_a_reserve_a_full_disk_is_told_as_one() {
     }
 }
 
-fn fill_without_reserve(folder: &Path) {
+fn fill_without_reserve(disk: &Disk) {
     let setup = Setup::default().flag("message-bytes", "16KiB");
     let setup = setup
         .flag("segment-bytes", "4MiB")
         .flag("store-reserve", "0B");
-    let gateway = setup.start_on(&folder.join("data"));
+    let gateway = setup.start_on(&disk.folder().join("data"));
     let mut alice = gateway.dial().connect("alice", "phone");
     let request = json!({"user": "bob", "text": "x".repeat(13_000)});
     let (mut stored, mut refused) = (0, 0);
@@ -86,7 +57,7 @@ fn fill_without_reserve(folder: &Path) {
         "{ready:?}"
     );
     gateway.logged("the disk is full");
-    enlarge(folder);
+    disk.resize(LARGE);
     wait::until("sends to succeed again", || {
         alice.ask("send", &request)["send"]
             .is_object()
@@ -104,11 +75,11 @@ fn over_http_a_full_disk_is_status_507() {
     }
 }
 
-fn fill_over_http(folder: &Path) {
+fn fill_over_http(disk: &Disk) {
     let setup = Setup::default().http().flag("message-bytes", "1MiB");
     let gateway = setup
         .flag("user-rate-bytes", "0B")
-        .start_on(&folder.join("data"));
+        .start_on(&disk.folder().join("data"));
     let alice = Api::of(&gateway).user("alice");
     let data = "A".repeat(500_000);
     let media = json!({"type": "a/b", "data": data});
@@ -124,7 +95,7 @@ fn fill_over_http(folder: &Path) {
     let asked = json!({"conversation": "u:alice:bob", "limit": 1});
     let read = Api::of(&gateway).user("bob").post("history", &asked);
     assert_eq!(read["messages"].as_array().map(Vec::len), Some(1));
-    enlarge(folder);
+    disk.resize(LARGE);
     wait::until("sends to succeed again", || {
         (alice.ask("POST", "/api/v1/send", Some(&body)).status == 200).then_some(())
     });
@@ -138,8 +109,8 @@ fn a_full_disk_of_media_is_told_as_one() {
     }
 }
 
-fn fill_with_media(folder: &Path) {
-    let media = folder.join("media");
+fn fill_with_media(disk: &Disk) {
+    let media = disk.folder().join("media");
     let setup = Setup::default().http().flag("media", media.display());
     let gateway = setup.start();
     let alice = Api::of(&gateway).user("alice");
@@ -155,16 +126,17 @@ fn fill_with_media(folder: &Path) {
         "send",
         &json!({"user": "bob", "text": "the store has room"}),
     );
-    enlarge(folder);
+    disk.resize(LARGE);
     assert_eq!(upload().status, 201);
 }
 
 /// Runs a test in a folder on a small disk of its own, or prints why there is none.
-fn on_a_small_disk(test: fn(&Path)) -> Result<(), Errno> {
+fn on_a_small_disk(test: fn(&Disk)) -> Result<(), Errno> {
     // The mount must not reach the other tests' threads.
     let thread = std::thread::spawn(move || {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        mount_small(folder.path()).map(|()| test(folder.path()))
+        alone::mounts()?;
+        Disk::mount(folder.path(), SMALL).map(|disk| test(&disk))
     });
     match thread.join() {
         Ok(Err(error)) if !matches!(error, Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
@@ -238,9 +210,9 @@ fn check_refused(gateway: &Gateway, alice: &mut Client, bob: &mut Client, stored
     }
 }
 
-fn fill_and_heal(folder: &Path) {
+fn fill_and_heal(disk: &Disk) {
     let setup = Setup::default().flag("message-bytes", "8MiB");
-    let mut gateway = setup.start_on(&folder.join("data"));
+    let mut gateway = setup.start_on(&disk.folder().join("data"));
     // The reserve is taken before anything is sent: that is said while there is time.
     let line = gateway.logged("cannot make the next segment");
     assert!(line.contains("reserve_bytes=268435456"), "{line}");
@@ -284,7 +256,7 @@ fn fill_and_heal(folder: &Path) {
     // The log says once a second what has changed: a disk that was full for less may go untold.
     gateway.logged("the disk is full: nothing is stored");
 
-    enlarge(folder);
+    disk.resize(LARGE);
     wait::until("sends to succeed again", || {
         let reply = alice.ask("send", &json!({"user": "bob", "media": media}));
         // Nothing that was refused took a sequence.

@@ -29,6 +29,7 @@ mod cluster_erasure;
 mod cluster_join;
 mod cluster_media;
 mod cluster_nats;
+mod cluster_net;
 mod cluster_orders;
 mod cluster_rolling;
 mod cluster_rules;

@@ -35,7 +35,7 @@ pub struct Cluster {
 /// # Panics
 /// The program does not start, or `args` is empty.
 pub fn command(servers: &Servers, args: &[&str]) -> Result<String, String> {
-    command_at(&servers.urls().join(","), args)
+    command_at(&servers.near_urls().join(","), args)
 }
 
 /// Runs `trunkline cluster` as [`command`] does, with the URLs of servers.

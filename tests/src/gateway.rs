@@ -22,7 +22,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     /// Shell commands that run first, in the process that becomes the gateway.
     shell: Vec<String>,
-    /// The program that starts the gateway, with its arguments; empty if the shell does.
+    /// The programs that start the gateway, with their arguments and a space behind; empty if the shell does.
     starter: String,
     /// The certificates that clients trust; `None` without TLS.
     trust: Option<Trust>,
@@ -139,9 +139,19 @@ impl Setup {
     pub fn failing(mut self, file: &Path, what: &str) -> Self {
         let call = what.split(':').next().unwrap_or_default();
         let file = file.display();
-        self.starter = format!(
+        self.starter.push_str(&format!(
             "strace -D -f -qq -o /dev/null -P '{file}' -e trace={call} -e 'inject={what}' "
-        );
+        ));
+        self
+    }
+
+    /// Lets another program start the gateway, such as `nsenter`. These are its words, which need no quotes.
+    #[must_use]
+    pub fn starter(mut self, words: &[String]) -> Self {
+        for word in words {
+            self.starter.push_str(word);
+            self.starter.push(' ');
+        }
         self
     }
 

@@ -17,19 +17,28 @@
 //! - [`s3`]: a store that speaks S3;
 //! - [`nats`]: NATS servers;
 //! - [`cluster`]: three gateways with one log;
+//! - [`apart`]: three gateways and three NATS servers, each on a machine of its own;
+//! - [`machines`]: network namespaces, whose packets can be lost;
+//! - [`traffic`]: messages to all nodes of a cluster while something fails, and what became of them;
+//! - [`alone`], [`disk`], [`clock`]: mounts and a network of a test's own, disks that fill up, wrong clocks;
 //! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
 
+pub mod alone;
+pub mod apart;
 pub mod api;
 pub mod back_end;
 pub mod client;
+pub mod clock;
 pub mod cluster;
 pub mod crowd;
 pub mod debian;
 pub mod dial;
+pub mod disk;
 pub mod gateway;
 pub mod http;
+pub mod machines;
 pub mod memory;
 pub mod nats;
 pub mod neighbours;
@@ -42,4 +51,5 @@ pub mod scripts;
 pub mod service;
 pub mod tls;
 pub mod tokens;
+pub mod traffic;
 pub mod wait;

@@ -2,9 +2,10 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,13 +25,56 @@ pub struct Servers {
     program: PathBuf,
     servers: Vec<Server>,
     folder: TempDir,
+    /// More lines of configuration.
+    more: String,
 }
 
 #[derive(Debug)]
 struct Server {
-    client: Kept,
-    route: Kept,
+    place: Place,
     process: Option<Process>,
+    _kept: Vec<Kept>,
+}
+
+/// Where a NATS server runs.
+#[derive(Debug)]
+pub struct Place {
+    /// The address for gateways.
+    pub client: SocketAddr,
+    /// The address for other servers.
+    pub route: SocketAddr,
+    /// The address for the test.
+    pub near: SocketAddr,
+    /// The address on which the server takes gateways and the test.
+    pub listen: SocketAddr,
+    /// The words that start a program there; empty: none are needed.
+    pub starter: Vec<String>,
+}
+
+impl Server {
+    /// Returns a server on free ports of this machine.
+    fn here() -> Self {
+        let (client, route) = (keep(0), keep(0));
+        Self {
+            place: Place {
+                client: client.address,
+                route: route.address,
+                near: client.address,
+                listen: client.address,
+                starter: Vec::new(),
+            },
+            process: None,
+            _kept: vec![client, route],
+        }
+    }
+
+    fn there(place: Place) -> Self {
+        Self {
+            place,
+            process: None,
+            _kept: Vec::new(),
+        }
+    }
 }
 
 /// Returns the program of the NATS server, if it is installed. Says on standard error if it is not.
@@ -57,33 +101,47 @@ impl Servers {
     /// # Panics
     /// A server does not start.
     pub fn start_with(count: usize, more: &str) -> Option<Self> {
-        let program = installed()?;
-        let server = |_| Server {
-            client: keep(0),
-            route: keep(0),
-            process: None,
-        };
-        let mut servers = Self {
-            program,
-            servers: (0..count).map(server).collect(),
+        let servers = (0..count).map(|_| Server::here()).collect();
+        let mut servers = Self::of(servers, more)?;
+        servers.begin();
+        Some(servers)
+    }
+
+    /// Returns servers at these places, with more lines of configuration. Call [`Servers::begin`]. `None` if the program is
+    /// not installed.
+    pub fn at(places: impl IntoIterator<Item = Place>, more: &str) -> Option<Self> {
+        Self::of(places.into_iter().map(Server::there).collect(), more)
+    }
+
+    fn of(servers: Vec<Server>, more: &str) -> Option<Self> {
+        Some(Self {
+            program: installed()?,
+            servers,
             folder: tempfile::tempdir().expect("a folder"),
-        };
-        for index in 0..count {
-            let config = servers.config(index) + more;
-            std::fs::write(servers.file(index), config).expect("a file");
-            servers.run(index);
+            more: more.to_owned(),
+        })
+    }
+
+    /// Starts all servers, and waits until their JetStream takes requests.
+    ///
+    /// # Panics
+    /// A server does not start.
+    pub fn begin(&mut self) {
+        for index in 0..self.servers.len() {
+            let config = self.config(index) + &self.more;
+            std::fs::write(self.file(index), config).expect("a file");
+            self.run(index);
         }
-        for index in 0..count {
-            servers.is_ready(index);
+        for index in 0..self.servers.len() {
+            self.is_ready(index);
         }
-        if count > 1 {
+        if self.servers.len() > 1 {
             wait::until("a leader of JetStream", || {
-                let mut all = servers.servers.iter().flat_map(|it| &it.process);
+                let mut all = self.servers.iter().flat_map(|it| &it.process);
                 all.any(|it| it.stderr().contains("metadata leader"))
                     .then_some(())
             });
         }
-        Some(servers)
     }
 
     fn file(&self, index: usize) -> PathBuf {
@@ -92,7 +150,7 @@ impl Servers {
 
     /// Returns the configuration of a server, with what docs/ recommends for a cluster.
     fn config(&self, index: usize) -> String {
-        let server = &self.servers[index];
+        let place = &self.servers[index].place;
         // One server alone that is killed loses nothing that the kernel has.
         let sync = match self.servers.len() {
             1 => "\"60s\"",
@@ -104,26 +162,30 @@ impl Servers {
              ping_interval: \"5s\"\nping_max: 2\n\
              jetstream {{ store_dir: \"{}\", sync_interval: {sync}, max_memory_store: 64MB, max_file_store: 4GB }}\n",
             NAMES[index],
-            server.client.address,
+            place.listen,
             store.display(),
         );
         if self.servers.len() > 1 {
             let routes = self
                 .servers
                 .iter()
-                .map(|it| format!("\"nats://{}\"", it.route.address));
+                .map(|it| format!("\"nats://{}\"", it.place.route));
             let routes = routes.collect::<Vec<_>>().join(", ");
             let _ = writeln!(
                 config,
                 "cluster {{ name: tests, listen: \"{}\", routes: [{routes}], ping_interval: \"2s\" }}",
-                server.route.address
+                place.route
             );
         }
         config
     }
 
     fn run(&mut self, index: usize) {
-        let mut command = Command::new(&self.program);
+        let program = self.program.clone().into_os_string();
+        let starter = self.servers[index].place.starter.iter();
+        let mut words = starter.map(OsString::from).chain([program]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
         command.arg("-c").arg(self.file(index));
         // As many of them as a machine has cores would each take all of these.
         command.env("GOMAXPROCS", "2").env("GOMEMLIMIT", "256MiB");
@@ -137,16 +199,26 @@ impl Servers {
         });
     }
 
-    fn process(&self, index: usize) -> &Process {
+    /// Returns the process of a server.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn process(&self, index: usize) -> &Process {
         self.servers[index]
             .process
             .as_ref()
             .expect("the server runs")
     }
 
-    /// Returns the URLs of the servers.
+    /// Returns the URLs of the servers, for gateways.
     pub fn urls(&self) -> Vec<String> {
-        let url = |it: &Server| format!("nats://{}", it.client.address);
+        let url = |it: &Server| format!("nats://{}", it.place.client);
+        self.servers.iter().map(url).collect()
+    }
+
+    /// Returns the URLs of the servers, for the test.
+    pub fn near_urls(&self) -> Vec<String> {
+        let url = |it: &Server| format!("nats://{}", it.place.near);
         self.servers.iter().map(url).collect()
     }
 
@@ -209,7 +281,7 @@ impl Servers {
     /// # Panics
     /// The server takes no connection.
     pub fn client(&self, index: usize) -> Raw {
-        Raw::connect(&self.servers[index].client.address.to_string())
+        Raw::connect(self.servers[index].place.near)
     }
 
     /// Returns the folder in which a server has its files.
@@ -226,7 +298,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    fn connect(address: &str) -> Self {
+    fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).expect("a connection");
         socket
             .set_read_timeout(Some(wait::LIMIT))

@@ -23,6 +23,11 @@ impl Random {
         (Self(seed), note)
     }
 
+    /// Returns a generator with this seed.
+    pub const fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Returns the next number, any `u64`.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
