@@ -276,7 +276,7 @@ pub(crate) struct RunArgs {
     pub(crate) baseline: Option<PathBuf>,
     /// Break what the run started at a time after the start of sending: kill-gateway@30s,
     /// restart-gateway@30s or pause-gateway@30s+2s; of a cluster kill-node:b@30s, stop-node:leader@30s+5s,
-    /// restart-node:all@30s, pause-node:b@30s+2s, partition:b@30s+5s, full-disk:b@30s+5s,
+    /// restart-node:all@30s, pause-node:b@30s+2s, partition:b@30s+5s, full-disk:b@30s+5s, step-down@30s,
     /// kill-nats:1@30s, stop-nats:1@30s+5s or pause-nats:1@30s+2s; may be given several times
     #[arg(long, value_name = "WHAT@TIME")]
     pub(crate) chaos: Vec<Fault>,

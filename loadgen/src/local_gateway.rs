@@ -6,10 +6,11 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,9 @@ const VERB: &str = "__gateway";
 const START: Duration = Duration::from_secs(60);
 /// The time in which the gateway must stop.
 const STOP: Duration = Duration::from_secs(30);
+
+/// The most bytes that are read of a failed command's message.
+const SAID: u64 = 16 << 10;
 
 /// The settings of a local gateway. Settings without a value are left to the gateway.
 #[derive(Debug, Clone, Default)]
@@ -344,20 +348,47 @@ pub(crate) fn flags_of(program: &Path) -> Outcome<String> {
 /// # Errors
 /// The command fails; the message is its own.
 pub(crate) fn command(program: Option<&Path>, args: &[&str]) -> Outcome<()> {
+    let mut child = begin_command(program, args)?;
+    child.wait().map_err(failed)?;
+    is_done(&mut child, &args.join(" ")).map(drop)
+}
+
+/// Starts a command of the gateway's program, such as `cluster step-down`. [`is_done`] says how it ends.
+///
+/// # Errors
+/// The command cannot be started.
+pub(crate) fn begin_command(program: Option<&Path>, args: &[&str]) -> Outcome<Child> {
     let own = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program.unwrap_or(&own));
     command.args([VERB, &std::process::id().to_string()]);
     command.args(args).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
     without_settings(&mut command);
-    let done = command.output().map_err(failed)?;
-    match done.status.success() {
-        true => Ok(()),
-        false => Err(Failure::aborted(format!(
-            "trunkline {}: {}",
-            args.join(" "),
-            String::from_utf8_lossy(&done.stderr).trim()
-        ))),
+    // Ctrl-C in a terminal goes to the generator, which ends what it started itself.
+    command.process_group(0).spawn().map_err(failed)
+}
+
+/// Returns whether a command is done that [`begin_command`] started with these words.
+///
+/// # Errors
+/// The command failed; the message is its own.
+pub(crate) fn is_done(child: &mut Child, words: &str) -> Outcome<bool> {
+    let Some(status) = child.try_wait().map_err(failed)? else {
+        return Ok(false);
+    };
+    if status.success() {
+        return Ok(true);
     }
+    let mut said = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        // The error of a command is a line or two, so it was in the pipe when the command ended.
+        stderr
+            .take(SAID)
+            .read_to_string(&mut said)
+            .map_err(failed)?;
+    }
+    let said = said.trim();
+    Err(Failure::aborted(format!("trunkline {words}: {said}")))
 }
 
 /// Takes the user's settings of gateways out of a command's environment: they must not change the run.

@@ -23,6 +23,8 @@ pub(super) struct Chaos {
     calm: AtomicU64,
     /// The time of the last acknowledgement in any thread.
     acknowledged: AtomicU64,
+    /// The beginning of the last fault, also of one that is planned.
+    fault: AtomicU64,
     /// The longest time without an acknowledgement since the last fault began.
     silence: AtomicU64,
 }
@@ -36,6 +38,7 @@ impl Default for Chaos {
             away: AtomicU32::new(0),
             calm: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            fault: AtomicU64::new(NEVER),
             silence: AtomicU64::new(0),
         }
     }
@@ -55,9 +58,16 @@ impl Board {
 
     /// Notes that a fault begins. Sessions that end from now on do so because of the fault.
     pub(crate) fn chaos_begins(&self, now: Nanos) {
-        self.chaos.silence.store(0, Ordering::SeqCst);
+        self.planned_begins(now);
         self.chaos.until.store(NEVER, Ordering::SeqCst);
         self.chaos.from.store(now, Ordering::SeqCst);
+    }
+
+    /// Notes that a planned change begins, which clients must not notice: sessions that end from now on, and sends
+    /// that get no answer, have no excuse but an earlier fault.
+    pub(crate) fn planned_begins(&self, now: Nanos) {
+        self.chaos.silence.store(0, Ordering::SeqCst);
+        self.chaos.fault.store(now, Ordering::SeqCst);
     }
 
     /// Notes that the gateway works again. Its effects until `until` still count as effects of the
@@ -76,7 +86,7 @@ impl Board {
     pub(super) fn acknowledged(&self, now: Nanos) {
         let before = self.chaos.acknowledged.fetch_max(now, Ordering::SeqCst);
         // Before the fault everything was well.
-        let silent = now.saturating_sub(before.max(self.chaos.from.load(Ordering::SeqCst)));
+        let silent = now.saturating_sub(before.max(self.chaos.fault.load(Ordering::SeqCst)));
         if silent > self.chaos.silence.load(Ordering::SeqCst) {
             self.chaos.silence.fetch_max(silent, Ordering::SeqCst);
         }
@@ -90,7 +100,7 @@ impl Board {
     /// Returns the longest time without an acknowledgement since the last fault began; `None` if there was
     /// no acknowledgement since then.
     pub(crate) fn longest_silence(&self) -> Option<Nanos> {
-        let some = self.last_acknowledged() > self.chaos.from.load(Ordering::SeqCst);
+        let some = self.last_acknowledged() > self.chaos.fault.load(Ordering::SeqCst);
         some.then(|| self.chaos.silence.load(Ordering::SeqCst))
     }
 

@@ -39,7 +39,7 @@ const fn kind(name: &'static str, action: FaultKind, servers: bool, all: bool) -
 }
 
 /// All kinds.
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     kind("kill-node", FaultKind::Kill, false, false),
     kind("stop-node", FaultKind::Stop, false, false),
     kind("pause-node", FaultKind::Pause, false, false),
@@ -47,6 +47,7 @@ const KINDS: [Kind; 13] = [
     kind("deaf", FaultKind::Deaf, false, false),
     kind("mute", FaultKind::Mute, false, false),
     kind("full-disk", FaultKind::FullDisk, false, false),
+    kind("step-down", FaultKind::StepDown, false, false),
     kind("kill-nats", FaultKind::Kill, true, false),
     kind("stop-nats", FaultKind::Stop, true, false),
     kind("pause-nats", FaultKind::Pause, true, false),
@@ -94,11 +95,13 @@ pub(super) fn round(
             (true, true) => Whom::Servers,
             (true, false) => Whom::Server(server),
             (false, true) => Whom::Nodes,
+            (false, false) if kind.action == FaultKind::StepDown => Whom::Leader,
             // The leader is the most interesting one.
             (false, false) if node == cluster.nodes => Whom::Leader,
             (false, false) => Whom::Node(node),
         };
-        let how_long = (kind.action != FaultKind::Restart).then_some(length);
+        let ends_by_itself = matches!(kind.action, FaultKind::Restart | FaultKind::StepDown);
+        let how_long = (!ends_by_itself).then_some(length);
         all.push(Fault::new(kind.action, whom, Span(at), how_long));
         at += every;
     }

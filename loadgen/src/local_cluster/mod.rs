@@ -11,6 +11,7 @@ mod relay;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::control_port;
@@ -53,6 +54,8 @@ pub(crate) struct LocalCluster {
     nodes: Vec<LocalGateway>,
     relay: Option<Relay>,
     servers: Vec<Server>,
+    /// The program of the commands; `None` stands for this one.
+    program: Option<PathBuf>,
     _folder: Folder,
 }
 
@@ -64,6 +67,37 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A command to the cluster that runs. Dropping it ends the command.
+#[derive(Debug)]
+pub(crate) struct Order {
+    what: String,
+    child: Child,
+}
+
+impl Order {
+    /// Returns whether the command is done.
+    ///
+    /// # Errors
+    /// The command failed; the message is its own.
+    pub(crate) fn is_done(&mut self) -> Outcome<bool> {
+        local_gateway::is_done(&mut self.child, &self.what)
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        // One that has ended needs no signal, and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns the URLs of NATS servers, with commas between them.
+fn urls(all: &[SocketAddr]) -> String {
+    let each = all.iter().map(|it| format!("nats://{it}"));
+    each.collect::<Vec<_>>().join(",")
 }
 
 fn failed(why: std::io::Error) -> Failure {
@@ -100,16 +134,13 @@ impl LocalCluster {
         let mut cluster = Self {
             nodes: Vec::new(),
             relay: None,
+            program: setup.gateway.program.clone(),
             servers: servers.map_err(failed)?,
             _folder: folder,
         };
         cluster.start_servers()?;
         let program = setup.gateway.program.as_deref();
-        let urls = |all: &[SocketAddr]| {
-            let each = all.iter().map(|it| format!("nats://{it}"));
-            each.collect::<Vec<_>>().join(",")
-        };
-        let addresses: Vec<_> = cluster.servers.iter().map(Server::address).collect();
+        let addresses = cluster.addresses();
         let (nats, replicas) = (urls(&addresses), setup.shape.servers.to_string());
         let init = ["cluster", "init", "--nats", &nats, "--cluster", NAME];
         let more = ["--replicas", &replicas, "--max-bytes", LOG];
@@ -197,6 +228,26 @@ impl LocalCluster {
             metrics.get("trunkline_cluster_leader")
         };
         self.nodes.iter().position(|it| leads(it) == Some(1.0))
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(Server::address).collect()
+    }
+
+    /// Tells a gateway to let another one lead, if it leads: `trunkline cluster step-down`.
+    ///
+    /// # Errors
+    /// The command cannot be started.
+    pub(crate) fn step_down(&self, node: usize) -> Outcome<Order> {
+        let name = u8::try_from(node).map_or_else(|_| node.to_string(), node_name);
+        let nats = urls(&self.addresses());
+        let args = ["cluster", "step-down", "--nats", &nats];
+        let more = ["--cluster", NAME, "--node", &name];
+        let args = [&args[..], &more].concat();
+        Ok(Order {
+            what: args.join(" "),
+            child: local_gateway::begin_command(self.program.as_deref(), &args)?,
+        })
     }
 
     /// Returns what the NATS servers used together.

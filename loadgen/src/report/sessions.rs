@@ -196,6 +196,10 @@ fn chaos_line(it: &FaultRecord) -> String {
     let time = |at: Option<Nanos>| at.map_or("never".into(), |at| format!("{:.3} s", seconds(at)));
     let what = match it.fault.action {
         FaultKind::Pause => format!("continued after {}", time(it.down)),
+        FaultKind::StepDown => format!(
+            "another gateway led and the command was done after {}",
+            time(it.down)
+        ),
         FaultKind::FullDisk => format!(
             "had room again and ended after {}, all ready after {}",
             time(it.down),

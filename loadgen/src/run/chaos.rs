@@ -14,11 +14,12 @@ use crate::clock::{Clock, Nanos, SECOND, to_nanos};
 use crate::control_port;
 use crate::course::Course;
 use crate::exit::{Failure, Outcome};
-use crate::local_cluster::Cut;
+use crate::local_cluster::{Cut, Order};
 use crate::local_gateway::LocalGateway;
 use crate::own_process::OwnProcess;
 use crate::scenario::chaos::{Chaos as Plan, Fault, FaultKind, Whom};
 use crate::scenario::cluster::node_name;
+use crate::stats::Counters;
 use crate::verdict::FaultRecord;
 
 /// The time after a fault in which sessions may still end because of it: some clients wait for the
@@ -49,7 +50,7 @@ enum Victim {
     Server(usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Stage {
     /// Everything works since this time; the next fault is not due yet.
     Whole(Nanos),
@@ -61,6 +62,8 @@ enum Stage {
     Starting,
     /// The processes are halted or cut off, until this time.
     Halted(Nanos),
+    /// The leader is told to let another gateway lead, and the command is not done.
+    Asked(Order),
     /// The fault is over, and not all gateways of the cluster are ready.
     Recovering,
 }
@@ -120,8 +123,8 @@ impl Own {
         match (whom, self) {
             (Whom::Node(place), _) => vec![Victim::Gateway(place.into())],
             (Whom::Server(place), _) => vec![Victim::Server(place.into())],
-            (Whom::Leader, Self::Cluster(cluster)) => {
-                cluster.leader().map(Victim::Gateway).into_iter().collect()
+            (Whom::Leader, Self::Cluster(_)) => {
+                self.leader().map(Victim::Gateway).into_iter().collect()
             }
             (Whom::Servers, Self::Cluster(cluster)) => {
                 (0..cluster.servers()).map(Victim::Server).collect()
@@ -129,6 +132,24 @@ impl Own {
             (Whom::Gateway | Whom::Leader | Whom::Nodes | Whom::Servers, own) => {
                 (0..own.gateways().len()).map(Victim::Gateway).collect()
             }
+        }
+    }
+
+    /// Returns the place of the gateway of a cluster that leads.
+    fn leader(&self) -> Option<usize> {
+        match self {
+            Self::Cluster(cluster) => cluster.leader(),
+            Self::Nothing | Self::Gateway(_) => None,
+        }
+    }
+
+    /// Tells the gateway that leads to let another one lead.
+    fn step_down(&self) -> Outcome<Order> {
+        match (self, self.leader()) {
+            (Self::Cluster(cluster), Some(leader)) => cluster.step_down(leader),
+            _ => Err(Failure::aborted(
+                "no gateway leads that could let another one lead",
+            )),
         }
     }
 
@@ -181,8 +202,8 @@ impl ChaosRunner {
         };
         let now = clock.now();
         self.note(now, board);
-        match self.stage {
-            Stage::Whole(since) => {
+        match &mut self.stage {
+            &mut Stage::Whole(since) => {
                 let Some(next) = self.due.front() else {
                     return Ok(None);
                 };
@@ -193,19 +214,21 @@ impl ChaosRunner {
                 if matches!(own, Own::Cluster(_)) && now >= sending + self.sending {
                     // Nothing would show what it cost.
                     self.due.clear();
-                } else if self.is_at_rest(now, since, board, own) {
-                    self.strike(now, now - sending, board, own)?;
+                } else if self.is_at_rest(now, since, board, own)
+                    && !self.strike(now, now - sending, board, own)?
+                {
+                    return Ok(Some(SOON));
                 }
             }
             Stage::Ending => self.ending(now, own)?,
-            Stage::Away(until) if now >= until => {
+            &mut Stage::Away(until) if now >= until => {
                 for victim in &self.victims {
                     own.spawn(*victim)?;
                 }
                 tell(course, own);
                 self.stage = Stage::Starting;
             }
-            Stage::Away(until) => return Ok(Some(Duration::from_nanos(until - now))),
+            &mut Stage::Away(until) => return Ok(Some(Duration::from_nanos(until - now))),
             Stage::Starting => {
                 let mut ready = true;
                 for victim in &self.victims {
@@ -216,8 +239,14 @@ impl ChaosRunner {
                     self.over(clock.now(), board, own);
                 }
             }
-            Stage::Halted(until) if now >= until => self.go_on(now, board, own)?,
-            Stage::Halted(until) => return Ok(Some(Duration::from_nanos(until - now))),
+            &mut Stage::Halted(until) if now >= until => self.go_on(now, board, own)?,
+            &mut Stage::Halted(until) => return Ok(Some(Duration::from_nanos(until - now))),
+            Stage::Asked(order) => {
+                if order.is_done()? {
+                    self.down(now);
+                    self.over(now, board, own);
+                }
+            }
             Stage::Recovering => {
                 self.recovering(clock, board, own)?;
                 return Ok(Some(SOON));
@@ -238,27 +267,32 @@ impl ChaosRunner {
         is_first || (now >= since + REST && board.last_acknowledged() > since)
     }
 
-    fn strike(&mut self, now: Nanos, at: Nanos, board: &Board, own: &mut Own) -> Outcome<()> {
+    /// Brings the fault that is due. Returns whether it came: one that is done to the leader waits until there is one.
+    fn strike(&mut self, now: Nanos, at: Nanos, board: &Board, own: &mut Own) -> Outcome<bool> {
         let Some(fault) = self.due.front().copied() else {
-            return Ok(());
+            return Ok(false);
         };
         self.victims = own.victims(fault.whom);
         if self.victims.is_empty() {
             // Some gateway leads soon.
-            return Ok(());
+            return Ok(false);
+        }
+        let leader = own.leader().map(Victim::Gateway);
+        let led = leader.is_some_and(|it| self.victims.contains(&it));
+        if fault.action == FaultKind::StepDown && !led {
+            return Ok(false);
         }
         self.due.pop_front();
-        let leader = match own {
-            Own::Cluster(cluster) => cluster.leader(),
-            Own::Nothing | Own::Gateway(_) => None,
-        };
         // What breaks is known to be broken before it breaks.
-        board.chaos_begins(now);
+        match fault.action.is_planned() {
+            true => board.planned_begins(now),
+            false => board.chaos_begins(now),
+        }
         let before = board.total();
         self.faults.push(FaultRecord {
             fault,
             victims: self.victims.iter().map(|it| name(*it, own)).collect(),
-            led: leader.is_some_and(|it| self.victims.contains(&Victim::Gateway(it))),
+            led,
             at,
             down: None,
             ready: None,
@@ -267,34 +301,25 @@ impl ChaosRunner {
             unacknowledged: None,
             unsure: 0,
             began: now,
-            ended_before: before.disconnects_excused,
+            ended_before: broken(fault.action, &before),
             unsure_before: before.unsure,
         });
-        let until = now + to_nanos(fault.duration());
-        let (signal, stage) = match fault.action {
-            FaultKind::Kill => (Some(Signal::SIGKILL), Stage::Ending),
-            FaultKind::Stop | FaultKind::Restart => (Some(Signal::SIGTERM), Stage::Ending),
-            FaultKind::Pause => (Some(Signal::SIGSTOP), Stage::Halted(until)),
-            FaultKind::Partition | FaultKind::Deaf | FaultKind::Mute | FaultKind::FullDisk => {
-                (None, Stage::Halted(until))
-            }
-        };
         for victim in &self.victims {
-            match signal {
-                Some(signal) => {
-                    let process = own.process(*victim)?;
-                    // For its figures: of its memory there is nothing left when it has ended.
-                    process.has_ended()?;
-                    process.signal(signal)?;
-                }
-                None if fault.action == FaultKind::FullDisk => {
-                    own.process(*victim)?.may_write(false)?;
-                }
-                None => cut(own, *victim, directions(fault.action)),
-            }
+            hit(fault.action, *victim, own)?;
         }
-        self.stage = stage;
-        Ok(())
+        self.stage = match fault.action {
+            FaultKind::Kill | FaultKind::Stop | FaultKind::Restart => Stage::Ending,
+            FaultKind::StepDown => Stage::Asked(own.step_down()?),
+            _ => Stage::Halted(now + to_nanos(fault.duration())),
+        };
+        Ok(true)
+    }
+
+    /// Notes when the processes had ended, were continued, or had followed.
+    fn down(&mut self, now: Nanos) {
+        if let Some(current) = self.faults.last_mut() {
+            current.down = Some(now - current.began);
+        }
     }
 
     fn ending(&mut self, now: Nanos, own: &mut Own) -> Outcome<()> {
@@ -348,7 +373,7 @@ impl ChaosRunner {
             self.stage = Stage::Ending;
             return Ok(());
         }
-        current.down = Some(now - current.began);
+        self.down(now);
         self.over(now, board, own);
         Ok(())
     }
@@ -402,7 +427,13 @@ impl ChaosRunner {
         if let Some(current) = self.faults.last_mut() {
             current.ready = Some(now - current.began);
         }
-        board.chaos_ends(now + AFTERMATH);
+        if self
+            .faults
+            .last()
+            .is_some_and(|it| !it.fault.action.is_planned())
+        {
+            board.chaos_ends(now + AFTERMATH);
+        }
         self.stage = Stage::Whole(now);
     }
 
@@ -444,7 +475,7 @@ impl ChaosRunner {
             last.unsure = total.unsure - last.unsure_before;
             last.unacknowledged = board.longest_silence();
             if last.ready.is_some() {
-                last.broken = total.disconnects_excused - last.ended_before;
+                last.broken = broken(last.fault.action, &total) - last.ended_before;
                 let calm = board.calm_since();
                 let back = board.away() == 0 && (last.broken == 0 || calm > last.began);
                 last.back = back.then(|| calm.saturating_sub(last.began));
@@ -458,6 +489,34 @@ fn tell(course: &mut Course, own: &Own) {
     if let Own::Gateway(gateway) = own {
         course.gateway_is(gateway);
     }
+}
+
+/// Returns how many sessions broke so far, where a fault of this kind counts them.
+const fn broken(action: FaultKind, counters: &Counters) -> u64 {
+    match action.is_planned() {
+        true => counters.disconnects,
+        false => counters.disconnects_excused,
+    }
+}
+
+/// Does what a fault of this kind begins with to a process.
+fn hit(action: FaultKind, victim: Victim, own: &mut Own) -> Outcome<()> {
+    let signal = match action {
+        FaultKind::Kill => Signal::SIGKILL,
+        FaultKind::Stop | FaultKind::Restart => Signal::SIGTERM,
+        FaultKind::Pause => Signal::SIGSTOP,
+        FaultKind::FullDisk => return own.process(victim)?.may_write(false),
+        FaultKind::Partition | FaultKind::Deaf | FaultKind::Mute => {
+            cut(own, victim, directions(action));
+            return Ok(());
+        }
+        // The cluster is asked for it, and not the process.
+        FaultKind::StepDown => return Ok(()),
+    };
+    let process = own.process(victim)?;
+    // For its figures: of its memory there is nothing left when it has ended.
+    process.has_ended()?;
+    process.signal(signal)
 }
 
 /// Returns in which directions a fault cuts a gateway off.

@@ -63,6 +63,9 @@ pub(crate) enum FaultKind {
     /// The gateway can write nothing (RLIMIT_FSIZE), as with a full disk. Then it can again, and is started
     /// again if it has not ended by itself.
     FullDisk,
+    /// The gateway that leads is told to let another one lead (`trunkline cluster step-down`), as before work on its
+    /// machine. Nothing breaks, and clients must not get an error.
+    StepDown,
 }
 
 /// What a fault is done to.
@@ -90,7 +93,7 @@ const AWAY: Duration = Duration::from_secs(3);
 
 /// The forms of faults, for people.
 const FORMS: &str = "kill-gateway@30s, restart-gateway@30s or pause-gateway@30s+2s; for a cluster kill-node:b@30s, \
-     stop-node:b@30s+5s, restart-node:b@30s, pause-node:b@30s+2s, partition:b@30s+5s, deaf:b@30s+5s, mute:b@30s+5s, full-disk:b@30s+5s, \
+     stop-node:b@30s+5s, restart-node:b@30s, pause-node:b@30s+2s, partition:b@30s+5s, deaf:b@30s+5s, mute:b@30s+5s, full-disk:b@30s+5s, step-down@30s, \
      kill-nats:1@30s, stop-nats:1@30s+5s \
      or pause-nats:1@30s+2s, with leader or all in the place of a name";
 
@@ -105,12 +108,18 @@ impl FaultKind {
             Self::Deaf => "deaf",
             Self::Mute => "mute",
             Self::FullDisk => "full-disk",
+            Self::StepDown => "step-down",
         }
     }
 
     /// Returns whether the process is another one after the fault.
     pub(crate) const fn starts_again(self) -> bool {
-        !matches!(self, Self::Pause) && !self.cuts_off()
+        !matches!(self, Self::Pause | Self::StepDown) && !self.cuts_off()
+    }
+
+    /// Returns whether operators do this to a gateway that works, so that clients must not get an error.
+    pub(crate) const fn is_planned(self) -> bool {
+        matches!(self, Self::StepDown)
     }
 
     /// Returns whether a gateway is cut off from NATS servers, in a direction at least.
@@ -145,6 +154,8 @@ impl Fault {
         let verb = self.action.verb();
         match (self.action, self.whom) {
             (_, Whom::Gateway) => format!("{verb}-gateway"),
+            (FaultKind::StepDown, Whom::Leader) => verb.to_owned(),
+            (FaultKind::StepDown, whom) => format!("{verb}:{}", whom.word()),
             (action, whom) if action.is_of_nodes() => format!("{verb}:{}", whom.word()),
             (_, whom @ (Whom::Server(_) | Whom::Servers)) => format!("{verb}-nats:{}", whom.word()),
             (_, whom) => format!("{verb}-node:{}", whom.word()),
@@ -155,7 +166,7 @@ impl Fault {
     /// its next start.
     pub(crate) fn duration(&self) -> Duration {
         let usual = match (self.action, self.whom) {
-            (FaultKind::Restart, _) | (_, Whom::Gateway) => Duration::ZERO,
+            (FaultKind::Restart | FaultKind::StepDown, _) | (_, Whom::Gateway) => Duration::ZERO,
             _ => AWAY,
         };
         self.how_long.map_or(usual, |it| it.0)
@@ -174,6 +185,11 @@ impl Fault {
                 )),
             };
         };
+        if self.action == FaultKind::StepDown && cluster.nodes < 2 {
+            return Err(format!(
+                "{self}: no other gateway could lead: start two at the least (cluster.nodes)"
+            ));
+        }
         let (is_there, what, last) = match self.whom {
             Whom::Gateway => {
                 let verb = self.action.verb();
@@ -241,12 +257,23 @@ impl Whom {
 
 /// Parses the name of a fault: what is done, and to whom.
 fn parse_name(name: &str) -> Result<(FaultKind, Whom), String> {
-    use FaultKind::{Deaf, FullDisk, Kill, Mute, Partition, Pause, Restart, Stop};
+    use FaultKind::{Deaf, FullDisk, Kill, Mute, Partition, Pause, Restart, StepDown, Stop};
     let form = || format!("`{name}` is not a fault; write {FORMS}");
     let (what, word) = match name.split_once(':') {
         Some((what, word)) => (what.trim(), Some(word.trim())),
         None => (name, None),
     };
+    if what == StepDown.verb() {
+        let whom = match word {
+            None => Some(Whom::Leader),
+            // One gateway leads.
+            Some(word) => Whom::node(word).filter(|whom| *whom != Whom::Nodes),
+        };
+        let whom = whom.ok_or_else(|| {
+            format!("`{name}`: write step-down for the gateway that leads, or step-down:b to wait until b leads")
+        })?;
+        return Ok((StepDown, whom));
+    }
     let of_nodes = [Partition, Deaf, Mute, FullDisk];
     let (action, class) = match of_nodes.into_iter().find(|it| it.verb() == what) {
         Some(action) => (action, "node"),
@@ -307,6 +334,11 @@ impl FromStr for Fault {
             (_, Some(_)) if whom == Whom::Gateway && action != FaultKind::Pause => {
                 return Err(format!("`{text}`: only a pause takes a duration"));
             }
+            (FaultKind::StepDown, Some(_)) => {
+                return Err(format!(
+                    "`{text}`: a step-down takes no duration: it is over once another gateway leads"
+                ));
+            }
             _ => {}
         }
         Ok(Self {
@@ -361,6 +393,8 @@ mod tests {
             "full-disk:b@10s+5s",
             "deaf:b@10s+5s",
             "mute:all@10s+5s",
+            "step-down@10s",
+            "step-down:b@10s",
             "kill-nats:1@10s",
             "stop-nats:3@10s+5s",
             "pause-nats:all@10s+5s",
@@ -394,6 +428,9 @@ mod tests {
             ("kill-nats@30s", "kill-nats:1"),
             ("stop-nats:0@30s", "a number from 1 on"),
             ("stop-nats:leader@30s", "a number from 1 on"),
+            ("step-down@30s+5s", "takes no duration"),
+            ("step-down:all@30s", "step-down:b"),
+            ("step-down:1@30s", "step-down:b"),
             ("kill-moon:1@30s", "kill-nats:1@30s"),
         ] {
             let why = text.parse::<Fault>().unwrap_err();
@@ -404,6 +441,10 @@ mod tests {
     #[test]
     fn faults_are_of_what_the_run_has() {
         let three = Some(Cluster::default());
+        let one = Some(Cluster {
+            nodes: 1,
+            servers: 1,
+        });
         for (text, cluster, word) in [
             ("kill-gateway@1s", None, None),
             ("kill-node:c@1s", three, None),
@@ -414,6 +455,10 @@ mod tests {
             ("kill-gateway@1s", three, Some("kill-node:leader")),
             ("kill-node:a@1s", None, Some("[cluster]")),
             ("stop-nats:all@1s", None, Some("[cluster]")),
+            ("step-down@1s", None, Some("[cluster]")),
+            ("step-down:b@1s", three, None),
+            ("step-down:d@1s", three, Some("a to c")),
+            ("step-down@1s", one, Some("no other gateway could lead")),
         ] {
             let found = text.parse::<Fault>().unwrap().check(cluster);
             match word {

@@ -36,6 +36,18 @@ pub(crate) struct FaultRecord {
 }
 
 impl FaultRecord {
+    /// Returns what is wrong with a planned change that clients noticed by answers. Sessions that it ended are among
+    /// the disconnects, which a scenario allows or not.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let noticed = self.fault.action.is_planned() && self.unsure > 0;
+        noticed.then(|| {
+            format!(
+                "{}: {} sends were answered with error 115, and a planned change of the leader allows none",
+                self.fault, self.unsure
+            )
+        })
+    }
+
     /// Returns the kind of the fault, for tables: `kill-node of the leader`.
     pub(crate) fn kind(&self) -> String {
         let name = self.fault.name();

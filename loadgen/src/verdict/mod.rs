@@ -154,6 +154,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     notes.extend(other_ways(&counters));
     let unusable = !short && (aborted || gone || counters.sessions_opened == 0);
     let mut missed = thresholds::missed(run, &counters, &latencies, seconds(sending.length()));
+    missed.extend(faults.iter().filter_map(FaultRecord::complaint));
     let acknowledges = run.scenario.protocol.acknowledges();
     let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
     let mut doubts = doubts(run, evidence, &latencies, &sides);
@@ -352,7 +353,8 @@ fn comparison(counters: &Counters, faults: &[FaultRecord]) -> (usize, Option<&'s
             "the gateway was started again, so its counters began again: /metrics is not compared";
         return (0, Some(why));
     }
-    if faults.iter().any(|it| it.fault.whom != Whom::Gateway) {
+    let breaks = |it: &FaultRecord| it.fault.whom != Whom::Gateway && !it.fault.action.is_planned();
+    if faults.iter().any(breaks) {
         let why = "the cluster was broken: /metrics is not compared";
         return (0, Some(why));
     }

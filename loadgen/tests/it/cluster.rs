@@ -100,6 +100,38 @@ fn a_cluster_loses_nothing_with_its_leader_and_a_server_of_nats() {
 }
 
 #[test]
+fn a_leader_that_steps_down_costs_no_error() {
+    let text = clustered("8s", "nodes = 3\nservers = 1");
+    // The second one happens only if a leads after the first.
+    let Some(done) = run(&text, &["step-down@1s", "step-down:a@2s"]) else {
+        return;
+    };
+    let summary = done.expect(0, "ok");
+    whole(&summary);
+    let steps = summary["chaos"].as_array().expect("a list");
+    assert_eq!(steps[0]["action"], "step-down", "{summary}");
+    for step in steps {
+        assert_eq!(step["led"], true, "{step}");
+        let errors = ["sessions_broken", "unsure"].map(|name| number(step, name));
+        assert_eq!(errors, [0.0, 0.0], "{step}");
+        assert!(number(step, "unacknowledged_s") > 0.0, "{step}");
+    }
+    let row = &summary["faults"][0];
+    assert_eq!(row["fault"], "step-down of the leader", "{summary}");
+    assert_eq!(number(row, "trials"), steps.len() as f64, "{summary}");
+    assert!(
+        done.stdout.contains("another gateway led"),
+        "{}",
+        done.stdout
+    );
+    // Clients noticed nothing, so both sides counted the same.
+    for (name, both) in summary["metrics"].as_object().expect("a map") {
+        assert_eq!(both["gateway"], both["generator"], "{name}: {summary}");
+    }
+    assert_eq!(done.left_behind(), 0);
+}
+
+#[test]
 fn a_gateway_that_is_cut_off_from_nats_loses_nothing() {
     let text = clustered("6s", "nodes = 2\nservers = 1");
     let Some(done) = run(&text, &["partition:leader@1s+2s"]) else {
@@ -235,6 +267,10 @@ fn faults_of_what_is_not_there_are_refused() {
         (
             &["run", "SCENARIO", "--durability", "os"],
             &["--durability os", "leave the option out"],
+        ),
+        (
+            &["run", "SCENARIO", "--chaos", "step-down@1s+2s"],
+            &["takes no duration"],
         ),
         (
             &["faults", "--only", "kill-nodes"],
