@@ -391,6 +391,14 @@ impl Client {
             .then_some(self.next_id)
     }
 
+    /// Waits for the reply with an id, or for the end of the connection without one: `None`.
+    pub fn try_reply(&mut self, id: u32) -> Option<Value> {
+        self.wait("a reply or the end", |client| {
+            let reply = client.replies.remove(&id);
+            (reply.is_some() || client.end.is_some()).then_some(reply)
+        })
+    }
+
     /// Returns whether the client has not seen the end of the connection yet.
     pub fn is_open(&self) -> bool {
         self.end.is_none()

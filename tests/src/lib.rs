@@ -21,6 +21,7 @@
 //! - [`machines`]: network namespaces, whose packets can be lost;
 //! - [`traffic`]: messages to all nodes of a cluster while something fails, and what became of them;
 //! - [`alone`], [`disk`], [`clock`]: mounts and a network of a test's own, disks that fill up, wrong clocks;
+//! - [`relay`]: a relay between gateways and NATS servers, which can be cut;
 //! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
 //! Helpers are for tests only: they panic, with what they saw, where a test would fail.
@@ -45,6 +46,7 @@ pub mod neighbours;
 pub mod port;
 pub mod process;
 pub mod random;
+pub mod relay;
 pub mod reverse_proxy;
 pub mod s3;
 pub mod scripts;

@@ -222,6 +222,11 @@ impl Servers {
         self.servers.iter().map(url).collect()
     }
 
+    /// Returns the addresses of the servers.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|it| it.place.client).collect()
+    }
+
     /// Returns the index of the server with this name.
     ///
     /// # Panics

@@ -1,10 +1,18 @@
-//! Plays a random history on a gateway and on the model, and compares.
+//! Plays a random history on gateways and on the model, and compares.
 
+mod alone;
 mod erasing;
 mod faults;
+mod kinds;
 mod looks;
+mod passing;
+mod three;
+mod troubles;
 
 pub(super) use faults::{DISK_FAULTS, Faults};
+pub(super) use three::Three;
+
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -12,8 +20,6 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
 use trunkline_tests::dial::Dial;
-use trunkline_tests::gateway::{Gateway, Setup};
-use trunkline_tests::wait;
 
 use super::asks::{content, creation, let_windows_pass, managing};
 use super::world::{Answer, World};
@@ -35,18 +41,28 @@ const WORDS: [&str; 3] = ["text", "2", "3"];
 /// 50 members, or just as many.
 const CROWD: usize = 48;
 
-pub(super) struct Driver {
+/// Where the devices of a history connect.
+pub(super) trait Place {
+    /// Returns how a device connects now, and the number of the gateway to which it does.
+    fn dial(&self, random: &mut StdRng) -> (usize, Dial);
+
+    /// Waits until each gateway has everything that was acknowledged.
+    fn settle(&mut self);
+}
+
+pub(super) struct Driver<P> {
     /// Whether one group may have a crowd of members.
     has_crowd: bool,
     /// Whether each edit comes after its window.
     late_edits: bool,
     random: StdRng,
-    gateway: Gateway,
+    place: P,
     world: World,
     devices: Vec<Device>,
     keys: usize,
-    /// The last steps, which are printed if the histories differ.
+    /// The steps, which are printed if the histories differ.
     said: Vec<String>,
+    began: Instant,
     /// Whether some messages expire while the history goes on.
     short_lives: bool,
     /// Whether the disk fails now and then.
@@ -62,40 +78,25 @@ struct Device {
     user: &'static str,
     name: &'static str,
     client: Option<Client>,
+    /// The gateway to which the device is connected, or was connected last.
+    at: usize,
     /// The position from which to continue, and the number of events of the log before it.
     since: (String, usize),
     /// The number of events of the log that the device got, or need not get.
     told: usize,
 }
 
-impl Drop for Driver {
+impl<P> Drop for Driver<P> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let from = self.said.len().saturating_sub(40);
-            eprintln!("{}", self.said[from..].join("\n"));
+            eprintln!("{}", self.said.join("\n"));
         }
     }
 }
 
-impl Driver {
-    pub(super) fn new(seed: u64) -> Self {
-        // In half of the histories receipts share records.
-        let (delay, longer) = match seed % 2 {
-            0 => ("0s", "0s"),
-            _ => ("15ms", "40ms"),
-        };
-        let (has_crowd, late_edits) = (seed.is_multiple_of(4), seed.is_multiple_of(5));
-        let gateway = Setup::default()
-            .patient()
-            .flag("shards", 3)
-            .flag("edit-window", if late_edits { "1ms" } else { "1d" })
-            .flag("fanout-limit", FANOUT)
-            .flag("channel-stays", "0s")
-            .flag("receipt-fanout", FANOUT + 1)
-            .flag("receipt-delay", delay)
-            .flag("delivered-delay", longer)
-            .flag("search", true)
-            .start();
+impl<P: Place> Driver<P> {
+    /// Makes a history that begins at this place.
+    fn begin(seed: u64, place: P, late_edits: bool) -> Self {
         let devices = USERS
             .into_iter()
             .flat_map(|user| ["phone", "tablet"].map(|name| (user, name)))
@@ -103,81 +104,48 @@ impl Driver {
                 user,
                 name,
                 client: None,
+                at: 0,
                 // The position before all records.
                 since: ("0".into(), 0),
                 told: 0,
             })
             .collect();
         Self {
-            has_crowd,
+            has_crowd: seed.is_multiple_of(4),
             late_edits,
             random: StdRng::seed_from_u64(seed),
-            gateway,
+            place,
             world: World::new(FANOUT + 1, late_edits),
             devices,
             keys: 0,
             said: Vec::new(),
-            short_lives: seed.is_multiple_of(3),
-            bad_disk: seed.is_multiple_of(2),
+            began: Instant::now(),
+            short_lives: false,
+            bad_disk: false,
             is_blind: false,
-            ends_erased: seed % 8 == 1,
+            ends_erased: false,
             faults: Faults::new(),
         }
     }
 
-    /// Plays a history, and returns the faults that came.
-    pub(super) fn play(mut self, steps: usize) -> Faults {
-        for step in 0..steps {
-            let device = self.random.random_range(0..self.devices.len());
-            match self.random.random_range(0..100) {
-                0..8 => self.disconnect(device),
-                8..10 => self.kill(device),
-                10 if self.bad_disk && self.random.random_bool(0.7) => self.lose_disk(device),
-                10 => self.restart(),
-                11 if self.bad_disk => self.lose_reads(device),
-                11..20 => self.look(device),
-                20..26 => self.read_together(),
-                _ => self.act(device),
-            }
-            if step % 3 == 0 {
-                (0..self.devices.len()).for_each(|device| self.hear(device));
-            }
-        }
-        for device in 0..self.devices.len() {
-            self.hear(device);
-            self.look(device);
-            self.disconnect(device);
-            self.devices[device].since = ("0".into(), 0);
-            self.look(device);
-        }
-        if self.ends_erased {
-            let user = USERS.choose(&mut self.random).expect("not empty");
-            self.erase(user);
-        }
-        for device in 0..self.devices.len() {
-            self.connect(device);
-            for word in WORDS {
-                wait::until("the index to have all", || {
-                    (self.search(device, word) || self.is_blind).then_some(())
-                });
-            }
-        }
-        if self.is_blind {
-            self.count("indexes that may lack something");
-        }
-        std::mem::take(&mut self.faults)
+    /// Notes what happens, with the milliseconds since the history began.
+    fn say(&mut self, what: &str) {
+        let began = self.began.elapsed().as_millis();
+        self.said.push(format!("{began} {what}"));
     }
 
     fn note(&mut self, device: usize, what: &str) {
         let Device { user, name, .. } = self.devices[device];
-        self.said.push(format!("{user}/{name}: {what}"));
+        self.say(&format!("{user}/{name}: {what}"));
     }
 
     /// Returns how a device connects: every other one speaks protobuf.
-    fn dial(&self, number: usize) -> Dial {
+    fn dial(&mut self, number: usize) -> Dial {
+        let (at, dial) = self.place.dial(&mut self.random);
+        self.devices[number].at = at;
         match number.is_multiple_of(2) {
-            true => self.gateway.dial().proto(),
-            false => self.gateway.dial(),
+            true => dial.proto(),
+            false => dial,
         }
     }
 
@@ -189,7 +157,8 @@ impl Driver {
         device.since = (client.pos(), self.world.log.len());
         device.told = self.world.log.len();
         device.client = Some(client);
-        self.note(number, "connects anew");
+        let at = device.at;
+        self.note(number, &format!("connects anew to gateway {at}"));
     }
 
     /// Connects a device if it is not connected, and checks the missed events.
@@ -198,12 +167,20 @@ impl Driver {
         if self.devices[number].client.is_some() {
             return;
         }
+        // A gateway without the last events would push them later, as they were when they happened.
+        self.place.settle();
         if fresh {
             return self.connect_anew(number);
         }
         let dial = self.dial(number);
+        self.catch_up(number, &dial);
+    }
+
+    /// Connects a device that is not connected, and checks the missed events.
+    fn catch_up(&mut self, number: usize, dial: &Dial) {
         let device = &mut self.devices[number];
         let mut client = dial
+            .clone()
             .since(&device.since.0)
             .connect(device.user, device.name);
         for event in device.since.1..self.world.log.len() {
@@ -215,7 +192,8 @@ impl Driver {
         }
         device.told = self.world.log.len();
         device.client = Some(client);
-        self.note(number, "connects");
+        let at = self.devices[number].at;
+        self.note(number, &format!("connects to gateway {at}"));
     }
 
     /// Checks the events that were pushed to a device.

@@ -1,17 +1,19 @@
 //! The erasure of a user at the end of a history: what others read after it.
 
+use trunkline_tests::gateway::Gateway;
+
 use super::Driver;
 
 /// The number of looks of each device after an erasure.
 const LOOKS: usize = 8;
 
-impl Driver {
+impl Driver<Gateway> {
     /// Erases a user, and lets the devices of all others read what is left.
     pub(super) fn erase(&mut self, user: &'static str) {
         (0..self.devices.len()).for_each(|device| self.hear(device));
-        self.said.push(format!("{user} is erased"));
-        crate::erasure::begin(&self.gateway, user);
-        crate::erasure::completed(&self.gateway, user);
+        self.say(&format!("{user} is erased"));
+        crate::erasure::begin(&self.place, user);
+        crate::erasure::completed(&self.place, user);
         self.world.erase(user);
         self.devices.retain(|device| device.user != user);
         // The model does not know the order in which others are told.

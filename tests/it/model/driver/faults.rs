@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use serde_json::json;
+use trunkline_tests::gateway::Gateway;
 use trunkline_tests::wait;
 
 use super::super::asks::let_windows_pass;
-use super::{Device, Driver, answer, essence};
+use super::{Device, Driver, Place, answer, essence};
 
 /// How often each kind of fault came.
 pub(in crate::model) type Faults = BTreeMap<&'static str, usize>;
@@ -23,17 +24,19 @@ pub(in crate::model) const DISK_FAULTS: [&str; 4] = [NO_SYNC, FULL, NO_READ, REF
 /// The codes of errors of a store that takes nothing now: storage unavailable, storage full.
 const NO_DISK: [u64; 2] = [115, 116];
 
-impl Driver {
+impl<P> Driver<P> {
     pub(super) fn count(&mut self, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
     }
+}
 
+impl Driver<Gateway> {
     pub(super) fn restart(&mut self) {
         self.count("restarts");
-        self.said.push("a restart".into());
+        self.say("a restart");
         self.forget_clients();
-        assert!(self.gateway.stop().status.success());
-        self.gateway.start_again();
+        assert!(self.place.stop().status.success());
+        self.place.start_again();
     }
 
     /// Kills the gateway while a command is under way, and sends the command again after the
@@ -50,12 +53,12 @@ impl Driver {
         if let Some(client) = &mut self.devices[number].client {
             client.post(command, &ask);
         }
-        self.gateway.kill();
+        self.place.kill();
         self.forget_clients();
-        self.gateway.start_again();
+        self.place.start_again();
         let Device { user, name, .. } = self.devices[number];
         // Without `connect`, because the events on the way are not known yet.
-        let mut client = self.gateway.dial().connect(user, name);
+        let mut client = self.place.dial().connect(user, name);
         client.ask(command, &ask);
         let _ = self.world.decide((user, name), command, &ask);
     }
@@ -74,7 +77,7 @@ impl Driver {
         if command == "edit" && self.late_edits {
             let_windows_pass();
         }
-        let Ok(mut strace) = crate::failing_disk::fail(&self.gateway, call, error) else {
+        let Ok(mut strace) = crate::failing_disk::fail(&self.place, call, error) else {
             return;
         };
         self.count(if is_full { FULL } else { NO_SYNC });
@@ -88,11 +91,11 @@ impl Driver {
         strace.kill();
         let Device { user, name, .. } = self.devices[number];
         if !is_full {
-            self.gateway.ask_to_stop();
-            self.gateway.ended();
+            self.place.ask_to_stop();
+            self.place.ended();
             self.forget_clients();
-            self.gateway.start_again();
-            let mut client = self.gateway.dial().connect(user, name);
+            self.place.start_again();
+            let mut client = self.place.dial().connect(user, name);
             client.ask(command, &ask);
         } else if let Some(client) = &mut self.devices[number].client {
             wait::until("room on the disk", || {
@@ -113,7 +116,7 @@ impl Driver {
             let_windows_pass();
         }
         let questions = self.questions(number);
-        let Ok(mut strace) = crate::failing_disk::fail(&self.gateway, "pread64", "EIO") else {
+        let Ok(mut strace) = crate::failing_disk::fail(&self.place, "pread64", "EIO") else {
             return;
         };
         self.count(NO_READ);
@@ -150,13 +153,15 @@ impl Driver {
         // What was pushed meanwhile may lack what could not be read: everybody catches up.
         self.forget_clients();
         if reply["error"]["code"] == NO_DISK[0] {
-            let mut client = self.gateway.dial().connect(user, name);
+            let mut client = self.place.dial().connect(user, name);
             reply = client.ask(command, &ask);
         }
         let expected = self.world.decide((user, name), command, &ask);
         assert_eq!(answer(&reply, command), expected, "{command} {ask}");
     }
+}
 
+impl<P: Place> Driver<P> {
     /// Waits until a message that has just been sent expires. Everybody has got its push.
     pub(super) fn let_expire(&mut self, number: usize, conversation: &str, seq: usize) {
         (0..self.devices.len()).for_each(|device| self.hear(device));

@@ -4,9 +4,9 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
-use super::{Device, Driver, GROUPS, WORDS, answer, essence};
+use super::{Device, Driver, GROUPS, Place, WORDS, answer, essence};
 
-impl Driver {
+impl<P: Place> Driver<P> {
     /// Searches for a word. What the user does not see is found at no time. Returns whether the rest is found,
     /// which is so once the index has it.
     pub(super) fn search(&mut self, number: usize, word: &str) -> bool {
@@ -64,6 +64,7 @@ impl Driver {
     /// Lets a device read everything that it may read, and some data that it may not read.
     pub(super) fn look(&mut self, number: usize) {
         self.connect(number);
+        self.place.settle();
         for (command, ask) in self.questions(number) {
             let Device { user, name, .. } = self.devices[number];
             let expected = self.world.decide((user, name), command, &ask);
