@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
+
 use crate::cluster::{self, Cluster, NAME, NODES, command, get};
 use crate::gateway::{Gateway, Setup};
 use crate::machines::{Machines, with_machines};
@@ -113,6 +115,25 @@ impl Apart {
             NAMES.iter().position(|name| *name == leader)
         });
         (leader, others(leader))
+    }
+
+    /// Waits until a NATS server has all of the log.
+    ///
+    /// # Panics
+    /// It never has.
+    pub fn server_has_all(&self, at: usize) {
+        let subject = format!("$JS.API.STREAM.INFO.TRUNKLINE_{NAME}");
+        wait::until("a server that has all of the log", || {
+            let info = self
+                .cluster
+                .servers
+                .client(others(at)[0])
+                .ask(&subject, b"");
+            let cluster = &info["cluster"];
+            let mut replicas = cluster["replicas"].as_array().into_iter().flatten();
+            let is_current = |it: &Value| it["name"] == NAMES[at] && it["current"] == true;
+            (cluster["leader"] == NAMES[at] || replicas.any(is_current)).then_some(())
+        });
     }
 
     /// Waits until a node says that it is not ready, and returns why.

@@ -1,13 +1,14 @@
-//! Full disks.
+//! Full disks: of a gateway, and of a NATS server.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use trunkline_tests::apart::{Apart, others, with_cluster_of};
+use trunkline_tests::apart::{Apart, GATEWAYS, SERVERS, others, with_cluster_of};
 use trunkline_tests::cluster::get;
 use trunkline_tests::disk::Disk;
 use trunkline_tests::gateway::Setup;
+use trunkline_tests::nats::Servers;
 use trunkline_tests::traffic::Traffic;
 use trunkline_tests::wait;
 
@@ -75,6 +76,44 @@ fn a_node_with_a_full_disk_is_not_missed_and_goes_on_when_it_has_room() {
                     traffic.goes_on(&others(full));
                     disks.empty(full);
                     apart.heals(traffic);
+                }
+            });
+        },
+    );
+}
+
+/// The server takes no part until it is started again. The others are enough.
+#[test]
+fn a_server_with_a_full_disk_is_not_missed_and_goes_on_after_a_start() {
+    let disks = Disks::default();
+    let kept = disks.clone();
+    let servers = move |servers: &Servers| {
+        for at in 0..SERVERS.len() {
+            kept.add(|folder| {
+                std::os::unix::fs::symlink(folder, servers.store(at)).expect("a link");
+            });
+        }
+    };
+    with_cluster_of(
+        &[],
+        servers,
+        |_, setup| setup.start(),
+        move |mut apart| {
+            apart.under_way(|apart, traffic| {
+                for leads in [true, false] {
+                    let (leader, followers) = apart.server_roles();
+                    let full = if leads { leader } else { followers[0] };
+                    disks.fill(full);
+                    wait::until("a server that says that its disk is full", || {
+                        traffic.send_one(0, "yan", &"x".repeat(50_000));
+                        let said = apart.cluster.servers.process(full).stderr();
+                        said.contains("no space left on device").then_some(())
+                    });
+                    traffic.goes_on(&GATEWAYS);
+                    disks.empty(full);
+                    apart.cluster.servers.kill(full);
+                    apart.cluster.servers.restart(full);
+                    apart.server_has_all(full);
                 }
             });
         },

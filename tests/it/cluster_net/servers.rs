@@ -1,10 +1,11 @@
 //! NATS servers that are cut from each other.
 
 use trunkline_tests::apart::{Apart, GATEWAYS, SERVERS, others, with_cluster};
+use trunkline_tests::wait;
 
 /// Waits until a server has given up a connection to another one.
 fn gives_up_a_route(apart: &Apart, before: usize) {
-    trunkline_tests::wait::until("a route that is given up", || {
+    wait::until("a route that is given up", || {
         (given_up(apart) > before).then_some(())
     });
 }
@@ -38,6 +39,28 @@ fn the_side_with_two_servers_goes_on() {
                 traffic.is_refused(&[gateway]);
                 apart.heals(traffic);
             }
+        });
+    });
+}
+
+#[test]
+fn three_servers_alone_acknowledge_nothing() {
+    with_cluster(|mut apart| {
+        apart.under_way(|apart, traffic| {
+            apart.machines.cut(&SERVERS, &SERVERS);
+            let before = traffic.acknowledged();
+            for at in GATEWAYS {
+                let why = apart.is_not_ready(at);
+                assert!(why.contains("nobody leads"), "{why}");
+            }
+            traffic.is_refused(&GATEWAYS);
+            traffic.is_refused(&GATEWAYS);
+            // What was on its way when the servers were cut may have reached two of them.
+            let after = traffic.acknowledged();
+            for (before, after) in before.into_iter().zip(after) {
+                assert!(after <= before + 1, "{before} then, {after} now");
+            }
+            apart.heals(traffic);
         });
     });
 }

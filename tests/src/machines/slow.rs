@@ -76,7 +76,7 @@ impl Machines {
         let known = Arc::new(Mutex::new(HashMap::new()));
         let (way, arriving) = sync_channel(PACKETS);
         let (mut random, note) = Random::announced();
-        println!("{note}");
+        eprintln!("{note}");
         let mut threads = Vec::new();
         for (from, socket) in sockets.iter().enumerate() {
             let reader = Reader {

@@ -92,6 +92,8 @@ pub(super) struct Node {
     pub(super) held: Held,
     /// When a heartbeat of each life of a node was heard last.
     pub(super) heard: HashMap<Incarnation, Duration>,
+    /// When a leader was heard last that said that it leads.
+    pub(super) led: Option<Duration>,
     pub(super) numbers: Numbers,
     pub(super) is_stopped: bool,
     pub(super) hindrance: Hindrance,
@@ -168,6 +170,7 @@ impl Node {
             units,
             held,
             heard: HashMap::new(),
+            led: None,
             numbers: Numbers::default(),
             is_stopped: false,
             hindrance,
@@ -377,7 +380,7 @@ impl Node {
 
     /// Tells other threads about the node, and lets time pass.
     fn tell(&mut self, now: Duration) {
-        let (epoch, leader) = self.lease.epoch();
+        let (epoch, _) = self.lease.epoch();
         let sequence = self.chain.next() - 1;
         let condition = self.tail.condition();
         let leads = matches!(self.role, Role::Leads) && self.lease.leads(now);
@@ -393,14 +396,12 @@ impl Node {
             ..self.numbers
         };
         let has_end = condition.checked.is_some() && sequence >= condition.end;
-        let is_there = |node| {
-            let heard = self.heard.get(&node);
-            heard.is_some_and(|heard| now.saturating_sub(*heard) < 2 * THERE)
-        };
         let was_ready = self.status.trouble().is_none();
         // A node that is a little behind is ready all the same.
         let is_ready = has_end || was_ready && self.numbers.lag < 10_000;
-        let is_led = leads || leader.is_some_and(is_there);
+        // A leader that cannot store goes on with its heartbeats, and says in them that it does not lead.
+        let is_recent = |led: Duration| now.saturating_sub(led) < 2 * THERE;
+        let is_led = leads || self.led.is_some_and(is_recent);
         let is_free = !self.is_stopped && !self.hindrance.is_there();
         self.status.hinder(self.hindrance.why());
         self.status.set(self.numbers, is_ready && is_led && is_free);

@@ -351,6 +351,7 @@ impl Node {
                 self.lease.heard(from.node, from.epoch, &beat, now);
                 self.note(from.node, now);
                 if leads && beat.standing == Standing::Leads {
+                    self.led = Some(now);
                     self.units.heard(from.epoch, beat.number);
                 }
             }
