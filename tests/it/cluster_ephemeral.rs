@@ -1,6 +1,7 @@
 //! Presence, typing and signals over three gateways with one log.
 
 use serde_json::{Value, json};
+use trunkline_tests::api::{Api, problem};
 use trunkline_tests::client::Client;
 use trunkline_tests::cluster::{Cluster, NODES};
 use trunkline_tests::gateway::Setup;
@@ -73,6 +74,31 @@ fn a_user_is_online_at_any_node_and_may_hop() {
     for watcher in &mut watchers {
         told(watcher, "alice", 0);
     }
+}
+
+#[test]
+fn sessions_of_a_user_count_at_all_nodes() {
+    let limit = |setup: Setup| setup.http().flag("connections-per-user", 2);
+    let Some(cluster) = Cluster::start_with(1, limit) else {
+        return;
+    };
+    let mut watcher = cluster.connect(2, "watcher");
+    let phone = cluster.connect(0, "alice");
+    let _tablet = cluster.nodes[1].dial().connect("alice", "tablet");
+    knows(&mut watcher, "alice", 2);
+    let third = json!({"user": "alice", "device": "watch"});
+    let mut client = cluster.nodes[2].dial().open();
+    assert_eq!(client.refused("connect", &third), 106);
+    assert_eq!(client.push_of("disconnect")["code"], 3_504);
+    let alice = Api::of(&cluster.nodes[2]).user("alice");
+    let answer = alice.ask("GET", "/api/v1/events", None);
+    assert_eq!(problem(&answer), (413, 106));
+    // A device that moves is not in its own way.
+    let moved = cluster.connect(2, "alice");
+    phone.close();
+    moved.close();
+    knows(&mut watcher, "alice", 1);
+    cluster.nodes[2].dial().connect("alice", "watch").ping();
 }
 
 #[test]

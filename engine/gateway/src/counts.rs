@@ -41,10 +41,21 @@ impl<K: Copy + Eq + Hash> Counts<K> {
 
     /// Counts one more. Returns `false`, and counts nothing, where the limit is reached.
     pub(crate) fn enter(&self, key: K) -> bool {
+        self.enter_beside(key, 0)
+    }
+
+    /// Counts one more of a key that other nodes of a cluster count too: `elsewhere` is their number. Returns `false`, and
+    /// counts nothing, where the limit is reached.
+    pub(crate) fn enter_beside(&self, key: K, elsewhere: u32) -> bool {
+        let most = self.most.saturating_sub(elsewhere);
+        if most == 0 {
+            // A key without a count has no entry.
+            return false;
+        }
         let mut stripe = self.stripe(key).lock();
         let count = stripe.entry(key).or_default();
-        // A new entry is below the limit, which is not 0.
-        let room = *count < self.most;
+        // A new entry is below the limit.
+        let room = *count < most;
         *count += u32::from(room);
         room
     }
@@ -84,6 +95,17 @@ mod tests {
         }
         assert!(counts.stripes.iter().all(|stripe| stripe.lock().is_empty()));
         assert!(Counts::<u64>::new(0).is_none());
+    }
+
+    #[test]
+    fn what_is_elsewhere_takes_room() {
+        let counts = Counts::new(3).unwrap();
+        assert!(!counts.enter_beside(1, 3) && !counts.enter_beside(1, 4));
+        assert!(counts.stripes.iter().all(|stripe| stripe.lock().is_empty()));
+        assert!(counts.enter_beside(1, 2) && !counts.enter_beside(1, 2));
+        // Who has left another node makes room here.
+        assert!(counts.enter_beside(1, 1) && !counts.enter_beside(1, 1));
+        assert!(counts.enter(1) && !counts.enter(1));
     }
 
     #[test]

@@ -145,10 +145,12 @@ impl Guests {
         }
     }
 
-    /// Counts a session of a user. Returns `false`, and counts nothing, at the limit.
-    pub fn enter_session(&self, user: UserId) -> bool {
+    /// Counts a session of a user who has `elsewhere` more of them at other nodes of a cluster. Returns `false`, and counts
+    /// nothing, at the limit.
+    pub fn enter_session(&self, user: UserId, elsewhere: u32) -> bool {
         let sessions = self.shared.user_sessions.as_ref();
-        let enters = sessions.is_none_or(|sessions| sessions.enter(Half::of(user)));
+        let enters =
+            sessions.is_none_or(|sessions| sessions.enter_beside(Half::of(user), elsewhere));
         if !enters {
             self.metrics.limited(Limit::UserConnections);
         }

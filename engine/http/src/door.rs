@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Admitted, TokenMark};
-use trunkline_core::ids::UserId;
+use trunkline_core::ids::{DeviceMark, UserId};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::Connect;
 
@@ -99,8 +99,8 @@ pub trait Door: Send + Sync + 'static {
     /// Takes a successful [`Door::enter_address`] back.
     fn leave_address(&self, address: IpAddr);
 
-    /// Counts a session of a user. Returns `false`, and counts nothing, at the limit.
-    fn enter_session(&self, user: UserId) -> bool;
+    /// Counts a session of a user's device. Returns `false`, and counts nothing, at the limit.
+    fn enter_session(&self, user: UserId, device: DeviceMark) -> bool;
 
     /// Takes a successful [`Door::enter_session`] back.
     fn leave_session(&self, user: UserId);

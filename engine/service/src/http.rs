@@ -11,7 +11,7 @@ use trunkline_core::cost::Cost;
 use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{Admitted, BackEnds, ToReaders, ToSequencer, TokenMark};
 use trunkline_core::hub::Hub;
-use trunkline_core::ids::UserId;
+use trunkline_core::ids::{DeviceMark, UserId};
 use trunkline_core::media::Access;
 use trunkline_gateway::auth as gateway;
 use trunkline_gateway::auth::{Act, Auth, Authority, Refusal};
@@ -125,6 +125,7 @@ pub(crate) fn start(
         content: config.limits.content,
         door: Arc::new(Visitors {
             guests,
+            hub: Arc::clone(serving.hub),
             auth: config.auth.clone(),
         }),
         back: serving.back_ends(),
@@ -196,6 +197,7 @@ pub(crate) fn room(connections: usize, tables: &Tables) -> usize {
 /// The guests of the gateway, as the client API asks for them.
 struct Visitors {
     guests: Guests,
+    hub: Arc<Hub>,
     auth: Auth,
 }
 
@@ -261,8 +263,9 @@ impl Door for Visitors {
         self.guests.leave_address(address);
     }
 
-    fn enter_session(&self, user: UserId) -> bool {
-        self.guests.enter_session(user)
+    fn enter_session(&self, user: UserId, device: DeviceMark) -> bool {
+        let elsewhere = self.hub.devices_elsewhere(user, device);
+        self.guests.enter_session(user, elsewhere)
     }
 
     fn leave_session(&self, user: UserId) {

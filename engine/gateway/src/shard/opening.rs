@@ -75,17 +75,23 @@ impl Core {
         if conn.session().is_some() {
             return self.connect_again(slot, conn, id, opened.session.id, grant);
         }
+        let (user, device) = (
+            opened.session.id,
+            opened.session.device_mark(&self.parts.ids),
+        );
         if let Some(sessions) = &self.parts.shared.user_sessions
-            && !sessions.enter(Half::of(opened.session.id))
+            && !sessions.enter_beside(
+                Half::of(user),
+                self.parts.hub.devices_elsewhere(user, device),
+            )
         {
             self.parts.metrics.limited(Limit::UserConnections);
             let text = "this user has as many sessions as one may have: close one of them";
             self.fail(slot, conn, id, ErrorCode::LimitExceeded, text);
             return self.close(slot, conn, CloseCode::CONNECTION_LIMIT, text);
         }
-        let device = opened.session.device_mark(&self.parts.ids);
         let (directory, shard) = (&self.parts.directory, self.parts.index);
-        let live_from = directory.enter(opened.session.id, shard, device);
+        let live_from = directory.enter(user, shard, device);
         let Opened { mut session, since } = opened;
         // A node of a cluster may take records later that the client has from another node.
         let live_from = live_from.max(since.unwrap_or(Position::ZERO));

@@ -113,7 +113,10 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
     let number = api.streams.fetch_add(1, Relaxed);
     visitor.name_device(&unnamed_device("sse", MAX_SHARDS, number));
     visitor.forget_rights();
-    if !api.door.enter_session(visitor.id()) {
+    let device = api
+        .service
+        .device_mark(visitor.id(), visitor.names().device());
+    if !api.door.enter_session(visitor.id(), device) {
         let text = "this user has as many sessions as one may have: close one of them";
         return Err(Problem::new(ErrorCode::LimitExceeded, text));
     }
@@ -121,9 +124,6 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, head: Head) -> Result<Re
         door: Arc::clone(&api.door),
         user: visitor.id(),
     };
-    let device = api
-        .service
-        .device_mark(visitor.id(), visitor.names().device());
     // Before the look-up: what comes after it wakes the stream.
     let who = (visitor.id(), visitor.names());
     let waiter = api.waiting.open(who, device, visitor.stay(Some(number)));

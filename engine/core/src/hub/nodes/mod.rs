@@ -224,6 +224,24 @@ impl Hub {
         nodes.is_some_and(|nodes| !nodes.elsewhere.devices(user).is_empty())
     }
 
+    /// Returns the number of a user's devices that are connected to other nodes, without those that are connected here and
+    /// without `device`, which is about to be: a device that moves between nodes is not in its own way. It is 0 in a gateway
+    /// that works alone.
+    pub fn devices_elsewhere(&self, user: UserId, device: DeviceMark) -> u32 {
+        let Some(nodes) = self.nodes.get() else {
+            return 0;
+        };
+        let mut devices = nodes.elsewhere.devices(user);
+        if devices.is_empty() {
+            return 0;
+        }
+        let here = self.directory.device_marks(user);
+        devices.retain(|other| *other != device && !here.contains(other));
+        devices.sort_unstable();
+        devices.dedup();
+        devices.len() as u32
+    }
+
     /// Returns how a user is at this node.
     pub fn here(&self, user: UserId) -> UserAtNode {
         // The reverse order of `leave`.

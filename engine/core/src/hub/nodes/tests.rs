@@ -106,6 +106,26 @@ fn a_user_is_online_at_any_node_and_a_device_counts_once() {
 }
 
 #[test]
+fn devices_elsewhere_are_those_that_are_not_here_too() {
+    let world = World::new();
+    let elsewhere = |device| world.hub.devices_elsewhere(ALICE, device);
+    let other = DeviceMark([3; 4]);
+    assert_eq!(elsewhere(PHONE), 0);
+    world.hear(B, &[PHONE, TABLET], None);
+    world.hear(C, &[TABLET], None);
+    assert_eq!(
+        (elsewhere(PHONE), elsewhere(TABLET), elsewhere(other)),
+        (1, 1, 2)
+    );
+    // The phone has moved: its old node has not noticed yet.
+    world.arrive(PHONE);
+    assert_eq!((elsewhere(PHONE), elsewhere(other)), (1, 1));
+    world.hear(B, &[], JUST_NOW);
+    world.hear(C, &[], JUST_NOW);
+    assert_eq!(elsewhere(other), 0);
+}
+
+#[test]
 fn a_user_who_comes_to_another_node_in_time_was_online_all_along() {
     let world = World::new();
     world.hear(B, &[PHONE], None);
