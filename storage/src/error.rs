@@ -213,6 +213,16 @@ pub enum ApplyError {
         /// The end of the log of this store.
         end: Position,
     },
+    /// The store has another record than the log at the same position.
+    #[error(
+        "the record at position {} of the log is not the one that this store has there: the log lost its end or was replaced, or the store was, by an old copy for example. The log of this store ends at {}", at.0, end.0
+    )]
+    Differs {
+        /// The position of the record.
+        at: Position,
+        /// The end of the log of this store.
+        end: Position,
+    },
     /// The log goes on where a segment of this store has no room, or ends a segment elsewhere.
     #[error(
         "the segments of the log have another size than those of this store, as position {} shows: give all stores of a log the same segment_bytes", at.0

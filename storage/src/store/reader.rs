@@ -1,5 +1,6 @@
 //! Readers: positioned reads of visible records.
 
+pub(crate) mod compare;
 mod erase;
 mod follow;
 mod next;

@@ -48,6 +48,8 @@ pub struct Writer {
     scratch: Scratch,
     preparer: Preparer,
     flusher: Flusher,
+    /// Where the log goes on behind the last transcript that was applied.
+    applied: Option<Position>,
     /// A failed write that the store still has to take back.
     failed_write: Option<FailedWrite>,
     /// The next segments, in order, if a batch that was given up had taken them.
@@ -119,6 +121,7 @@ impl Writer {
             pending: HashMap::default(),
             preparer,
             flusher,
+            applied: None,
             failed_write: None,
             spare: VecDeque::new(),
             index_thread,

@@ -305,6 +305,43 @@ fn what_does_not_belong_here_changes_nothing() {
     assert!(matches!(refused, Err(ApplyError::Form)), "{refused:?}");
 }
 
+/// A store that is ahead of the transcripts which come again compares what it has.
+#[test]
+fn another_history_is_found_where_the_store_is_ahead() {
+    let (mut leader, _) = open(&SimDisk::new(1), shared()).unwrap();
+    let mut log = Vec::new();
+    let history = grow(&mut leader, &mut log, 20);
+    let (mut opened, _) = open(&SimDisk::new(2), shared()).unwrap();
+    take(&mut opened, &history).unwrap();
+    // The log lost its end, and went on in another way.
+    let (mut other, _) = open(&SimDisk::new(3), shared()).unwrap();
+    take(&mut other, &history[..12]).unwrap();
+    let mut differs = 0;
+    for round in 0..8u64 {
+        let mut transcript = Vec::new();
+        for number in 0..=round {
+            let draft = Draft {
+                timeline: TimelineId(5),
+                time: number,
+                body: b"another",
+                ..Draft::default()
+            };
+            other.writer.append_next(&draft).unwrap();
+        }
+        other.writer.transcribe(&mut transcript);
+        other.writer.commit().unwrap();
+        let refused = opened.writer.apply(&transcript);
+        let is_other = matches!(refused, Err(ApplyError::Differs { .. }));
+        differs += u32::from(is_other);
+        assert!(is_other || refused.is_err(), "{round}: {refused:?}");
+    }
+    assert!(differs > 2, "{differs}");
+    // What it has is as it was, and the right log goes on.
+    take(&mut opened, &history).unwrap();
+    take(&mut opened, &grow(&mut leader, &mut log, 3)).unwrap();
+    check_same(&leader, &opened, "all of it");
+}
+
 /// A transcript of another history may go on at the right place. Its sequences tell.
 #[test]
 fn a_batch_of_another_history_changes_nothing_and_the_right_one_follows() {

@@ -1,6 +1,7 @@
 //! The last record that counts, as a node remembers it.
 
 use thiserror::Error;
+use trunkline_storage::Position;
 
 use crate::envelope::{Hash, LogId};
 use crate::node::{Incarnation, NodeName};
@@ -20,6 +21,8 @@ pub struct Mark {
     pub index: u64,
     /// The node that leads in the epoch; `None` before the first.
     pub author: Option<Incarnation>,
+    /// Where every store goes on that has the log up to the record; `None` if the node does not know it.
+    pub end: Option<Position>,
 }
 
 /// The error of a mark that no node has written whole.
@@ -29,22 +32,26 @@ pub struct Mark {
 )]
 pub struct BadMark;
 
-const FORM: [u8; 4] = *b"TLM\x01";
+const FORM: [u8; 4] = *b"TLM\x02";
+
+/// A form that has no end.
+const WITHOUT_END: [u8; 4] = *b"TLM\x01";
 
 /// The bytes of a mark before the name of the author.
-const HEAD: usize = 4 + 8 + 8 + 16 + 8 + 8;
+const HEAD: usize = 4 + 8 + 8 + 16 + 8 + 8 + 8;
 
 impl Mark {
     /// Returns the mark as bytes for the disk:
     ///
     /// | bytes | what |
     /// |---|---|
-    /// | 4 | `TLM` and the version: 1 |
+    /// | 4 | `TLM` and the version: 2 |
     /// | 8 | the log |
     /// | 8 | the sequence |
     /// | 16 | the hash |
     /// | 8 | the epoch |
     /// | 8 | the index |
+    /// | 8 | the end of the log in the store; 0 if it is not known. Version 1 does not have it |
     /// | 0, or 8 + n | the author's incarnation number and name, if there is one |
     /// | 4 | CRC-32C of all before it |
     #[must_use]
@@ -56,6 +63,7 @@ impl Mark {
         to.extend_from_slice(&self.hash.0);
         to.extend_from_slice(&self.epoch.to_le_bytes());
         to.extend_from_slice(&self.index.to_le_bytes());
+        to.extend_from_slice(&self.end.map_or(0, |end| end.0).to_le_bytes());
         if let Some(author) = &self.author {
             to.extend_from_slice(&author.number.to_le_bytes());
             to.extend_from_slice(author.node.as_str().as_bytes());
@@ -75,12 +83,20 @@ impl Mark {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (content, crc) = bytes.split_last_chunk::<4>()?;
         let is_whole = crc32c::crc32c(content) == u32::from_le_bytes(*crc);
-        let content = content.strip_prefix(&FORM).filter(|_| is_whole)?;
+        let (form, content) = content.split_first_chunk().filter(|_| is_whole)?;
+        let has_end = *form == FORM;
+        if !has_end && *form != WITHOUT_END {
+            return None;
+        }
         let (log, rest) = content.split_first_chunk()?;
         let (sequence, rest) = rest.split_first_chunk()?;
         let (hash, rest) = rest.split_first_chunk()?;
         let (epoch, rest) = rest.split_first_chunk()?;
         let (index, rest) = rest.split_first_chunk()?;
+        let (end, rest) = match has_end {
+            true => rest.split_first_chunk()?,
+            false => (&[0; 8], rest),
+        };
         let author = match rest {
             [] => None,
             _ => {
@@ -98,6 +114,7 @@ impl Mark {
             epoch: u64::from_le_bytes(*epoch),
             index: u64::from_le_bytes(*index),
             author,
+            end: Some(Position(u64::from_le_bytes(*end))).filter(|end| end.0 > 0),
         })
     }
 }

@@ -33,6 +33,7 @@ mod parts;
 mod stop;
 
 use bytes::Bytes;
+use trunkline_storage::Position;
 
 pub use mark::{BadMark, Mark};
 use parts::Parts;
@@ -135,9 +136,8 @@ impl Chain {
 
     /// Returns the chain of a node whose store has everything up to a mark. First give it the record at the mark.
     ///
-    /// The store must not have less than the mark says. It may have more: it leaves out what it has. But nothing compares
-    /// what it leaves out. If the stream lost its end behind the mark, and other groups came in that place, the store
-    /// keeps what it had, and differs from those of other nodes. So keep the mark close behind the store.
+    /// The store must not have less than the mark says. It may have more: it leaves out what it has, and compares it with
+    /// the groups that come again.
     #[must_use]
     pub fn resume(mark: Mark) -> Self {
         Self {
@@ -160,6 +160,13 @@ impl Chain {
     #[must_use]
     pub const fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
+    }
+
+    /// Notes where the store goes on that has all groups up to the mark.
+    pub const fn stored(&mut self, end: Position) {
+        if let Some(mark) = &mut self.mark {
+            mark.end = Some(end);
+        }
     }
 
     /// Returns the sequence of the last record that was looked at, in this life or, for a mark, in an earlier one. It
@@ -316,6 +323,7 @@ impl Chain {
                     epoch: 0,
                     index: 0,
                     author: None,
+                    end: None,
                 });
                 Ok(Step::Genesis(genesis))
             }
@@ -400,6 +408,8 @@ impl Chain {
                     sequence,
                     hash,
                     index,
+                    // A group that stores something moves it.
+                    end: mark.end.filter(|_| transcript.is_empty()),
                     ..mark
                 });
                 self.doubts = 0;

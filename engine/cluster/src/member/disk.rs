@@ -99,6 +99,7 @@ mod tests {
             epoch: 2,
             index: 5,
             author: None,
+            end: None,
         };
         for index in 5..8 {
             mark.index = index;

@@ -120,6 +120,8 @@ impl Log for Replicated {
             }
             Ok(Verdict::Counts(mark)) => {
                 let batch = writer.commit().unwrap_or_else(|error| cannot_go_on(&error));
+                let end = Some(writer.next_position());
+                let mark = Mark { end, ..mark };
                 self.status.stored(mark);
                 self.save(writer, &mark);
                 Ok(batch)

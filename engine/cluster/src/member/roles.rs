@@ -46,6 +46,8 @@ impl Node {
             Ended::Closed => unreachable!("the node keeps a sender of the queue"),
         };
         let mut follower = Follower::new(*left, told::Incarnation(self.me.number));
+        // The sequencer has committed each batch that counts.
+        self.chain.stored(follower.next_position());
         let now = self.now();
         while let Some(batch) = follower.undecided(&commands) {
             self.units.add(batch, &mut follower, now);

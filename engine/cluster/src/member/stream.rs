@@ -103,10 +103,25 @@ impl Node {
             return Ok(());
         };
         self.units.begin(epoch, follower, now);
+        if author == self.me && self.is_ahead_of_log() {
+            return self.halt("the store has more than the log: the stream lost its end, or was restored from an old copy, and what it lost is in this store. Restore the stream whole; or remove this node's folder, to follow the stream as it is");
+        }
         if author == self.me && self.lease.leads(now) {
             self.lead(epoch);
         }
         Ok(())
+    }
+
+    /// Returns whether the store of this node, which follows and has taken the whole log, has more than the log. What it would
+    /// decide as the leader would have another place in the stores of the other nodes.
+    fn is_ahead_of_log(&self) -> bool {
+        let (Role::Follows(follower, _), Some(mark)) = (&self.role, self.chain.mark()) else {
+            return false;
+        };
+        match mark.end {
+            Some(end) => follower.next_position() != end,
+            None => mark.index == 0 && follower.head().0 != self.genesis.from,
+        }
     }
 
     fn take_group(&mut self, group: &Group, now: Duration) -> Result<(), CommitError> {
@@ -190,6 +205,11 @@ impl Node {
                 ))?;
                 return Ok(false);
             }
+        }
+        if !group.transcript.is_empty()
+            && let Some(end) = follower.log_end()
+        {
+            self.chain.stored(end);
         }
         self.units.settle(follower);
         self.hand_out_after_group();

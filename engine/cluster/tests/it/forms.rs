@@ -10,6 +10,7 @@ use trunkline_cluster::envelope::{
     Telling, TooLong, VERSION,
 };
 use trunkline_cluster::{BadName, Incarnation, NodeName};
+use trunkline_storage::Position;
 
 use crate::made::{Stream, genesis, life};
 
@@ -251,6 +252,7 @@ proptest! {
             epoch: number / 2,
             index: number / 3,
             author: (!is_first).then_some(author),
+            end: Some(Position(number / 5)).filter(|end| end.0 > 0),
         };
         let mut bytes = mark.write();
         prop_assert_eq!(Mark::read(&bytes), Ok(mark));

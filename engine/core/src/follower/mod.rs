@@ -307,6 +307,19 @@ impl Follower {
         self.writer.next_position()
     }
 
+    /// Returns where the log goes on behind the last commit with records that was [taken](Self::take); `None` before the
+    /// first. If [`next_position`](Self::next_position) is another one, the store has more than the log.
+    #[must_use]
+    pub const fn log_end(&self) -> Option<Position> {
+        self.writer.applied()
+    }
+
+    /// Returns the position of the last record of the store.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.store.head()
+    }
+
     /// Takes the next commit of the log: the transcript of its records, which is empty for a commit without any, and
     /// what it told ([`Told::write`](crate::told::Told::write)).
     ///

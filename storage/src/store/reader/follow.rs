@@ -141,7 +141,7 @@ impl Reader {
 
 /// A segment with visible records. One that is kept for runs is opened when it is read, so that a
 /// reader far behind does not hold all of them open.
-enum Place {
+pub(super) enum Place {
     Open(Arc<Segment>),
     Kept(u64),
 }
@@ -154,7 +154,7 @@ impl Place {
         }
     }
 
-    fn open(self, visible: &Visible) -> Result<Arc<Segment>, ReadError> {
+    pub(super) fn open(self, visible: &Visible) -> Result<Arc<Segment>, ReadError> {
         match (self, visible.runs.segments()) {
             (Self::Open(segment), _) => Ok(segment),
             (Self::Kept(base), Some(files)) => files.get(base),
@@ -165,7 +165,7 @@ impl Place {
 }
 
 /// Returns the segments that may have records after a position, in the order of the log.
-fn places_after(visible: &Visible, after: Position) -> Vec<Place> {
+pub(super) fn places_after(visible: &Visible, after: Position) -> Vec<Place> {
     let kept = visible.runs.kept().segments();
     let kept = kept.filter(|(base, size)| base + size > after.0);
     let mut all: Vec<_> = kept.map(|(base, _)| Place::Kept(base)).collect();

@@ -10,6 +10,8 @@ use crate::log::frame;
 use crate::log::record::{Record, StateForm};
 use crate::log::segment;
 use crate::log::transcript::{self, Content, Transcript};
+use crate::store::reader::Reader;
+use crate::store::reader::compare::Comparison;
 use crate::{Draft, Position};
 
 impl Writer {
@@ -29,33 +31,60 @@ impl Writer {
         Position(self.cursor)
     }
 
+    /// Returns where the log goes on behind the last transcript that was [applied](Self::apply); `None` before the first. A
+    /// store whose [`next_position`](Self::next_position) is another one had more than the log.
+    #[must_use]
+    pub const fn applied(&self) -> Option<Position> {
+        self.applied
+    }
+
     /// Commits a batch that the writer of another store made: the same records and states at the same
     /// positions. Gives the batch under construction up before.
     ///
     /// `transcript` comes from [`transcribe`](Self::transcribe). Apply the transcripts of a log in its order. The
-    /// store leaves out what it has: after a crash, apply the transcript again that may be there in part. It does
-    /// not compare what it leaves out.
+    /// store leaves out what it has: after a crash, apply the transcript again that may be there in part. It compares
+    /// the records that it leaves out with its own.
     ///
     /// # Errors
-    /// [`ApplyError::Form`], [`ApplyError::Place`] and [`ApplyError::Segments`] say that the transcript does not
-    /// belong here, and so does [`AppendError::Sequence`]. The others are those of [`append`](Self::append) and
+    /// [`ApplyError::Form`], [`ApplyError::Place`], [`ApplyError::Differs`] and [`ApplyError::Segments`] say that the
+    /// transcript does not belong here, and so does [`AppendError::Sequence`]. The others are those of [`append`](Self::append) and
     /// [`commit`](Self::commit). After an error nothing of the transcript is in the store, unless it was there
     /// before or the error of the commit says otherwise.
     pub fn apply(&mut self, transcript: &[u8]) -> Result<Arc<Batch>, ApplyError> {
         let transcript = Transcript::read(transcript).ok_or(ApplyError::Form)?;
         self.discard();
         let taken = self.take_frames(transcript);
-        if let Err(error) = taken.and_then(|()| self.check_taken()) {
-            self.discard();
-            return Err(error);
-        }
-        Ok(self.commit()?)
+        let end = match taken.and_then(|end| self.check_taken().map(|()| end)) {
+            Ok(end) => end,
+            Err(error) => {
+                self.discard();
+                return Err(error);
+            }
+        };
+        let batch = self.commit()?;
+        self.applied = end.or(self.applied);
+        Ok(batch)
     }
 
-    /// Adds the frames of a transcript that the store does not have to the batch under construction.
-    fn take_frames(&mut self, transcript: Transcript<'_>) -> Result<(), ApplyError> {
+    /// Adds the frames of a transcript that the store does not have to the batch under construction. Returns where the log
+    /// goes on behind the transcript.
+    fn take_frames(&mut self, transcript: Transcript<'_>) -> Result<Option<Position>, ApplyError> {
+        let (own_end, mut end) = (self.cursor, None);
+        let mut comparison = None;
         for frame in transcript.frames() {
+            end = Some(Position(frame.next));
             if frame.next <= self.cursor {
+                if let Content::Record(record, _) | Content::Apart(record) = &frame.content {
+                    let comparison = comparison.get_or_insert_with(|| {
+                        Comparison::new(Reader::new(Arc::clone(&self.shared)))
+                    });
+                    if !comparison.has(record).map_err(AppendError::Unreadable)? {
+                        return Err(ApplyError::Differs {
+                            at: record.position,
+                            end: Position(own_end),
+                        });
+                    }
+                }
                 continue;
             }
             if frame.position != self.cursor {
@@ -83,7 +112,7 @@ impl Writer {
             }
             self.cursor = frame.next;
         }
-        Ok(())
+        Ok(end)
     }
 
     /// Adds a record whose states are apart. Makes the frames of the states for this store.

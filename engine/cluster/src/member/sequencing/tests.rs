@@ -61,6 +61,7 @@ fn counts() -> Verdict {
         epoch: 2,
         index: 5,
         author: None,
+        end: None,
     })
 }
 
