@@ -10,25 +10,30 @@
 //!    An epoch record whose link does not fit is skipped: its author tries again.
 //! 3. A group counts with its last part, when all parts are there in order. A new epoch drops parts without an end.
 //! 4. Some records show that their author and this node have different histories. Such a record does not say which of
-//!    the two is wrong. So the chain goes back to its mark, and compares it with the stream ([`Step::Prove`]). If the
-//!    stream has another record there, this node is wrong, and its chain stops for good ([`Stop`]). Otherwise the
-//!    author is wrong, and its record is skipped, as it is by all other nodes.
+//!    the two is wrong. So the chain goes back to an earlier mark, and judges the stream from there once more
+//!    ([`Step::Prove`]). If it comes to another mark than it has, this node is wrong, and its chain stops for good
+//!    ([`Stop`]). Otherwise the author is wrong, and its record is skipped, as it is by all other nodes.
 //!
 //! A record of rule 4 is one of another log; an epoch record in its place whose link does not fit; the next group with
 //! another link; or one whose author has taken an epoch or a group that this node has not seen. Such records may follow
 //! each other without a record that counts between them. The chain then proves itself at the first, second, fourth and
-//! eighth, and at each power of two. So a thousand such records cost ten readings of the stream behind the mark.
+//! eighth, and at each power of two. So a thousand such records cost ten readings of the stream behind that mark. The mark lies
+//! some hundred records back if no such reading was among the last hundreds, and else some ten.
+//!
+//! The last record alone proves nothing: a stream that lost a record may have got another one in its place, and a record
+//! of an author who had not noticed behind it. That author finds its own record where it remembers it.
 //!
 //! Invariants, which hold between two calls:
 //!
-//! - `mark.sequence <= seen + 1`, and only where the mark is not compared yet it is `seen + 1`. Between them there are
-//!   only skipped records and parts of one group without an end.
+//! - `mark.sequence <= seen`, but for a chain whose mark is not compared yet. Between them there are only skipped records
+//!   and parts of one group without an end.
 //! - `seen <= furthest`, and `seen < furthest` only in a chain that went back to its mark.
 //! - Within an epoch all groups have one author, since an epoch has one record that counts.
 //! - Parts that wait are of the group `mark.index + 1` of the epoch `mark.epoch`, and fewer than the group has.
 //! - After a stop nothing changes.
 
 mod mark;
+mod older;
 mod parts;
 mod stop;
 
@@ -36,6 +41,7 @@ use bytes::Bytes;
 use trunkline_storage::Position;
 
 pub use mark::{BadMark, Mark};
+use older::{Older, Reach};
 use parts::Parts;
 pub use stop::{Skip, Skips, Stop};
 
@@ -78,7 +84,7 @@ pub enum Step {
     /// The record was looked at before.
     Known,
     /// The author of the record and this node have different histories. The record is not looked at yet: the chain went
-    /// back to its mark. Read the stream again from [`Chain::next`] on.
+    /// back to an earlier mark. Read the stream again from [`Chain::next`] on.
     Prove,
     /// Records before this one were not given, and nothing was done. Read the stream again from `next` on. If the
     /// servers do not have that record any more, call [`Chain::gone`].
@@ -93,17 +99,23 @@ pub enum Step {
 pub struct Chain {
     /// The last record that counts; `None` before the genesis.
     mark: Option<Mark>,
-    /// The sequence of the last record looked at; 0 before the first. It goes back to before the mark when the chain
-    /// proves itself.
+    /// The sequence of the last record looked at; 0 before the first. It goes back to before an earlier mark when the
+    /// chain proves itself.
     seen: u64,
     /// The greatest value that `seen` had, or the sequence of a mark from an earlier life.
     furthest: u64,
     /// Whether the record at the mark has yet to be compared: the mark comes from the disk or from another node, or the
-    /// chain went back to it.
+    /// chain went back.
     is_unproved: bool,
+    /// A chain that judges the records up to the mark once more; `None` if the record at the mark alone is compared.
+    again: Option<Box<Self>>,
+    /// Earlier marks; `None` before the genesis.
+    older: Option<Older>,
+    /// Whether this is such a chain. It has no doubts of its own.
+    is_again: bool,
     /// The sequence of the last record whose author has another history.
     excused: u64,
-    /// The number of records since the mark whose author has another history.
+    /// The number of records whose author has another history, since the last record that counts.
     doubts: u64,
     /// The parts of the next group; empty if there are none.
     parts: Parts,
@@ -126,6 +138,9 @@ impl Chain {
             seen: 0,
             furthest: 0,
             is_unproved: false,
+            again: None,
+            older: None,
+            is_again: false,
             excused: 0,
             doubts: 0,
             parts: Parts::default(),
@@ -145,6 +160,7 @@ impl Chain {
             furthest: mark.sequence,
             is_unproved: true,
             mark: Some(mark),
+            older: Some(Older::new(mark)),
             ..Self::new()
         }
     }
@@ -177,15 +193,26 @@ impl Chain {
         self.furthest
     }
 
-    /// Goes back to the mark, to compare the record there with the stream again. Read the stream again from
+    /// Goes back to an earlier mark, to judge the stream from there once more. Read the stream again from
     /// [`next`](Self::next) on. Call it after each new connection to the servers, and before this node publishes an epoch
     /// record ([`Act::Prove`](crate::lease::Act::Prove)): the stream may have lost its end meanwhile.
     pub fn prove(&mut self) {
-        if let Some(mark) = &self.mark {
-            self.seen = mark.sequence - 1;
-            self.is_unproved = true;
-            self.parts.clear();
-        }
+        self.go_back(Reach::Near);
+    }
+
+    fn go_back(&mut self, reach: Reach) {
+        let (Some(mark), Some(older)) = (self.mark, &self.older) else {
+            return;
+        };
+        let from = older.at(reach);
+        self.again = (from.sequence < mark.sequence).then(|| {
+            let mut again = Self::resume(from);
+            again.is_again = true;
+            Box::new(again)
+        });
+        self.seen = from.sequence - 1;
+        self.is_unproved = true;
+        self.parts.clear();
     }
 
     /// Returns whether the record at the mark was compared, and all records that were looked at before it went back to
@@ -265,10 +292,7 @@ impl Chain {
             return Ok(Step::Missing { next });
         }
         if self.is_unproved {
-            self.seen = sequence;
-            self.compare_known(sequence, message)?;
-            self.is_unproved = false;
-            return Ok(Step::Known);
+            return self.compare(sequence, message);
         }
         let step = match Record::read(message) {
             Ok(record) => self.judge(sequence, record, message),
@@ -312,11 +336,45 @@ impl Chain {
         Ok(Step::Known)
     }
 
+    /// Looks at a record up to the mark once more.
+    fn compare(&mut self, sequence: u64, message: &Bytes) -> Result<Step, Stop> {
+        self.seen = sequence;
+        let Some(again) = &mut self.again else {
+            self.compare_known(sequence, message)?;
+            self.is_unproved = false;
+            return Ok(Step::Known);
+        };
+        if let Err(stop) = again.take(sequence, message) {
+            return self.halt(stop);
+        }
+        if self.mark.is_some_and(|mark| sequence < mark.sequence) {
+            return Ok(Step::Known);
+        }
+        self.compare_known(sequence, message)?;
+        let [own, other] = [self.mark, self.again.take().and_then(|again| again.mark)]
+            .map(|mark| mark.map(|mark| (mark.sequence, mark.hash)));
+        if own != other {
+            return self.halt(Stop::Before { sequence });
+        }
+        self.is_unproved = false;
+        Ok(Step::Known)
+    }
+
+    /// Notes that a record counts.
+    fn count(&mut self, mark: Mark, message: &Bytes) {
+        match &mut self.older {
+            Some(older) => older.pass(mark, message.len()),
+            None => self.older = Some(Older::new(mark)),
+        }
+        self.mark = Some(mark);
+        self.doubts = 0;
+    }
+
     fn judge(&mut self, sequence: u64, record: Record, message: &Bytes) -> Result<Step, Stop> {
         match (record, self.mark) {
             (Record::Genesis(genesis), None) => {
                 let hash = Hash::of(message);
-                self.mark = Some(Mark {
+                let mark = Mark {
                     log: LogId::of(hash),
                     sequence,
                     hash,
@@ -324,7 +382,8 @@ impl Chain {
                     index: 0,
                     author: None,
                     end: None,
-                });
+                };
+                self.count(mark, message);
                 Ok(Step::Genesis(genesis))
             }
             (_, None) => self.halt(Stop::NoGenesis),
@@ -357,14 +416,14 @@ impl Chain {
             return Step::Skipped(Skip::Late);
         }
         self.parts.clear();
-        self.mark = Some(Mark {
+        let mark = Mark {
             sequence,
             hash: Hash::of(message),
             epoch: record.epoch,
             author: Some(record.author),
             ..mark
-        });
-        self.doubts = 0;
+        };
+        self.count(mark, message);
         Step::Epoch {
             epoch: record.epoch,
             author: record.author,
@@ -404,15 +463,15 @@ impl Chain {
                 transcript,
                 told,
             } => {
-                self.mark = Some(Mark {
+                let next = Mark {
                     sequence,
                     hash,
                     index,
                     // A group that stores something moves it.
                     end: mark.end.filter(|_| transcript.is_empty()),
                     ..mark
-                });
-                self.doubts = 0;
+                };
+                self.count(next, message);
                 Step::Group(Group {
                     epoch: mark.epoch,
                     index,
@@ -426,7 +485,7 @@ impl Chain {
 
     /// Skips a record that contradicts this node's history, or first proves that history.
     fn doubt(&mut self, sequence: u64, skip: Skip) -> Step {
-        if sequence <= self.excused {
+        if sequence <= self.excused || self.is_again {
             return Step::Skipped(skip);
         }
         self.excused = sequence;
@@ -434,7 +493,8 @@ impl Chain {
         if !self.doubts.is_power_of_two() {
             return Step::Skipped(skip);
         }
-        self.prove();
+        let is_far = self.older.as_mut().is_some_and(Older::may_reach_far);
+        self.go_back(if is_far { Reach::Far } else { Reach::Near });
         Step::Prove
     }
 

@@ -106,6 +106,14 @@ pub enum Stop {
         /// The sequence of the record.
         sequence: u64,
     },
+    /// The stream has other records before the one that this node remembers.
+    #[error(
+        "the records of the stream before {sequence} are not those that this node took: the stream lost some, and got others in their place. Remove this node's folder, to follow the stream as it is"
+    )]
+    Before {
+        /// The sequence of the last record that this node took.
+        sequence: u64,
+    },
     /// A record has a form that this node does not know.
     #[error(
         "record {sequence} of the stream has version {version} of its form, which this gateway does not know: install the version of the gateway that the leader has"

@@ -279,7 +279,9 @@ impl Node {
     /// Reads the stream from the record on that the chain needs next.
     pub(super) fn read_again(&mut self) {
         let created = self.created.clone();
-        self.tail.follow(self.chain.next(), Some(created));
+        let had = self.chain.furthest();
+        self.tail
+            .follow_again(self.chain.next(), had, Some(created));
     }
 
     /// Returns whether another node is there.

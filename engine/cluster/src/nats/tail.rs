@@ -122,6 +122,8 @@ pub struct Tail {
 struct Follow {
     generation: u64,
     from: u64,
+    /// The last record that the log is known to have had.
+    had: u64,
     created: Option<String>,
 }
 
@@ -141,6 +143,12 @@ impl Tail {
     /// `created` is the stream of which the reader has all earlier records ([`StreamInfo::created`]). Without
     /// it, the stream of that name is followed as it is now.
     pub fn follow(&mut self, from: u64, created: Option<String>) {
+        self.follow_again(from, from.saturating_sub(1), created);
+    }
+
+    /// Follows the log as [`follow`](Self::follow) does, for a reader that has seen the record `had` before. A log that
+    /// ends before it has lost its end.
+    pub fn follow_again(&mut self, from: u64, had: u64, created: Option<String>) {
         self.generation += 1;
         self.has_said_end = false;
         self.shared.records.clear();
@@ -155,6 +163,7 @@ impl Tail {
         self.orders.send_replace(Some(Follow {
             generation: self.generation,
             from,
+            had,
             created,
         }));
     }
@@ -275,7 +284,7 @@ impl Tailing {
                 let following = Following {
                     generation: follow.generation,
                     order: Order::new(follow.from),
-                    watch: Watch::new(follow.created),
+                    watch: Watch::new(follow.created, follow.had),
                     missing_since: None,
                     last: 0,
                     connects: self.line.watch().borrow().connects,

@@ -84,6 +84,8 @@ impl std::fmt::Display for Stop {
 /// Judges what the servers say of the stream.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    /// The last record that the log is known to have had.
+    had: u64,
     /// The stream that is followed; `None` until the servers have said which it is.
     created: Option<String>,
     gone: Claim,
@@ -134,9 +136,10 @@ pub(crate) enum Verdict {
 }
 
 impl Watch {
-    pub(crate) fn new(created: Option<String>) -> Self {
+    pub(crate) fn new(created: Option<String>, had: u64) -> Self {
         Self {
             created,
+            had,
             gone: Claim::default(),
             recreated: Claim::default(),
             cut_off: Claim::default(),
@@ -169,6 +172,7 @@ impl Watch {
             return self.cut_off.verdict(Stop::CutOff { first, next }, now);
         }
         self.cut_off.withdraw();
+        let next = next.max(self.had.saturating_add(1));
         if last.saturating_add(1) < next {
             return self.shorter.verdict(Stop::Shorter { last, next }, now);
         }
@@ -214,7 +218,7 @@ mod tests {
     fn a_stream_is_judged_by_its_name_its_ends_and_its_birth() {
         let now = Instant::now();
         let judge = |created: Option<&str>, answer, next| {
-            Watch::new(created.map(str::to_owned)).judge(&answer, next, now)
+            Watch::new(created.map(str::to_owned), 0).judge(&answer, next, now)
         };
         let fine = |last| Verdict::Fine { last };
         assert_eq!(judge(None, info("a", 0, 0), 1), fine(0));
@@ -228,8 +232,18 @@ mod tests {
         ] {
             assert_eq!(judge(Some("a"), answer, next), Verdict::Unclear);
         }
+        // The reader reads again what it has seen.
+        let shorter = Verdict::Stop(Stop::Shorter { last: 9, next: 11 });
+        let mut watch = Watch::new(Some("a".into()), 10);
+        let judged = (0..60).map(|seconds| {
+            let now = now + Duration::from_secs(seconds);
+            watch.judge(&info("a", 3, 9), 4, now)
+        });
+        assert_eq!(judged.last(), Some(shorter));
+        let mut watch = Watch::new(Some("a".into()), 9);
+        assert_eq!(watch.judge(&info("a", 3, 9), 4, now), fine(9));
         // The birth is learned once.
-        let mut watch = Watch::new(None);
+        let mut watch = Watch::new(None, 0);
         assert_eq!(watch.judge(&info("a", 1, 1), 1, now), fine(1));
         assert!(!watch.is_other());
         assert_eq!(watch.judge(&info("b", 1, 1), 1, now), Verdict::Unclear);
@@ -243,7 +257,7 @@ mod tests {
         let began = Instant::now();
         let absent = || Err(StreamError::Absent("x".into()));
         let says = |answer: &dyn Fn() -> Result<StreamInfo, StreamError>, times: &[u32]| {
-            let mut watch = Watch::new(Some("a".into()));
+            let mut watch = Watch::new(Some("a".into()), 0);
             let said = times.iter().map(|ms| {
                 let now = began + Duration::from_millis((*ms).into());
                 watch.judge(&answer(), 11, now)
@@ -274,7 +288,7 @@ mod tests {
             assert_eq!(says(answer, &[0, 1, 1_000]), *stop);
         }
         // One answer of another kind takes it back.
-        let mut watch = Watch::new(Some("a".into()));
+        let mut watch = Watch::new(Some("a".into()), 0);
         for ms in [0, 400, 800] {
             let now = began + Duration::from_millis(ms);
             assert_eq!(watch.judge(&absent(), 10, now), Verdict::Unclear);

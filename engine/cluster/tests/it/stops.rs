@@ -143,9 +143,9 @@ fn a_stream_that_was_made_anew_stops_a_node() {
     for epoch in 1..20 {
         anew.begin(epoch, life("a", 2));
     }
-    // The node did not notice that the stream was shorter for a while.
+    // The node did not notice that the stream was shorter for a while. It has few records, and judges them from the first on.
     let sequence = stream.chain.mark().expect("a mark").sequence;
-    let stop = Some(Stop::Other { sequence });
+    let stop = Some(Stop::Other { sequence: 1 });
     assert_eq!(follow(&mut stream.chain.clone(), &anew.records), stop);
     // A later part of a group says it too.
     let parts = anew.parts(&[1; 900]);
@@ -348,4 +348,58 @@ fn a_record_of_a_later_version_stops_a_node() {
         }
     );
     assert!(stop.to_string().contains("install the version"), "{stop}");
+}
+
+/// The stream loses its end, another node leads in that place, and the author of what was lost has not noticed. Its next
+/// record lies where it expects it.
+#[test]
+fn an_author_whose_record_lost_its_predecessor_stops() {
+    for count in [0, 1, 20, 40, 600] {
+        let stream = usual();
+        let mut author = stream.chain.clone();
+        let mut other = Stream::new();
+        for record in &stream.records[1..stream.records.len() - 1] {
+            other.store(record.clone());
+        }
+        other.begin(3, life("c", 1));
+        for _ in 0..=count {
+            let next = group_after(&author, b"behind", b"", 4096).remove(0);
+            let step = author.take(author.next(), &next);
+            assert!(matches!(step, Ok(Step::Group(_))), "{step:?}");
+            assert!(matches!(other.store(next), Step::Skipped(_)));
+        }
+        // A connection that ends shows it, if little has come since.
+        let mut proves = author.clone();
+        proves.prove();
+        let sequence = author.mark().expect("a mark").sequence;
+        let stop = follow(&mut proves, &other.records);
+        if !(16..=40).contains(&count) {
+            let wanted = (count < 16).then_some(Stop::Before { sequence });
+            assert_eq!(stop, wanted, "{count}");
+        }
+        // So does the next record of another node.
+        other.begin(4, life("c", 1));
+        let stop = follow(&mut author, &other.records);
+        assert_eq!(stop, Some(Stop::Before { sequence }), "{count}");
+    }
+}
+
+#[test]
+fn those_whose_history_is_the_streams_prove_it_from_further_back() {
+    let mut stream = usual();
+    for round in 0..3_u8 {
+        for _ in 0..400 {
+            stream.group(&[round]);
+        }
+        let mark = *stream.chain.mark().expect("a mark");
+        stream.chain.prove();
+        assert!(!stream.chain.is_proved() && stream.chain.next() < mark.sequence);
+        assert_eq!(follow(&mut stream.chain, &stream.records), None);
+        assert!(stream.chain.is_proved());
+        // A stray record makes the node look further back.
+        let stray = epoch_after(&usual().chain, 9, life("z", 1));
+        assert!(matches!(stream.store(stray), Step::Skipped(_)));
+        assert_eq!(stream.chain.mark(), Some(&mark));
+        assert!(stream.chain.is_proved());
+    }
 }
