@@ -12,7 +12,7 @@ use super::node::Node;
 use super::roles::Role;
 use super::sequencing::Sequencing;
 use crate::envelope::{Answers, Batch, Message, Receipt, Rider, Sender};
-use crate::forward::{Taking, Verdict};
+use crate::forward::{PATIENCE, Taking, Verdict};
 use crate::nats::Lane;
 use crate::node::Incarnation;
 
@@ -132,7 +132,7 @@ impl Node {
             && let Some(mut batch) = commands.waiting()
         {
             drop_foreign(&mut batch);
-            self.units.add(batch, follower, now);
+            self.units.add(batch, follower, now + PATIENCE);
         }
         if self.is_stopped {
             self.units.give_up(follower);

@@ -26,7 +26,7 @@ use super::units::Units;
 use super::wake::Knock;
 use crate::chain::{Chain, Mark};
 use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender};
-use crate::forward::Held;
+use crate::forward::{Held, PATIENCE};
 use crate::lease::{Act, Lease, Timing};
 use crate::nats::{Lane, Lanes, Nats, Publisher, Tail, To};
 use crate::node::Incarnation;
@@ -48,11 +48,13 @@ const HEARD: usize = 1_024;
 pub(super) struct Flight {
     pub(super) epoch: u64,
     pub(super) index: u64,
-    /// When it was published.
-    pub(super) since: Duration,
-    /// The parts that are not published yet, and the sequence after which the next one has to be.
+    /// When the node gives it up, if the stream does not say what became of it.
+    pub(super) until: Duration,
+    /// The parts that are not published yet, and the sequence after which the one before them has to be.
     pub(super) parts: VecDeque<Bytes>,
     pub(super) after: u64,
+    /// Whether the next part is to be published as soon as there is room.
+    pub(super) is_due: bool,
     /// The number of the part that is on its way.
     pub(super) ticket: u64,
     /// The numbers of the last answers that travel in the group, by the nodes that they are for.
@@ -79,6 +81,9 @@ pub(super) struct Node {
     /// A batch of the own sequencer that is not published yet.
     pub(super) offer: Option<Offer>,
     pub(super) flight: Option<Flight>,
+    /// When the own commands are given up that waited before this node had its present role; `None` if they have all the
+    /// time, or none is left. So no client waits for longer because the role changed.
+    pub(super) inherited: Option<Duration>,
     /// The creation of the stream, which tells it from others of its name.
     created: String,
     /// How often messages may have been lost on the connection to the servers.
@@ -163,6 +168,7 @@ impl Node {
             sequencing,
             offer: None,
             flight: None,
+            inherited: None,
             created: stream.created,
             breaks: 0,
             epoch_ticket: None,
@@ -244,7 +250,8 @@ impl Node {
                 let came = knock.wait_at_queue(within, |within| commands.next(within));
                 if let Ok(mut batch) = came {
                     drop_foreign(&mut batch);
-                    self.units.add(batch, follower, self.began.elapsed());
+                    let until = self.began.elapsed() + PATIENCE;
+                    self.units.add(batch, follower, until);
                 }
             }
             Role::Follows(..) | Role::Leads | Role::Changes => {

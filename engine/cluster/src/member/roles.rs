@@ -11,7 +11,7 @@ use trunkline_storage::CommitError;
 use super::forwarding::{Intake, drop_foreign};
 use super::log::Verdict;
 use super::node::{Flight, Node};
-use crate::forward::PATIENCE;
+use crate::forward::{FRESH, PATIENCE};
 
 /// The batches that the queue of commands holds at most.
 const QUEUE: usize = 1_024;
@@ -49,15 +49,19 @@ impl Node {
         // The sequencer has committed each batch that counts.
         self.chain.stored(follower.next_position());
         let now = self.now();
+        let until = now + PATIENCE;
+        let inherited = self.inherited.take().unwrap_or(until);
         while let Some(batch) = follower.undecided(&commands) {
-            self.units.add(batch, &mut follower, now);
+            // It takes some time to find another leader.
+            self.units
+                .add(batch, &mut follower, inherited.max(now + 2 * FRESH));
         }
         // What waits in the queue from other nodes comes again from them.
         while self.units.has_room()
             && let Some(mut batch) = commands.waiting()
         {
             drop_foreign(&mut batch);
-            self.units.add(batch, &mut follower, now);
+            self.units.add(batch, &mut follower, until);
         }
         self.role = Role::Follows(Box::new(follower), commands);
         tracing::info!("this node follows");
@@ -71,6 +75,7 @@ impl Node {
         else {
             unreachable!("a node follows before it leads");
         };
+        self.inherited = self.units.soonest();
         let batches = self.units.take_back(&mut follower);
         let mut parts = follower.lead();
         for batch in batches {
@@ -93,14 +98,17 @@ impl Node {
 
     /// Gives the own sequencer its batch back: it is not in the log, and never will be.
     pub(super) fn give_back(&mut self) {
-        if self.flight.take().is_some() || self.offer.take().is_some() {
+        let flight = self.flight.take();
+        if flight.is_some() || self.offer.take().is_some() {
+            self.inherited = flight.map(|flight| flight.until).or(self.inherited);
             self.sequencing.tell(Verdict::HandedOver);
         }
     }
 
     /// Gives the own sequencer its batch back when the node stops or ends. One that was published may be in the log.
     pub(super) fn give_up_flight(&mut self) {
-        if self.flight.take().is_some() {
+        if let Some(flight) = self.flight.take() {
+            self.inherited = Some(flight.until);
             self.sequencing.tell(Verdict::Unknown);
         }
         self.give_back();
@@ -136,7 +144,7 @@ impl Node {
         }
         // Nothing is decided in an epoch that this node has stopped leading. What is on its way counts or does not, and the
         // stream says which. If it says nothing for long, the clients must not wait.
-        let is_settled = |flight: &Flight| now >= flight.since + PATIENCE;
+        let is_settled = |flight: &Flight| now >= flight.until;
         if matches!(self.role, Role::Leads)
             && !self.lease.leads(now)
             && self.flight.as_ref().is_none_or(is_settled)

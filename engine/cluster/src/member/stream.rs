@@ -10,6 +10,7 @@ use super::node::{Flight, Node};
 use super::roles::Role;
 use crate::chain::{Group, Step};
 use crate::envelope::{Draft, Message, Received, Standing, Telling};
+use crate::forward::{FRESH, PATIENCE};
 use crate::nats::{Heard, Lane, NotTaken, Outcome, RECORD_MAX, Said};
 use crate::node::Incarnation;
 
@@ -138,6 +139,7 @@ impl Node {
                     intake.counts(group.epoch, &flight.rides);
                 }
                 self.lease.seen(now);
+                self.inherited = None;
                 self.sequencing.tell(Verdict::Counts(mark));
             }
             Role::Follows(..) => {
@@ -268,9 +270,13 @@ impl Node {
         let mut flight = Flight {
             epoch: mark.epoch,
             index,
-            since: now,
+            until: self
+                .inherited
+                .unwrap_or(now + PATIENCE)
+                .max(now + FRESH),
             parts: parts.into(),
             after: link.after,
+            is_due: false,
             ticket: 0,
             rides,
         };
@@ -300,17 +306,11 @@ impl Node {
                     let Some(flight) = flight.filter(|_| !published.is_late) else {
                         continue;
                     };
-                    match flight.parts.pop_front() {
-                        None => self.lease.acknowledged(now),
-                        Some(part) => {
-                            flight.after += 1;
-                            match self.publisher.publish(flight.after, part) {
-                                Ok(ticket) => {
-                                    flight.ticket = ticket;
-                                    self.lease.progressed(now);
-                                }
-                                Err(_) => self.lease.group_refused(now),
-                            }
+                    match flight.parts.is_empty() {
+                        true => self.lease.acknowledged(now),
+                        false => {
+                            flight.is_due = true;
+                            self.lease.progressed(now);
                         }
                     }
                 }
@@ -325,6 +325,31 @@ impl Node {
                     }
                 }
                 _ => {}
+            }
+        }
+        self.publish_part(now);
+    }
+
+    /// Publishes the next part of the group that is on its way, if it is due and there is room.
+    fn publish_part(&mut self, now: Duration) {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.is_due) else {
+            return;
+        };
+        let Some(part) = flight.parts.front() else {
+            return;
+        };
+        match self.publisher.publish(flight.after + 1, part.clone()) {
+            Ok(ticket) => {
+                flight.parts.pop_front();
+                flight.after += 1;
+                flight.ticket = ticket;
+                flight.is_due = false;
+            }
+            // The outcome of an earlier record wakes the node, and the lease knows how long it waits.
+            Err(NotTaken::Busy) => {}
+            Err(NotTaken::TooLong(_) | NotTaken::Ended) => {
+                flight.is_due = false;
+                self.lease.group_refused(now);
             }
         }
     }

@@ -8,7 +8,7 @@ use trunkline_core::exchange::{Command, CommandBatch, Remote, ReplyTo};
 use trunkline_core::follower::Follower;
 
 use crate::envelope::Batch;
-use crate::forward::{MAX_COMMAND, PATIENCE, Waiting};
+use crate::forward::{MAX_COMMAND, Waiting};
 
 /// The most batches of commands that wait.
 const MOST: usize = 4_096;
@@ -77,18 +77,17 @@ impl Units {
         self.units.len() + self.next.len()
     }
 
-    /// Adds a batch of commands of this node.
+    /// Adds a batch of commands of this node, which are given up at `until`.
     pub(super) fn add(
         &mut self,
         mut batch: Box<CommandBatch>,
         follower: &mut Follower,
-        now: Duration,
+        until: Duration,
     ) {
         follower.refuse_long(&mut batch, MOST_BODY);
         if batch.commands.is_empty() && batch.positions.is_empty() {
             return;
         }
-        let until = now + PATIENCE;
         let pieces = cut(batch).into_iter().map(|piece| (piece, until));
         self.next.extend(pieces);
         self.go_on(follower);
@@ -196,6 +195,12 @@ impl Units {
             }
             self.enter(&batch, unit.until, follower);
         }
+    }
+
+    /// Returns when the first commands are given up; `None` if there are none.
+    pub(super) fn soonest(&self) -> Option<Duration> {
+        let units = self.units.iter().map(|unit| unit.until);
+        units.chain(self.next.iter().map(|(_, until)| *until)).min()
     }
 
     /// Takes everything back, for the sequencer of this node: in the order in which it came.

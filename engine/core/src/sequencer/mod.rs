@@ -554,6 +554,7 @@ impl Sequencer {
         let told = self.outbox.told(&self.blocking, self.batch.moment());
         let committed = self.batch.commit(told).unwrap_or_else(|error| {
             self.give_up(&error);
+            self.tell_refusals(&error);
             Arc::new(Batch::default())
         });
         self.messages.clear();

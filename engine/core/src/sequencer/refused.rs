@@ -1,9 +1,11 @@
 //! The reasons why a command changes nothing.
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{AppendError, ReadError};
+use trunkline_storage::{AppendError, CommitError, ReadError};
 
+use super::Sequencer;
 use crate::exchange::{NOT_A_MEMBER as NO_MEMBER, Outcome, UNREADABLE};
+use crate::log::LogError;
 
 /// The error reply to a command that the sequencer refuses. A refused command stores nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,20 @@ impl Refused {
     /// Returns the outcome of the refused command.
     pub(super) const fn outcome(self) -> Outcome {
         Outcome::Failed(self.code, self.message)
+    }
+}
+
+impl Sequencer {
+    /// Lets other nodes know that a commit with commands of theirs was refused. What the commit itself would have told is lost with
+    /// it, and their clients would wait until the commands are given up.
+    #[cold]
+    pub(super) fn tell_refusals(&mut self, error: &LogError) {
+        let is_refused = matches!(error, LogError::Commit(CommitError::Refused { .. }));
+        let told = self.outbox.told(&[], self.batch.moment());
+        if is_refused && told.remote().next().is_some() {
+            // If the log refuses this too, the nodes give the commands up in time.
+            let _ = self.batch.commit(told);
+        }
     }
 }
 

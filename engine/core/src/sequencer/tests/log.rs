@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Batch, CommitError, Position, Reader, Writer};
 
@@ -12,7 +13,9 @@ use super::super::receipts::Receipts;
 use super::super::{Ended, HandedOver};
 use super::{RULES, Waiting, send};
 use crate::event::Body;
-use crate::exchange::{Action, CommandBatch, Commands, Item, Mail, Mailbox, Outcome};
+use crate::exchange::{
+    Action, CommandBatch, Commands, Item, Mail, Mailbox, Outcome, Remote, ReplyTo,
+};
 use crate::ids::Ids;
 use crate::log::{Local, Log, LogError};
 use crate::messaging::Messaging;
@@ -164,6 +167,63 @@ fn what_the_log_refuses_or_loses_leaves_no_trace() {
         assert_eq!(told, [short, no_message, short, no_message, None, None]);
         assert_eq!(store.last_seq(conversation), 1);
     }
+}
+
+/// The commands of other nodes that each commit told of, with their outcomes.
+type Tellings = Arc<Mutex<Vec<Vec<(u64, Outcome)>>>>;
+
+/// A log that refuses commits with records, and notes which commands of other nodes it is told of.
+struct Refusing {
+    told: Tellings,
+}
+
+impl Log for Refusing {
+    fn commit(&mut self, writer: &mut Writer, told: Told<'_>) -> Result<Arc<Batch>, LogError> {
+        let is_refused = writer.batch_records() > 0;
+        if is_refused {
+            writer.discard();
+            let (full, reason) = (false, "the test says so".into());
+            return Err(CommitError::Refused { full, reason }.into());
+        }
+        let remote = told.decided.iter().filter_map(|one| match one.reply_to {
+            ReplyTo::Remote(remote) => Some((remote.number(), one.decision.outcome)),
+            ReplyTo::Conn(_) | ReplyTo::Call(_) => None,
+        });
+        self.told.lock().push(remote.collect());
+        Ok(writer.commit()?)
+    }
+
+    fn close(&mut self, writer: &mut Writer) -> Result<(), CommitError> {
+        writer.sync()
+    }
+}
+
+#[test]
+fn other_nodes_learn_at_once_that_their_commands_were_refused() {
+    let told = Tellings::default();
+    let waiting = Waiting::over(|_, _| {
+        let told = Arc::clone(&told);
+        Box::new(Refusing { told })
+    });
+    waiting.put(|ids, commands| {
+        send(ids, commands, "alice", "hi");
+        send(ids, commands, "bob", "hi");
+        if let Some(last) = commands.commands.last_mut() {
+            last.reply_to = ReplyTo::Remote(Remote::new(1, 7));
+        }
+    });
+    waiting.put(|ids, commands| send(ids, commands, "alice", "for nobody else"));
+    let mailbox = Arc::clone(&waiting.mailbox);
+    waiting.run();
+    let told = told.lock();
+    let [answers] = &told[..] else {
+        panic!("one commit tells the refusals of the other: {told:?}");
+    };
+    let [(7, Outcome::Failed(ErrorCode::StorageUnavailable, text))] = answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert!(text.contains("nothing was stored"), "{text}");
+    assert_eq!(outcomes(&mailbox).len(), 2, "those of this node, once");
 }
 
 /// A log that is handed over after some commits: with the next batch in it, or between two turns of the sequencer.
