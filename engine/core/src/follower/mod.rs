@@ -130,7 +130,7 @@ impl From<LoadError> for FollowError {
 /// The answer to a forwarded command of which the node will not learn what became.
 const UNKNOWN: Failure = (
     ErrorCode::StorageUnavailable,
-    "the leader of the cluster changed: whether this was stored is not known; send it again with the same key",
+    "the leader of the cluster changed, or did not answer in time: whether this was stored is not known; send it again with the same key",
 );
 
 /// The answer to a command that no message between nodes can carry.

@@ -48,6 +48,13 @@ impl Time {
         if let Some((steady, wire)) = least {
             time.steady.reach(steady, wire);
         }
+        if time.is_far_behind() {
+            tracing::warn!(
+                store_ms = time.steady.steady(),
+                system_ms = look.system.as_millis() as u64,
+                "the system clock is far ahead of the time in the store: what expires follows it slowly"
+            );
+        }
         clock.set(time.wire(), look.passed);
         clock.set_steady(Duration::from_millis(time.steady.steady()), look.passed);
         time
@@ -61,17 +68,15 @@ impl Time {
         });
         let mark = mark.and_then(|bytes| Mark::read(&bytes));
         let steady = Steady::start(look, mark, store.opened_at());
-        let behind = steady.behind();
-        if behind > WORTH_TELLING {
-            tracing::warn!(
-                store_ms = steady.steady(),
-                system_ms = look.system.as_millis() as u64,
-                "the system clock is far ahead of the time in the store: what expires follows it slowly"
-            );
-        }
         self.marked = mark.unwrap_or_else(|| steady.mark());
         self.steady = steady;
         self.hour = look.passed;
+    }
+
+    /// Returns whether the system clock is so far ahead that the log says it. A node of a cluster in which nothing is stored has
+    /// an old time in its store, and a right one beside it.
+    fn is_far_behind(&self) -> bool {
+        self.steady.behind() > WORTH_TELLING
     }
 
     /// Advances the time to a look, and reports a leap of the system clock. Returns the time for the

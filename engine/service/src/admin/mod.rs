@@ -183,6 +183,10 @@ pub(crate) fn of(
     })
 }
 
+/// The answer to an operator who erases a user, where no answer of the store or of the leader came.
+const NOT_KNOWN: &str = "the store, or the leader of the cluster, did not answer: whether the erasure has begun is not known. Erase the user \
+                         again: that changes nothing if it has begun";
+
 fn not_revoked(error: &dyn std::error::Error, is_for_room: bool) -> NotRevoked {
     let text = error.to_string();
     match is_for_room {
@@ -299,6 +303,10 @@ impl Hands for Program {
                 NotErased::Busy(text)
             } else if is(ErrorCode::StorageFull) {
                 NotErased::Full(text)
+            } else if is(ErrorCode::StorageUnavailable) {
+                // The text speaks of commands with a key.
+                tracing::warn!(text, "whether an erasure has begun is not known");
+                NotErased::Failed(NOT_KNOWN.to_owned())
             } else {
                 NotErased::Failed(text)
             }

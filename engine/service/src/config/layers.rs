@@ -19,6 +19,9 @@ const FILE: &str = "TRUNKLINE_CONFIG";
 /// The prefixes of the variables that the project's own tests read.
 const OF_TESTS: [&str; 2] = ["TRUNKLINE_GENERATE", "TRUNKLINE_TEST_"];
 
+/// The variables that only other programs of the project read.
+const OF_TOOLS: [&str; 1] = ["TRUNKLINE_NATS_SERVER"];
+
 /// Settings of all sources, each with its origin, and the problems found.
 ///
 /// The sources are added in the order of precedence: flags and environment before the file. A setting
@@ -70,6 +73,7 @@ impl Layers {
             let is_known = !name.starts_with(PREFIX)
                 || NAMES.iter().any(|names| names.variable == name)
                 || name == FILE
+                || OF_TOOLS.contains(&name.as_str())
                 || OF_TESTS.iter().any(|other| name.starts_with(other))
                 || is_of_a_service(&name);
             if is_known {
@@ -332,6 +336,7 @@ mod tests {
             "TRUNKLINE_SHARDS",
             "TRUNKLINE_CONFIG",
             "TRUNKLINE_TEST_SEED",
+            "TRUNKLINE_NATS_SERVER",
             "TRUNKLINE_PORT",
             "TRUNKLINE_PORT_7700_TCP",
             "TRUNKLINE_PORT_7700_TCP_ADDR",

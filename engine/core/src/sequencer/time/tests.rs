@@ -402,3 +402,26 @@ fn a_mark_is_stored_each_minute_with_what_is_stored_anyway() {
     assert_eq!(stored(&world), Some(millis(world.system)));
     assert_eq!(event::with_time(b"", 1).len(), 3);
 }
+
+/// A node of a cluster in which nothing is stored has an old time in its store. Its clock is right, and the follower that it
+/// was had the right time too.
+#[test]
+fn an_old_time_in_the_store_of_a_node_is_not_told_of() {
+    let disk = SimDisk::new(1);
+    let opened = Store::open_with(Arc::new(disk), Options::default(), &mut |_| ()).unwrap();
+    let ids = Ids(opened.reader.key());
+    let mut writer = opened.writer;
+    let clock = Clock::new(crate::clock::system());
+    let now = clock.look().system;
+    let old = (now - DAY).as_millis() as u64;
+    let mark = Mark {
+        steady: old,
+        wire: old,
+        added: old,
+    };
+    writer.set_state(ids.clock(), &mark.bytes()).unwrap();
+    writer.commit().unwrap();
+    let start = |least| Time::start(&opened.reader, &ids, &clock, least).is_far_behind();
+    assert!(start(None), "a gateway that was off");
+    assert!(!start(Some((now, now))));
+}
