@@ -1,6 +1,7 @@
 //! Three gateways with one log.
 
 mod faults;
+mod stops;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

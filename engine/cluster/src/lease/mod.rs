@@ -82,6 +82,9 @@ struct Published {
 /// The own heartbeats whose return is awaited, at most.
 const AWAITED: usize = 16;
 
+/// The heartbeats of which the fastest one says how long a round trip takes: one that was late by chance says nothing.
+const TRIPS: usize = 8;
+
 /// The own heartbeats whose times are remembered, at most.
 const REMEMBERED: usize = 128;
 
@@ -111,6 +114,8 @@ pub struct Lease {
     beats: VecDeque<(u64, Duration)>,
     /// When the latest of the own heartbeats that came back was sent.
     returned: Duration,
+    /// The times that the last own heartbeats took to come back, oldest first: at most [`TRIPS`].
+    trips: VecDeque<Duration>,
     published: Option<Published>,
     /// When the last record was published that showed, by its place in the stream, that this node still led.
     confirmed: Option<Duration>,
@@ -146,6 +151,7 @@ impl Lease {
             sent: VecDeque::with_capacity(AWAITED),
             beats: VecDeque::with_capacity(REMEMBERED),
             returned: now,
+            trips: VecDeque::with_capacity(TRIPS),
             published: None,
             confirmed: None,
             began: now,
@@ -183,6 +189,20 @@ impl Lease {
         Some(now.saturating_sub(*sent))
     }
 
+    /// Returns the time that a heartbeat needs to the servers and back: the shortest of late; `None` before there are
+    /// enough.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        let shortest = self.trips.iter().min().copied();
+        shortest.filter(|_| self.trips.len() == TRIPS)
+    }
+
+    /// Returns the number of the last heartbeat of this node; 0 before the first.
+    #[must_use]
+    pub const fn last_beat(&self) -> u64 {
+        self.beat
+    }
+
     /// Returns the current epoch, and its author: the leader to follow.
     #[must_use]
     pub const fn epoch(&self) -> (u64, Option<Incarnation>) {
@@ -215,6 +235,12 @@ impl Lease {
                 }
                 self.sent.pop_front();
                 self.returned = self.returned.max(at);
+                if number == beat.number {
+                    if self.trips.len() == TRIPS {
+                        self.trips.pop_front();
+                    }
+                    self.trips.push_back(now.saturating_sub(at));
+                }
             }
             return;
         }
@@ -368,6 +394,19 @@ impl Lease {
         }
         let epoch = self.epoch.checked_add(1)?;
         Some(Act::TakeOver { epoch })
+    }
+
+    /// Returns the heartbeat of a node that has stopped for good, if one is due. Others learn from it which groups the node
+    /// has, and that it does not lead. Call it in place of [`poll`](Self::poll), and again at
+    /// [`next_beat`](Self::next_beat).
+    pub fn poll_stopped(&mut self, now: Duration) -> Option<Act> {
+        (now >= self.next_beat).then(|| self.make_beat(Standing::Leaves, now))
+    }
+
+    /// Returns when the next heartbeat is due.
+    #[must_use]
+    pub const fn next_beat(&self) -> Duration {
+        self.next_beat
     }
 
     /// Returns the time at which [`poll`](Self::poll) has to be called next at the latest.

@@ -123,6 +123,7 @@ impl Node {
             intake.fill_queue(&self.to);
         }
         self.send_answers(now);
+        let gives_up = self.gives_up(now);
         let Role::Follows(follower, commands) = &mut self.role else {
             return;
         };
@@ -134,7 +135,7 @@ impl Node {
             drop_foreign(&mut batch);
             self.units.add(batch, follower, now + PATIENCE);
         }
-        if self.is_stopped {
+        if self.is_stopped || gives_up {
             self.units.give_up(follower);
             return;
         }

@@ -1,6 +1,5 @@
 //! The thread of a node: what it does when something comes, and when it is time.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +17,16 @@ use super::endings::Endings;
 use super::forwarding::{Intake, drop_foreign};
 use super::hindrance::Hindrance;
 use super::log::{Offer, SAVE, Verdict, now};
+use super::network::Network;
 use super::orders::Shared;
+use super::others::{Others, THERE};
 use super::roles::Role;
 use super::sequencing::{FromSequencer, Sequencing};
 use super::status::{Numbers, Status};
 use super::units::Units;
 use super::wake::Knock;
 use crate::chain::{Chain, Mark};
-use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender};
+use crate::envelope::{Beat, Epoch, Genesis, Message, Received, Sender, Standing};
 use crate::forward::{Held, PATIENCE};
 use crate::lease::{Act, Lease, Timing};
 use crate::nats::{Lane, Lanes, Nats, Publisher, Tail, To};
@@ -37,11 +38,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// The time between two looks at commands that had no room.
 const SOON: Duration = Duration::from_millis(5);
 
-/// The time for which a node counts as there after a heartbeat.
-const THERE: Duration = Duration::from_secs(1);
-
-/// The most lives of nodes whose heartbeats are remembered.
-const HEARD: usize = 1_024;
+/// The time without a leader after which a node that is asked to end gives its commands up.
+const LAST: Duration = Duration::from_secs(1);
 
 /// A group that the leader has published, and not taken from the stream yet.
 #[derive(Debug)]
@@ -95,10 +93,14 @@ pub(super) struct Node {
     pub(super) units: Units,
     /// Answers of the leader that wait for their group.
     pub(super) held: Held,
-    /// When a heartbeat of each life of a node was heard last.
-    pub(super) heard: HashMap<Incarnation, Duration>,
     /// When a leader was heard last that said that it leads.
     pub(super) led: Option<Duration>,
+    pub(super) others: Others,
+    /// Whether the node began with an empty store, and has heard no leader of the log since.
+    pub(super) is_new: bool,
+    network: Network,
+    /// Since when no leader is there, as this node knows; `None` while one is.
+    unled: Option<Duration>,
     pub(super) numbers: Numbers,
     pub(super) is_stopped: bool,
     pub(super) hindrance: Hindrance,
@@ -175,8 +177,11 @@ impl Node {
             intake: None,
             units,
             held,
-            heard: HashMap::new(),
             led: None,
+            others: Others::new(me),
+            is_new: mark.is_none(),
+            network: Network::default(),
+            unled: Some(Duration::ZERO),
             numbers: Numbers::default(),
             is_stopped: false,
             hindrance,
@@ -204,7 +209,10 @@ impl Node {
             self.look_at_lanes(now);
             self.look_at_orders(now);
             self.look_at_sequencer(now)?;
-            if !self.is_stopped {
+            if self.is_stopped {
+                self.beat_stopped(now);
+            } else {
+                self.look_at_itself(now)?;
                 self.act(now)?;
             }
             self.forward(now);
@@ -230,9 +238,10 @@ impl Node {
     fn wait(&mut self) {
         let now = self.now();
         let mut wake = self.ticked + TICK;
-        if !self.is_stopped {
-            wake = wake.min(self.lease.wake());
-        }
+        wake = wake.min(match self.is_stopped {
+            true => self.lease.next_beat(),
+            false => self.lease.wake(),
+        });
         let answers = self.intake.as_ref().and_then(Intake::wake);
         for again in [self.units.wake(), answers, self.hindrance.wake()] {
             wake = wake.min(again.unwrap_or(wake));
@@ -273,8 +282,45 @@ impl Node {
             self.breaks = condition.breaks;
             self.prove();
         }
-        self.hindrance.look(condition.shortage, now);
+        let shortage = condition.shortage.or_else(|| self.old_log(now));
+        self.hindrance.look(shortage, now);
+        self.network.look(self.lease.round_trip(), now);
         Ok(())
+    }
+
+    /// Returns why a node that began with an empty store does not go on with the log: another node has more than the log. Such
+    /// a node has stopped, or will, and this one could lead a log that has lost its end.
+    fn old_log(&self, now: Duration) -> Option<String> {
+        let condition = self.tail.condition();
+        let has_end = condition.checked.is_some() && self.chain.next() > condition.end;
+        let is_open = self.is_new && has_end && self.chain.is_proved();
+        if !is_open || self.others.has_leader(now) {
+            return None;
+        }
+        let index = self.chain.mark()?.index;
+        let (node, has) = self.others.ahead(index, now)?;
+        Some(format!(
+            "the log ends at group {index}, and node {node} has taken groups up to {has}: the stream was restored from an old copy, or \
+             lost its end. Restore it whole; or, to go on without the rest, stop the nodes that have more and remove their folders"
+        ))
+    }
+
+    /// Stops this node if an older one has its name.
+    fn look_at_itself(&mut self, now: Duration) -> Result<(), CommitError> {
+        if !self.others.has_older_self(self.lease.last_beat(), now) {
+            return Ok(());
+        }
+        let name = self.me.node;
+        self.halt(&format!(
+            "another gateway is the node {name} of this cluster: give each node a name of its own (--node), and start this one again"
+        ))
+    }
+
+    /// Lets other nodes know what a node has that has stopped.
+    fn beat_stopped(&mut self, now: Duration) {
+        if let Some(beat) = self.lease.poll_stopped(now) {
+            self.carry_out(beat);
+        }
     }
 
     /// Compares the mark with the stream again.
@@ -291,13 +337,6 @@ impl Node {
             .follow_again(self.chain.next(), had, Some(created));
     }
 
-    /// Returns whether another node is there.
-    pub(super) fn has_others(&self, now: Duration) -> bool {
-        let is_there = |heard: &Duration| now.saturating_sub(*heard) < THERE;
-        let mut others = self.heard.iter().filter(|(node, _)| **node != self.me);
-        others.any(|(_, heard)| is_there(heard))
-    }
-
     /// Returns the index of the last group that the node has taken.
     pub(super) fn applied(&self) -> u64 {
         let last = self.chain.mark().map_or(0, |mark| mark.index);
@@ -308,7 +347,17 @@ impl Node {
         match act {
             Act::Beat(beat) => {
                 let index = self.applied();
-                self.say(Lane::Heartbeat, None, Message::Beat(Beat { index, ..beat }));
+                let standing = match beat.standing {
+                    // It is no node that others should let lead.
+                    Standing::Follows if self.status.is_leaving() => Standing::Leaves,
+                    standing => standing,
+                };
+                let beat = Beat {
+                    index,
+                    standing,
+                    ..beat
+                };
+                self.say(Lane::Heartbeat, None, Message::Beat(beat));
             }
             Act::Prove => self.prove(),
             Act::TakeOver { epoch } => {
@@ -346,15 +395,10 @@ impl Node {
         let _ = self.lanes.say(lane, to, received.write());
     }
 
-    /// Notes that a node is there.
-    pub(super) fn note(&mut self, node: Incarnation, now: Duration) {
-        if self.heard.len() >= HEARD {
-            self.heard
-                .retain(|_, heard| now.saturating_sub(*heard) < THERE);
-        }
-        if self.heard.len() < HEARD {
-            self.heard.insert(node, now);
-        }
+    /// Returns whether the node is asked to end, and has not heard a leader for a while: commands that wait will hardly be
+    /// decided, and their clients are about to be sent elsewhere.
+    pub(super) fn gives_up(&self, now: Duration) -> bool {
+        self.status.is_leaving() && self.unled.is_some_and(|since| now >= since + LAST)
     }
 
     /// Looks at what the own sequencer offers.
@@ -405,14 +449,18 @@ impl Node {
             ..self.numbers
         };
         let has_end = condition.checked.is_some() && sequence >= condition.end;
+        // A leader that cannot store goes on with its heartbeats, and says in them that it does not lead.
+        let led = self.led.map(|led| now.saturating_sub(led));
+        let is_led = |within| leads || led.is_some_and(|led| led < within);
+        self.unled = (!is_led(THERE)).then(|| self.unled.unwrap_or(now));
         let was_ready = self.status.trouble().is_none();
         // A node that is a little behind is ready all the same.
         let is_ready = has_end || was_ready && self.numbers.lag < 10_000;
-        // A leader that cannot store goes on with its heartbeats, and says in them that it does not lead.
-        let is_recent = |led: Duration| now.saturating_sub(led) < 2 * THERE;
-        let is_led = leads || self.led.is_some_and(is_recent);
+        let is_led = is_led(2 * THERE);
         let is_free = !self.is_stopped && !self.hindrance.is_there();
-        self.status.hinder(self.hindrance.why());
+        let why = self.hindrance.why();
+        let why = why.map(|why| format!("the node does not lead, and tries again: {why}"));
+        self.status.hinder(why.or_else(|| self.network.why()));
         self.status.set(self.numbers, is_ready && is_led && is_free);
         if now >= self.ticked + TICK {
             self.ticked = now;
@@ -444,8 +492,8 @@ impl Node {
         let Role::Follows(follower, _) = &mut self.role else {
             return Ok(());
         };
-        if self.hindrance.holds() {
-            // The store has less than the mark says.
+        // The store has less than the mark says; or a node that has no mark yet would not be new at its next start.
+        if self.hindrance.holds() || self.is_new && self.hindrance.is_there() {
             return Ok(());
         }
         if let Some(mark) = mark
@@ -489,9 +537,12 @@ impl Node {
     }
 
     fn end(mut self) -> Result<(), CommitError> {
+        let led = matches!(self.role, Role::Leads) && !self.is_stopped;
         self.give_up_flight();
         self.follow()?;
         let now = self.now();
+        // Others that are about to end too may still need a leader.
+        self.step_down(now, led);
         if !self.is_stopped {
             self.save_now(now)?;
         }

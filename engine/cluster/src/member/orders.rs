@@ -300,10 +300,11 @@ impl Node {
             };
             match leaving {
                 Leaving::Nodes(tell) => {
-                    let _ = tell.send(Heard::Nodes(self.others(now)));
+                    let _ = tell.send(Heard::Nodes(self.others.names(REMEMBERED, now)));
                 }
                 Leaving::Order { to, number, bytes } => {
-                    let nodes = to.map_or_else(|| self.others(now), |to| vec![to]);
+                    let nodes =
+                        to.map_or_else(|| self.others.names(REMEMBERED, now), |to| vec![to]);
                     orders.tell(number, Heard::Nodes(nodes));
                     self.say_order(to, None, (number, bytes));
                 }
@@ -324,18 +325,6 @@ impl Node {
         if log == Some(message.from.log) {
             self.orders.take(message);
         }
-    }
-
-    /// Returns the other nodes that were heard of late.
-    fn others(&self, now: Duration) -> Vec<NodeName> {
-        let is_there = |heard: &Duration| now.saturating_sub(*heard) < REMEMBERED;
-        let others = self.heard.iter().filter(|(_, heard)| is_there(heard));
-        let mut names: Vec<_> = { others.map(|(node, _)| node.node) }
-            .filter(|name| *name != self.me.node)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 
     fn say_order(&self, to: Option<NodeName>, answers: Option<u64>, (number, bytes): (u64, Bytes)) {

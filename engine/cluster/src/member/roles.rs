@@ -92,6 +92,7 @@ impl Node {
         self.intake = Some(Intake::new(epoch, self.me, &self.sequencing));
         self.sequencing.begin(parts, commands);
         self.role = Role::Leads;
+        self.is_new = false;
         self.numbers.takeovers += 1;
         tracing::info!(epoch, "this node leads");
     }
@@ -129,7 +130,8 @@ impl Node {
         let is_open = self.flight.is_some() || self.offer.is_some();
         let led = matches!(self.role, Role::Leads);
         let is_ordered = self.ordered_down != 0 && self.ordered_down == self.lease.epoch().0;
-        let leaves = led && (self.status.is_leaving() || is_ordered) && self.has_others(now);
+        let leaves =
+            led && (self.status.is_leaving() || is_ordered) && self.others.has_successor(now);
         if leaves && !self.is_leaving {
             // It still leads until what is decided is stored. What is not decided yet goes to the next leader.
             self.is_leaving = true;
@@ -144,7 +146,8 @@ impl Node {
         }
         // Nothing is decided in an epoch that this node has stopped leading. What is on its way counts or does not, and the
         // stream says which. If it says nothing for long, the clients must not wait.
-        let is_settled = |flight: &Flight| now >= flight.until;
+        let gives_up = self.gives_up(now);
+        let is_settled = |flight: &Flight| now >= flight.until || gives_up;
         if matches!(self.role, Role::Leads)
             && !self.lease.leads(now)
             && self.flight.as_ref().is_none_or(is_settled)

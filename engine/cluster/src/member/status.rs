@@ -23,7 +23,7 @@ pub struct Status {
     numbers: Mutex<Numbers>,
     ephemeral: Mutex<EphemeralNumbers>,
     stop: Mutex<Option<String>>,
-    /// What keeps the node from leading, and from being ready, for now.
+    /// What keeps the node from being ready for now, as a sentence.
     hindrance: Mutex<Option<String>>,
     /// The first record of the log.
     genesis: OnceLock<Bytes>,
@@ -136,7 +136,7 @@ impl Status {
             return Some(format!("the node has stopped: {stop}"));
         }
         if let Some(why) = &*self.hindrance.lock() {
-            return Some(format!("the node does not lead, and tries again: {why}"));
+            return Some(why.clone());
         }
         let is_ready = self.is_ready.load(Ordering::Relaxed);
         (!is_ready).then(|| {
@@ -195,11 +195,8 @@ impl Status {
         self.stop.lock().get_or_insert(why);
     }
 
-    pub(super) fn hinder(&self, why: Option<&str>) {
-        let mut hindrance = self.hindrance.lock();
-        if hindrance.as_deref() != why {
-            *hindrance = why.map(str::to_owned);
-        }
+    pub(super) fn hinder(&self, why: Option<String>) {
+        *self.hindrance.lock() = why;
     }
 
     pub(super) fn set(&self, numbers: Numbers, is_ready: bool) {

@@ -270,10 +270,7 @@ impl Node {
         let mut flight = Flight {
             epoch: mark.epoch,
             index,
-            until: self
-                .inherited
-                .unwrap_or(now + PATIENCE)
-                .max(now + FRESH),
+            until: self.inherited.unwrap_or(now + PATIENCE).max(now + FRESH),
             parts: parts.into(),
             after: link.after,
             is_due: false,
@@ -383,8 +380,8 @@ impl Node {
         let Received { from, message } = received;
         if self.is_stopped {
             // Orders reach nodes that have stopped too, and go on from there.
-            if let Message::Beat(_) = message {
-                self.note(from.node, now);
+            if let Message::Beat(beat) = message {
+                self.others.note(from.node, beat, now);
             }
             return;
         }
@@ -394,9 +391,10 @@ impl Node {
         match message {
             Message::Beat(beat) => {
                 self.lease.heard(from.node, from.epoch, &beat, now);
-                self.note(from.node, now);
+                self.others.note(from.node, beat, now);
                 if leads && beat.standing == Standing::Leads {
                     self.led = Some(now);
+                    self.is_new = false;
                     self.units.heard(from.epoch, beat.number);
                 }
             }
