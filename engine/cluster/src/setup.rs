@@ -14,8 +14,8 @@ use crate::draw;
 use crate::envelope::{Beat, Genesis, Message, Received, Record, Sender, Standing, StepDown};
 use crate::member::Disk;
 use crate::nats::{
-    Bell, ClusterNames, Ends, Lane, Nats, NatsSettings, NotStarted, Outcome, Said, StreamError,
-    StreamInfo, StreamPlan, To, Wakes,
+    Bell, ClusterNames, Ends, Heard, Lane, Nats, NatsSettings, NotStarted, Outcome, Said,
+    StreamError, StreamInfo, StreamPlan, To, Wakes,
 };
 use crate::node::{BadName, Incarnation, NodeName};
 
@@ -30,6 +30,9 @@ const CHANGE: Duration = Duration::from_secs(5);
 
 /// The time in which the first record must be stored.
 const STORED: Duration = Duration::from_secs(5);
+
+/// The attempts to store the first record.
+const ATTEMPTS: usize = 3;
 
 /// The most nodes that are shown.
 const NODES: usize = 1_024;
@@ -204,7 +207,7 @@ fn create(
         },
         made => made?,
     };
-    store(ends, bell, first)?;
+    store(ends, bell, &stream, &first)?;
     Ok(stream)
 }
 
@@ -230,29 +233,69 @@ pub fn forget(nats: &NatsSettings, cluster: &str, node: &str) -> Result<(), Setu
     Ok(())
 }
 
-/// Stores the first record.
-fn store(ends: &mut Ends, bell: &Bell, record: Bytes) -> Result<(), SetupError> {
-    let first = |why: String| SetupError::First(why);
-    let sent = ends.publisher.publish(0, record);
-    sent.map_err(|why| first(why.to_string()))?;
-    for _ in 0..STORED.as_millis() / 100 {
-        bell.wait(Duration::from_millis(100));
-        match ends.publisher.take().map(|published| published.outcome) {
+/// Stores the first record. An acknowledgement may be lost, so without one the record in the stream says what became of it.
+fn store(
+    ends: &mut Ends,
+    bell: &Bell,
+    stream: &StreamInfo,
+    record: &Bytes,
+) -> Result<(), SetupError> {
+    let mut failed = String::new();
+    for _ in 0..ATTEMPTS {
+        failed = match publish(ends, bell, record) {
+            Ok(()) => return Ok(()),
+            Err(why) => why,
+        };
+        match read_first(ends, bell, stream) {
+            Some(first) if first == *record => return Ok(()),
+            Some(_) => {
+                let why = "another one came before it".to_owned();
+                return Err(SetupError::First(why));
+            }
             None => {}
-            Some(Outcome::Stored { .. }) => return Ok(()),
-            Some(Outcome::WrongLast { .. }) => {
-                return Err(first("another one came before it".to_owned()));
-            }
-            Some(Outcome::Refused { code, text }) => {
-                return Err(first(format!(
-                    "the NATS server refuses: {text} (error {code})"
-                )));
-            }
-            Some(Outcome::Silence) => return Err(first("no answer came".to_owned())),
-            Some(Outcome::NotSent(why)) => return Err(first(why)),
         }
     }
-    Err(first("no answer came".to_owned()))
+    Err(SetupError::First(failed))
+}
+
+/// Publishes the first record. Returns why it is not known to be stored: a sentence.
+fn publish(ends: &mut Ends, bell: &Bell, record: &Bytes) -> Result<(), String> {
+    let sent = ends.publisher.publish(0, record.clone());
+    let number = sent.map_err(|why| why.to_string())?;
+    for _ in 0..STORED.as_millis() / 100 {
+        bell.wait(Duration::from_millis(100));
+        let Some(published) = ends.publisher.take() else {
+            continue;
+        };
+        // The outcome of an earlier attempt may come late.
+        if published.number != number {
+            continue;
+        }
+        return match published.outcome {
+            Outcome::Stored { .. } => Ok(()),
+            Outcome::WrongLast { .. } => Err("another one came before it".to_owned()),
+            Outcome::Refused { code, text } => Err(StreamError::refused(code, text).to_string()),
+            Outcome::Silence => Err("no answer came".to_owned()),
+            Outcome::NotSent(why) => Err(why),
+        };
+    }
+    Err("no answer came".to_owned())
+}
+
+/// Reads the first record of the stream; `None` if there is none, or it does not come.
+fn read_first(ends: &mut Ends, bell: &Bell, stream: &StreamInfo) -> Option<Bytes> {
+    ends.tail.follow(1, Some(stream.created.clone()));
+    for _ in 0..STORED.as_millis() / 100 {
+        match ends.tail.take() {
+            Some(Heard::Record { sequence: 1, bytes }) => return Some(bytes),
+            Some(Heard::Record { .. }) => {}
+            Some(Heard::Stopped(_)) => return None,
+            None => {
+                bell.wait(Duration::from_millis(100));
+            }
+        }
+    }
+    None
 }
 
 /// A cluster as it was seen from outside.

@@ -1,12 +1,16 @@
 //! The end of all nodes, and nodes that stop or wait because of what others say.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use trunkline_tests::cluster::{Cluster, NODES, get, node};
+use trunkline_tests::cluster::{Cluster, NODES, command, command_at, get, node};
 use trunkline_tests::dial::Dial;
 use trunkline_tests::gateway::Gateway;
+use trunkline_tests::nats::Servers;
 use trunkline_tests::wait;
 
 /// Sends messages until the gateway goes. Returns the errors among the replies.
@@ -162,12 +166,66 @@ fn an_empty_node_does_not_go_on_with_an_old_copy_of_the_log() {
     for at in [0, 1] {
         cluster.nodes[at].logged("the node has stopped");
     }
-    let empty = folder.path().join("empty");
-    let new = node(&cluster.servers, NODES[2])
-        .flag("data", empty.display())
-        .start();
+    let new = node(&cluster.servers, NODES[2]).start();
     new.logged("the log ends at group");
     let (status, why) = get(new.control(), "/readyz");
     assert!(status == 503 && why.contains("old copy"), "{status} {why}");
     assert!(new.metric("trunkline_cluster_leader") == 0.0);
+}
+
+#[test]
+fn a_log_without_room_says_what_to_change() {
+    let Some(servers) = Servers::start(1) else {
+        return;
+    };
+    let init = ["init", "--replicas", "1", "--max-bytes", "1024GiB"];
+    let refused = command(&servers, &init).expect_err("there is no room");
+    assert!(refused.contains("max_file_store"), "{refused}");
+}
+
+/// Copies bytes between two connections until one ends. Ends both, once, before the acknowledgement of the first record passes.
+fn relay(mut from: TcpStream, mut to: TcpStream, has_cut: &AtomicBool) {
+    const ACKNOWLEDGED: &[u8] = b"\"seq\":1}";
+    let mut bytes = [0; 64 << 10];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        let some = &bytes[..len];
+        let is_it = some
+            .windows(ACKNOWLEDGED.len())
+            .any(|it| it == ACKNOWLEDGED);
+        if is_it && !has_cut.swap(true, Ordering::SeqCst) || to.write_all(some).is_err() {
+            break;
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+#[test]
+fn a_cluster_whose_first_acknowledgement_is_lost_is_made() {
+    let Some(servers) = Servers::start(1) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("nats://{}", listener.local_addr().expect("an address"));
+    let server = servers.urls()[0].replace("nats://", "");
+    let has_cut = Arc::<AtomicBool>::default();
+    let cuts = Arc::clone(&has_cut);
+    // It ends with the process of the tests.
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let server = TcpStream::connect(&server).expect("the server listens");
+            let again = |it: &TcpStream| it.try_clone().expect("a second handle");
+            for (from, to) in [(again(&client), again(&server)), (server, client)] {
+                let cuts = Arc::clone(&cuts);
+                std::thread::spawn(move || relay(from, to, &cuts));
+            }
+        }
+    });
+    let init = ["init", "--replicas", "1", "--max-bytes", "1GiB"];
+    command_at(&url, &init).expect("a cluster");
+    assert!(
+        has_cut.load(Ordering::SeqCst),
+        "the acknowledgement was lost"
+    );
+    let again = command(&servers, &init).expect_err("it is there");
+    assert!(again.contains("is there already"), "{again}");
 }

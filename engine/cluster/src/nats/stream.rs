@@ -87,6 +87,17 @@ pub enum StreamError {
         /// The differences, each as `SETTING is THIS, and must be THAT`.
         differences: Vec<String>,
     },
+    /// The servers have no room for the log.
+    #[error(
+        "the NATS servers have no room for the log: {text} (error {code}). The jetstream settings of each server need a max_file_store \
+         above --max-bytes with some room beside, and a disk that has it; with --replicas N, N servers. Or give a smaller --max-bytes"
+    )]
+    NoRoom {
+        /// The code of the server's error.
+        code: u32,
+        /// The text of the server's error.
+        text: String,
+    },
     /// A server refuses.
     #[error("the NATS server refuses: {text} (error {code})")]
     Refused {
@@ -110,6 +121,20 @@ pub enum StreamError {
 
 /// The error of the JetStream API for a stream that does not exist.
 pub(crate) const STREAM_NOT_FOUND: u32 = 10_059;
+
+/// The errors of the JetStream API where a stream or a record has no room: no suitable servers, and a lack of resources,
+/// memory or files, of the servers or of the account.
+const NO_ROOM: [u32; 6] = [10_002, 10_005, 10_023, 10_028, 10_047, 10_077];
+
+impl StreamError {
+    /// Returns the error of a server that refuses.
+    pub(crate) fn refused(code: u32, text: String) -> Self {
+        match NO_ROOM.contains(&code) {
+            true => Self::NoRoom { code, text },
+            false => Self::Refused { code, text },
+        }
+    }
+}
 
 /// The errors of the JetStream API for another last sequence than expected.
 pub(crate) const WRONG_LAST: [u32; 2] = [10_071, 10_164];
@@ -263,10 +288,7 @@ pub(crate) fn read_any(
     if let Some(error) = answer.error {
         return Err(match error.err_code {
             STREAM_NOT_FOUND => StreamError::Absent(names.stream()),
-            code => StreamError::Refused {
-                code,
-                text: error.description,
-            },
+            code => StreamError::refused(code, error.description),
         });
     }
     let (Some(config), Some(state)) = (answer.config, answer.state) else {
