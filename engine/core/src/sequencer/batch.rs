@@ -381,7 +381,8 @@ impl OpenBatch {
     /// # Errors
     /// The log refused the batch, or failed, or is handed over.
     pub(super) fn commit(&mut self, told: Told<'_>) -> Result<Arc<Batch>, LogError> {
-        let committed = if self.is_handed_over() {
+        // A log that is handed over by plan takes what has been decided by then.
+        let committed = if self.is_given_back {
             Err(LogError::HandedOver)
         } else {
             self.log.commit(&mut self.writer, told)
