@@ -175,11 +175,16 @@ fn the_allocator_gets_settings() {
         let environment = std::fs::read_to_string(file).expect("the process runs");
         let all = environment
             .split('\0')
-            .filter(|one| one.starts_with("MALLOC_"));
+            .filter(|one| one.starts_with("MALLOC_") || one.starts_with("GLIBC_"));
         all.map(str::to_owned).collect::<Vec<_>>()
     };
     let own = settings(Setup::default());
-    assert!(own.contains(&"MALLOC_ARENA_MAX=2".to_owned()), "{own:?}");
+    for setting in [
+        "MALLOC_ARENA_MAX=16",
+        "GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
+    ] {
+        assert!(own.iter().any(|one| one == setting), "{own:?}");
+    }
     let given = settings(Setup::default().environment("MALLOC_ARENA_MAX", "3"));
     assert_eq!(given, ["MALLOC_ARENA_MAX=3"]);
 }

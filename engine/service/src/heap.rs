@@ -16,17 +16,21 @@ use std::process::Command;
 /// - Free memory beyond 128 KiB at the end of the heap goes back to the kernel.
 /// - The heap grows by 16 KiB more than it needs. The allocator looks for room at the end of the heap before it maps a
 ///   block: with 128 KiB, its default, more buffers of a crowd lay there, among blocks that stay.
-/// - All threads share two arenas.
-const SETTINGS: [(&str, &str); 5] = [
+/// - Up to 16 threads have an arena each, so that what a crowd leaves free lies at the end of the arena of the thread
+///   that served it, and not below blocks of other threads.
+/// - Threads keep no freed blocks, and small ones join their neighbours at once. A single block that is kept so would hold
+///   all free memory below it in the process.
+const SETTINGS: [(&str, &str); 6] = [
     ("MALLOC_MMAP_THRESHOLD_", "32768"),
     ("MALLOC_MMAP_MAX_", "16384"),
     ("MALLOC_TRIM_THRESHOLD_", "131072"),
     ("MALLOC_TOP_PAD_", "16384"),
-    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_ARENA_MAX", "16"),
+    (
+        "GLIBC_TUNABLES",
+        "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
+    ),
 ];
-
-/// The variable with which an operator tunes the C library.
-const TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// Gives the allocator its settings: replaces the running program with itself, with the same
 /// arguments and process number. Returns if the settings are in force, or if the environment has
@@ -50,7 +54,7 @@ pub(crate) fn settle() {
 
 /// Returns whether the environment has a setting of the allocator.
 fn is_set(variable: impl Fn(&OsStr) -> Option<OsString>) -> bool {
-    let mut names = SETTINGS.iter().map(|(name, _)| *name).chain([TUNABLES]);
+    let mut names = SETTINGS.iter().map(|(name, _)| *name);
     names.any(|name| variable(OsStr::new(name)).is_some())
 }
 
