@@ -13,6 +13,11 @@ const AGAIN: u32 = 3;
 /// The time for which the servers must say the same against the stream.
 const FOR: Duration = Duration::from_secs(1);
 
+/// The time for which they must say that the stream lacks records at its end, or between others. A busy server that leads the
+/// stream after it was cut off from the others may say so for seconds, until it has carried out what its own log has. A stop
+/// is for good, so a node waits longer. It neither leads nor is ready meanwhile.
+const FOR_RECORDS: Duration = Duration::from_secs(10);
+
 /// The reason why the log is not followed any more. Nothing mends it but an operator, apart from [`Self::Ended`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -104,16 +109,20 @@ struct Claim {
 }
 
 impl Claim {
-    /// Counts the claim. Returns whether it is to be believed.
-    fn again(&mut self, now: Instant) -> bool {
+    /// Counts the claim. Returns whether it is to be believed, because it was made for that long.
+    fn again(&mut self, long: Duration, now: Instant) -> bool {
         self.times += 1;
         let since = *self.since.get_or_insert(now);
-        self.times >= AGAIN && now.duration_since(since) >= FOR
+        self.times >= AGAIN && now.duration_since(since) >= long
     }
 
     /// Counts the claim. Returns the verdict `stop` if the claim is to be believed.
     fn verdict(&mut self, stop: Stop, now: Instant) -> Verdict {
-        match self.again(now) {
+        let long = match stop {
+            Stop::Shorter { .. } | Stop::Lost { .. } => FOR_RECORDS,
+            Stop::Gone | Stop::Recreated { .. } | Stop::CutOff { .. } | Stop::Ended => FOR,
+        };
+        match self.again(long, now) {
             true => Verdict::Stop(stop),
             false => Verdict::Unclear,
         }
@@ -187,7 +196,7 @@ impl Watch {
 
     /// Takes that the leader of the stream does not have the record `next`, though there are later ones.
     pub(crate) fn has_not(&mut self, next: u64, now: Instant) -> Option<Stop> {
-        let is_lost = self.lost.again(now);
+        let is_lost = self.lost.again(FOR_RECORDS, now);
         is_lost.then_some(Stop::Lost { sequence: next })
     }
 
@@ -277,15 +286,16 @@ mod tests {
         let short = || info("a", 3, 9);
         let other = || info("b", 3, 19);
         let later = || info("a", 12, 19);
-        for (answer, stop) in [
-            (&absent as &dyn Fn() -> _, &gone),
-            (&short as &dyn Fn() -> _, &shorter),
-            (&other as &dyn Fn() -> _, &recreated),
-            (&later as &dyn Fn() -> _, &cut_off),
+        for (answer, stop, ms) in [
+            (&absent as &dyn Fn() -> _, &gone, 1_000),
+            // A server that leads again catches up with its own log first.
+            (&short as &dyn Fn() -> _, &shorter, 10_000),
+            (&other as &dyn Fn() -> _, &recreated, 1_000),
+            (&later as &dyn Fn() -> _, &cut_off, 1_000),
         ] {
-            assert_eq!(says(answer, &[0, 1, 999]), Verdict::Unclear);
-            assert_eq!(says(answer, &[0, 1_000]), Verdict::Unclear);
-            assert_eq!(says(answer, &[0, 1, 1_000]), *stop);
+            assert_eq!(says(answer, &[0, 1, ms - 1]), Verdict::Unclear);
+            assert_eq!(says(answer, &[0, ms]), Verdict::Unclear);
+            assert_eq!(says(answer, &[0, 1, ms]), *stop);
         }
         // One answer of another kind takes it back.
         let mut watch = Watch::new(Some("a".into()), 0);
