@@ -60,7 +60,8 @@ pub(super) struct Replicated {
     pub(super) knock: Arc<Knock>,
     pub(super) status: Arc<Status>,
     pub(super) disk: Disk,
-    pub(super) committed: Instant,
+    /// The end of the last commit that other nodes learned of; `None` if the last one told them nothing.
+    pub(super) rests: Option<Instant>,
     pub(super) saved: Instant,
 }
 
@@ -99,17 +100,17 @@ impl Log for Replicated {
                 offer.answers.push((node, answers.into()));
             }
         }
-        let since = self.committed.elapsed();
         // Answers to clients of this node alone cost other nodes nothing.
-        if since < PAUSE && (stores || !offer.answers.is_empty()) {
-            std::thread::park_timeout(PAUSE - since);
+        let costs = stores || !offer.answers.is_empty();
+        if costs {
+            self.rest();
         }
         if self.to_node.send(FromSequencer::Offers(offer)).is_err() {
             return Err(LogError::HandedOver);
         }
         self.knock.ring();
         let verdict = self.verdicts.recv();
-        self.committed = now();
+        self.rests = costs.then(now);
         match verdict {
             // An empty batch changes nothing, and an error of it neither.
             Ok(Verdict::Counts(_)) if !stores => Ok(writer.commit()?),
@@ -132,6 +133,9 @@ impl Log for Replicated {
     }
 
     fn is_handed_over(&self) -> bool {
+        // Before the sequencer takes commands: those that come during the rest go with the next group, and do not wait for
+        // one more.
+        self.rest();
         self.shared.is_over.load(Ordering::SeqCst)
     }
 
@@ -141,6 +145,16 @@ impl Log for Replicated {
 }
 
 impl Replicated {
+    /// Waits until the next group may come.
+    fn rest(&self) {
+        let left = self
+            .rests
+            .map(|since| PAUSE.saturating_sub(since.elapsed()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            std::thread::park_timeout(left);
+        }
+    }
+
     /// Makes the store durable now and then, and keeps the mark of what it has. What fails here says nothing about the
     /// last commit: the log has it.
     fn save(&mut self, writer: &mut Writer, mark: &Mark) {

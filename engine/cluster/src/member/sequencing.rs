@@ -57,7 +57,7 @@ pub(super) fn ends(knock: &Arc<Knock>, disk: Disk, status: &Arc<Status>) -> (Rep
         knock: Arc::clone(knock),
         status: Arc::clone(status),
         disk,
-        committed: now(),
+        rests: None,
         saved: now(),
     };
     let ends = Ends {
