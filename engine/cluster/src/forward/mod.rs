@@ -25,5 +25,7 @@ mod waiting;
 
 pub use held::Held;
 pub use lane::{Lane, RESEND, WINDOW};
-pub use taking::{MAX_ANSWERS, MAX_ANSWERS_OF_NODE, MAX_INCARNATIONS, NoRoom, Taking, Verdict};
+pub use taking::{
+    MAX_ANSWERS, MAX_ANSWERS_OF_NODE, MAX_INCARNATIONS, NoRoom, RECEIPT, Taking, Verdict,
+};
 pub use waiting::{FRESH, MAX_COMMAND, NotAdded, PATIENCE, Waiting};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::lane::Lane;
+use super::lane::{Lane, RESEND, WINDOW};
 use super::waiting::FRESH;
 use crate::envelope::{Answers, Batch, Rider};
 use crate::node::Incarnation;
@@ -20,15 +20,24 @@ pub const MAX_ANSWERS_OF_NODE: usize = 256 << 10;
 /// The most bytes of answers that wait for receipts, of all nodes together.
 pub const MAX_ANSWERS: usize = 4 << 20;
 
+/// The time within which a node gets the receipt for a batch. One receipt serves all batches until then.
+pub const RECEIPT: Duration = Duration::from_millis(50);
+
+/// The batches without a receipt for which one goes at once: the node has no room for many more.
+const MOST_WITHOUT_RECEIPT: u64 = WINDOW as u64 / 4;
+
+// A batch that came does not go again, however long its receipt waits.
+const _: () = assert!(RECEIPT.as_millis() * 4 < RESEND.as_millis());
+
 /// The bytes that answers take beside their own.
 const OVERHEAD: usize = 64;
 
 /// What a leader does with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Take the commands, and send the receipt.
+    /// Take the commands. [`poll_receipt`](Taking::poll_receipt) has the receipt once it is due.
     Take,
-    /// The batch is known: send the receipt again.
+    /// The batch is known: [`poll_receipt`](Taking::poll_receipt) has the receipt again, at once.
     Known,
     /// Ignore the batch: it is of another epoch, or one before it is missing, or it may be so old that its node has given
     /// commands in it up. The node sends it again if it still counts.
@@ -43,6 +52,10 @@ pub enum Verdict {
 struct Source {
     /// The number of the last batch that was taken.
     taken: u64,
+    /// The number up to which the node has receipts: not more than `taken`.
+    receipted: u64,
+    /// When the next receipt is due; `None` if none is.
+    receipt_due: Option<Duration>,
     /// Answers on their way to the node, with the index of the group after which they hold.
     answers: Lane<(u64, Bytes)>,
     /// What the answers take.
@@ -87,6 +100,7 @@ impl Taking {
         from: Incarnation,
         batch: &Batch,
         age: Option<Duration>,
+        now: Duration,
     ) -> Verdict {
         if epoch != self.epoch {
             return Verdict::Ignore;
@@ -98,6 +112,7 @@ impl Taking {
             Entry::Vacant(entry) => entry.insert(Source::default()),
         };
         if batch.number <= source.taken {
+            source.receipt_due = Some(now);
             return Verdict::Known;
         }
         let is_fresh = age.is_some_and(|age| age < FRESH);
@@ -105,14 +120,22 @@ impl Taking {
             return Verdict::Ignore;
         }
         source.taken = batch.number;
+        source.receipt_due = match source.taken - source.receipted {
+            MOST_WITHOUT_RECEIPT.. => Some(now),
+            _ => source.receipt_due.or(Some(now + RECEIPT)),
+        };
         Verdict::Take
     }
 
-    /// Returns the number up to which the batches of a node were taken, for a receipt, and the epoch to send it in.
-    #[must_use]
-    pub fn taken(&self, from: Incarnation) -> (u64, u64) {
-        let source = self.sources.get(&from);
-        (self.epoch, source.map_or(0, |source| source.taken))
+    /// Returns the next receipt that is due: the epoch to send it in, the node, and the number up to which its batches were
+    /// taken; `None` if none is due.
+    pub fn poll_receipt(&mut self, now: Duration) -> Option<(u64, Incarnation, u64)> {
+        let is_due = |due: &mut Duration| *due <= now;
+        self.sources.iter_mut().find_map(|(node, source)| {
+            source.receipt_due.take_if(is_due)?;
+            source.receipted = source.taken;
+            Some((self.epoch, *node, source.taken))
+        })
     }
 
     /// Adds the answers of one decision that are in no group, to one or more nodes. `after` is the index of the last group before
@@ -198,10 +221,12 @@ impl Taking {
         })
     }
 
-    /// Returns when [`poll`](Self::poll) has something again: at once if it is zero, never if it is `None`.
+    /// Returns when [`poll`](Self::poll) or [`poll_receipt`](Self::poll_receipt) has something again: at once if it is zero,
+    /// never if it is `None`.
     #[must_use]
     pub fn wake(&self) -> Option<Duration> {
-        let lanes = self.sources.values().map(|source| &source.answers);
-        lanes.filter_map(Lane::wake).min()
+        let sources = self.sources.values();
+        let dues = sources.flat_map(|source| [source.answers.wake(), source.receipt_due]);
+        dues.flatten().min()
     }
 }

@@ -16,6 +16,10 @@ use crate::forward::{PATIENCE, Taking, Verdict};
 use crate::nats::Lane;
 use crate::node::Incarnation;
 
+/// The time between two messages with commands to the leader: the commands that come in it go together. A message costs
+/// servers and leader as much as some ten commands in it.
+pub(super) const TURN: Duration = Duration::from_millis(1);
+
 /// The batches beyond the queue of commands at which a leader takes no more.
 const OVERFLOW: usize = 256;
 
@@ -72,7 +76,7 @@ impl Intake {
         })
     }
 
-    /// Returns when answers have to be sent; `None` if there are none.
+    /// Returns when receipts or answers have to be sent; `None` if there are none.
     pub(super) fn wake(&self) -> Option<Duration> {
         self.taking.wake()
     }
@@ -128,19 +132,25 @@ impl Node {
             return;
         };
         self.units.expire(now, follower);
-        self.units.go_on(follower);
         while self.units.has_room()
             && let Some(mut batch) = commands.waiting()
         {
             drop_foreign(&mut batch);
-            self.units.add(batch, follower, now + PATIENCE);
+            if let Some(spent) = self.units.add(batch, follower, now + PATIENCE) {
+                commands.give_back(spent);
+            }
         }
         if self.is_stopped || gives_up {
             self.units.give_up(follower);
             return;
         }
+        if now < self.forwarded + TURN {
+            return;
+        }
+        self.units.go_on(follower);
         let leader = self.lease.epoch().1;
         while let Some((_, batch)) = self.units.poll(now) {
+            self.forwarded = now;
             let bytes = batch.commands.iter().map(|it| it.bytes.len() as u64);
             self.numbers.forwarded_bytes += bytes.sum::<u64>();
             if leader.is_some() {
@@ -163,9 +173,8 @@ impl Node {
             return;
         };
         let age = self.lease.age_of_beat(batch.beat, now);
-        let verdict = intake.taking.judge(from.epoch, from.node, batch, age);
-        let (_, number) = intake.taking.taken(from.node);
-        match verdict {
+        let taking = &mut intake.taking;
+        match taking.judge(from.epoch, from.node, batch, age, now) {
             Verdict::Take => {
                 let node = intake.number_of(from.node, &self.sequencing);
                 for command in &batch.commands {
@@ -177,26 +186,25 @@ impl Node {
                     }
                 }
             }
-            Verdict::Known => {}
-            Verdict::Ignore => return,
+            Verdict::Known | Verdict::Ignore => return,
             Verdict::Renew => return self.lease.renew(now),
         }
         intake.fill_queue(&self.to);
-        let receipt = Receipt {
-            to: from.node.number,
-            number,
-        };
-        self.say(
-            Lane::Answers,
-            Some(from.node),
-            Message::BatchesCame(receipt),
-        );
     }
 }
 
 impl Node {
-    /// Sends answers that are in no group, if this node leads.
+    /// Sends receipts and answers that are in no group, if this node leads.
     fn send_answers(&mut self, now: Duration) {
+        while let Some(intake) = &mut self.intake
+            && let Some((_, to, number)) = intake.taking.poll_receipt(now)
+        {
+            let receipt = Receipt {
+                to: to.number,
+                number,
+            };
+            self.say(Lane::Answers, Some(to), Message::BatchesCame(receipt));
+        }
         while let Some(intake) = &mut self.intake
             && let Some((_, to, answers)) = intake.taking.poll(now)
         {

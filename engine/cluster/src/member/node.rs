@@ -14,7 +14,7 @@ use trunkline_storage::CommitError;
 use super::begin::Joined;
 use super::disk::Disk;
 use super::endings::Endings;
-use super::forwarding::{Intake, drop_foreign};
+use super::forwarding::{Intake, TURN, drop_foreign};
 use super::hindrance::Hindrance;
 use super::log::{Offer, SAVE, Verdict, now};
 use super::network::Network;
@@ -91,6 +91,8 @@ pub(super) struct Node {
     /// The commands of other nodes; `None` at a node that does not lead.
     pub(super) intake: Option<Intake>,
     pub(super) units: Units,
+    /// When commands went to the leader last.
+    pub(super) forwarded: Duration,
     /// Answers of the leader that wait for their group.
     pub(super) held: Held,
     /// When a leader was heard last that said that it leads.
@@ -176,6 +178,7 @@ impl Node {
             epoch_ticket: None,
             intake: None,
             units,
+            forwarded: Duration::ZERO,
             held,
             led: None,
             others: Others::new(me),
@@ -243,8 +246,15 @@ impl Node {
             false => self.lease.wake(),
         });
         let answers = self.intake.as_ref().and_then(Intake::wake);
-        for again in [self.units.wake(), answers, self.hindrance.wake()] {
+        // Commands that come before the next turn go with it: none of them is a reason to wake.
+        let turn = self.forwarded + TURN;
+        let units = self.units.wake().map(|wake| wake.max(turn));
+        for again in [units, answers, self.hindrance.wake()] {
             wake = wake.min(again.unwrap_or(wake));
+        }
+        let is_between = now < turn;
+        if is_between {
+            wake = wake.min(turn);
         }
         let mut within = wake.saturating_sub(now);
         let is_short = self.endings.is_under_way()
@@ -254,13 +264,15 @@ impl Node {
             within = within.min(SOON);
         }
         match &mut self.role {
-            Role::Follows(follower, commands) if self.units.has_room() => {
+            Role::Follows(follower, commands) if self.units.has_room() && !is_between => {
                 let knock = &self.knock;
                 let came = knock.wait_at_queue(within, |within| commands.next(within));
                 if let Ok(mut batch) = came {
                     drop_foreign(&mut batch);
                     let until = self.began.elapsed() + PATIENCE;
-                    self.units.add(batch, follower, until);
+                    if let Some(spent) = self.units.add(batch, follower, until) {
+                        commands.give_back(spent);
+                    }
                 }
             }
             Role::Follows(..) | Role::Leads | Role::Changes => {

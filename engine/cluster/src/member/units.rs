@@ -28,6 +28,9 @@ const PIECE_COMMANDS: usize = 2_048;
 /// The positions of devices in a batch above which it is cut.
 const PIECE_POSITIONS: usize = 4_096;
 
+/// The difference between the ends of two batches up to which they become one: both are given up at the earlier end.
+const ALIKE: Duration = Duration::from_millis(100);
+
 /// The longest body of a command: what belongs to the command beside it has room in its message.
 const MOST_BODY: usize = MAX_COMMAND - 1_024;
 
@@ -40,12 +43,17 @@ const _: () = assert!(ROOM < MOST_BYTES);
 
 /// The batches of commands that this node has forwarded, or is about to. Each is one command to
 /// [`Waiting`], which is answered once all commands in it are.
+///
+/// Short batches that come between two messages to the leader become one: what is done for each batch, here and at the
+/// leader, costs more than a command in it.
 #[derive(Debug)]
 pub(super) struct Units {
     waiting: Waiting,
     units: VecDeque<Unit>,
     /// Pieces of batches that are not named yet.
     next: VecDeque<(Box<CommandBatch>, Duration)>,
+    /// Short batches that have become one. They come behind `next`.
+    gathered: Option<(Box<CommandBatch>, Duration)>,
 }
 
 #[derive(Debug)]
@@ -64,6 +72,7 @@ impl Units {
             waiting: Waiting::new(MOST, MOST_BYTES),
             units: VecDeque::new(),
             next: VecDeque::new(),
+            gathered: None,
         }
     }
 
@@ -74,29 +83,42 @@ impl Units {
 
     /// Returns the number of batches that are not answered.
     pub(super) fn len(&self) -> usize {
-        self.units.len() + self.next.len()
+        self.units.len() + self.next.len() + usize::from(self.gathered.is_some())
     }
 
-    /// Adds a batch of commands of this node, which are given up at `until`.
+    /// Adds a batch of commands of this node, which are given up at `until`. [`go_on`](Self::go_on) names them. Returns a batch
+    /// that is empty now, if one is.
     pub(super) fn add(
         &mut self,
         mut batch: Box<CommandBatch>,
         follower: &mut Follower,
         until: Duration,
-    ) {
+    ) -> Option<Box<CommandBatch>> {
         follower.refuse_long(&mut batch, MOST_BODY);
         if batch.commands.is_empty() && batch.positions.is_empty() {
-            return;
+            return Some(batch);
         }
+        if let Some((gathered, first)) = &mut self.gathered
+            && fit_in_one(gathered, &batch)
+            && first.abs_diff(until) <= ALIKE
+        {
+            gathered.append(&mut batch);
+            *first = until.min(*first);
+            return Some(batch);
+        }
+        self.next.extend(self.gathered.take());
         let pieces = cut(batch).into_iter().map(|piece| (piece, until));
         self.next.extend(pieces);
-        self.go_on(follower);
+        self.gathered = self.next.pop_back();
+        None
     }
 
     /// Gives the commands up that nobody has answered in time.
     pub(super) fn expire(&mut self, now: Duration, follower: &mut Follower) {
         let over = self.waiting.expire(now);
         self.drop_late(&over, follower);
+        self.next
+            .extend(self.gathered.take_if(|(_, until)| *until <= now));
         while let Some((mut batch, _)) = self.next.pop_front_if(|(_, until)| *until <= now) {
             follower.give_up_batch(&mut batch);
         }
@@ -118,8 +140,9 @@ impl Units {
         }
     }
 
-    /// Names the batches that had no room.
+    /// Names the batches that have none yet, as far as there is room.
     pub(super) fn go_on(&mut self, follower: &mut Follower) {
+        self.next.extend(self.gathered.take());
         while let Some((mut batch, until)) = self.next.pop_front() {
             if self.waiting.room() < ROOM || !follower.forward(&mut batch) {
                 self.next.push_front((batch, until));
@@ -200,7 +223,8 @@ impl Units {
     /// Returns when the first commands are given up; `None` if there are none.
     pub(super) fn soonest(&self) -> Option<Duration> {
         let units = self.units.iter().map(|unit| unit.until);
-        units.chain(self.next.iter().map(|(_, until)| *until)).min()
+        let unnamed = self.next.iter().chain(&self.gathered);
+        units.chain(unnamed.map(|(_, until)| *until)).min()
     }
 
     /// Takes everything back, for the sequencer of this node: in the order in which it came.
@@ -213,16 +237,14 @@ impl Units {
                 all.push_back(batch);
             }
         }
-        all.extend(
-            std::mem::take(&mut self.next)
-                .into_iter()
-                .map(|(batch, _)| batch),
-        );
+        let unnamed = self.next.drain(..).chain(self.gathered.take());
+        all.extend(unnamed.map(|(batch, _)| batch));
         all
     }
 
     /// Gives everything up: nobody will answer it.
     pub(super) fn give_up(&mut self, follower: &mut Follower) {
+        self.next.extend(self.gathered.take());
         for (mut batch, _) in std::mem::take(&mut self.next) {
             follower.give_up_batch(&mut batch);
         }
@@ -249,8 +271,21 @@ impl Units {
 
     /// Returns when [`poll`](Self::poll) or [`expire`](Self::expire) has something again.
     pub(super) fn wake(&self) -> Option<Duration> {
-        self.waiting.wake()
+        match self.gathered {
+            Some(_) => Some(Duration::ZERO),
+            None => self.waiting.wake(),
+        }
     }
+}
+
+/// Returns whether two batches are short enough to go as one. Those that the leader decides by turns stay apart: it
+/// decides all others at once.
+fn fit_in_one(first: &CommandBatch, second: &CommandBatch) -> bool {
+    first.bodies.len() + second.bodies.len() <= PIECE
+        && first.commands.len() + second.commands.len() <= PIECE_COMMANDS
+        && first.positions.len() + second.positions.len() <= PIECE_POSITIONS
+        && !first.is_uneven()
+        && !second.is_uneven()
 }
 
 /// Cuts a long batch into pieces, each in order.

@@ -7,7 +7,7 @@ use trunkline_cluster::Incarnation;
 use trunkline_cluster::envelope::{Answers, Batch};
 use trunkline_cluster::forward::{
     FRESH, Held, Lane, MAX_ANSWERS, MAX_ANSWERS_OF_NODE, MAX_COMMAND, MAX_INCARNATIONS, NoRoom,
-    NotAdded, RESEND, Taking, Verdict, WINDOW, Waiting,
+    NotAdded, RECEIPT, RESEND, Taking, Verdict, WINDOW, Waiting,
 };
 
 use crate::made::life;
@@ -38,7 +38,17 @@ fn judge(taking: &mut Taking, epoch: u64, from: Incarnation, number: u64) -> Ver
         beat: 1,
         commands: Vec::new(),
     };
-    taking.judge(epoch, from, &batch, Some(ms(1)))
+    taking.judge(epoch, from, &batch, Some(ms(1)), ms(0))
+}
+
+/// Returns all receipts to send now, by node.
+fn receipts(taking: &mut Taking, now: Duration) -> Vec<(Incarnation, u64)> {
+    let mut all = Vec::new();
+    while let Some((_, to, number)) = taking.poll_receipt(now) {
+        all.push((to, number));
+    }
+    all.sort_unstable();
+    all
 }
 
 /// Returns all batches to send now: the number of each, and those of its commands.
@@ -258,12 +268,8 @@ fn a_leader_takes_each_batch_once_and_in_order() {
     check(&mut taking, (5, a, 1), Verdict::Known);
     check(&mut taking, (5, a, 3), Verdict::Take);
     assert_eq!(
-        (
-            taking.taken(a),
-            taking.taken(second),
-            taking.taken(life("c", 1))
-        ),
-        ((5, 3), (5, 1), (5, 0))
+        receipts(&mut taking, RECEIPT),
+        [(a, 3), (second, 1), (b, 1)]
     );
     for number in 0..MAX_INCARNATIONS as u64 - 3 {
         check(&mut taking, (5, life("c", number), 1), Verdict::Take);
@@ -282,13 +288,41 @@ fn a_batch_that_may_be_old_is_not_taken() {
         commands: Vec::new(),
     };
     for age in [None, Some(FRESH), Some(ms(9000))] {
-        let verdict = taking.judge(5, from, &batch, age);
+        let verdict = taking.judge(5, from, &batch, age, ms(0));
         assert_eq!(verdict, Verdict::Ignore, "{age:?}");
     }
     let age = Some(FRESH - ms(1));
-    assert_eq!(taking.judge(5, from, &batch, age), Verdict::Take);
-    // The receipt goes again, however old the batch is.
-    assert_eq!(taking.judge(5, from, &batch, None), Verdict::Known);
+    assert_eq!(taking.judge(5, from, &batch, age, ms(0)), Verdict::Take);
+    assert_eq!(receipts(&mut taking, RECEIPT), [(from, 1)]);
+    // The receipt goes again, however old the batch is, and at once.
+    let known = taking.judge(5, from, &batch, None, RECEIPT);
+    assert_eq!(known, Verdict::Known);
+    assert_eq!(receipts(&mut taking, RECEIPT), [(from, 1)]);
+}
+
+#[test]
+fn one_receipt_serves_several_batches() {
+    let mut taking = Taking::new(5);
+    let from = life("a", 1);
+    assert_eq!(taking.wake(), None);
+    for number in 1..=3 {
+        judge(&mut taking, 5, from, number);
+    }
+    assert_eq!(taking.wake(), Some(RECEIPT));
+    assert_eq!(receipts(&mut taking, RECEIPT - ms(1)), []);
+    assert_eq!(receipts(&mut taking, RECEIPT), [(from, 3)]);
+    assert_eq!(
+        (taking.wake(), receipts(&mut taking, RECEIPT)),
+        (None, vec![])
+    );
+    // A node that sends quickly gets one long before it has no room for more.
+    let mut sent = 3;
+    while receipts(&mut taking, ms(0)).is_empty() {
+        sent += 1;
+        assert!(sent < 3 + WINDOW as u64 / 2);
+        judge(&mut taking, 5, from, sent);
+    }
+    assert!(sent > 3 + 4);
 }
 
 #[test]
@@ -455,6 +489,7 @@ fn answers_hold_after_their_group_and_in_their_epoch() {
         assert_eq!((epoch, to, answers.to), (5, node, 9));
         sent.push(answers);
     }
+    assert_eq!(receipts(&mut taking, RECEIPT).len(), 1);
     assert_eq!(taking.wake(), Some(RESEND));
     let mut held = Held::default();
     // The node has not taken the epoch's record yet.

@@ -381,6 +381,22 @@ mod tests {
     }
 
     #[test]
+    fn batches_that_become_one_keep_their_commands_and_their_order() {
+        let (mut all, mut second) = (batch(), batch());
+        all.append(&mut second);
+        assert!(second.commands.is_empty() && second.bodies.is_empty());
+        assert_eq!(
+            all.positions,
+            [batch().positions, batch().positions].concat()
+        );
+        let lines = |batch| {
+            let text = text(&batch, 0);
+            text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(all), [lines(batch()), lines(batch())].concat());
+    }
+
+    #[test]
     fn a_part_of_a_batch_or_another_version_is_none() {
         let mut bytes = Vec::new();
         batch().carry(&mut bytes);

@@ -84,6 +84,18 @@ impl CommandBatch {
         self.commands.push(command);
     }
 
+    /// Moves all of another batch behind what this one has. The other one keeps its memory.
+    pub fn append(&mut self, other: &mut Self) {
+        let shift = self.bodies.len();
+        self.bodies.extend_from_slice(&other.bodies);
+        self.positions.append(&mut other.positions);
+        for mut command in other.commands.drain(..) {
+            command.body = command.body.start + shift..command.body.end + shift;
+            self.push(command);
+        }
+        other.clear();
+    }
+
     /// Returns the last command.
     #[inline]
     pub fn last(&self) -> Option<&Command> {

@@ -341,13 +341,7 @@ impl Node {
             assert_eq!(epoch, self.lease.epoch().0);
             self.send_leader(|_| Message::Batch(batch), shared);
         }
-        while let Some((epoch, to, answers)) = self
-            .taking
-            .as_mut()
-            .and_then(|taking| taking.poll(shared.now))
-        {
-            self.send_in(epoch, to, Message::Answers(answers), shared);
-        }
+        self.send_answers(shared);
     }
 
     /// Tells clients that nobody has answered their commands in time.

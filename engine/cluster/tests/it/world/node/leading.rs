@@ -106,7 +106,7 @@ impl Node {
             return;
         };
         let age = self.lease.age_of_beat(batch.beat, shared.now);
-        match taking.judge(from.epoch, from.node, &batch, age) {
+        match taking.judge(from.epoch, from.node, &batch, age, shared.now) {
             Verdict::Take => {
                 for command in batch.commands {
                     let command = (from.node, command.number);
@@ -115,18 +115,26 @@ impl Node {
                     self.intake.push_back(command);
                 }
             }
-            Verdict::Known => {}
-            Verdict::Ignore => return,
-            Verdict::Renew => {
-                self.lease.renew(shared.now);
-                return;
-            }
+            Verdict::Known | Verdict::Ignore => {}
+            Verdict::Renew => self.lease.renew(shared.now),
         }
-        let (epoch, number) = taking.taken(from.node);
-        let receipt = Receipt {
-            to: from.node.number,
-            number,
-        };
-        self.send_in(epoch, from.node, Message::BatchesCame(receipt), shared);
+    }
+
+    /// Sends the receipts and answers that are due.
+    pub(super) fn send_answers(&mut self, shared: &mut Shared) {
+        while let Some(taking) = &mut self.taking
+            && let Some((epoch, to, number)) = taking.poll_receipt(shared.now)
+        {
+            let receipt = Receipt {
+                to: to.number,
+                number,
+            };
+            self.send_in(epoch, to, Message::BatchesCame(receipt), shared);
+        }
+        while let Some(taking) = &mut self.taking
+            && let Some((epoch, to, answers)) = taking.poll(shared.now)
+        {
+            self.send_in(epoch, to, Message::Answers(answers), shared);
+        }
     }
 }
