@@ -157,8 +157,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     missed.extend(faults.iter().filter_map(FaultRecord::complaint));
     let acknowledges = run.scenario.protocol.acknowledges();
     let evidence = Evidence::of(run.sizing.offered_rate, &counters, acknowledges);
-    let mut doubts = doubts(run, evidence, &latencies, &sides);
-    doubts.extend(unsteady(run, debt.as_ref()));
+    let mut doubts = doubts(run, evidence, &latencies, (&sides, debt.as_ref()));
     if short {
         // Figures of a part of the run miss or show nothing.
         missed.clear();
@@ -242,7 +241,7 @@ fn doubts(
     run: &RunSettings,
     evidence: Evidence,
     latencies: &Latencies,
-    sides: &Sides,
+    (sides, debt): (&Sides, Option<&Debt>),
 ) -> Vec<String> {
     let mut doubts = evidence.doubts();
     if !evidence.is_nothing() {
@@ -250,6 +249,7 @@ fn doubts(
         doubts.extend(doubts::unmeasured(&run.scenario.thresholds, count));
     }
     doubts.extend(doubts::more_there(&sides.agreement).filter(|_| !sides.own));
+    doubts.extend(unsteady(run, debt));
     doubts
 }
 
