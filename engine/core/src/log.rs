@@ -27,6 +27,12 @@ pub trait Log: Send {
         false
     }
 
+    /// Returns how many times the work of a commit to the disk of this machine a commit of the log takes. A log that takes
+    /// longer for each commit carries as many commands if more of them share one.
+    fn work(&self) -> usize {
+        1
+    }
+
     /// Ends the log in order, after the last commit.
     ///
     /// # Errors

@@ -168,12 +168,13 @@ impl Sequencer {
             metrics,
         } = parts;
         let conversations = Conversations::new(store.clone(), conversation_cache);
+        let work = log.work();
         let batch = OpenBatch::new(writer, log, store);
         let blocks = Arc::clone(&departures.hub().blocks);
         blocks.load(batch.store(), batch.ids());
         Self {
             intake: Intake::new(*batch.ids(), Arc::clone(&weights)),
-            pace: Pace::new(),
+            pace: Pace::new(work),
             passed: Clock::passed,
             others_wait: false,
             receipts_wait: false,

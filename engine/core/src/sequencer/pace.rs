@@ -20,6 +20,8 @@ const MOST: Duration = Duration::from_millis(1);
 /// The cost and the time of the commit under construction. Times are those of a monotonic clock.
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// How many times the usual work a commit takes ([`Log::work`](crate::log::Log::work)).
+    work: usize,
     spent: Cost,
     /// The cost at which the clock is due.
     look_at: Cost,
@@ -30,13 +32,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Returns the pace of a commit without commands.
-    pub(super) const fn new() -> Self {
+    /// Returns the pace of a commit without commands, which takes `work` times the usual ones.
+    pub(super) fn new(work: usize) -> Self {
         Self {
+            work,
             spent: Cost::NONE,
             look_at: LOOK,
             began: Duration::ZERO,
-            share: LEAST,
+            share: LEAST * work as u32,
             is_late: false,
         }
     }
@@ -46,7 +49,7 @@ impl Pace {
         *self = Self {
             began: now,
             share: self.share,
-            ..Self::new()
+            ..Self::new(self.work)
         };
     }
 
@@ -83,9 +86,10 @@ impl Pace {
         self.is_late
     }
 
-    /// Returns whether the commit takes no more commands: they have cost `most`, or used up the time.
+    /// Returns whether the commit takes no more commands: they have cost `most`, or used up the time. `most` is that of a commit
+    /// to the disk of this machine.
     pub(super) fn is_over(&self, most: Cost) -> bool {
-        self.is_late || self.spent >= most
+        self.is_late || self.spent >= most.times(self.work)
     }
 
     /// Returns the cost that a commit spends on work that is due beside commands.
@@ -95,9 +99,10 @@ impl Pace {
 
     /// Notes how long a commit took. The next commits take commands for a quarter of that time, between
     /// 250 µs and 1 ms. So a slow disk gets fewer and larger commits, while commands wait for a quarter
-    /// longer at most.
+    /// longer at most. Where commits are larger than the usual ones, so are these times.
     pub(super) fn committed(&mut self, time: Duration) {
-        self.share = (time / 4).clamp(LEAST, MOST);
+        let work = self.work as u32;
+        self.share = (time / 4).clamp(LEAST * work, MOST * work);
     }
 }
 
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_commit_ends_by_cost_without_the_clock() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(1);
         pace.begin(Duration::from_secs(5));
         pace.spend(Cost::micros(49));
         assert!(!pace.wants_look() && !pace.is_over(LIMIT));
@@ -121,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_commit_ends_by_the_clock_whatever_the_cost() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(1);
         let began = Duration::from_secs(5);
         pace.begin(began);
         pace.spend(LOOK);
@@ -139,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_comes_before_the_first_command_takes_none_of_its_time() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(1);
         pace.begin(Duration::ZERO);
         pace.look(LEAST);
         assert!(pace.is_late());
@@ -149,11 +154,28 @@ mod tests {
 
     #[test]
     fn a_slow_disk_gets_larger_commits_within_limits() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(1);
         for (commit, share) in [(0, 250), (1_200, 300), (50_000, 1_000), (100, 250)] {
             pace.committed(Duration::from_micros(commit));
             pace.begin(Duration::ZERO);
             assert_eq!(pace.share(), Cost::micros(share), "{commit}");
         }
+    }
+
+    #[test]
+    fn a_log_that_takes_longer_gets_larger_commits() {
+        let mut pace = Pace::new(8);
+        pace.begin(Duration::ZERO);
+        pace.spend(LIMIT.times(8).minus(Cost::micros(1)));
+        pace.look(LEAST * 8 - Duration::from_nanos(1));
+        assert!(!pace.is_over(LIMIT));
+        pace.spend(Cost::micros(1));
+        assert!(pace.is_over(LIMIT) && !pace.is_late());
+        pace.committed(Duration::from_secs(1));
+        pace.begin(Duration::ZERO);
+        pace.look(MOST * 8 - Duration::from_nanos(1));
+        assert!(!pace.is_late());
+        pace.look(MOST * 8);
+        assert!(pace.is_late());
     }
 }
