@@ -71,6 +71,9 @@ fn each_node_overwrites_its_own_files_also_one_that_was_away() {
     cluster.nodes[away].kill();
     let again = command(&cluster.servers, &["forget", "--node", "nobody"]);
     assert!(again.expect_err("there is none").contains("no node nobody"));
+    let living = command(&cluster.servers, &["forget", "--node", NODES[one]]);
+    let refused = living.expect_err("it runs");
+    assert!(refused.contains("stop it for good first"), "{refused}");
     command(&cluster.servers, &["forget", "--node", name]).expect("it is forgotten");
     begin(&cluster.nodes[one], "carol");
     completed(&cluster.nodes[one], "carol");

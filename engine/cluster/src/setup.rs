@@ -55,6 +55,11 @@ pub enum SetupError {
     /// There is no such node.
     #[error("the cluster has no node {0}: look at the names that its gateways were started with")]
     NoNode(NodeName),
+    /// The node to forget runs.
+    #[error(
+        "the node {0} runs, and erasures go on at it: stop it for good first, and give the command again"
+    )]
+    Runs(NodeName),
     /// The system has no random bytes, or a file of the gateway cannot be read.
     #[error("cannot read /dev/urandom, or the files of the gateway: {0}")]
     Random(#[from] std::io::Error),
@@ -220,14 +225,17 @@ pub const FORGOTTEN: &[u8] = b"gone";
 /// Forgets a node that will not come back: nothing waits for it any more.
 ///
 /// # Errors
-/// There is no such node, a name cannot be used, or the servers do not answer.
+/// There is no such node, or it runs, a name cannot be used, or the servers do not answer.
 pub fn forget(nats: &NatsSettings, cluster: &str, node: &str) -> Result<(), SetupError> {
     let node: NodeName = node.parse()?;
-    let (_bell, _nats, ends) = visit(nats, cluster, "forget")?;
+    let (bell, _nats, ends) = visit(nats, cluster, "forget")?;
     let key = format!("{NODE_KEYS}.{node}");
     let known = ends.kept.get(&key)?;
     if known.is_none_or(|known| known.bytes == FORGOTTEN) {
         return Err(SetupError::NoNode(node));
+    }
+    if heard(&ends, &bell).contains_key(&node) {
+        return Err(SetupError::Runs(node));
     }
     ends.kept.put(&key, Bytes::from_static(FORGOTTEN), None)?;
     Ok(())
@@ -342,12 +350,7 @@ impl Seen {
 pub fn look(nats: &NatsSettings, cluster: &str) -> Result<Seen, SetupError> {
     let (bell, _nats, ends) = visit(nats, cluster, "status")?;
     let stream = ends.streams.open()?;
-    let mut nodes = Beats::new();
-    // Waits for nothing in particular: heartbeats come as long as there are nodes.
-    for _ in 0..LISTEN.as_millis() / TURN.as_millis() {
-        listen(&ends, &bell, &mut nodes);
-    }
-    let nodes = nodes.into_iter().map(|(name, (from, beat))| {
+    let nodes = heard(&ends, &bell).into_iter().map(|(name, (from, beat))| {
         let seen = SeenNode {
             leads: beat.standing == Standing::Leads,
             epoch: from.epoch,
@@ -361,6 +364,15 @@ pub fn look(nats: &NatsSettings, cluster: &str) -> Result<Seen, SetupError> {
 
 /// The last heartbeat of each node, with its sender.
 type Beats = BTreeMap<NodeName, (Sender, Beat)>;
+
+/// Takes heartbeats for a while. Waits for nothing in particular: they come as long as there are nodes.
+fn heard(ends: &Ends, bell: &Bell) -> Beats {
+    let mut nodes = Beats::new();
+    for _ in 0..LISTEN.as_millis() / TURN.as_millis() {
+        listen(ends, bell, &mut nodes);
+    }
+    nodes
+}
 
 /// Takes the heartbeats of one turn.
 fn listen(ends: &Ends, bell: &Bell, nodes: &mut Beats) {
@@ -461,10 +473,7 @@ pub fn step_down(
     let what = "step-down";
     let (bell, _nats, ends) = visit(nats, cluster, what)?;
     ends.streams.open().map_err(SetupError::from)?;
-    let mut nodes = Beats::new();
-    for _ in 0..LISTEN.as_millis() / TURN.as_millis() {
-        listen(&ends, &bell, &mut nodes);
-    }
+    let mut nodes = heard(&ends, &bell);
     let Some(old) = leader_of(&nodes) else {
         return Err(NoStepDown::Nobody {
             cluster: cluster.to_owned(),

@@ -27,7 +27,8 @@ pub(crate) enum ClusterCommand {
     Status(StatusArgs),
     /// Forget a node that will not come back, so that erasures of users do not wait for it
     ///
-    /// Its data folder still has what it had: remove it. A node that starts again is known again.
+    /// A node that runs is not forgotten: stop it before. Its data folder still has what it had: remove it. A node that starts
+    /// again is known again.
     Forget(ForgetArgs),
     /// Let another node lead, for example before work on the machine of the leader
     ///
