@@ -68,6 +68,13 @@ impl MediaOwner {
     }
 }
 
+impl MediaOwner {
+    /// Returns whether this gateway may remove files of its place: one that works alone, or the node that leads.
+    pub(super) fn leads(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|it| (it.leads)())
+    }
+}
+
 /// What a gateway knows of the owner of its place.
 pub(super) struct Owner {
     of: MediaOwner,
@@ -94,7 +101,7 @@ impl Owner {
     pub(super) async fn may_remove(&mut self, store: &Store) -> Result<bool, Unreachable> {
         let there = store.owner().await?;
         if there.is_some() && there == self.token {
-            return Ok(self.leads());
+            return Ok(self.of.leads());
         }
         if there
             .as_deref()
@@ -107,7 +114,7 @@ impl Owner {
         let claimed = self.claim(there.clone()).await?;
         let Some(token) = claimed else {
             self.token = None;
-            if !self.leads() {
+            if !self.of.leads() {
                 // The leader may be the node that had the place alone, and is about to take it for all.
                 return Ok(false);
             }
@@ -120,11 +127,6 @@ impl Owner {
         store.set_owner(&token).await?;
         (self.token, self.is_reported) = (Some(token), false);
         Ok(false)
-    }
-
-    /// Returns whether this gateway may remove files of its place: one that works alone, or the node that leads.
-    fn leads(&self) -> bool {
-        self.of.cluster.as_ref().is_none_or(|it| (it.leads)())
     }
 
     /// Returns whether no other gateway uses the place, as far as is known.

@@ -66,6 +66,10 @@ async fn look(
         }
         let since = *unnamed.get(id).unwrap_or(&began);
         if began.duration_since(since) >= pause && is_old(media, id).await? {
+            if !media.owner.leads() {
+                // Another node may have a message by now that names the file.
+                return Ok(());
+            }
             media.store.remove(id).await?;
             media.metrics.removed.one();
             removed.insert(id.to_owned());
