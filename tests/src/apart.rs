@@ -110,7 +110,7 @@ impl Apart {
     pub fn server_roles(&self) -> (usize, [usize; 2]) {
         let subject = format!("$JS.API.STREAM.INFO.TRUNKLINE_{NAME}");
         let leader = wait::until("a leader of the stream", || {
-            let info = self.cluster.servers.client(0).ask(&subject, b"");
+            let info = self.cluster.servers.client(0).try_ask(&subject, b"")?;
             let leader = info["cluster"]["leader"].as_str().unwrap_or_default();
             NAMES.iter().position(|name| *name == leader)
         });
@@ -128,7 +128,7 @@ impl Apart {
                 .cluster
                 .servers
                 .client(others(at)[0])
-                .ask(&subject, b"");
+                .try_ask(&subject, b"")?;
             let cluster = &info["cluster"];
             let mut replicas = cluster["replicas"].as_array().into_iter().flatten();
             let is_current = |it: &Value| it["name"] == NAMES[at] && it["current"] == true;
