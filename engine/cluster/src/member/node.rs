@@ -461,10 +461,6 @@ impl Node {
             ..self.numbers
         };
         let has_end = condition.checked.is_some() && sequence >= condition.end;
-        if leads {
-            // The next leader has as long to say so as after the death of this one.
-            self.led = Some(now);
-        }
         // A leader that cannot store goes on with its heartbeats, and says in them that it does not lead.
         let led = self.led.map(|led| now.saturating_sub(led));
         let is_led = |within| leads || led.is_some_and(|led| led < within);
