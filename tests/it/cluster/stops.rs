@@ -56,9 +56,10 @@ fn all_nodes_that_stop_at_once_answer_what_they_have_received() {
         let joined = senders.into_iter().map(|it| it.join().expect("a sender"));
         joined.flatten().collect::<Vec<_>>()
     });
-    // On a busy machine the lead may change for another reason, too. Clients send again then.
+    // The last leader may end before it hears of each command: such a client, which has one under way, sends it again.
+    assert!(errors.len() <= NODES.len(), "{errors:?}");
     for error in errors {
-        assert!(error.to_string().contains("nothing was stored"), "{error}");
+        assert_eq!(error["error"]["code"], 115, "{error}");
     }
     for gateway in &mut cluster.nodes {
         let exit = gateway.ended();
